@@ -1,0 +1,29 @@
+"""`python -m deploy_tasks` and the console script `deploy-tasks`: the tasks where there is no `tasks.py`."""
+
+from pathlib import Path
+
+from invoke.program import Program
+
+from . import __version__
+from .settings import project_root
+from .tasks import ns
+
+
+class _DeployProgram(Program):
+    def update_config(self, merge: bool = True) -> None:
+        # Invoke reads a project's invoke.yaml only along with its tasks.py, which there is none of here.
+        self.config.set_project_location(project_root(Path.cwd()))
+        self.config.load_project(merge=False)
+        super().update_config(merge)
+
+
+program = _DeployProgram(name="deploy-tasks", binary="deploy-tasks", namespace=ns, version=__version__)
+
+
+def main() -> None:
+    """Runs the tasks that the command line names, and exits with their exit code."""
+    program.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The Deploy API: one method an endpoint, one `_request()` that everything passes through.
+
+    >>> DeployClient("https://deploy.example.com", key).digest("myapp", tag="abc")    # doctest: +SKIP
+    'sha256:…'
+
+Source: deploy-api.md. Hazards and remedies: reliability.md, "HTTP".
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import quote, urlsplit
+
+from . import images
+from .errors import ApiRefused, DeployError, DigestNotFound, MayHaveStarted, NothingStarted, SettingsError
+from .models import BuildLogs, BuildRequest, BuildStarted, BuildState, Deployed, DeployRequest, Digest, decode, encode
+
+if TYPE_CHECKING:
+    from .transport import Answer, Transport
+
+T = TypeVar("T")
+
+# A gzip of 292 KB grew to 300 MB: no answer of this API needs more, logs excepted.
+_MOST_BYTES = 1_000_000
+_MOST_LOG_BYTES = 64_000_000
+_EXCERPT = 200
+# Before or after any work is not known of these (deploy-api.md, "Not known"), so they say nothing about the request.
+_SAYS_NOTHING = {408, 425, 429, 500, 502, 503, 504}
+_NOT_SERVED = {404, 405, 501}
+_PAUSES = (0.5, 1.5)
+_NOTHING_DONE = "Nothing was built or deployed"
+
+
+class _Purpose(NamedTuple):
+    """What a request is for, in the words of its error messages."""
+
+    does: str
+    unsent: str
+    """What it means for builds and deploys that the request never arrived, and what to run next."""
+    unknown: str | None
+    """The same where it may have arrived; None if it changes nothing, however often it is sent."""
+    repeatable: bool = True
+
+
+_START = _Purpose(
+    "start the build",
+    "no build was started; try again: invoke build",
+    "the build may have started, so it was not sent again; look for it in the cluster before you run: invoke build",
+    repeatable=False,
+)
+_DEPLOY = _Purpose(
+    "deploy",
+    "nothing was deployed; try again: invoke reuse",
+    "the deploy may have happened; saying it twice does no harm: invoke reuse",
+)
+_WAIT = _Purpose("wait for the build", "the build goes on; pick it up: invoke wait", None, repeatable=False)
+_READ = _Purpose("read from the registry", "nothing was changed; try again", None)
+_LOOK = _Purpose("look at the build", "nothing was changed; try again", None)
+
+
+class DeployClient:
+    """Speaks to one Deploy API.
+
+    `url` is its address without a trailing slash, `key` goes into `X-API-Key`, `timeout` bounds one request, in
+    seconds. Raises the errors of `errors.py`; neither the key nor a git token is ever part of a message.
+    """
+
+    def __init__(self, url: str, key: str, *, timeout: float = 30.0) -> None:
+        self.url = url
+        self._key = key
+        self._timeout = timeout
+        self._transport: Transport | None = None
+
+    def start_build(self, request: BuildRequest) -> BuildStarted:
+        """Starts an in-cluster build, exactly once. MayHaveStarted where it is not known whether it did."""
+        started = self._json(_START, BuildStarted, "POST", "/build", request)
+        try:
+            images.label(started.job_name)
+            if started.image:
+                images.parse(started.image)
+        except SettingsError as error:
+            raise _unknown(_START, f"the API answered not as it should: {error}") from None
+        return started
+
+    def wait(self, job: str, *, seconds: float) -> BuildState:
+        """One slice of waiting: answers when the build is over, at the latest after `seconds`.
+
+        NothingStarted where the wait was cut (the build goes on, so ask again); ApiRefused with status 404 where the
+        API knows no such job.
+        """
+        path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
+        # With the server's wait equal to the client's read timeout, 19 of 20 waits failed.
+        body = self._request(_WAIT, "POST", path, timeout=seconds + 10)
+        return self._decoded(_WAIT, BuildState, body) if body.strip() else BuildState()
+
+    def status(self, job: str) -> BuildState | None:
+        """The phase of a build, or None where this server does not serve it."""
+        return self._known(BuildState, f"/build/{images.label(job)}")
+
+    def logs(self, job: str) -> str | None:
+        """All lines of a build so far, or None where this server does not serve them."""
+        answer = self._known(BuildLogs, f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
+        return None if answer is None else answer.logs
+
+    def digest(self, image_name: str, *, tag: str) -> str:
+        """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound where there is none."""
+        name = quote(images.image_name(image_name), safe="/")
+        try:
+            answer = self._json(_READ, Digest, "GET", f"/registry/{name}/digest?tag={quote(images.tag(tag), safe='')}")
+        except ApiRefused as error:
+            if error.status != 404:
+                raise
+            raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from None
+        try:
+            return images.digest(answer.build_id)
+        except SettingsError as error:
+            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from None
+
+    def deploy(self, request: DeployRequest) -> Deployed:
+        """Deploys a digest without a build. DigestNotFound where the registry has no such manifest."""
+        try:
+            answer = self._json(_DEPLOY, Deployed, "POST", "/build", request)
+        except ApiRefused as error:
+            if error.status != 404:
+                raise
+            raise DigestNotFound(
+                f"buildId {request.build_id[:19]}… is not in the registry for image {request.image_name}; "
+                "nothing was built or deployed. Build it: invoke build, or invoke local"
+            ) from None
+        if not answer.skipped:
+            job = f" (job {answer.job_name})" if answer.job_name else ""
+            raise MayHaveStarted(
+                f"the API did not say that it skipped the build{job}: it may be building now, and it is not sure what "
+                "is deployed. Look at the cluster before you run anything else"
+            )
+        if not answer.success:
+            raise ApiRefused("the API took the deploy and says that it did not succeed; look at the app's events", 200)
+        return answer
+
+    def _known(self, kind: type[T], path: str, most: int = _MOST_BYTES) -> T | None:
+        """GET from an endpoint that only some servers have."""
+        try:
+            return self._decoded(_LOOK, kind, self._request(_LOOK, "GET", path, most=most))
+        except ApiRefused as error:
+            if error.status not in _NOT_SERVED:
+                raise
+            return None
+
+    def _json(self, purpose: _Purpose, kind: type[T], method: str, path: str, body: object = None) -> T:
+        return self._decoded(purpose, kind, self._request(purpose, method, path, body))
+
+    def _decoded(self, purpose: _Purpose, kind: type[T], body: bytes) -> T:
+        try:
+            return decode(body, kind)
+        except ValueError as error:
+            raise _unknown(purpose, f"the API answered not as it should ({error}): {_excerpt(body)}") from None
+
+    def _request(
+        self,
+        purpose: _Purpose,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        timeout: float | None = None,
+        most: int = _MOST_BYTES,
+    ) -> bytes:
+        """The one door to the network: the body of a 2xx answer, a typed error for everything else."""
+        text = None if body is None else encode(body)
+        for pause in (*_PAUSES, None) if purpose.repeatable else (None,):
+            try:
+                return self._exchange(purpose, method, path, text, seconds=timeout or self._timeout, most=most)
+            except (NothingStarted, MayHaveStarted):
+                if pause is None:
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        raise AssertionError("the last turn returns or raises")
+
+    def _exchange(
+        self, purpose: _Purpose, method: str, path: str, body: bytes | None, *, seconds: float, most: int
+    ) -> bytes:
+        from .transport import NoAnswer, NotSent, Transport
+
+        self._transport = self._transport or Transport(self._key)
+        try:
+            answer = self._transport.exchange(method, self.url + path, body, seconds=seconds, most=most)
+        except NotSent as error:
+            raise NothingStarted(f"could not {purpose.does}: {error} to {self._host}; {purpose.unsent}") from None
+        except NoAnswer as error:
+            raise _unknown(purpose, f"{self._host} {error}") from None
+        if 200 <= answer.status < 300:
+            return answer.body
+        raise self._refusal(purpose, answer)
+
+    def _refusal(self, purpose: _Purpose, answer: Answer) -> DeployError:
+        status, what = answer.status, f"could not {purpose.does}: {self._host} answered {answer.status}"
+        if status in _SAYS_NOTHING or status >= 500:
+            return _unknown(purpose, f"{self._host} answered {status}")
+        if 300 <= status < 400:
+            target = (urlsplit(answer.location).netloc.rpartition("@")[2] or "another path")[:80]
+            why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
+            return ApiRefused(f"{what}, {why}. {_NOTHING_DONE}", status)
+        if status in (401, 403):
+            return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY. {_NOTHING_DONE}", status)
+        return ApiRefused(f"{what}: {_excerpt(answer.body)}. {_NOTHING_DONE}", status)
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.url).netloc
+
+
+def _unknown(purpose: _Purpose, what: str) -> DeployError:
+    """The request went out, and what came back does not say what became of it."""
+    if purpose.unknown is None:
+        return NothingStarted(f"could not {purpose.does}: {what}; {purpose.unsent}")
+    return MayHaveStarted(f"could not {purpose.does}: {what}; {purpose.unknown}")
+
+
+def _excerpt(content: bytes) -> str:
+    """At most 200 characters of what a server said, control characters escaped."""
+    text = content[: 4 * _EXCERPT].decode(errors="replace").strip()
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return shown[:_EXCERPT] or "an empty answer"

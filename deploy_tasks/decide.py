@@ -1,0 +1,162 @@
+"""What to send and what to record, decided from what was gathered.
+
+Nothing here takes a context, asks the network or writes a file. What cannot be decided is a SettingsError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from . import images
+from .errors import SettingsError
+from .git import Checkout
+from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Record, Target
+from .settings import Settings
+
+_SHORT = 12
+
+
+def build_request(settings: Settings, *, cache: bool) -> BuildRequest:
+    """What `POST /build` is asked for. Names that nobody gave are left to the server, whose answer says them."""
+    git_ref = settings.require("git_ref")
+    return BuildRequest(
+        app=settings.require("app"),
+        namespace=settings.namespace,
+        repo_url=settings.require("repo_url"),
+        git_ref=git_ref,
+        git_token=settings.git_token,
+        image_tag=settings.image_tag or images.as_tag(git_ref) or settings.require("image_tag"),
+        cache=cache,
+        deploy=False,
+        image_name=settings.given("image_name"),
+        dockerfile=settings.given("dockerfile"),
+        build_context=settings.given("build_context"),
+    )
+
+
+def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> BuildInFlight:
+    """What is to be remembered of a build while it runs."""
+    return BuildInFlight(
+        repo_url=request.repo_url,
+        git_ref=request.git_ref,
+        app=request.app,
+        namespace=request.namespace,
+        image_name=settings.require("image_name"),
+        image_tag=request.image_tag,
+        app_class=settings.app_class,
+        dockerfile=settings.dockerfile,
+        build_context=settings.build_context,
+        job_name=job,
+        api_url=settings.require("api_url"),
+        started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def is_same_build(one: BuildInFlight, other: BuildInFlight) -> bool:
+    """Whether two builds make the same image. A branch may have moved in between; a commit cannot."""
+    compared = set(BuildInFlight.__struct_fields__) - {"job_name", "started_at", "app_class", "namespace"}
+    return images.is_commit(one.git_ref or "") and all(getattr(one, name) == getattr(other, name) for name in compared)
+
+
+def target_of_tag(settings: Settings, checkout: Checkout, recorded_here: Record | None) -> Target:
+    """The tag whose digest is asked for: the one given, that of an earlier task of this command line, or HEAD's commit.
+
+    Never that of an old record: asked after new commits, it would deploy the old code.
+    """
+    known = recorded_here.image_tag if recorded_here else None
+    tag = settings.image_tag or known or checkout.commit or settings.require("image_tag")
+    if recorded_here and tag == known:
+        return _target(settings, tag, recorded_here.git_ref)
+    return _target(settings, tag, checkout.commit if tag == checkout.commit else None)
+
+
+def local_target(settings: Settings, checkout: Checkout) -> Target:
+    """What a build on this machine is recorded as. Its tag is its own: `local-<UTC time>-<commit>[-dirty]`."""
+    parts = ["local", datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")]
+    if checkout.commit:
+        parts += [checkout.commit[:_SHORT], *(["dirty"] if checkout.dirty else [])]
+    return _target(settings, settings.image_tag or "-".join(parts), checkout.commit)
+
+
+def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
+    return Target(
+        repo_url=settings.repo_url,
+        git_ref=git_ref,
+        app=settings.require("app"),
+        namespace=settings.namespace,
+        image_name=settings.require("image_name"),
+        image_tag=tag,
+    )
+
+
+def local_files(settings: Settings) -> tuple[Path, Path]:
+    """The Dockerfile and the build context of a build on this machine; both are looked at, so that they are there."""
+    file, context = settings.root / settings.dockerfile, settings.root / settings.build_context
+    if not file.is_file():
+        raise SettingsError(f"there is no Dockerfile at {file}; name another with --dockerfile; nothing was built")
+    if not context.is_dir():
+        raise SettingsError(
+            f"the build context {context} is not a folder; name one with --build-context; nothing was built"
+        )
+    return file, context
+
+
+def deploy_request(
+    settings: Settings, record: Record | None, *, build_id: str | None, tls: bool, env: dict[str, str]
+) -> DeployRequest:
+    """What a deploy without a build is asked for: `build_id`, or the recorded digest if it is of this image."""
+    image_name = settings.require("image_name")
+    known = build_id or (record.build_id if record else None)
+    if not known:
+        raise SettingsError("no digest is recorded yet; build one: invoke build, or invoke local; nothing was deployed")
+    wanted = images.digest(known)
+    if record and record.build_id == wanted and record.image_name not in (None, image_name):
+        raise SettingsError(
+            f"the recorded digest is of image {record.image_name}, not of {image_name}; nothing was deployed. "
+            f"Build {image_name} first: invoke build, or invoke local"
+        )
+    domains = list(settings.domain)
+    several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
+    return DeployRequest(
+        app=settings.require("app"),
+        namespace=settings.namespace,
+        image_name=image_name,
+        build_id=wanted,
+        deploy=True,
+        deploy_config=DeployConfig(
+            port=settings.require("port"),
+            replicas=settings.replicas,
+            domain=domains[0] if domains and not several else None,
+            domains=domains if several else None,
+            health_path=settings.health_path,
+            tls=tls,
+            env=env,
+            app_class=settings.app_class,
+        ),
+    )
+
+
+def deployed_record(request: DeployRequest, record: Record | None) -> Record:
+    """What is now live, with what the record knows of where that digest came from."""
+    known = record if record and record.build_id == request.build_id else Record()
+    return Record(
+        repo_url=known.repo_url,
+        git_ref=known.git_ref,
+        app=request.app,
+        namespace=request.namespace,
+        image_name=request.image_name,
+        image_tag=known.image_tag,
+        build_id=request.build_id,
+        app_class=request.deploy_config.app_class,
+    )
+
+
+def variables(texts: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as a mapping; SettingsError where one has no name."""
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise SettingsError(f"--env {name + equals!r} is not KEY=VALUE; nothing was sent")
+    return {name: value for name, _, value in pairs}

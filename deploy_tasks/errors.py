@@ -1,0 +1,79 @@
+"""What can go wrong, and the exit code of each.
+
+DeployError
+├── SettingsError    2  a setting or an input is missing or malformed; nothing was sent
+├── EngineError      3  the container engine is missing, down, or failed
+├── ApiRefused       4  the API said no (401, 403, a redirect, another 4xx)
+├── NothingStarted   5  the API could not be asked; nothing was started or changed
+├── MayHaveStarted   6  the request went out and no usable answer came back
+├── StillRunning     7  the deadline passed and the build still runs
+├── DigestNotFound   8  the registry has no such digest or tag for this image
+├── BuildFailed      9  the build is over and it failed
+├── StateError      10  a file under .deploy/ cannot be read or written
+└── Interrupted    130  Ctrl-C
+"""
+
+from __future__ import annotations
+
+from invoke.exceptions import Exit
+
+
+class DeployError(Exit):
+    """The root. An Invoke `Exit`, so that any Invoke program ends with one line on stderr and the right exit code.
+
+    The message says what happened, what it means for builds and deploys, and the command to run next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, self.exit_code)
+
+    def __str__(self) -> str:
+        return self.message or ""
+
+
+class SettingsError(DeployError):
+    exit_code = 2
+
+
+class EngineError(DeployError):
+    exit_code = 3
+
+
+class ApiRefused(DeployError):
+    """Raised with the HTTP status of the refusal in `status`."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NothingStarted(DeployError):
+    exit_code = 5
+
+
+class MayHaveStarted(DeployError):
+    exit_code = 6
+
+
+class StillRunning(DeployError):
+    exit_code = 7
+
+
+class DigestNotFound(DeployError):
+    exit_code = 8
+
+
+class BuildFailed(DeployError):
+    exit_code = 9
+
+
+class StateError(DeployError):
+    exit_code = 10
+
+
+class Interrupted(DeployError):
+    exit_code = 130

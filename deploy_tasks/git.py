@@ -1,0 +1,95 @@
+"""What git knows of a checkout, so that it is not asked: repository URL, commit, dirty, pushed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from functools import cached_property
+from pathlib import Path
+
+from .images import as_label
+
+# git needs no setting of ours, and no hook or helper of git's is handed a key.
+_OURS = "DEPLOY_"
+_SCP_FORM = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:@]{2,}):(?!//)(?P<path>.+)")
+_URL_FORM = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+]*)://(?:[^@/]*@)?(?P<host>[^/:]+|\[[^\]]+\])(?::(?P<port>\d+))?/(?P<path>.+)"
+)
+
+
+class Checkout:
+    """The git checkout around `folder`; each fact is asked for once, and is None where git does not know it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def commit(self) -> str | None:
+        """The commit of HEAD, 40 hex digits."""
+        return self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+
+    @cached_property
+    def repo_url(self) -> str | None:
+        """The remote as a cluster can clone it: https for ssh forms, never with a user or a password in it.
+
+        The remote is that of the current branch, else `origin`, else the only one.
+        """
+        branch = self._ask("symbolic-ref", "--quiet", "--short", "HEAD")
+        upstream = self._ask("config", f"branch.{branch}.remote") if branch else None
+        names = (self._ask("remote") or "").split()
+        remote = upstream if upstream in names else "origin" if "origin" in names else next(iter(names), None)
+        url = self._ask("remote", "get-url", remote) if remote else None
+        return clone_url(url) if url else None
+
+    @cached_property
+    def app(self) -> str | None:
+        """The repository's name as a Kubernetes name; without a remote, the name of its folder."""
+        top = self._ask("rev-parse", "--show-toplevel")
+        name = self.repo_url or top
+        return as_label(name.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")) if name else None
+
+    @cached_property
+    def dirty(self) -> bool:
+        """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
+        return bool(self._ask("status", "--porcelain"))
+
+    def pushed(self, commit: str) -> bool:
+        """Whether a remote branch holds `commit`, as far as the last fetch or push told."""
+        return bool(self._ask("branch", "--remotes", "--contains", commit))
+
+    def _ask(self, *arguments: str) -> str | None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+        try:
+            answer = subprocess.run(
+                ["git", "-C", str(self.folder), *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+                check=False,
+            )
+        except OSError:
+            return None
+        return answer.stdout.decode(errors="replace").strip() or None if answer.returncode == 0 else None
+
+
+def clone_url(remote: str) -> str:
+    """`git@host:org/repo.git` and `ssh://…` as `https://host/org/repo`; userinfo dropped; paths are left alone.
+
+    >>> clone_url("git@github.com:org/repo.git")
+    'https://github.com/org/repo'
+    """
+    url = _URL_FORM.fullmatch(remote)
+    if url and url["scheme"] in ("http", "https"):
+        port = f":{url['port']}" if url["port"] else ""
+        return f"{url['scheme']}://{url['host']}{port}/{_without_suffix(url['path'])}"
+    if url and url["scheme"] in ("ssh", "git+ssh", "git"):
+        return f"https://{url['host']}/{_without_suffix(url['path'])}"
+    scp = None if url or remote.startswith(("/", ".", "file:")) else _SCP_FORM.fullmatch(remote)
+    if scp:
+        return f"https://{scp['host']}/{_without_suffix(scp['path'].lstrip('/'))}"
+    return remote
+
+
+def _without_suffix(path: str) -> str:
+    return path.rstrip("/").removesuffix(".git")

@@ -1,0 +1,95 @@
+"""Names, tags, digests, references: the grammar of images and nothing else.
+
+Source: OCI distribution-spec, "Pulling manifests"; Kubernetes names are RFC 1123 labels.
+Every check is a `fullmatch`, since `^…$` lets a trailing newline through.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .errors import SettingsError
+
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_REFERENCE = re.compile(r"([^:@]+)(?::([^:@/]+))?(?:@(.+))?")
+
+
+class Reference(NamedTuple):
+    """`[registry/]name[:tag][@digest]`, taken apart; a missing part is None."""
+
+    registry: str | None
+    name: str
+    tag: str | None
+    digest: str | None
+
+
+def image_name(text: str) -> str:
+    """`text` if it is a repository name without a host, at most 255 characters; SettingsError otherwise."""
+    if len(text) > 255 or not _IMAGE_NAME.fullmatch(text):
+        raise SettingsError(f"{text!r} is not an image name: lower-case words joined by . _ - and /, without a host")
+    return text
+
+
+def tag(text: str) -> str:
+    """`text` if it is a tag (at most 128 characters); SettingsError otherwise."""
+    if not _TAG.fullmatch(text):
+        raise SettingsError(f"{text!r} is not an image tag: up to 128 letters, digits, . _ -, not starting with . or -")
+    return text
+
+
+def digest(text: str) -> str:
+    """`text` if it is `sha256:` and 64 lower-case hex digits (the API's buildId); SettingsError otherwise."""
+    if not _DIGEST.fullmatch(text):
+        raise SettingsError(f"{text!r} is not a buildId: sha256: and 64 lower-case hex digits")
+    return text
+
+
+def label(text: str) -> str:
+    """`text` if it is a Kubernetes name (app, namespace, job); SettingsError otherwise."""
+    if not _LABEL.fullmatch(text):
+        raise SettingsError(f"{text!r} is not a Kubernetes name: up to 63 lower-case letters, digits and -")
+    return text
+
+
+def is_commit(ref: str) -> bool:
+    """Whether a git ref is a full commit, which never moves."""
+    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", ref) is not None
+
+
+def as_tag(ref: str) -> str | None:
+    """A tag made from a git ref (`feature/x` → `feature-x`), or None where nothing of it can be one."""
+    cleaned = re.sub(r"[^a-zA-Z0-9._-]+", "-", ref).lstrip(".-")[:128]
+    return cleaned or None
+
+
+def as_label(name: str) -> str | None:
+    """A Kubernetes name made from a repository's name (`My_App` → `my-app`), or None where nothing of it can be one."""
+    cleaned = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
+    return cleaned or None
+
+
+def parse(text: str) -> Reference:
+    """A reference as the API or an engine writes it, e.g. `host:5000/team/app:v1`; SettingsError where it is none.
+
+    As in docker, the first part is a registry only if it has a dot or a colon or is `localhost`.
+    """
+    first, slash, _ = text.partition("/")
+    registry = first if slash and (set(first) & {".", ":"} or first == "localhost") else None
+    rest = text[len(registry) + 1 :] if registry else text
+    match = _REFERENCE.fullmatch(rest)
+    if not match:
+        raise SettingsError(f"{text!r} is not an image reference")
+    name, its_tag, its_digest = match.groups()
+    return Reference(
+        registry, image_name(name), tag(its_tag) if its_tag else None, digest(its_digest) if its_digest else None
+    )
+
+
+def pinned(registry: str, name: str, build_id: str) -> str:
+    """The reference that names one exact image: `registry/name@sha256:…`."""
+    return f"{registry}/{name}@{build_id}"

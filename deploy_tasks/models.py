@@ -1,0 +1,171 @@
+"""What goes over the wire and into the state files, typed; JSON stops here.
+
+Field names are snake_case here and camelCase in JSON. A required field is always sent; an optional one only if it
+differs from its default. Unknown keys in what comes in are ignored (the record keeps them, see `state.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class _Json(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A JSON object with camelCase keys."""
+
+
+class BuildRequest(_Json, kw_only=True):
+    """`POST /build` that builds. Source: build-id-reuse.md 1, deploy-api.md "further build fields"."""
+
+    app: str
+    namespace: str
+    repo_url: str
+    git_ref: str
+    git_token: str | None = None
+    image_tag: str
+    cache: bool
+    deploy: bool
+    image_name: str | None = None
+    dockerfile: str | None = None
+    build_context: str | None = None
+
+    def __repr__(self) -> str:
+        return f"BuildRequest({self.app}, {self.repo_url}@{self.git_ref})"
+
+
+class DeployConfig(_Json, kw_only=True):
+    """How the image runs. Source: build-id-reuse.md 4, deploy-api.md "more deployConfig"."""
+
+    port: int
+    replicas: int | None = None
+    domain: str | None = None
+    domains: list[str] | None = None
+    health_path: str | None = None
+    tls: bool = True
+    env: dict[str, str] = {}
+    app_class: str
+
+    def __repr__(self) -> str:
+        return f"DeployConfig(port={self.port}, app_class={self.app_class})"
+
+
+class DeployRequest(_Json, kw_only=True):
+    """`POST /build` that deploys a digest and builds nothing. Source: build-id-reuse.md 4."""
+
+    app: str
+    namespace: str
+    image_name: str
+    build_id: str
+    deploy: bool
+    deploy_config: DeployConfig
+
+
+class BuildStarted(_Json, kw_only=True):
+    """The answer to a BuildRequest; `image` is `<registry>/<imageName>:<tag>` where the server says it."""
+
+    job_name: str
+    image: str | None = None
+
+
+class BuildState(_Json, kw_only=True):
+    """The answer of a wait or of `GET /build/<job>`; `status` is the phase, None where the server names none."""
+
+    status: str | None = None
+    error: str | None = None
+    message: str | None = None
+
+
+class BuildLogs(_Json, kw_only=True):
+    logs: str
+
+
+class Digest(_Json, kw_only=True):
+    build_id: str
+
+
+class Deployed(_Json, kw_only=True):
+    """The answer to a DeployRequest. `skipped` says that no build was started."""
+
+    skipped: bool = False
+    success: bool = True
+    job_name: str | None = None
+
+
+class Target(_Json, kw_only=True):
+    """Which image of which app: what a build in flight and a record have in common.
+
+    Every field may be null: the reference client writes such files.
+    """
+
+    repo_url: str | None = None
+    git_ref: str | None = None
+    app: str | None = None
+    namespace: str | None = None
+    image_name: str | None = None
+    image_tag: str | None = None
+
+
+class Record(Target, kw_only=True):
+    """What `.deploy/build-id.json` holds: the user's seven keys in the user's order, then ours.
+
+    `app_class` earns its place by carrying the node pool from `invoke build` to a later `invoke reuse`.
+    """
+
+    build_id: str | None = None
+    app_class: str | None = None
+
+
+class BuildInFlight(Target, kw_only=True):
+    """A build that was started and whose digest is not recorded yet. `api_url` says which server knows the job;
+    `dockerfile`, `build_context` and `started_at` (UTC, ISO 8601) tell one build of a commit from another."""
+
+    app_class: str | None = None
+    dockerfile: str | None = None
+    build_context: str | None = None
+    job_name: str
+    api_url: str
+    started_at: str
+
+
+def decode(text: bytes, kind: type[T]) -> T:
+    """`text` as a `kind`. Raises ValueError with the path of the field that does not fit."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def convert(value: object, kind: type[T]) -> T:
+    """A decoded JSON value as a `kind`. Raises ValueError with the path of the field that does not fit."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def encode(value: object) -> bytes:
+    """`value` as one line of JSON."""
+    return msgspec.json.encode(value)
+
+
+def as_dict(value: msgspec.Struct) -> dict[str, object]:
+    """`value` as the JSON object it would be sent as."""
+    built = msgspec.to_builtins(value)
+    assert isinstance(built, dict)  # noqa: S101 - a Struct is an object
+    return built
+
+
+def fields_of(value: msgspec.Struct, kind: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+    """The fields of `value` by their Python names; only those that `kind` has, where one is given."""
+    return {name: getattr(value, name) for name in (kind or type(value)).__struct_fields__}
+
+
+def record_as_json(record: Record, unknown: dict[str, object]) -> dict[str, object]:
+    """The record's JSON object: the user's seven keys always and in the user's order, then ours, then unknown ones."""
+    fields = fields_of(record)
+    names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
+    ours = {names[key]: value for key, value in fields.items() if value is not None or key != "app_class"}
+    return {**ours, **{key: value for key, value in unknown.items() if key not in names.values()}}

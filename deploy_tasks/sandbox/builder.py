@@ -1,0 +1,188 @@
+"""The sandbox's builds: a real clone, then a real image, by one of two builders."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from .registry import MANIFEST_TYPE, Registry, digest_of
+
+_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+Log = Callable[[str], None]
+
+
+class BuildFailure(Exception):
+    """A build that failed by the user's doing; the message is for the log."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to build: a repository, a ref in it, and the files in that."""
+
+    repo_url: str
+    git_ref: str
+    git_token: str | None
+    dockerfile: str
+    build_context: str
+
+
+class Builder(Protocol):
+    def build(self, context: Path, dockerfile: Path, image: str, tag: str, log: Log) -> None:
+        """Builds `context` and pushes it as `image:tag`. Raises BuildFailure."""
+
+
+def run_build(source: Source, builder: Builder, image: str, tag: str, log: Log) -> None:
+    """Clones `source` and hands it to `builder`. Raises BuildFailure."""
+    with tempfile.TemporaryDirectory(prefix="sandbox-build-") as folder:
+        checkout = Path(folder).resolve() / "checkout"
+        _clone(source, checkout, log)
+        context = _inside(checkout, source.build_context)
+        dockerfile = _inside(checkout, source.dockerfile)
+        if not context.is_dir():
+            raise BuildFailure(f"build context {source.build_context!r} is not a folder of the repository")
+        if not dockerfile.is_file():
+            raise BuildFailure(f"Dockerfile {source.dockerfile!r} is not in the repository")
+        builder.build(context, dockerfile, image, tag, log)
+
+
+class ArchiveBuilder:
+    """Packs the context as one reproducible layer. Needs nothing but git, and runs no `RUN`."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def build(self, context: Path, dockerfile: Path, image: str, tag: str, log: Log) -> None:
+        instructions = [
+            line.split(None, 1) for line in dockerfile.read_text(errors="replace").splitlines() if line.strip()
+        ]
+        left_out = [words for words in instructions if words[0].upper() == "RUN"]
+        log(f"builder archive: packs the build context and runs no RUN ({len(left_out)} left out)")
+        archive = _archive(context)
+        layer = gzip.compress(archive, mtime=0)
+        config = _to_json(
+            {
+                "architecture": "amd64",
+                "os": "linux",
+                "config": {"Labels": {"sandbox.dockerfile": dockerfile.name}},
+                "rootfs": {"type": "layers", "diff_ids": [digest_of(archive)]},
+            }
+        )
+        manifest = _to_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST_TYPE,
+                "config": _descriptor(_CONFIG_TYPE, config),
+                "layers": [_descriptor(_LAYER_TYPE, layer)],
+            }
+        )
+        digest = self._registry.push(image, tag, [layer, config], manifest)
+        log(f"pushed {self._registry.address}/{image}:{tag} {digest}")
+
+
+class EngineBuilder:
+    """Builds and pushes with the container engine, `docker` or what `program` names."""
+
+    def __init__(self, registry: Registry, program: str = "docker") -> None:
+        self._registry = registry
+        self._program = program
+
+    def build(self, context: Path, dockerfile: Path, image: str, tag: str, log: Log) -> None:
+        reference = f"{self._registry.address}/{image}:{tag}"
+        _run([self._program, "build", "--tag", reference, "--file", str(dockerfile), str(context)], log)
+        _run([self._program, "push", reference], log)
+
+
+def _clone(source: Source, checkout: Path, log: Log) -> None:
+    log(f"cloning {source.repo_url} at {source.git_ref}")
+    checkout.mkdir()
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **_authorization(source.git_token)}
+    git = ["git", "-C", str(checkout)]
+    _run([*git, "init", "--quiet"], log, environment)
+    fetch = [*git, "fetch", "--quiet", "--no-tags"]
+    # One commit where the server gives it out; else everything, which servers of the plain old protocol always do.
+    if subprocess.run(
+        [*fetch, "--depth=1", "--", source.repo_url, source.git_ref],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    ).returncode:
+        _run(
+            [*fetch, "--", source.repo_url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], log, environment
+        )
+        _run([*git, "checkout", "--quiet", "--detach", source.git_ref, "--"], log, environment)
+    else:
+        _run([*git, "checkout", "--quiet", "--detach", "FETCH_HEAD"], log, environment)
+
+
+def _authorization(token: str | None) -> dict[str, str]:
+    """git's configuration for `token`, over the environment: a command line is no place for it."""
+    if not token:
+        return {}
+    credentials = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "http.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {credentials}",
+    }
+
+
+def _inside(checkout: Path, relative: str) -> Path:
+    path = (checkout / relative).resolve()
+    if not path.is_relative_to(checkout):
+        raise BuildFailure(f"{relative!r} lies outside the repository")
+    return path
+
+
+def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -> None:
+    try:
+        with subprocess.Popen(
+            argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 - it is piped
+            for line in process.stdout:
+                log(line.decode(errors="replace").rstrip())
+    except OSError as error:
+        raise BuildFailure(f"{argv[0]}: {error.strerror}") from None
+    if process.returncode:
+        raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}")
+
+
+def _archive(context: Path) -> bytes:
+    """A tar that is the same for the same files: sorted, without times and owners, modes as git keeps them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(context.rglob("*")):
+            relative = path.relative_to(context)
+            if relative.parts[0] == ".git":
+                continue
+            entry = archive.gettarinfo(path, arcname=str(PurePosixPath("app") / relative.as_posix()))
+            entry.mtime = entry.uid = entry.gid = 0
+            entry.uname = entry.gname = ""
+            entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+            if entry.isfile():
+                with path.open("rb") as file:
+                    archive.addfile(entry, file)
+            else:
+                archive.addfile(entry)
+    return packed.getvalue()
+
+
+def _to_json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}

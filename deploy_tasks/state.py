@@ -1,0 +1,128 @@
+"""`.deploy/`: the record, and the build in flight. Every file is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+
+from .errors import StateError
+from .models import BuildInFlight, Record, as_dict, convert, decode, record_as_json
+
+# The format is the user's own and has no version; a later kit that must break it will write one, and this one
+# must then not touch the file.
+_SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
+
+
+class State:
+    """The state of one checkout. `path` is the record's file; the build in flight lies beside it.
+
+    Every method raises StateError, naming the file, where a file cannot be read, is not what it should be, or cannot
+    be written; what was there then stays as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.in_flight_path = path.with_name(f"{path.stem}.in-flight.json")
+
+    def record(self) -> Record | None:
+        """The last good digest and what it was built from, or None where nothing is recorded yet."""
+        known = self._read(self.path)
+        return None if known is None else self._as_record(known)
+
+    def save_record(self, record: Record) -> None:
+        """Makes `record` the last good digest. Keys that this version does not know are kept, and a file that is no
+        record is not overwritten."""
+        known = self._read(self.path) or {}
+        self._as_record(known)
+        self._write(self.path, record_as_json(record, known))
+
+    def _as_record(self, known: dict[str, object]) -> Record:
+        version = known.get(_SCHEMA_KEY, _SCHEMA_VERSION)
+        if not isinstance(version, int) or version > _SCHEMA_VERSION:
+            raise StateError(f"{self.path} was written by a newer deploy-tasks; upgrade: pip install -U deploy-tasks")
+        try:
+            return convert(known, Record)
+        except ValueError as error:
+            raise _malformed(self.path, error) from None
+
+    def in_flight(self) -> BuildInFlight | None:
+        """The build that was started and not recorded yet, or None."""
+        known = self._read(self.in_flight_path)
+        if known is None:
+            return None
+        try:
+            return convert(known, BuildInFlight)
+        except ValueError as error:
+            raise _malformed(self.in_flight_path, error) from None
+
+    def save_in_flight(self, build: BuildInFlight) -> None:
+        """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
+        self._write(self.in_flight_path, as_dict(build))
+
+    def clear_in_flight(self, job_name: str) -> None:
+        """Forgets the build in flight if it is that of `job_name`."""
+        build = self.in_flight()
+        if build is not None and build.job_name == job_name:
+            with contextlib.suppress(FileNotFoundError):
+                self.in_flight_path.unlink()
+
+    def _read(self, path: Path) -> dict[str, object] | None:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise StateError(f"{path} is not a file; move it away")
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(f"{path} cannot be read ({error.strerror})") from None
+        try:
+            known = decode(text, dict[str, object])
+        except ValueError as error:
+            raise _malformed(path, error) from None
+        return known
+
+    def _write(self, path: Path, content: dict[str, object]) -> None:
+        text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+        if path.is_symlink() or path.parent.is_symlink():
+            raise StateError(f"{path} is reached over a symbolic link and is not written; replace the link by a folder")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _ignore_in_git(path.parent)
+            _replace(path, text)
+        except OSError as error:
+            raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from None
+
+
+def _malformed(path: Path, error: ValueError) -> StateError:
+    return StateError(f"{path} is not a state file of deploy-tasks ({error}); mend it, or move it away")
+
+
+def _ignore_in_git(folder: Path) -> None:
+    """State is this checkout's alone: without this, it would make every tree dirty."""
+    ignore = folder / ".gitignore"
+    if folder.name == ".deploy" and not ignore.exists():
+        ignore.write_text("*\n")
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """Writes `text` to `path` so that a reader, a crash or a full disk sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

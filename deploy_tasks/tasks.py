@@ -1,0 +1,375 @@
+"""The tasks: read the call, call what is below, say what happened.
+
+Each is a function that a developer's own task can call: it takes the context `c` and its flags as keywords, and returns
+what it found out. A flag that is a row of `settings.py` may be given by any of its sources; None is "not given".
+With Invoke's `--dry` nothing is run, sent or written, and a task returns None where it has nothing to return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import Task, task
+
+from . import builds, console, decide, images
+from .engine import Engine, check_build_args
+from .errors import DeployError, DigestNotFound, Interrupted, SettingsError
+from .models import BuildInFlight, Record, as_dict, record_as_json
+from .run import begin
+
+_HELP = {
+    "app": "The app's name in the cluster (the repository's name)",
+    "namespace": "Its namespace (the app class decides)",
+    "image_name": "The repository in the registry (the app's name)",
+    "app_class": "business or non-business: which nodes run it (business)",
+    "json": "Print one JSON object instead of the plain result",
+    "image_tag": "The image's tag",
+    "dockerfile": "The Dockerfile, from the project's root (Dockerfile)",
+    "build_context": "The build context, from the project's root (.)",
+    "timeout": "Seconds to wait for the build (1800)",
+    "repo_url": "What the cluster clones (the git remote, as https)",
+    "git_ref": "What the cluster checks out (the commit of HEAD)",
+    "cache": "Whether the build may use the builder's cache",
+    "wait": "Whether to wait; without, `invoke wait` picks the build up",
+    "allow_unpushed": "Build a commit that no remote branch is known to hold",
+    "job": "The build job to wait for (the build in flight)",
+    "build_id": "The digest to deploy (the recorded one)",
+    "port": "The port the app listens on",
+    "replicas": "How many replicas run (the API's default)",
+    "domain": "A domain the app is reached at; repeatable",
+    "health_path": "A path that answers 2xx once the app is well",
+    "tls": "Whether the domains are served over TLS",
+    "env": "KEY=VALUE for the app's environment; repeatable",
+    "build_arg": "KEY=VALUE, or KEY with its value from the environment; repeatable",
+    "platform": "What the image is built for (linux/amd64)",
+}
+
+
+class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, which every use below fills in itself
+    """A task whose calls are never equal, since Invoke drops a call that equals an earlier one: of
+    `local --app a reuse local --app b reuse` it ran one `reuse` only. Its errors show no secret."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = Task.__hash__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except DeployError as error:
+            error.message = console.redact(error.message or "")
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted("stopped by Ctrl-C") from None
+
+
+def _task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    own_help = options.pop("help", {})
+
+    def make(body: Callable[..., Any]) -> Any:
+        names = body.__code__.co_varnames[: body.__code__.co_argcount]
+        known = {name: text for name, text in {**_HELP, **own_help}.items() if name in names}
+        return task(klass=DeployTask, auto_shortflags=False, help=known, **options)(body)
+
+    return make
+
+
+@_task()
+def build(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    repo_url: str | None = None,
+    git_ref: str | None = None,
+    image_tag: str | None = None,
+    dockerfile: str | None = None,
+    build_context: str | None = None,
+    timeout: float | None = None,
+    cache: bool = True,
+    wait: bool = True,
+    allow_unpushed: bool = False,
+) -> Record | BuildInFlight | None:
+    """Build in the cluster, wait for it, and record the digest."""
+    run = begin(
+        c,
+        git=("app", "repo_url", "git_ref"),
+        app=app,
+        namespace=namespace,
+        image_name=image_name,
+        app_class=app_class,
+        repo_url=repo_url,
+        git_ref=git_ref,
+        image_tag=image_tag,
+        dockerfile=dockerfile,
+        build_context=build_context,
+        timeout=timeout,
+    )
+    request = decide.build_request(run.settings, cache=cache)
+    builds.check_clonable(run, request.git_ref, allow_unpushed=allow_unpushed)
+    if run.dry:
+        run.would_send("POST", "/build", request)
+        return None
+    build_in_flight = builds.start_or_join(run, request)
+    if not wait:
+        console.tell("the build goes on by itself; pick it up: invoke wait")
+        console.result(build_in_flight.job_name, build_in_flight, as_json=json)
+        return build_in_flight
+    return _told(builds.finish(run, build_in_flight), json)
+
+
+@_task()
+def wait(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    job: str | None = None,
+    image_tag: str | None = None,
+    timeout: float | None = None,
+) -> Record | None:
+    """Wait for the build in flight, and record its digest."""
+    run = begin(
+        c,
+        from_record=True,
+        git=("app", "repo_url", "git_ref"),
+        app=app,
+        namespace=namespace,
+        image_name=image_name,
+        app_class=app_class,
+        image_tag=image_tag,
+        timeout=timeout,
+    )
+    build_in_flight = builds.pick_up(run, job)
+    if run.dry:
+        run.would_send("POST", f"/build/{build_in_flight.job_name}/wait")
+        return None
+    return _told(builds.finish(run, build_in_flight), json)
+
+
+@_task()
+def digest(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    image_tag: str | None = None,
+) -> Record | None:
+    """Resolve the digest of a tag, record it, and print it."""
+    run = begin(
+        c,
+        from_record=True,
+        git=("app", "repo_url", "git_ref"),
+        app=app,
+        namespace=namespace,
+        image_name=image_name,
+        app_class=app_class,
+        image_tag=image_tag,
+    )
+    target = decide.target_of_tag(run.settings, run.checkout, run.recorded_here)
+    if run.dry:
+        run.would_send("GET", f"/registry/{target.image_name}/digest?tag={target.image_tag}")
+        return None
+    try:
+        build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
+    except DigestNotFound as error:
+        raise DigestNotFound(f"{error}; build it: invoke build, or invoke local") from None
+    return _told(builds.keep(run, target, build_id), json)
+
+
+@_task(aliases=["reuse-deploy"])
+def reuse(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    build_id: str | None = None,
+    port: int | None = None,
+    replicas: int | None = None,
+    domain: list[str] | None = None,
+    health_path: str | None = None,
+    tls: bool = True,
+    env: list[str] | None = None,
+) -> Record | None:
+    """Deploy a recorded digest; never builds."""
+    run = begin(
+        c,
+        from_record=True,
+        git=("app",),
+        app=app,
+        namespace=namespace,
+        image_name=image_name,
+        app_class=app_class,
+        port=port,
+        replicas=replicas,
+        domain=domain,
+        health_path=health_path,
+    )
+    record = run.record
+    request = decide.deploy_request(run.settings, record, build_id=build_id, tls=tls, env=decide.variables(env or []))
+    if run.dry:
+        run.would_send("POST", "/build", request)
+        return None
+    run.client.deploy(request)
+    console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
+    deployed = decide.deployed_record(request, record)
+    reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
+    console.result(reference, {**as_dict(deployed), "image": reference}, as_json=json)
+    return deployed
+
+
+@_task()
+def local(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    image_tag: str | None = None,
+    dockerfile: str | None = None,
+    build_context: str | None = None,
+    build_arg: list[str] | None = None,
+    platform: str | None = None,
+) -> Record | None:
+    """Build on this machine, push, and record the digest of that push."""
+    run = begin(
+        c,
+        git=("app", "repo_url", "git_ref"),
+        app=app,
+        namespace=namespace,
+        image_name=image_name,
+        app_class=app_class,
+        image_tag=image_tag,
+        dockerfile=dockerfile,
+        build_context=build_context,
+        platform=platform,
+    )
+    build_args = check_build_args(build_arg or [])
+    target = decide.local_target(run.settings, run.checkout)
+    settings = run.settings
+    reference = f"{settings.registry}/{target.image_name}:{target.image_tag}"
+    file, context = decide.local_files(settings)
+    engine = Engine(c, settings.docker)
+    engine.check()
+    if settings.registry_username and settings.registry_password:
+        engine.login(settings.registry, settings.registry_username, settings.registry_password)
+    engine.build(reference, context=context, dockerfile=file, platform=settings.platform, build_args=build_args)
+    build_id = engine.push(reference)
+    return None if run.dry else _told(builds.keep(run, target, build_id), json)
+
+
+@_task()
+def local_deploy(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    image_tag: str | None = None,
+    dockerfile: str | None = None,
+    build_context: str | None = None,
+    build_arg: list[str] | None = None,
+    platform: str | None = None,
+    port: int | None = None,
+    replicas: int | None = None,
+    domain: list[str] | None = None,
+    health_path: str | None = None,
+    tls: bool = True,
+    env: list[str] | None = None,
+) -> Record | None:
+    """`local`, then `reuse`: build here, push, deploy that image."""
+    target = {"app": app, "namespace": namespace, "image_name": image_name, "app_class": app_class, "json": json}
+    local(
+        c,
+        **target,
+        image_tag=image_tag,
+        dockerfile=dockerfile,
+        build_context=build_context,
+        build_arg=build_arg,
+        platform=platform,
+    )
+    deployed: Record | None = reuse(
+        c, **target, port=port, replicas=replicas, domain=domain, health_path=health_path, tls=tls, env=env
+    )
+    return deployed
+
+
+@_task(
+    help={
+        "port": "The port to listen on; 0 takes a free one (8077)",
+        "host": "The address to listen on (127.0.0.1)",
+        "registry": "Another registry, host:port, in place of the sandbox's own",
+        "builder": "archive (packs the files, runs no RUN) or docker (archive)",
+        "key": "The API key to ask for (a random one)",
+        "data": "A folder to keep images in (a temporary one)",
+        "build_seconds": "How long a build takes at the least (0)",
+        "minimal": "Serve only what the API's specification has",
+    }
+)
+def sandbox(
+    c: Context,
+    port: int = 8077,
+    host: str = "127.0.0.1",
+    registry: str | None = None,
+    builder: str = "archive",
+    key: str | None = None,
+    data: str | None = None,
+    build_seconds: float = 0.0,
+    minimal: bool = False,
+) -> None:
+    """Serve a Deploy API with a registry on this machine, until Ctrl-C."""
+    try:
+        from .sandbox.app import Options, SandboxError, serve
+    except ImportError as error:
+        raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from None
+    settings = begin(c).settings
+    options = Options(
+        port=port,
+        host=host,
+        registry=registry,
+        registry_username=settings.registry_username,
+        registry_password=settings.registry_password,
+        builder=builder,
+        key=key,
+        data=Path(data) if data else None,
+        build_seconds=build_seconds,
+        minimal=minimal,
+    )
+    try:
+        serve(options)
+    except SandboxError as error:
+        raise SettingsError(f"the sandbox cannot start: {error}") from None
+
+
+@_task()
+def demo(_c: Context) -> None:
+    """Tell the whole story on this terminal: sandbox, build, reuse."""
+    from .demo import DemoError, tell_story
+
+    try:
+        tell_story()
+    except DemoError as error:
+        raise DeployError(str(error)) from None
+
+
+def _told(record: Record, as_json: bool) -> Record:
+    console.result(record.build_id or "", record_as_json(record, {}), as_json=as_json)
+    return record
+
+
+ns = Collection(build, wait, digest, reuse, local, local_deploy, sandbox, demo)

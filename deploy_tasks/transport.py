@@ -1,0 +1,117 @@
+"""One exchange with an HTTP server, bounded in time and size. Hazards: reliability.md, "HTTP".
+
+Loaded with the first request, since requests takes its time to import.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+_READ_AT_ONCE = 65_536
+# A wait is idle for most of a minute: a peer that vanished is noticed after 30 + 3 * 10 seconds.
+_KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
+
+
+class NotSent(Exception):
+    """The connection never opened, so that not a byte of the request can have arrived; the message says why."""
+
+
+class NoAnswer(Exception):
+    """The request went out, and no whole answer came back; the message says what came."""
+
+
+class Answer(NamedTuple):
+    """What came back: the HTTP status, where a redirect points (or ""), and the whole body."""
+
+    status: int
+    location: str
+    body: bytes
+
+
+class Transport:
+    """Sends requests with the key in `X-API-Key`; keeps proxies and CA bundles, reads no netrc, follows no redirect."""
+
+    def __init__(self, key: str) -> None:
+        self._session = requests.Session()
+        self._session.headers["X-API-Key"] = key
+        self._session.headers["Accept"] = "application/json"
+        # An entry in netrc would add Basic authentication; an auth of one's own keeps it from being looked up.
+        self._session.auth = lambda request: request
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, _KeepAliveAdapter())
+
+    def exchange(self, method: str, url: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
+        """Sends one request, once. `seconds` bounds all of it, `most` the bytes of the body when unpacked.
+
+        Raises NotSent or NoAnswer; no exception of requests, since those hold the key and the body.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            with self._session.request(
+                method,
+                url,
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                timeout=seconds,
+                # requests takes X-API-Key along to whatever host a redirect names.
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = _read(response, deadline, most)
+                return Answer(response.status_code, response.headers.get("Location", ""), content)
+        except (requests.RequestException, HTTPError) as error:
+            why_not_sent = _why_not_sent(error)
+            if why_not_sent:
+                raise NotSent(why_not_sent) from None
+            raise NoAnswer("gave no whole answer") from None
+
+
+class _KeepAliveAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
+        super().init_poolmanager(*args, **kwargs, socket_options=options)
+
+
+def _read(response: requests.Response, deadline: float, most: int) -> bytes:
+    # The timeout of requests starts anew with every byte that drips in, and 292 KB of gzip grew to 300 MB.
+    content = bytearray()
+    for piece in _pieces(response):
+        content += piece
+        if len(content) > most:
+            raise NoAnswer(f"answered with more than {most} bytes")
+        if time.monotonic() > deadline:
+            raise NoAnswer("did not finish its answer in time")
+    return bytes(content)
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    while piece := response.raw.read1(_READ_AT_ONCE, decode_content=True):
+        yield piece
+
+
+def _why_not_sent(error: Exception) -> str | None:
+    """Why not a byte of the request can have arrived, or None where some may have."""
+    reason = getattr(next(iter(error.args), None), "reason", None)
+    cause = next(iter(getattr(reason, "args", ())), None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "its certificate is not trusted"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy did not let the request through"
+    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
+        return "no connection"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return "that is no address"
+    return None

@@ -1,0 +1,77 @@
+"""Every test starts in an empty folder without a setting; only those that say so may open a socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+from deploy_tasks import console
+from tests.project import Project
+from tests.sandboxes import SandboxProcess
+
+WITH_SOCKETS = {"contract", "faults", "engine"}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if WITH_SOCKETS & set(item.path.parts):
+        pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
+    else:
+        pytest_socket.disable_socket(allow_unix_socket=True)
+
+
+def pytest_runtest_teardown() -> None:
+    pytest_socket.enable_socket()
+
+
+@pytest.fixture(autouse=True)
+def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("DEPLOY_", "INVOKE_", "GIT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setattr(console, "_secrets", set())
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A pushed repository called `shop`."""
+    return Project.make(tmp_path / "shop")
+
+
+@pytest.fixture(scope="session")
+def _full_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    sandbox = SandboxProcess(tmp_path_factory.mktemp("full"))
+    yield sandbox
+    sandbox.stop()
+
+
+@pytest.fixture(scope="session")
+def _minimal_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    sandbox = SandboxProcess(tmp_path_factory.mktemp("minimal"), "--minimal")
+    yield sandbox
+    sandbox.stop()
+
+
+@pytest.fixture
+def sandbox(_full_sandbox: SandboxProcess, project: Project) -> SandboxProcess:
+    """A sandbox that serves all of the API; `project` is set up for it."""
+    return _joined(_full_sandbox, project)
+
+
+@pytest.fixture(params=["full", "minimal"])
+def any_sandbox(request: pytest.FixtureRequest, project: Project) -> SandboxProcess:
+    """A sandbox that serves all of the API, then one that serves only what is specified."""
+    found: SandboxProcess = request.getfixturevalue(f"_{request.param}_sandbox")
+    return _joined(found, project)
+
+
+def _joined(sandbox: SandboxProcess, project: Project) -> SandboxProcess:
+    project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
+    sandbox.forget()
+    return sandbox

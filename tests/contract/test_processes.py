@@ -1,0 +1,385 @@
+"""The tasks as real `invoke` processes against a sandbox over a socket."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.project import Project
+from tests.sandboxes import SandboxProcess
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NOT_THERE = "sha256:" + 64 * "0"
+
+
+def test_build_records_the_digest_and_a_new_process_deploys_it(project: Project, any_sandbox: SandboxProcess) -> None:
+    built = project.invoke("build")
+    assert built.returncode == 0, built.stderr
+    digest = built.stdout.strip()
+    assert DIGEST.fullmatch(digest)
+    assert list(project.record) == [
+        "repoUrl",
+        "gitRef",
+        "app",
+        "namespace",
+        "imageName",
+        "imageTag",
+        "buildId",
+        "appClass",
+    ]
+    assert project.record["buildId"] == digest
+    assert project.record["gitRef"] == project.record["imageTag"] == project.head
+    assert project.in_flight is None
+    any_sandbox.forget()
+    reused = project.invoke("reuse")
+    assert reused.returncode == 0, reused.stderr
+    image = project.record["imageName"]
+    assert reused.stdout == f"{any_sandbox.registry}/{image}@{digest}\n"
+    assert any_sandbox.seen() == ["POST /build 200"]
+
+
+def test_a_build_without_waiting_is_picked_up_by_a_new_process(project: Project, any_sandbox: SandboxProcess) -> None:
+    started = project.invoke("build", "--no-wait")
+    assert started.returncode == 0, started.stderr
+    job = started.stdout.strip()
+    assert project.in_flight is not None
+    assert project.in_flight["jobName"] == job
+    assert not (project.folder / ".deploy" / "build-id.json").exists()
+    chained = project.invoke("wait", "reuse")
+    assert chained.returncode == 0, chained.stderr
+    digest, reference = chained.stdout.split()
+    assert reference.endswith(f"@{digest}")
+    assert project.in_flight is None
+    assert len(any_sandbox.seen("POST /build 202")) == 1
+
+
+def test_wait_then_digest_then_reuse_in_one_command_line(project: Project, any_sandbox: SandboxProcess) -> None:
+    project.invoke("build", "--no-wait")
+    chained = project.invoke("wait", "digest", "reuse")
+    assert chained.returncode == 0, chained.stderr
+    waited, resolved, reference = chained.stdout.split()
+    assert waited == resolved
+    assert reference.endswith(f"@{waited}")
+
+
+def test_wait_by_job_name_where_another_machine_started_the_build(project: Project, sandbox: SandboxProcess) -> None:
+    job = project.invoke("build", "--no-wait").stdout.strip()
+    (project.folder / ".deploy" / "build-id.in-flight.json").unlink()
+    waited = project.invoke("wait", "--job", job)
+    assert waited.returncode == 0, waited.stderr
+    assert project.record["buildId"] == waited.stdout.strip()
+
+
+def test_everything_works_from_a_sub_folder(project: Project, any_sandbox: SandboxProcess) -> None:
+    (project.folder / "deep" / "down").mkdir(parents=True)
+    done = project.invoke("build", "reuse", at="deep/down")
+    assert done.returncode == 0, done.stderr
+    assert project.record["buildId"] == done.stdout.split()[0]
+    assert not (project.folder / "deep" / "down" / ".deploy").exists()
+
+
+def test_stdout_of_digest_is_the_digest_alone(project: Project, any_sandbox: SandboxProcess) -> None:
+    built = project.invoke("build")
+    shell = f'echo "<$({sys.executable} -m invoke digest)>"'
+    asked = project.run("sh", "-c", shell)
+    assert asked.stdout == f"<{built.stdout.strip()}>\n"
+
+
+def test_digest_of_a_tag_that_is_not_there_says_what_to_do(project: Project, any_sandbox: SandboxProcess) -> None:
+    asked = project.invoke("digest", "--image-tag", "v9")
+    assert asked.returncode == 8
+    assert asked.stdout == ""
+    assert asked.stderr == "tag v9 is not in the registry for image shop; build it: invoke build, or invoke local\n"
+
+
+def test_digest_does_not_deploy_old_code_after_new_commits(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    project.commit("second")
+    asked = project.invoke("digest", "reuse")
+    assert asked.returncode == 8
+    assert sandbox.seen("POST /build 200") == []
+
+
+def test_reuse_of_an_unknown_digest_builds_and_deploys_nothing(project: Project, any_sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    before = project.record
+    any_sandbox.forget()
+    refused = project.invoke("reuse", "--build-id", NOT_THERE)
+    assert refused.returncode == 8
+    assert refused.stdout == ""
+    assert "nothing was built or deployed. Build it: invoke build" in refused.stderr
+    assert any_sandbox.seen() == ["POST /build 404"]
+    assert project.record == before
+
+
+def test_reuse_of_another_images_record_sends_nothing(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    sandbox.forget()
+    refused = project.invoke("reuse", "--app", "other")
+    assert refused.returncode == 2
+    assert "the recorded digest is of image shop, not of other; nothing was deployed" in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_reuse_without_a_record_says_how_to_get_one(project: Project, sandbox: SandboxProcess) -> None:
+    refused = project.invoke("reuse")
+    assert refused.returncode == 2
+    assert "no digest is recorded yet; build one: invoke build, or invoke local" in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_reuse_works_with_the_reference_clients_state_file(project: Project, any_sandbox: SandboxProcess) -> None:
+    digest = project.invoke("build").stdout.strip()
+    project.write_record(
+        {
+            "repoUrl": None,
+            "gitRef": None,
+            "app": "shop",
+            "namespace": "apps",
+            "imageName": "shop",
+            "imageTag": None,
+            "buildId": digest,
+        }
+    )
+    reused = project.invoke("reuse")
+    assert reused.returncode == 0, reused.stderr
+    assert reused.stdout.strip().endswith(f"/shop@{digest}")
+
+
+def test_the_alias_of_the_users_document(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    assert project.invoke("reuse-deploy").returncode == 0
+
+
+def test_the_app_class_decides_namespace_and_nodes(project: Project, sandbox: SandboxProcess) -> None:
+    done = project.invoke("build", "reuse", "--app-class", "non-business", "--replicas", "2")
+    assert done.returncode == 0, done.stderr
+    app = sandbox.app("non-business-apps", "shop")
+    assert app["nodeSelector"] == {"workload-class": "non-business"}
+    assert app["tolerations"][0]["value"] == "non-business"
+    assert app["replicas"] == 2
+
+
+def test_a_target_of_an_earlier_task_holds_for_the_later_ones(project: Project, sandbox: SandboxProcess) -> None:
+    done = project.invoke("build", "--app", "api", "--app-class", "non-business", "reuse")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.app("non-business-apps", "api")["image"] == done.stdout.split()[1]
+
+
+def test_the_record_carries_the_target_to_the_next_process(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build", "--app", "carried", "--app-class", "non-business")
+    reused = project.invoke("reuse")
+    assert reused.returncode == 0, reused.stderr
+    assert sandbox.app("non-business-apps", "carried")["image"] == reused.stdout.strip()
+
+
+def test_everything_of_the_deploy_reaches_the_cluster(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    flags = "--port 8080 --replicas 3 --domain a.example.com --domain *.example.com --health-path /ok --no-tls".split()
+    reused = project.invoke("reuse", *flags, "--env", "MODE=fast", "--env", "URL=http://x/?a=b")
+    assert reused.returncode == 0, reused.stderr
+    assert sandbox.app("apps", "shop")["deployConfig"] == {
+        "port": 8080,
+        "replicas": 3,
+        "domains": ["a.example.com", "*.example.com"],
+        "healthPath": "/ok",
+        "tls": False,
+        "env": {"MODE": "fast", "URL": "http://x/?a=b"},
+        "appClass": "business",
+    }
+
+
+def test_json_prints_one_object_a_task(project: Project, any_sandbox: SandboxProcess) -> None:
+    done = project.invoke("build", "--json", "digest", "--json", "reuse", "--json")
+    assert done.returncode == 0, done.stderr
+    built, resolved, reused = [json.loads(line) for line in done.stdout.splitlines()]
+    assert built == project.record == resolved
+    assert reused["image"] == f"{any_sandbox.registry}/shop@{built['buildId']}"
+
+
+def test_an_unpushed_commit_is_not_built_unless_told_so(project: Project, sandbox: SandboxProcess) -> None:
+    project.commit("only here")
+    refused = project.invoke("build")
+    assert refused.returncode == 2
+    assert "is on no remote branch" in refused.stderr
+    assert "invoke local" in refused.stderr
+    assert sandbox.seen() == []
+    failed = project.invoke("build", "--allow-unpushed")
+    assert failed.returncode == 9, failed.stderr
+
+
+def test_uncommitted_changes_are_a_warning(project: Project, sandbox: SandboxProcess) -> None:
+    project.write("page.html", "changed")
+    built = project.invoke("build")
+    assert built.returncode == 0
+    assert "warning: uncommitted changes are not part of this build" in built.stderr
+
+
+def test_our_own_state_does_not_make_the_tree_dirty(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    assert "warning" not in project.invoke("build").stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--git-ref", "no-such-branch"], "no-such-branch"),
+        (["--dockerfile", "Nope"], "Dockerfile 'Nope' is not in the repository"),
+        (["--build-context", "nope"], "build context 'nope' is not a folder"),
+    ],
+)
+def test_a_build_that_fails_shows_why_and_keeps_the_last_good_digest(
+    project: Project, sandbox: SandboxProcess, flags: list[str], says: str
+) -> None:
+    project.invoke("build")
+    before = project.record
+    failed = project.invoke("build", *flags)
+    assert failed.returncode == 9
+    assert failed.stdout == ""
+    assert says in failed.stderr
+    assert "nothing was recorded, the last good digest is as it was" in failed.stderr
+    assert project.record == before
+    assert project.in_flight is None
+
+
+def test_a_build_that_fails_on_a_minimal_server_is_noticed_by_its_missing_tag(
+    project: Project, tmp_path: object
+) -> None:
+    pytest.importorskip("starlette")
+    project.environment.update(DEPLOY_PORT="3000")
+    sandbox = SandboxProcess(project.folder.with_name("own"), "--minimal")
+    try:
+        project.environment.update(sandbox.settings)
+        failed = project.invoke("build", "--dockerfile", "Nope")
+        assert failed.returncode == 9
+        assert "is not in the registry for image shop: the build failed" in failed.stderr
+    finally:
+        sandbox.stop()
+
+
+def test_a_moved_tag_is_told(project: Project, sandbox: SandboxProcess) -> None:
+    old = project.invoke("build", "--image-tag", "same").stdout.strip()
+    project.write("page.html", "changed")
+    project.commit("second")
+    project.push()
+    built = project.invoke("build", "--image-tag", "same")
+    assert f"tag same points to another image now: {old} → {built.stdout.strip()}" in built.stderr
+
+
+def test_ctrl_c_leaves_the_build_running_and_says_how_to_pick_it_up(project: Project) -> None:
+    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "3")
+    try:
+        project.environment.update(sandbox.settings)
+        with subprocess.Popen(
+            [sys.executable, "-m", "invoke", "build"],
+            cwd=project.folder,
+            env=project.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            job = process.stderr.readline().split()[0]
+            while project.in_flight is None:
+                pass
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+            assert process.wait(10) == 130
+        assert said == f"{job} goes on in the cluster; pick it up: invoke wait --job {job}\n"
+        waited = project.invoke("wait")
+        assert waited.returncode == 0, waited.stderr
+        assert len(sandbox.seen("POST /build 202")) == 1
+    finally:
+        sandbox.stop()
+
+
+def test_the_same_build_is_joined_and_not_started_twice(project: Project) -> None:
+    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "2")
+    try:
+        project.environment.update(sandbox.settings)
+        job = project.invoke("build", "--no-wait").stdout.strip()
+        again = project.invoke("build")
+        assert again.returncode == 0, again.stderr
+        assert f"{job} already builds commit" in again.stderr
+        assert len(sandbox.seen("POST /build 202")) == 1
+    finally:
+        sandbox.stop()
+
+
+def test_at_the_deadline_the_build_is_said_to_run_on(project: Project) -> None:
+    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "30")
+    try:
+        project.environment.update(sandbox.settings)
+        late = project.invoke("build", "--timeout", "1")
+        assert late.returncode == 7
+        job = (project.in_flight or {})["jobName"]
+        assert late.stderr.splitlines()[-1] == (
+            f"{job} still runs after 1 s; the build goes on. Pick it up: invoke wait --job {job}"
+        )
+    finally:
+        sandbox.stop()
+
+
+def test_a_stopped_server_is_one_line(project: Project) -> None:
+    project.environment.update(DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_KEY="k3y")
+    failed = project.invoke("build")
+    assert failed.returncode == 5
+    assert failed.stderr == (
+        "could not start the build: no connection to 127.0.0.1:9; no build was started; try again: invoke build\n"
+    )
+
+
+def test_a_wrong_key_names_its_variable(project: Project, any_sandbox: SandboxProcess) -> None:
+    failed = project.invoke("build", DEPLOY_API_KEY="wr0ng")
+    assert failed.returncode == 4
+    assert "does not accept the key; check DEPLOY_API_KEY" in failed.stderr
+    assert "wr0ng" not in failed.stderr
+
+
+@pytest.mark.parametrize("task", ["build", "wait", "digest", "reuse"])
+def test_a_missing_key_names_its_variable_before_anything_is_sent(
+    project: Project, sandbox: SandboxProcess, task: str
+) -> None:
+    project.invoke("build", "--no-wait")
+    project.write_record({"app": "shop", "imageName": "shop", "buildId": NOT_THERE})
+    sandbox.forget()
+    failed = project.invoke(task, DEPLOY_API_KEY="")
+    assert failed.returncode == 2
+    assert failed.stderr == "api_key is not known: set DEPLOY_API_KEY in the environment or in .env; nothing was sent\n"
+    assert sandbox.seen() == []
+
+
+def test_settings_come_from_the_env_file_at_the_root(project: Project, sandbox: SandboxProcess) -> None:
+    lines = "".join(f"export {key}={value}\n" for key, value in sandbox.settings.items())
+    project.write(".env", lines)
+    for key in sandbox.settings:
+        del project.environment[key]
+    (project.folder / "sub").mkdir()
+    done = project.invoke("build", "reuse", at="sub")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_state_file_that_is_not_ours_is_refused_before_anything_is_sent(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    project.write(".deploy/build-id.json", "{")
+    failed = project.invoke("build")
+    assert failed.returncode == 10
+    assert ".deploy/build-id.json is not a state file of deploy-tasks" in failed.stderr
+    assert sandbox.seen() == []
+    assert (project.folder / ".deploy" / "build-id.json").read_text() == "{"
+
+
+def test_a_dry_run_sends_and_writes_nothing(project: Project, sandbox: SandboxProcess) -> None:
+    project.write_record({"app": "shop", "imageName": "shop", "buildId": NOT_THERE})
+    dry = project.invoke("--dry", "build", "digest", "reuse")
+    assert dry.returncode == 0, dry.stderr
+    assert sandbox.seen() == []
+    posts = [line for line in dry.stderr.splitlines() if line.startswith("dry run, not sent: ")]
+    assert len(posts) == 3
+    assert '"buildId":"sha256:0000' in posts[2]
+    assert project.in_flight is None

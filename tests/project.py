@@ -1,0 +1,111 @@
+"""A developer's repository in a temporary folder, with an origin beside it, and real `invoke` processes in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TASKS = "from deploy_tasks import ns\n"
+SECONDS_A_COMMAND = 60
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment of a child process: none of the settings and git configuration of whoever runs the tests."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("DEPLOY_", "INVOKE_", "GIT_"))}
+    names = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**own, **names, **quiet, **more}
+
+
+@dataclass
+class Project:
+    """`folder` is the checkout, `origin` the bare repository it is pushed to, `environment` what each process gets."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=clean_environment)
+
+    @property
+    def origin(self) -> Path:
+        return self.folder.parent / "origin" / f"{self.folder.name}.git"
+
+    @classmethod
+    def make(cls, folder: Path, files: Mapping[str, str] | None = None) -> Project:
+        """A pushed repository called like `folder`, with a Dockerfile and a tasks.py."""
+        project = cls(folder)
+        folder.mkdir(parents=True)
+        project.git("init", "--quiet", "--bare", "--initial-branch=main", str(project.origin))
+        project.git("init", "--quiet", "--initial-branch=main")
+        for name, text in {
+            "tasks.py": TASKS,
+            "Dockerfile": "FROM scratch\nCOPY . /\n",
+            ".gitignore": ".env*\n__pycache__\n",
+            ".dockerignore": ".env*\n.deploy\n.git\n__pycache__\n",
+            "page.html": folder.name,
+            **(files or {}),
+        }.items():
+            project.write(name, text)
+        project.commit("first")
+        project.git("remote", "add", "origin", str(project.origin))
+        project.push()
+        return project
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, env=clean_environment(), check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, message: str) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.head
+
+    def push(self) -> None:
+        self.git("push", "--quiet", "--set-upstream", "origin", "main")
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def invoke(self, *arguments: str, at: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
+        """A real `invoke` process in the folder `at`, its stdin at its end."""
+        return self.run(sys.executable, "-m", "invoke", *arguments, at=at, **environment)
+
+    def run(self, *command: str, at: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder / at,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_A_COMMAND,
+            check=False,
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.folder / ".deploy" / "build-id.json").read_text())
+        return record
+
+    def write_record(self, record: object) -> str:
+        text = json.dumps(record)
+        self.write(".deploy/build-id.json", text)
+        return text
+
+    @property
+    def in_flight(self) -> dict[str, Any] | None:
+        path = self.folder / ".deploy" / "build-id.in-flight.json"
+        return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,70 @@
+"""A sandbox as a process of its own, and what it saw."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.project import clean_environment
+
+SECONDS_TO_STOP = 10
+
+
+class SandboxProcess:
+    """`invoke sandbox` on a free port. `settings` are the DEPLOY_* variables that it printed."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = (folder / "sandbox.log").open("w+b")
+        self._seen = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deploy_tasks", "sandbox", "--port", "0", *arguments],
+            cwd=folder,
+            env=clean_environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        lines = [self.process.stdout.readline().strip() for _ in range(3)]
+        assert all(line.startswith("export DEPLOY_") for line in lines), (lines, self.log())
+        self.settings = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+        self.url, self.key = self.settings["DEPLOY_API_URL"], self.settings["DEPLOY_API_KEY"]
+        self.registry = self.settings["DEPLOY_REGISTRY"]
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def forget(self) -> None:
+        """What came up to now is not counted by `seen`."""
+        self._seen = len(self.log())
+
+    def seen(self, start: str = "") -> list[str]:
+        """Every request since `forget` as `METHOD path?query status`, those that begin with `start`."""
+        lines = self.log()[self._seen :].splitlines()
+        return [line for line in lines if line.startswith(start) and line.split(" ")[0].isupper()]
+
+    def call(self, method: str, path: str, json: object = None, **headers: str) -> requests.Response:
+        """A request of the test's own, not by way of the kit's client."""
+        return requests.request(
+            method, self.url + path, json=json, headers={"X-API-Key": self.key, **headers}, timeout=30
+        )
+
+    def app(self, namespace: str, app: str) -> dict[str, Any]:
+        described: dict[str, Any] = self.call("GET", f"/api/apps/{namespace}/{app}").json()["app"]
+        return described
+
+    def stop(self) -> int:
+        """Ends the process by its own pid; returns its exit code."""
+        self.process.terminate()
+        code = self.process.wait(SECONDS_TO_STOP)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+        return code
