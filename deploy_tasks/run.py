@@ -34,8 +34,8 @@ class Run:
 
     @cached_property
     def client(self) -> DeployClient:
-        url, key = self.settings.require("api_url"), self.settings.require("api_key")
-        return DeployClient(url, key, timeout=self.settings.api_timeout)
+        settings = self.settings
+        return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
 
     @property
     def recorded_here(self) -> Record | None:
@@ -58,12 +58,14 @@ class Run:
         console.tell(f"dry run, not sent: {method} {self.settings.require('api_url')}{path}{text}")
 
 
-def begin(c: Context, *, git: Sequence[str] = (), from_record: bool = False, **flags: Any) -> Run:
+def begin(
+    c: Context, *, needs: Sequence[str] = (), git: Sequence[str] = (), from_record: bool = False, **flags: Any
+) -> Run:
     """Gathers what a task works with.
 
-    `git` names the settings that the checkout may fill in; with `from_record` the record may fill in the target. A
-    target flag holds for the later tasks of the command line too. Raises SettingsError, and StateError where the state
-    file is unusable: before anything is sent.
+    `needs` names the settings that the task cannot do without, `git` those that the checkout may fill in; with
+    `from_record` the record may fill in the target. A target flag holds for the later tasks of the command line too.
+    Raises SettingsError, and StateError where the state file is unusable: before anything is sent.
     """
     checkout = Checkout(Path.cwd())
 
@@ -78,6 +80,8 @@ def begin(c: Context, *, git: Sequence[str] = (), from_record: bool = False, **f
         git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
     )
     console.keep_secret(settings.secrets)
+    if needs:
+        settings.require(*needs)
     if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
         console.warn(f"app class business in namespace {settings.namespace}: the pods go to the business nodes")
     return Run(c, settings, checkout)

@@ -60,13 +60,20 @@ class Settings:
     image_tag: str | None
     timeout: float
     sources: Mapping[str, str] = field(repr=False)
+    flags: frozenset[str] = field(repr=False)
+    """The settings that the task has a flag for."""
 
-    def require(self, key: str) -> Any:
-        """The value of `key`. Raises SettingsError naming the flag and the variable where nobody gave one."""
-        value = getattr(self, key)
-        if value is None:
-            raise SettingsError(f"{key} is not known: {_how_to_set(key)}")
-        return value
+    def require(self, *keys: str) -> Any:
+        """The value of the first of `keys`. Where nobody gave one of them, SettingsError says how to give all that
+        are missing."""
+        missing = [row for row in TABLE if row.key in keys and getattr(self, row.key) is None]
+        if missing:
+            ways = [f"{row.flag} or {row.variable}" if row.key in self.flags else row.variable for row in missing]
+            raise SettingsError(
+                f"not set: {', '.join(ways)}; put variables into the environment or into .env at the project's root; "
+                "nothing was sent"
+            )
+        return getattr(self, keys[0])
 
     def given(self, key: str) -> Any:
         """The value of `key` if somebody chose it, None if it is a default: what a request may leave to the server."""
@@ -144,7 +151,7 @@ def resolve(
         values["namespace"], sources["namespace"] = NAMESPACES[values["app_class"]], "default of app_class"
     if values["image_name"] is None:
         values["image_name"], sources["image_name"] = values["app"], "default of app"
-    return Settings(root=root, sources=sources, **values)
+    return Settings(root=root, sources=sources, flags=frozenset(flags), **values)
 
 
 def project_root(folder: Path) -> Path:
@@ -211,19 +218,11 @@ def _is_given(value: object) -> bool:
 
 def _parsed(row: Setting, value: object, source: str) -> Any:
     if row.secret and source.startswith("flag"):
-        raise SettingsError(
-            f"{row.key} has no flag, since a command line is no place for a secret: {_how_to_set(row.key)}"
-        )
+        raise SettingsError(f"a secret has no flag, since a command line is no place for one: set {row.variable}")
     try:
         return row.parse(value)
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}; nothing was sent") from None
-
-
-def _how_to_set(key: str) -> str:
-    row = next(row for row in TABLE if row.key == key)
-    by_flag = "" if row.secret else f"pass {row.flag}, or "
-    return f"{by_flag}set {row.variable} in the environment or in .env; nothing was sent"
 
 
 # --- what a value must be -------------------------------------------------------------------------------------------
@@ -378,4 +377,4 @@ TABLE = (
     Setting("image_tag", images.tag, None, "unset: the commit (`build`), the time and the commit (`local`)"),
     Setting("timeout", _seconds, 1800.0, "seconds to wait for a build"),
 )
-assert [row.key for row in TABLE] == [f.name for f in fields(Settings) if f.name not in ("root", "sources")]  # noqa: S101 - one list
+assert [row.key for row in TABLE] == [f.name for f in fields(Settings) if f.name not in ("root", "sources", "flags")]  # noqa: S101 - one list

@@ -49,6 +49,10 @@ _HELP = {
 }
 
 
+_REPEATABLE = ("domain", "env", "build_arg")
+_API = ("api_url", "api_key", "app")
+
+
 class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, which every use below fills in itself
     """A task whose calls are never equal, since Invoke drops a call that equals an earlier one: of
     `local --app a reuse local --app b reuse` it ran one `reuse` only. Its errors show no secret."""
@@ -74,7 +78,8 @@ def _task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def make(body: Callable[..., Any]) -> Any:
         names = body.__code__.co_varnames[: body.__code__.co_argcount]
         known = {name: text for name, text in {**_HELP, **own_help}.items() if name in names}
-        return task(klass=DeployTask, auto_shortflags=False, help=known, **options)(body)
+        several = [name for name in _REPEATABLE if name in names]
+        return task(klass=DeployTask, auto_shortflags=False, help=known, iterable=several, **options)(body)
 
     return make
 
@@ -100,6 +105,7 @@ def build(
     """Build in the cluster, wait for it, and record the digest."""
     run = begin(
         c,
+        needs=(*_API, "repo_url", "git_ref"),
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,
@@ -140,6 +146,7 @@ def wait(
     """Wait for the build in flight, and record its digest."""
     run = begin(
         c,
+        needs=_API,
         from_record=True,
         git=("app", "repo_url", "git_ref"),
         app=app,
@@ -169,6 +176,7 @@ def digest(
     """Resolve the digest of a tag, record it, and print it."""
     run = begin(
         c,
+        needs=_API,
         from_record=True,
         git=("app", "repo_url", "git_ref"),
         app=app,
@@ -207,6 +215,7 @@ def reuse(
     """Deploy a recorded digest; never builds."""
     run = begin(
         c,
+        needs=(*_API, "port"),
         from_record=True,
         git=("app",),
         app=app,
@@ -248,6 +257,7 @@ def local(
     """Build on this machine, push, and record the digest of that push."""
     run = begin(
         c,
+        needs=("app",),
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,

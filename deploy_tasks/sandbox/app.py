@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
 import re
 import secrets
 import signal
@@ -12,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ from .registry import DIGEST, NAME, TAG, DiskRegistry, OutsideRegistry, Registry
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_WAIT = 3600.0
+_BUILDERS: dict[str, Callable[[Registry], Builder]] = {"archive": ArchiveBuilder, "docker": EngineBuilder}
 
 
 class SandboxError(Exception):
@@ -231,6 +234,8 @@ def serve(options: Options) -> None:
 
 
 def _serve(options: Options) -> None:
+    if options.builder not in _BUILDERS:
+        raise SandboxError(f"{options.builder!r} is not a builder: {' or '.join(_BUILDERS)}")
     key = options.key or secrets.token_urlsafe(24)
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(options))
@@ -243,7 +248,7 @@ def _serve(options: Options) -> None:
         else:
             registry = DiskRegistry(data, f"{_printed_host(options.host)}:{port}")
             api_routes = routes(registry)
-        sandbox = Sandbox(options, registry, _builder(options.builder, registry))
+        sandbox = Sandbox(options, registry, _BUILDERS[options.builder](registry))
         app = Starlette(
             routes=[*sandbox.routes(), *api_routes],
             exception_handlers={HTTPException: _refusal, RegistryError: _registry_refusal},
@@ -251,22 +256,26 @@ def _serve(options: Options) -> None:
         config = uvicorn.Config(
             _Door(app, key), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )
-        _announce(f"http://{_printed_host(options.host)}:{port}", key, registry.address)
-        uvicorn.Server(config).run(sockets=[listener])
+        server = _AnnouncingServer(config)
+        server.lines = _lines_to_paste(f"http://{_printed_host(options.host)}:{port}", key, registry.address)
+        server.run(sockets=[listener])
 
 
-def _announce(url: str, key: str, registry: str) -> None:
-    print("Deploy API sandbox. Paste this into a shell or a .env; Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
-    for name, value in (("API_URL", url), ("API_KEY", key), ("REGISTRY", registry)):
-        print(f"export DEPLOY_{name}={value}", flush=True)  # noqa: T201
+class _AnnouncingServer(uvicorn.Server):
+    """Prints its lines once it answers and its signal handlers are in place, not before."""
+
+    lines: list[str]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print("Deploy API sandbox. Paste this into a shell or a .env; Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
+        for line in self.lines:
+            print(line, flush=True)  # noqa: T201
 
 
-def _builder(name: str, registry: Registry) -> Builder:
-    builders = {"archive": ArchiveBuilder, "docker": EngineBuilder}
-    if name not in builders:
-        raise SandboxError(f"{name!r} is not a builder: {' or '.join(builders)}")
-    built: Builder = builders[name](registry)
-    return built
+def _lines_to_paste(url: str, key: str, registry: str) -> list[str]:
+    settings = {"DEPLOY_API_URL": url, "DEPLOY_API_KEY": key, "DEPLOY_REGISTRY": registry}
+    return [f"export {name}={value}" for name, value in settings.items()]
 
 
 def _listen(options: Options) -> socket.socket:
@@ -274,7 +283,7 @@ def _listen(options: Options) -> socket.socket:
     try:
         return socket.create_server((options.host, options.port), family=family, backlog=256)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "no such port"
         raise SandboxError(
             f"cannot listen on {options.host}:{options.port}: {reason}; --port 0 takes a free one"
         ) from None

@@ -14,6 +14,7 @@ from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NOT_SET = "not set: {}; put variables into the environment or into .env at the project's root; nothing was sent\n"
 NOT_THERE = "sha256:" + 64 * "0"
 
 
@@ -180,8 +181,8 @@ def test_the_record_carries_the_target_to_the_next_process(project: Project, san
 
 def test_everything_of_the_deploy_reaches_the_cluster(project: Project, sandbox: SandboxProcess) -> None:
     project.invoke("build")
-    flags = "--port 8080 --replicas 3 --domain a.example.com --domain *.example.com --health-path /ok --no-tls".split()
-    reused = project.invoke("reuse", *flags, "--env", "MODE=fast", "--env", "URL=http://x/?a=b")
+    flags = ["--port=8080", "--replicas=3", "--domain=a.example.com", "--domain=*.example.com", "--health-path=/ok"]
+    reused = project.invoke("reuse", *flags, "--no-tls", "--env", "MODE=fast", "--env", "URL=http://x/?a=b")
     assert reused.returncode == 0, reused.stderr
     assert sandbox.app("apps", "shop")["deployConfig"] == {
         "port": 8080,
@@ -349,8 +350,14 @@ def test_a_missing_key_names_its_variable_before_anything_is_sent(
     sandbox.forget()
     failed = project.invoke(task, DEPLOY_API_KEY="")
     assert failed.returncode == 2
-    assert failed.stderr == "api_key is not known: set DEPLOY_API_KEY in the environment or in .env; nothing was sent\n"
+    assert failed.stderr == NOT_SET.format("DEPLOY_API_KEY")
     assert sandbox.seen() == []
+
+
+def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
+    failed = project.invoke("reuse")
+    assert failed.returncode == 2
+    assert failed.stderr == NOT_SET.format("DEPLOY_API_URL, DEPLOY_API_KEY, --port or DEPLOY_PORT")
 
 
 def test_settings_come_from_the_env_file_at_the_root(project: Project, sandbox: SandboxProcess) -> None:
