@@ -7,6 +7,7 @@ from .decide import build_in_flight, build_request, is_same_build
 from .errors import BuildFailed, DigestNotFound, Interrupted, SettingsError, StateError
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .run import Run
+from .signals import signal_number
 from .waiting import wait_for_build
 
 
@@ -67,8 +68,9 @@ def finish(run: Run, build: BuildInFlight) -> Record:
     try:
         wait_for_build(run.client, job, seconds=run.settings.timeout, tell=console.tell)
         build_id = run.client.digest(image_name, tag=tag)
-    except KeyboardInterrupt:
-        raise Interrupted(f"{job} goes on in the cluster; pick it up: invoke wait --job {job}") from None
+    except KeyboardInterrupt as interrupt:
+        message = f"{job} goes on in the cluster; pick it up: invoke wait --job {job}"
+        raise Interrupted(message, signal_number(interrupt)) from None
     except BuildFailed:
         run.state.clear_in_flight(job)
         raise

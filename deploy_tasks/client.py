@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -27,7 +28,7 @@ _MOST_BYTES = 1_000_000
 _MOST_LOG_BYTES = 64_000_000
 _EXCERPT = 200
 # Before or after any work is not known of these (deploy-api.md, "Not known"), so they say nothing about the request.
-_SAYS_NOTHING = {408, 425, 429, 500, 502, 503, 504}
+_SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
 _PAUSES = (0.5, 1.5)
 _NOTHING_DONE = "Nothing was built or deployed"
@@ -67,8 +68,11 @@ class DeployClient:
     seconds. Raises the errors of `errors.py`; neither the key nor a git token is ever part of a message.
     """
 
-    def __init__(self, url: str, key: str, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self, url: str, key: str, *, timeout: float = 30.0, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.url = url
+        self._sleep = sleep
         self._key = key
         self._timeout = timeout
         self._transport: Transport | None = None
@@ -175,7 +179,7 @@ class DeployClient:
             except (NothingStarted, MayHaveStarted):
                 if pause is None:
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         raise AssertionError("the last turn returns or raises")
 
     def _exchange(
@@ -196,7 +200,7 @@ class DeployClient:
 
     def _refusal(self, purpose: _Purpose, answer: Answer) -> DeployError:
         status, what = answer.status, f"could not {purpose.does}: {self._host} answered {answer.status}"
-        if status in _SAYS_NOTHING or status >= 500:
+        if status in _SAYS_NOTHING:
             return _unknown(purpose, f"{self._host} answered {status}")
         if 300 <= status < 400:
             target = (urlsplit(answer.location).netloc.rpartition("@")[2] or "another path")[:80]

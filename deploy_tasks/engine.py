@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
 
 from invoke.context import Context
-from invoke.runners import Local, Result
+from invoke.runners import Result
 
 from . import images
-from .errors import EngineError, Interrupted, SettingsError
+from .errors import EngineError, SettingsError
+from .runner import AtOnce, streaming
 
-# What the engine's own output is kept of: enough for the last lines of any push.
-_KEPT_CHARACTERS = 65_536
-_SECONDS_TO_STOP = 10.0
 _NOT_FOUND = 127  # what a shell says of a command that is not there
 _SECRET_VARIABLES = ("DEPLOY_API_KEY", "DEPLOY_REGISTRY_PASSWORD", "DEPLOY_GIT_TOKEN")
 _PODMAN = re.compile(r"(?:.*/)?podman(?:-remote)?")
@@ -91,14 +86,14 @@ class Engine:
     def _run(self, argv: Sequence[str], *, hide: bool = False, stdin: str = "") -> Result:
         # warn=True always: with a bare -w a failed push went on to a deploy. A stdin of ours always: the default one
         # eats the input of a shell loop around the call.
-        with _streaming(self._c):
+        with streaming(self._c):
             return self._c.run(
                 shlex.join(argv),
                 warn=True,
                 pty=False,
                 hide=hide,
                 echo=False if stdin else None,
-                in_stream=_AtOnce(stdin),
+                in_stream=AtOnce(stdin),
                 env=environment_without_secrets(),
                 replace_env=True,
             )
@@ -153,55 +148,3 @@ def _one_digest(reference: str, digests: Sequence[str]) -> str:
 
 def _exit(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-class _AtOnce:
-    """A stdin whose `read()` gives everything at once: Invoke feeds a StringIO at 10 ms a character."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def read(self, _size: int = -1) -> str:
-        text, self._text = self._text, ""
-        return text
-
-
-class _StreamingRunner(Local):
-    """Shows all output on stderr, stdout being for results, and keeps only the end of it.
-
-    Invoke's own runner joins all output so far with every piece that arrives: 16 MB took 22.8 s.
-    """
-
-    read_chunk_size = 65_536
-
-    def _handle_output(self, buffer_: list[str], hide: bool, output: IO[str], reader: Any) -> None:  # noqa: ARG002
-        for text in self.read_proc_output(reader):
-            if not hide:
-                self.write_our_output(stream=self.streams["err"], string=text)
-            buffer_[:] = ["".join([*buffer_, text])[-_KEPT_CHARACTERS:]]
-
-    def wait(self) -> None:
-        try:
-            super().wait()
-        except KeyboardInterrupt:
-            # Invoke would type ^C into the child's stdin and wait on; the engine is told as a terminal would tell it.
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(_SECONDS_TO_STOP)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-            raise Interrupted("stopped, and the engine with it; nothing was recorded or deployed") from None
-
-
-class _streaming:  # noqa: N801 - reads as the statement it is used in
-    """Within it, `c.run` uses the runner above: the runner class is Invoke's own extension point."""
-
-    def __init__(self, c: Context) -> None:
-        self._runners = c.config.runners
-        self._usual = self._runners.local
-
-    def __enter__(self) -> None:
-        self._runners.local = _StreamingRunner
-
-    def __exit__(self, *_: object) -> None:
-        self._runners.local = self._usual

@@ -10,7 +10,7 @@ DeployError
 ├── DigestNotFound   8  the registry has no such digest or tag for this image
 ├── BuildFailed      9  the build is over and it failed
 ├── StateError      10  a file under .deploy/ cannot be read or written
-└── Interrupted    130  Ctrl-C
+└── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
 """
 
 from __future__ import annotations
@@ -76,4 +76,10 @@ class StateError(DeployError):
 
 
 class Interrupted(DeployError):
+    """Raised with the number of the signal; the exit code is 128 and that number, as a shell has it."""
+
     exit_code = 130
+
+    def __init__(self, message: str, number: int = 2) -> None:
+        self.exit_code = 128 + number
+        super().__init__(message)

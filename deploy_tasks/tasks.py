@@ -15,7 +15,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task, task
 
-from . import builds, console, decide, images
+from . import builds, console, decide, images, signals
 from .engine import Engine, check_build_args
 from .errors import DeployError, DigestNotFound, Interrupted, SettingsError
 from .models import BuildInFlight, Record, as_dict, record_as_json
@@ -64,12 +64,13 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().__call__(*args, **kwargs)
+            with signals.raised():
+                return super().__call__(*args, **kwargs)
         except DeployError as error:
             error.message = console.redact(error.message or "")
             raise
-        except KeyboardInterrupt:
-            raise Interrupted("stopped by Ctrl-C") from None
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted("stopped", signals.signal_number(interrupt)) from None
 
 
 def _task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -374,7 +375,7 @@ def demo(_c: Context) -> None:
     try:
         tell_story()
     except DemoError as error:
-        raise DeployError(str(error)) from None
+        raise SettingsError(str(error)) from None
 
 
 def _told(record: Record, as_json: bool) -> Record:

@@ -1,0 +1,41 @@
+"""SIGTERM and SIGHUP end a task as Ctrl-C does: what runs is told, the person too, and the exit code names them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SIGNALS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+class Signalled(KeyboardInterrupt):
+    """Raised where a signal other than SIGINT arrived; a KeyboardInterrupt, so that one `except` serves them all."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def signal_number(interrupt: KeyboardInterrupt) -> int:
+    """The signal that raised `interrupt`."""
+    return interrupt.number if isinstance(interrupt, Signalled) else signal.SIGINT
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP raise Signalled, unless somebody handles or ignores them already (nohup does)."""
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _raise(number: int, _frame: object) -> None:
+    raise Signalled(number)

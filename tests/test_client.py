@@ -1,0 +1,272 @@
+"""The client: each endpoint's exact request, and what becomes of each answer."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from deploy_tasks.client import DeployClient
+from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, MayHaveStarted, NothingStarted
+from deploy_tasks.models import BuildRequest, BuildState, DeployConfig, DeployRequest
+
+URL = "https://deploy.example.com"
+DIGEST = "sha256:" + 64 * "a"
+BUILD = BuildRequest(
+    app="shop",
+    namespace="apps",
+    repo_url="https://github.com/org/shop",
+    git_ref="abc",
+    git_token="t0ken",
+    image_tag="abc",
+    cache=True,
+    deploy=False,
+)
+DEPLOY = DeployRequest(
+    app="shop",
+    namespace="apps",
+    image_name="shop",
+    build_id=DIGEST,
+    deploy=True,
+    deploy_config=DeployConfig(port=3000, app_class="business"),
+)
+
+
+@pytest.fixture
+def client() -> DeployClient:
+    return DeployClient(URL, "k3y", sleep=lambda _: None)
+
+
+@pytest.fixture
+def api() -> Any:
+    with requests_mock.Mocker() as mocker:
+        yield mocker
+
+
+def test_start_build_sends_the_specified_fields(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(f"{URL}/build", status_code=202, json={"jobName": "build-1", "image": "r:1/shop:abc", "more": 1})
+    started = client.start_build(BUILD)
+    assert (started.job_name, started.image) == ("build-1", "r:1/shop:abc")
+    (request,) = api.request_history
+    assert request.json() == {
+        "app": "shop",
+        "namespace": "apps",
+        "repoUrl": "https://github.com/org/shop",
+        "gitRef": "abc",
+        "gitToken": "t0ken",
+        "imageTag": "abc",
+        "cache": True,
+        "deploy": False,
+    }
+    assert request.headers["X-API-Key"] == "k3y"
+    assert request.headers["Content-Type"] == "application/json"
+
+
+def test_wait_digest_status_and_logs_ask_the_right_paths(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(f"{URL}/build/build-1/wait?timeout=20", json={"status": "running"})
+    api.get(f"{URL}/registry/team/shop/digest?tag=v1", json={"buildId": DIGEST})
+    api.get(f"{URL}/build/build-1", json={"status": "failed", "error": "no"})
+    api.get(f"{URL}/build/build-1/logs", json={"logs": "a\nb\n"})
+    assert client.wait("build-1", seconds=20).status == "running"
+    assert client.digest("team/shop", tag="v1") == DIGEST
+    assert client.status("build-1") == BuildState(status="failed", error="no")
+    assert client.logs("build-1") == "a\nb\n"
+    assert [request.body for request in api.request_history] == [None] * 4
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_an_endpoint_that_a_server_does_not_have_is_none(
+    client: DeployClient, api: requests_mock.Mocker, status: int
+) -> None:
+    api.get(requests_mock.ANY, status_code=status)
+    assert client.status("build-1") is None
+    assert client.logs("build-1") is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"jobName": "build-1"}', b" \n"])
+def test_a_wait_may_answer_with_no_status(client: DeployClient, api: requests_mock.Mocker, body: bytes) -> None:
+    api.post(requests_mock.ANY, content=body)
+    assert client.wait("build-1", seconds=1) == BuildState()
+
+
+def test_deploy_sends_the_specified_fields(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(f"{URL}/build", json={"skipped": True, "jobName": "some-job"})
+    client.deploy(DEPLOY)
+    (request,) = api.request_history
+    assert request.json() == {
+        "app": "shop",
+        "namespace": "apps",
+        "imageName": "shop",
+        "buildId": DIGEST,
+        "deploy": True,
+        "deployConfig": {"port": 3000, "appClass": "business"},
+    }
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"skipped": False}, {"jobName": "build-9"}, {"status": "running", "jobName": "build-9"}]
+)
+def test_a_deploy_that_did_not_skip_the_build_is_an_error(
+    client: DeployClient, api: requests_mock.Mocker, answer: dict[str, object]
+) -> None:
+    api.post(requests_mock.ANY, json=answer)
+    with pytest.raises(MayHaveStarted, match="did not say that it skipped the build"):
+        client.deploy(DEPLOY)
+
+
+def test_a_deploy_of_an_unknown_digest(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, status_code=404, json={"error": "no"})
+    with pytest.raises(DigestNotFound, match=r"buildId sha256:aaaaaaaaaaaa… is not in the registry for image shop;"):
+        client.deploy(DEPLOY)
+    assert api.call_count == 1
+
+
+def test_a_digest_that_is_none_is_not_taken(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(requests_mock.ANY, json={"buildId": "latest"})
+    with pytest.raises(NothingStarted, match="'latest' is not a buildId"):
+        client.digest("shop", tag="v1")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
+def test_the_start_of_a_build_is_sent_once_whatever_comes_back(
+    client: DeployClient, api: requests_mock.Mocker, status: int
+) -> None:
+    api.post(requests_mock.ANY, status_code=status)
+    with pytest.raises(MayHaveStarted, match=f"answered {status}; the build may have started, so it was not"):
+        client.start_build(BUILD)
+    assert api.call_count == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_may_be_said_twice_is_tried_again(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
+    failing = {"status_code": status}
+    api.post(requests_mock.ANY, [failing, failing, {"json": {"skipped": True}}])
+    client.deploy(DEPLOY)
+    api.get(requests_mock.ANY, [failing, failing, {"json": {"buildId": DIGEST}}])
+    assert client.digest("shop", tag="v1") == DIGEST
+    assert api.call_count == 6
+
+
+@pytest.mark.parametrize(
+    "answer", [{"text": "<html>hello</html>"}, {"json": {}}, {"json": []}, {"json": {"jobName": 5}}]
+)
+def test_an_answer_of_another_shape_shows_an_excerpt(
+    client: DeployClient, api: requests_mock.Mocker, answer: dict[str, Any]
+) -> None:
+    api.post(requests_mock.ANY, **answer)
+    with pytest.raises(MayHaveStarted, match="answered not as it should") as error:
+        client.start_build(BUILD)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("answer", [{"jobName": "../x"}, {"jobName": "ok", "image": "UPPER"}])
+def test_names_that_a_server_makes_up_are_checked(
+    client: DeployClient, api: requests_mock.Mocker, answer: dict[str, Any]
+) -> None:
+    api.post(requests_mock.ANY, json=answer)
+    with pytest.raises(MayHaveStarted, match="answered not as it should"):
+        client.start_build(BUILD)
+
+
+def test_an_excerpt_is_short_and_harmless(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(requests_mock.ANY, status_code=400, content=b"\x1b[2J\x07bad " + b"x" * 100_000)
+    with pytest.raises(ApiRefused) as error:
+        client.digest("shop", tag="v1")
+    assert r"\x1b[2J\x07bad xxx" in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
+    api.post(f"{URL}/build", status_code=status, headers={"Location": "https://user:pw@evil.example.com/build"})
+    elsewhere = api.post("https://evil.example.com/build", json={"jobName": "x"})
+    with pytest.raises(ApiRefused, match=r"redirect to 'evil\.example\.com', not followed"):
+        client.start_build(BUILD)
+    assert not elsewhere.called
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_names_its_variable(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
+    api.post(requests_mock.ANY, status_code=status)
+    with pytest.raises(ApiRefused, match="check DEPLOY_API_KEY") as error:
+        client.start_build(BUILD)
+    assert (error.value.status, error.value.code) == (status, 4)
+
+
+NEVER_OPENED = requests.ConnectionError(
+    MaxRetryError(None, "/build", NewConnectionError(None, "refused"))  # type: ignore[arg-type]
+)
+UNTRUSTED = requests.exceptions.SSLError(
+    MaxRetryError(None, "/build", requests.exceptions.SSLError(ssl.SSLCertVerificationError("self-signed")))  # type: ignore[arg-type]
+)
+
+
+@pytest.mark.parametrize(
+    "error", [NEVER_OPENED, UNTRUSTED, requests.ConnectTimeout(), requests.exceptions.ProxyError()]
+)
+def test_a_connection_that_never_opened_started_nothing(
+    client: DeployClient, api: requests_mock.Mocker, error: Exception
+) -> None:
+    api.post(requests_mock.ANY, exc=error)
+    with pytest.raises(NothingStarted, match="no build was started") as raised:
+        client.start_build(BUILD)
+    assert raised.value.code == 5
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ReadTimeout("x"), requests.ConnectionError("reset"), requests.exceptions.SSLError("garbage")]
+)
+def test_a_request_that_went_out_may_have_started_a_build(
+    client: DeployClient, api: requests_mock.Mocker, error: Exception
+) -> None:
+    api.post(requests_mock.ANY, exc=error)
+    with pytest.raises(MayHaveStarted, match="may have started, so it was not sent again") as raised:
+        client.start_build(BUILD)
+    assert raised.value.code == 6
+    assert api.call_count == 1
+
+
+def test_a_wait_that_is_cut_is_not_the_builds_end(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, exc=requests.ConnectionError("reset"))
+    with pytest.raises(NothingStarted, match="the build goes on"):
+        client.wait("build-1", seconds=1)
+    assert api.call_count == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.wait("../x", seconds=1),
+        lambda client: client.status("a/b"),
+        lambda client: client.logs("a?b"),
+        lambda client: client.digest("../../build", tag="v1"),
+        lambda client: client.digest("shop", tag="v1&x=y"),
+    ],
+)
+def test_a_name_outside_the_grammar_reaches_no_path(client: DeployClient, api: requests_mock.Mocker, call: Any) -> None:
+    api.register_uri(requests_mock.ANY, requests_mock.ANY)
+    with pytest.raises(DeployError):
+        call(client)
+    assert not api.called
+
+
+def test_netrc_is_not_read(client: DeployClient, api: requests_mock.Mocker, monkeypatch: Any, tmp_path: Any) -> None:
+    (tmp_path / "netrc").write_text("machine deploy.example.com login me password pw\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    api.get(requests_mock.ANY, json={"buildId": DIGEST})
+    client.digest("shop", tag="v1")
+    assert "Authorization" not in api.request_history[0].headers
+
+
+def test_no_error_of_any_kind_holds_a_secret(client: DeployClient, api: requests_mock.Mocker) -> None:
+    for error in (NEVER_OPENED, requests.ReadTimeout("t0ken k3y"), requests.ConnectionError("k3y")):
+        api.post(requests_mock.ANY, exc=error)
+        with pytest.raises(DeployError) as raised:
+            client.start_build(BUILD)
+        chain = [raised.value, raised.value.__context__, raised.value.__cause__]
+        assert not any(secret in repr(link) for link in chain[::2] for secret in ("k3y", "t0ken"))
+        assert raised.value.__suppress_context__

@@ -1,0 +1,129 @@
+"""The arrows of the house (CONTRIBUTING.md): who may import whom, and what is not loaded at start."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project, clean_environment
+
+PACKAGE = Path(__file__).parent.parent / "deploy_tasks"
+SLOW = {"requests", "urllib3", "rich", "starlette", "uvicorn"}
+
+# What each room may import of ours; a room that is not named here may import nothing of ours.
+MAY_IMPORT = {
+    "images": {"errors"},
+    "git": {"images"},
+    "models": set(),
+    "state": {"errors", "models"},
+    "client": {"errors", "images", "models", "transport"},
+    "waiting": {"errors", "models"},
+    "console": {"models"},
+    "settings": {"errors", "images"},
+    "engine": {"errors", "images", "runner"},
+    "runner": {"errors", "signals"},
+    "decide": {"errors", "git", "images", "models", "settings"},
+    "run": {"client", "console", "errors", "git", "models", "settings", "state"},
+    "builds": {"console", "decide", "errors", "images", "models", "run", "signals", "waiting"},
+    "tasks": {
+        "builds",
+        "console",
+        "decide",
+        "demo",
+        "engine",
+        "errors",
+        "images",
+        "models",
+        "run",
+        "sandbox",
+        "signals",
+    },
+    "__init__": {"tasks"},
+    "__main__": {"", "settings", "tasks"},
+}
+# Rooms that can be used as a plain library know nothing of Invoke.
+WITHOUT_INVOKE = {"client", "models", "waiting", "state", "images", "git", "transport", "settings", "decide", "console"}
+
+
+def modules() -> dict[str, Path]:
+    return {path.stem: path for path in PACKAGE.glob("*.py")}
+
+
+def imports(path: Path, *, at_start: bool = False) -> list[tuple[int, str, list[str]]]:
+    """Every import as (dots, module, names); with `at_start` only those that run when the module is loaded."""
+    found = []
+    todo: list[ast.AST] = [ast.parse(path.read_text())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, []) for alias in node.names]
+        is_later = isinstance(node, ast.FunctionDef) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        )
+        if not (at_start and is_later):
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    known = modules().keys() | {"sandbox"}
+    found = set()
+    for level, module, names in imports(path):
+        if level == 1 and module:
+            found.add(module.split(".")[0])
+        elif level == 1:
+            found |= {name if name in known else "" for name in names}
+        assert not module.startswith("deploy_tasks"), f"{path.name}: imports of our own are relative"
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_a_room_imports_only_what_the_plan_lets_it(name: str) -> None:
+    assert ours(modules()[name]) <= MAY_IMPORT.get(name, set())
+
+
+def test_the_plan_has_no_arrow_that_is_not_there() -> None:
+    drawn = {name: ours(modules()[name]) for name in MAY_IMPORT}
+    assert drawn == MAY_IMPORT
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_INVOKE))
+def test_a_room_that_serves_as_a_library_knows_nothing_of_invoke(name: str) -> None:
+    assert not any(module.split(".")[0] == "invoke" for _, module, _ in imports(modules()[name]))
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "sandbox").glob("*.py")), ids=lambda path: path.name)
+def test_the_sandbox_imports_nothing_of_ours_but_itself(path: Path) -> None:
+    for level, module, _ in imports(path):
+        assert level < 2, path
+        assert not module.startswith("deploy_tasks"), path
+
+
+@pytest.mark.parametrize("name", modules().keys() - {"transport"})
+def test_what_is_slow_to_import_is_not_imported_at_start(name: str) -> None:
+    at_start = {module.split(".")[0] for level, module, _ in imports(modules()[name], at_start=True) if level == 0}
+    assert not at_start & SLOW
+
+
+@pytest.mark.parametrize("arguments", [["--list"], ["--complete", "--", "invoke re"], ["--help", "reuse"]])
+def test_listing_and_completing_load_nothing_slow(project: Project, arguments: list[str]) -> None:
+    done = project.run(sys.executable, "-X", "importtime", "-m", "invoke", *arguments)
+    assert done.returncode == 0
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "msgspec" in loaded
+    assert not loaded & SLOW
+
+
+def test_the_client_is_a_library_that_loads_no_tasks() -> None:
+    check = "import sys, deploy_tasks.client; print(sorted(m for m in sys.modules if m.startswith('deploy_tasks')))"
+    done = subprocess.run(
+        [sys.executable, "-c", check], env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert "deploy_tasks.tasks" not in done.stdout
+    assert "deploy_tasks.settings" not in done.stdout

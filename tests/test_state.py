@@ -1,0 +1,151 @@
+"""The state files: whole, in the user's format, never overwritten where they cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from deploy_tasks.errors import StateError
+from deploy_tasks.models import BuildInFlight, Record
+from deploy_tasks.state import State
+
+DIGEST = "sha256:" + 64 * "a"
+RECORD = Record(
+    repo_url="https://github.com/org/repo",
+    git_ref="abc",
+    app="myapp",
+    namespace="apps",
+    image_name="myapp",
+    image_tag="v1",
+    build_id=DIGEST,
+    app_class="business",
+)
+BUILD = BuildInFlight(job_name="build-1", api_url="https://x", started_at="2026-01-01T00:00:00+00:00")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / ".deploy" / "build-id.json")
+
+
+def test_nothing_is_recorded_at_first(state: State) -> None:
+    assert (state.record(), state.in_flight()) == (None, None)
+
+
+def test_the_record_has_the_users_keys_in_the_users_order(state: State) -> None:
+    state.save_record(RECORD)
+    keys = ["repoUrl", "gitRef", "app", "namespace", "imageName", "imageTag", "buildId", "appClass"]
+    assert list(json.loads(state.path.read_text())) == keys
+    assert state.record() == RECORD
+
+
+def test_what_is_not_known_is_null_as_the_reference_client_has_it(state: State) -> None:
+    state.save_record(Record(image_name="myapp", build_id=DIGEST))
+    content = json.loads(state.path.read_text())
+    assert content["repoUrl"] is None
+    assert "appClass" not in content
+
+
+def test_unknown_keys_are_kept(state: State) -> None:
+    state.path.parent.mkdir()
+    state.path.write_text(json.dumps({"buildId": "old", "team": {"name": "blue"}}))
+    state.save_record(RECORD)
+    content = json.loads(state.path.read_text())
+    assert (content["buildId"], content["team"]) == (DIGEST, {"name": "blue"})
+
+
+def test_a_build_in_flight_is_a_file_of_its_own(state: State) -> None:
+    state.save_record(RECORD)
+    state.save_in_flight(BUILD)
+    assert (state.record(), state.in_flight()) == (RECORD, BUILD)
+    state.clear_in_flight("another-job")
+    assert state.in_flight() == BUILD
+    state.clear_in_flight("build-1")
+    assert state.in_flight() is None
+
+
+BAD_CONTENTS = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"{} {}",
+    b'{"buildId": NaN}',
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"1" * 5_000,
+    b"\xff\xfe{}",
+    b'{"buildId": 5}',
+    b'{"app": {}}',
+]
+
+
+@pytest.mark.parametrize("content", BAD_CONTENTS, ids=lambda content: repr(content[:12]))
+def test_a_file_that_is_no_record_is_named_and_kept(state: State, content: bytes) -> None:
+    state.path.parent.mkdir()
+    for path, read in ((state.path, state.record), (state.in_flight_path, state.in_flight)):
+        path.write_bytes(content)
+        with pytest.raises(StateError, match=path.name) as error:
+            read()
+        assert "\n" not in str(error.value)
+        assert path.read_bytes() == content
+    with pytest.raises(StateError):
+        state.save_record(RECORD)
+    assert state.path.read_bytes() == content
+
+
+def test_the_field_that_does_not_fit_is_named(state: State) -> None:
+    state.path.parent.mkdir()
+    state.path.write_text('{"buildId": 5}')
+    with pytest.raises(StateError, match=r"\$\.buildId"):
+        state.record()
+
+
+@pytest.mark.parametrize("version", ["2", '"1"', "null"])
+def test_a_newer_file_is_not_touched(state: State, version: str) -> None:
+    state.path.parent.mkdir()
+    state.path.write_text(f'{{"schemaVersion": {version}}}')
+    with pytest.raises(StateError, match="written by a newer deploy-tasks"):
+        state.save_record(RECORD)
+
+
+def test_a_folder_in_the_place_of_the_file(state: State) -> None:
+    state.path.mkdir(parents=True)
+    with pytest.raises(StateError, match="is not a file"):
+        state.record()
+
+
+def test_a_symbolic_link_is_not_written_through(state: State, tmp_path: Path) -> None:
+    state.path.parent.mkdir()
+    (tmp_path / "elsewhere").write_text("{}")
+    state.path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match="symbolic link"):
+        state.save_record(RECORD)
+    assert (tmp_path / "elsewhere").read_text() == "{}"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.save_record(RECORD)
+    before = state.path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StateError, match=r"cannot be written .*it is as it was"):
+        state.save_record(Record(build_id=DIGEST))
+    assert state.path.read_bytes() == before
+    assert sorted(path.name for path in state.path.parent.iterdir()) == [".gitignore", "build-id.json"]
+
+
+def test_git_does_not_see_the_state(state: State) -> None:
+    state.save_record(RECORD)
+    assert (state.path.parent / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_the_users_own_gets_no_gitignore(tmp_path: Path) -> None:
+    State(tmp_path / "own" / "digest.json").save_record(RECORD)
+    assert not (tmp_path / "own" / ".gitignore").exists()

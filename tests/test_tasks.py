@@ -1,0 +1,407 @@
+"""Each task as a function: with a MockContext for its commands, over requests-mock for its exact payload."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests_mock
+from invoke.config import Config
+from invoke.context import MockContext
+from invoke.runners import Result
+
+from deploy_tasks.errors import EngineError, SettingsError
+from deploy_tasks.models import BuildInFlight, Record
+from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
+from tests.project import Project
+
+URL = "https://deploy.example.com"
+DIGEST = "sha256:" + 64 * "a"
+OLD = "sha256:" + 64 * "b"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, project: Project) -> Any:
+    """A mocked API; the current folder is a project of the app `shop` that is set up for it."""
+    monkeypatch.chdir(project.folder)
+    for name, value in {"API_URL": URL, "API_KEY": "k3y", "PORT": "3000", "REGISTRY": "r:5000"}.items():
+        monkeypatch.setenv(f"DEPLOY_{name}", value)
+    with requests_mock.Mocker() as mocker:
+        yield mocker
+
+
+def context(run: Any = (), **config: Any) -> Any:
+    return MockContext(config=Config(overrides=config), run=run, repeat=False)
+
+
+def record(project: Project, **more: Any) -> Record:
+    project.write_record({"app": "shop", "namespace": "apps", "imageName": "shop", "buildId": DIGEST, **more})
+    return Record(app="shop", namespace="apps", image_name="shop", build_id=DIGEST)
+
+
+def sent(api: Any) -> list[tuple[str, str, Any]]:
+    return [(call.method, call.path_url, call.json() if call.body else None) for call in api.request_history]
+
+
+def test_build_sends_what_git_knows(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    api.post(f"{URL}/build/build-1/wait", json={})
+    api.get(f"{URL}/build/build-1", status_code=404)
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    c = context()
+    built = build(c)
+    commit = project.head
+    assert sent(api) == [
+        (
+            "POST",
+            "/build",
+            {
+                "app": "shop",
+                "namespace": "apps",
+                "repoUrl": str(project.origin),
+                "gitRef": commit,
+                "imageTag": commit,
+                "cache": True,
+                "deploy": False,
+            },
+        ),
+        ("POST", "/build/build-1/wait?timeout=20", None),
+        ("GET", "/build/build-1", None),
+        ("GET", f"/registry/shop/digest?tag={commit}", None),
+    ]
+    assert built == Record(
+        repo_url=str(project.origin),
+        git_ref=commit,
+        app="shop",
+        namespace="apps",
+        image_name="shop",
+        image_tag=commit,
+        build_id=DIGEST,
+        app_class="business",
+    )
+    assert capsys.readouterr().out == f"{DIGEST}\n"
+    c.run.assert_not_called()
+
+
+def test_build_sends_every_flag(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_GIT_TOKEN", "t0ken")
+    api.post(f"{URL}/build", json={"jobName": "build-1", "image": "r:5000/team/api:v1"})
+    started = build(
+        context(),
+        app="api",
+        namespace="own",
+        image_name="team/api",
+        app_class="non-business",
+        repo_url="https://github.com/org/repo",
+        git_ref="feature/x",
+        image_tag="v1",
+        dockerfile="api/Dockerfile",
+        build_context="api",
+        cache=False,
+        wait=False,
+    )
+    assert api.last_request.json() == {
+        "app": "api",
+        "namespace": "own",
+        "repoUrl": "https://github.com/org/repo",
+        "gitRef": "feature/x",
+        "gitToken": "t0ken",
+        "imageTag": "v1",
+        "cache": False,
+        "deploy": False,
+        "imageName": "team/api",
+        "dockerfile": "api/Dockerfile",
+        "buildContext": "api",
+    }
+    assert isinstance(started, BuildInFlight)
+    assert (started.job_name, started.image_name, started.app_class) == ("build-1", "team/api", "non-business")
+
+
+def test_a_branch_without_a_tag_is_tagged_by_its_name(api: Any) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), git_ref="feature/x", wait=False)
+    assert api.last_request.json()["imageTag"] == "feature-x"
+
+
+def test_names_left_to_the_server_are_read_from_its_answer(api: Any) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1", "image": "r:5000/made/up:by-the-server"})
+    started = build(context(), wait=False)
+    assert (started.image_name, started.image_tag) == ("made/up", "by-the-server")
+    api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
+    api.get(f"{URL}/registry/made/up/digest?tag=by-the-server", json={"buildId": DIGEST})
+    assert wait(context()).image_name == "made/up"
+
+
+def test_wait_asks_for_the_build_in_flight(api: Any, project: Project) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), app="api", wait=False)
+    api.reset_mock()
+    api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
+    api.get(f"{URL}/registry/api/digest", json={"buildId": DIGEST})
+    waited = wait(context())
+    assert sent(api) == [
+        ("POST", "/build/build-1/wait?timeout=20", None),
+        ("GET", f"/registry/api/digest?tag={project.head}", None),
+    ]
+    assert (waited.app, waited.build_id) == ("api", DIGEST)
+
+
+def test_wait_does_not_ask_another_server(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), wait=False)
+    monkeypatch.setenv("DEPLOY_API_URL", "https://staging.example.com")
+    with pytest.raises(SettingsError, match=r"build-1 was started at https://deploy\.example\.com"):
+        wait(context())
+    assert api.call_count == 1
+
+
+def test_wait_does_not_take_another_apps_build(api: Any) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), app="api", wait=False)
+    with pytest.raises(SettingsError, match="build-1 builds app api, not web"):
+        wait(context(), app="web")
+
+
+def test_wait_with_nothing_in_flight(api: Any) -> None:
+    with pytest.raises(SettingsError, match="no build is in flight; start one: invoke build"):
+        wait(context())
+
+
+def test_digest_asks_for_the_tag_of_head(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    found = digest(context())
+    assert sent(api) == [("GET", f"/registry/shop/digest?tag={project.head}", None)]
+    assert (found.git_ref, found.build_id) == (project.head, DIGEST)
+    assert capsys.readouterr().out == f"{DIGEST}\n"
+
+
+def test_digest_of_a_tag_does_not_claim_a_commit(api: Any) -> None:
+    api.get(f"{URL}/registry/team/shop/digest", json={"buildId": DIGEST})
+    found = digest(context(), image_name="team/shop", image_tag="v1")
+    assert api.last_request.path_url == "/registry/team/shop/digest?tag=v1"
+    assert found.git_ref is None
+
+
+def test_reuse_sends_the_recorded_digest(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    record(project, gitRef="abc", imageTag="v1")
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context()
+    deployed = reuse(c)
+    assert sent(api) == [
+        (
+            "POST",
+            "/build",
+            {
+                "app": "shop",
+                "namespace": "apps",
+                "imageName": "shop",
+                "buildId": DIGEST,
+                "deploy": True,
+                "deployConfig": {"port": 3000, "appClass": "business"},
+            },
+        )
+    ]
+    assert (deployed.build_id, deployed.git_ref, deployed.image_tag) == (DIGEST, "abc", "v1")
+    assert capsys.readouterr().out == f"r:5000/shop@{DIGEST}\n"
+    c.run.assert_not_called()
+
+
+def test_reuse_sends_every_flag(api: Any, project: Project) -> None:
+    record(project)
+    api.post(f"{URL}/build", json={"skipped": True})
+    reuse(
+        context(),
+        app="web",
+        namespace="own",
+        image_name="team/web",
+        app_class="non-business",
+        build_id=OLD,
+        port=8080,
+        replicas=2,
+        domain=["web.example.com"],
+        health_path="/health",
+        tls=False,
+        env=["A=1", "B=x=y"],
+    )
+    assert api.last_request.json() == {
+        "app": "web",
+        "namespace": "own",
+        "imageName": "team/web",
+        "buildId": OLD,
+        "deploy": True,
+        "deployConfig": {
+            "port": 8080,
+            "replicas": 2,
+            "domain": "web.example.com",
+            "healthPath": "/health",
+            "tls": False,
+            "env": {"A": "1", "B": "x=y"},
+            "appClass": "non-business",
+        },
+    }
+
+
+@pytest.mark.parametrize("domains", [["a.example.com", "b.example.com"], ["*.example.com"]])
+def test_several_domains_and_wildcards_go_as_a_list(api: Any, project: Project, domains: list[str]) -> None:
+    record(project)
+    api.post(f"{URL}/build", json={"skipped": True})
+    reuse(context(), domain=domains)
+    config = api.last_request.json()["deployConfig"]
+    assert config["domains"] == domains
+    assert "domain" not in config
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"build_id": "sha256:1"},
+        {"env": ["novalue"]},
+        {"env": ["=x"]},
+        {"port": 0},
+        {"replicas": -1},
+        {"app_class": "gold"},
+        {"image_name": "other"},
+        {"app": "other", "build_id": DIGEST},
+    ],
+)
+def test_a_reuse_that_makes_no_sense_sends_nothing(api: Any, project: Project, flags: dict[str, Any]) -> None:
+    record(project)
+    before = (project.folder / ".deploy" / "build-id.json").read_bytes()
+    with pytest.raises(SettingsError):
+        reuse(context(), **flags)
+    assert not api.called
+    assert (project.folder / ".deploy" / "build-id.json").read_bytes() == before
+
+
+def test_local_runs_the_engine_and_records_its_push(api: Any, project: Project) -> None:
+    tag = re.compile(r"docker push r:5000/shop:(local-\d{8}T\d{6}Z-[0-9a-f]{12})$")
+
+    class Docker(MockContext):
+        def run(self, command: str, *_: Any, **__: Any) -> Result:
+            pushed = tag.match(command)
+            return Result(f"{pushed[1]}: digest: {DIGEST} size: 5\n" if pushed else "")
+
+    c: Any = Docker(run=True)
+    built = local(c)
+    commands = [call.args[0] for call in c.run.call_args_list]
+    pushed = tag.match(commands[2])
+    assert pushed
+    root = project.folder
+    assert commands[:2] == [
+        "docker info",
+        f"docker build --platform linux/amd64 --tag r:5000/shop:{pushed[1]} --file {root}/Dockerfile {root}",
+    ]
+    assert (built.build_id, built.image_tag, built.git_ref) == (DIGEST, pushed[1], project.head)
+    assert project.record["buildId"] == DIGEST
+    assert not api.called
+
+
+def test_local_logs_in_where_credentials_are_given(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_REGISTRY_USERNAME", "robot")
+    monkeypatch.setenv("DEPLOY_REGISTRY_PASSWORD", "s3cret")
+    c = context([Result(), Result(exited=1)])
+    with pytest.raises(EngineError, match="did not let robot log in"):
+        local(c)
+    assert [call.args[0] for call in c.run.call_args_list] == [
+        "docker info",
+        "docker login --username robot --password-stdin r:5000",
+    ]
+
+
+def test_local_takes_every_flag(api: Any, project: Project) -> None:
+    project.write("web/File", "FROM scratch\n")
+    c = context([Result(), Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    flags = {"image_tag": "v1", "dockerfile": "web/File", "build_context": "web", "platform": "linux/arm64"}
+    local(c, image_name="team/web", build_arg=["A=1", "B"], **flags)
+    root = project.folder
+    assert c.run.call_args_list[1].args[0] == (
+        f"docker build --platform linux/arm64 --tag r:5000/team/web:v1 --file {root}/web/File "
+        f"--build-arg A=1 --build-arg B {root}/web"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"dockerfile": "Nope"}, "there is no Dockerfile at"),
+        ({"build_context": "nope"}, "is not a folder"),
+        ({"build_context": "Dockerfile"}, "is not a folder"),
+        ({"build_arg": ["=x"]}, "has no name"),
+        ({"image_tag": "-v"}, "is not an image tag"),
+    ],
+)
+def test_a_local_build_that_cannot_be_runs_no_command(api: Any, flags: dict[str, Any], says: str) -> None:
+    c = context([])
+    with pytest.raises(SettingsError, match=says):
+        local(c, **flags)
+    c.run.assert_not_called()
+
+
+def test_a_failed_local_build_records_nothing(api: Any, project: Project) -> None:
+    record(project, buildId=OLD)
+    with pytest.raises(EngineError, match="exit code 1"):
+        local(context([Result(), Result(exited=1)]))
+    assert project.record["buildId"] == OLD
+
+
+def test_local_deploy_is_local_then_reuse(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context([Result(), Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    deployed = local_deploy(c, image_tag="v1", app="web", port=4000, env=["A=1"])
+    assert api.last_request.json()["deployConfig"] == {"port": 4000, "env": {"A": "1"}, "appClass": "business"}
+    assert (deployed.app, deployed.build_id) == ("web", DIGEST)
+    assert capsys.readouterr().out == f"{DIGEST}\nr:5000/web@{DIGEST}\n"
+
+
+def test_json_is_the_record(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    digest(context(), json=True)
+    assert json.loads(capsys.readouterr().out) == project.record
+
+
+def test_settings_may_come_from_the_configuration_of_the_context(api: Any, project: Project) -> None:
+    record(project)
+    api.post(f"{URL}/build", json={"skipped": True})
+    reuse(context(deploy={"replicas": 3, "app_class": "non-business"}))
+    assert api.last_request.json()["deployConfig"] == {"port": 3000, "replicas": 3, "appClass": "non-business"}
+    assert api.last_request.json()["namespace"] == "non-business-apps"
+
+
+def test_a_record_of_the_files_is_used_in_any_folder_below_it(
+    api: Any, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(project)
+    (project.folder / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(project.folder / "a" / "b")
+    api.post(f"{URL}/build", json={"skipped": True})
+    assert reuse(context()).build_id == DIGEST
+
+
+def test_the_namespace_has_every_task_once() -> None:
+    assert sorted(ns.task_names) == sorted(
+        ["build", "wait", "digest", "reuse", "local", "local-deploy", "sandbox", "demo"]
+    )
+    assert ns.task_names["reuse"] == ["reuse-deploy"]
+
+
+def test_every_flag_has_a_help_text() -> None:
+    for name in ns.task_names:
+        for argument in ns[name].get_arguments():
+            assert argument.help, f"{name} --{argument.name}"
+
+
+@pytest.mark.parametrize("name", ["build", "wait", "digest", "reuse", "local", "local-deploy"])
+def test_the_target_flags_are_the_same_everywhere(name: str) -> None:
+    flags = [argument.name for argument in ns[name].get_arguments()]
+    assert flags[:5] == ["app", "namespace", "image_name", "app_class", "json"]
+
+
+def test_a_path_with_spaces_is_one_word(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = Project.make(tmp_path / "with space" / "shop")
+    monkeypatch.chdir(spaced.folder)
+    c = context([Result(), Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    local(c, image_tag="v1")
+    assert c.run.call_args_list[1].args[0].endswith(f"'{spaced.folder}'")

@@ -1,0 +1,139 @@
+"""Waiting for a build, on a clock that only moves when somebody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from deploy_tasks.errors import ApiRefused, BuildFailed, DeployError, NothingStarted, SettingsError, StillRunning
+from deploy_tasks.models import BuildState
+from deploy_tasks.waiting import SLICE_SECONDS, wait_for_build
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+class ScriptedClient:
+    """Answers waits from a script: a state, or an error to raise. `takes` is what each wait takes, in seconds."""
+
+    def __init__(
+        self, clock: Clock, answers: Iterable[BuildState | DeployError], takes: Callable[[float], float] = lambda _: 1.0
+    ) -> None:
+        self._clock = clock
+        self._answers = iter(answers)
+        self._takes = takes
+        self.asked: list[float] = []
+        self.phase: BuildState | None = None
+        self.log: str | None = None
+
+    def wait(self, job: str, *, seconds: float) -> BuildState:
+        self.asked.append(seconds)
+        self._clock.now += self._takes(seconds)
+        answer = next(self._answers)
+        if isinstance(answer, DeployError):
+            raise answer
+        return answer
+
+    def status(self, job: str) -> BuildState | None:
+        return self.phase
+
+    def logs(self, job: str) -> str | None:
+        return self.log
+
+
+def run(client: ScriptedClient, clock: Clock, seconds: float = 1800) -> list[str]:
+    told: list[str] = []
+    wait_for_build(client, "job", seconds=seconds, tell=told.append, clock=clock, sleep=clock.sleep)
+    return told
+
+
+RUNNING, DONE, SILENT = BuildState(status="running"), BuildState(status="succeeded"), BuildState()
+CUT = NothingStarted("cut")
+
+
+def test_it_asks_in_slices_until_the_build_is_over() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [BuildState(status="pending"), RUNNING, DONE], takes=lambda slice_: slice_)
+    assert run(client, clock) == ["job: pending for 20 s", "job: running for 40 s"]
+    assert client.asked == [SLICE_SECONDS] * 3
+    assert clock.slept == []
+
+
+def test_an_answer_without_a_status_is_over_and_well() -> None:
+    clock = Clock()
+    run(ScriptedClient(clock, [SILENT]), clock)
+
+
+def test_a_server_that_knows_the_phase_is_asked_where_the_wait_named_none() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [SILENT])
+    client.phase = BuildState(status="failed", error="no space")
+    with pytest.raises(BuildFailed, match="job failed: no space; nothing was recorded"):
+        run(client, clock)
+
+
+def test_a_cut_is_asked_again_ever_more_slowly() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [CUT, CUT, CUT, RUNNING, CUT, DONE])
+    assert run(client, clock)[0] == "cut; asking again"
+    assert clock.slept == [0.5, 1.0, 2.0, 0.5]
+
+
+def test_a_server_that_does_not_hold_the_request_is_not_hammered() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [*([RUNNING] * 8), DONE], takes=lambda _: 0.0)
+    run(client, clock)
+    assert clock.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
+
+
+def test_at_the_deadline_it_says_how_to_go_on() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, iter(lambda: RUNNING, None), takes=lambda slice_: slice_)
+    with pytest.raises(StillRunning, match=r"job still runs after 50 s.*invoke wait --job job"):
+        run(client, clock, seconds=50)
+    assert client.asked == [20, 20, 10]
+    assert clock.now == 50
+
+
+def test_cuts_do_not_outlast_the_deadline() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, iter(lambda: CUT, None), takes=lambda _: 0.0)
+    with pytest.raises(StillRunning):
+        run(client, clock, seconds=30)
+    assert clock.now == 30
+
+
+def test_an_unknown_job_starts_no_build() -> None:
+    clock = Clock()
+    with pytest.raises(SettingsError, match="knows no build job job"):
+        run(ScriptedClient(clock, [ApiRefused("404", 404)]), clock)
+
+
+def test_another_refusal_passes_through() -> None:
+    clock = Clock()
+    with pytest.raises(ApiRefused) as refused:
+        run(ScriptedClient(clock, [ApiRefused("401", 401)]), clock)
+    assert refused.value.code == 4
+
+
+def test_a_failed_build_shows_the_last_thirty_lines() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [BuildState(status="failed")])
+    client.log = "".join(f"line {number}\n" for number in range(40))
+    with pytest.raises(BuildFailed) as failed:
+        run(client, clock)
+    lines = str(failed.value).splitlines()
+    assert lines[0] == "  line 10"
+    assert len(lines) == 31
+    assert lines[-1].startswith("job failed; nothing was recorded")
