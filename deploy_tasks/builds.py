@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from . import console, images
 from .decide import build_in_flight, build_request, is_same_build
-from .errors import BuildFailed, DigestNotFound, Interrupted, SettingsError, StateError
+from .errors import BuildFailed, DigestNotFound, SettingsError, StateError
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .run import Run
-from .signals import signal_number
 from .waiting import wait_for_build
 
 
@@ -34,7 +33,9 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
         return earlier
     if earlier:
         console.warn(f"{earlier.job_name} goes on by itself; to get at its image: invoke wait --job {earlier.job_name}")
+    run.if_interrupted = "stopped; the build may have started: look for it in the cluster before you run: invoke build"
     started = run.client.start_build(request)
+    run.if_interrupted = _goes_on(started.job_name)
     # Told before it is written, so that not even a crash in between loses the job.
     console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
     build.job_name = started.job_name
@@ -43,6 +44,10 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
         build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
     run.state.save_in_flight(build)
     return build
+
+
+def _goes_on(job: str) -> str:
+    return f"{job} goes on in the cluster; pick it up: invoke wait --job {job}"
 
 
 def pick_up(run: Run, job: str | None) -> BuildInFlight:
@@ -63,14 +68,12 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
 
 
 def finish(run: Run, build: BuildInFlight) -> Record:
-    """Waits for the build, resolves its digest and records it. BuildFailed, StillRunning, Interrupted otherwise."""
+    """Waits for the build, resolves its digest and records it. BuildFailed or StillRunning otherwise."""
     job, image_name, tag = build.job_name, build.image_name or "", build.image_tag or ""
+    run.if_interrupted = _goes_on(job)
     try:
         wait_for_build(run.client, job, seconds=run.settings.timeout, tell=console.tell)
         build_id = run.client.digest(image_name, tag=tag)
-    except KeyboardInterrupt as interrupt:
-        message = f"{job} goes on in the cluster; pick it up: invoke wait --job {job}"
-        raise Interrupted(message, signal_number(interrupt)) from None
     except BuildFailed:
         run.state.clear_in_flight(job)
         raise

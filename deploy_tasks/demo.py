@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ def tell_story() -> None:
         with _sandbox(story) as settings:
             _private(repository / ".env", settings)
             _tell_in_cluster(story)
-            _tell_local(story)
+            _tell_local(story, settings.split("DEPLOY_REGISTRY=")[1].strip())
     story.say("All of it is cleaned up. In your own repository: pip install deploy-tasks, then invoke build reuse")
 
 
@@ -83,7 +84,7 @@ def _tell_in_cluster(story: _Story) -> None:
     story.run("reuse", "--build-id", _UNKNOWN_DIGEST, expect=8)
 
 
-def _tell_local(story: _Story) -> None:
+def _tell_local(story: _Story, registry: str) -> None:
     if not _engine_answers(story.environment):
         story.say("No container engine answers here, so `invoke local reuse` (build on this machine) is left out")
         return
@@ -96,6 +97,13 @@ def _tell_local(story: _Story) -> None:
         if sys.platform == "linux":
             raise
         story.say(f"{error}: the engine does not reach the sandbox from where it runs")
+    tag = json.loads((story.repository / ".deploy" / "build-id.json").read_text())["imageTag"]
+    subprocess.run(
+        ["docker", "image", "rm", "--force", f"{registry}/hello:{tag}"],
+        env=story.environment,
+        capture_output=True,
+        check=False,
+    )
 
 
 def _engine_answers(environment: dict[str, str]) -> bool:

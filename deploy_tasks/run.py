@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from invoke.context import Context
 
 from . import console
 from .client import DeployClient
-from .errors import SettingsError
+from .errors import Interrupted, SettingsError
 from .git import Checkout
 from .models import Record, encode, fields_of
 from .settings import NAMESPACES, Settings, resolve
+from .signals import signal_number
 from .state import State
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
@@ -31,11 +33,20 @@ class Run:
         self.checkout = checkout
         self.state = State(settings.state_file)
         self.dry: bool = c.config.run.dry
+        self.if_interrupted = "stopped; nothing was started"
 
     @cached_property
     def client(self) -> DeployClient:
         settings = self.settings
         return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within it, an interrupt says `if_interrupted`: what it means for the build."""
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(self.if_interrupted, signal_number(interrupt)) from None
 
     @property
     def recorded_here(self) -> Record | None:

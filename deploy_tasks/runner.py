@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from subprocess import PIPE, Popen, TimeoutExpired
@@ -51,6 +52,9 @@ class _StreamingRunner(Local):
     """
 
     read_chunk_size = 65_536
+
+    def echo(self, command: str) -> None:
+        print(self.opts["echo_format"].format(command=command), file=sys.stderr, flush=True)  # noqa: T201 - as Invoke does
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         self.process = Popen(

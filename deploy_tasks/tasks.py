@@ -124,12 +124,13 @@ def build(
     if run.dry:
         run.would_send("POST", "/build", request)
         return None
-    build_in_flight = builds.start_or_join(run, request)
-    if not wait:
-        console.tell("the build goes on by itself; pick it up: invoke wait")
-        console.result(build_in_flight.job_name, build_in_flight, as_json=json)
-        return build_in_flight
-    return _told(builds.finish(run, build_in_flight), json)
+    with run.interruptible():
+        build_in_flight = builds.start_or_join(run, request)
+        if not wait:
+            console.tell("the build goes on by itself; pick it up: invoke wait")
+            console.result(build_in_flight.job_name, build_in_flight, as_json=json)
+            return build_in_flight
+        return _told(builds.finish(run, build_in_flight), json)
 
 
 @_task()
@@ -161,7 +162,8 @@ def wait(
     if run.dry:
         run.would_send("POST", f"/build/{build_in_flight.job_name}/wait")
         return None
-    return _told(builds.finish(run, build_in_flight), json)
+    with run.interruptible():
+        return _told(builds.finish(run, build_in_flight), json)
 
 
 @_task()

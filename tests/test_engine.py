@@ -153,6 +153,14 @@ def test_output_goes_to_stderr_and_long_output_costs_no_time(tmp_path: Path, cap
     assert len(err) > 16_000_000
 
 
+def test_echo_and_dry_run_show_the_command_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    dry = engine(tmp_path, "exit 1")
+    dry._c.config.run.dry = True
+    assert dry.push(REFERENCE) == ""
+    out, err = capfd.readouterr()
+    assert (out, f"{tmp_path}/engine push {REFERENCE}" in err) == ("", True)
+
+
 def test_a_long_password_takes_no_noticeable_time(tmp_path: Path) -> None:
     start = time.monotonic()
     engine(tmp_path, f"cat > {tmp_path}/password").login("r:5000", "robot", "x" * 1000)

@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "engine": {"errors", "images", "runner"},
     "runner": {"errors", "signals"},
     "decide": {"errors", "git", "images", "models", "settings"},
-    "run": {"client", "console", "errors", "git", "models", "settings", "state"},
-    "builds": {"console", "decide", "errors", "images", "models", "run", "signals", "waiting"},
+    "run": {"client", "console", "errors", "git", "models", "settings", "signals", "state"},
+    "builds": {"console", "decide", "errors", "images", "models", "run", "waiting"},
     "tasks": {
         "builds",
         "console",

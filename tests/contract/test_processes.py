@@ -272,7 +272,10 @@ def test_a_moved_tag_is_told(project: Project, sandbox: SandboxProcess) -> None:
     assert f"tag same points to another image now: {old} → {built.stdout.strip()}" in built.stderr
 
 
-def test_ctrl_c_leaves_the_build_running_and_says_how_to_pick_it_up(project: Project) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
+    project: Project, number: signal.Signals
+) -> None:
     sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "3")
     try:
         project.environment.update(sandbox.settings)
@@ -287,9 +290,9 @@ def test_ctrl_c_leaves_the_build_running_and_says_how_to_pick_it_up(project: Pro
             job = process.stderr.readline().split()[0]
             while project.in_flight is None:
                 pass
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             said = process.stderr.read()
-            assert process.wait(10) == 130
+            assert process.wait(10) == 128 + number
         assert said == f"{job} goes on in the cluster; pick it up: invoke wait --job {job}\n"
         waited = project.invoke("wait")
         assert waited.returncode == 0, waited.stderr
