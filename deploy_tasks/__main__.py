@@ -1,5 +1,6 @@
 """`python -m deploy_tasks` and the console script `deploy-tasks`: the tasks where there is no `tasks.py`."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from invoke.program import Program
@@ -12,8 +13,9 @@ from .tasks import ns
 class _DeployProgram(Program):
     def update_config(self, merge: bool = True) -> None:
         # Invoke reads a project's invoke.yaml only along with its tasks.py, which there is none of here.
-        self.config.set_project_location(project_root(Path.cwd()))
-        self.config.load_project(merge=False)
+        with suppress(FileNotFoundError):  # a folder that is gone has no project; the tasks say so
+            self.config.set_project_location(project_root(Path.cwd()))
+            self.config.load_project(merge=False)
         super().update_config(merge)
 
 

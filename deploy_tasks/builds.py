@@ -4,85 +4,114 @@ from __future__ import annotations
 
 from . import console, images
 from .decide import build_in_flight, build_request, is_same_build
-from .errors import BuildFailed, DigestNotFound, SettingsError, StateError
+from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .run import Run
 from .waiting import wait_for_build
 
 
 def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
-    """SettingsError where no remote branch holds the commit of HEAD, since the cluster clones from there."""
+    """SettingsError where no branch of the remote holds the commit, since the cluster clones from there."""
     checkout = run.checkout
-    if git_ref != checkout.commit:
+    if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
     if not allow_unpushed and not checkout.pushed(git_ref):
         raise SettingsError(
-            f"commit {git_ref[:12]} is on no remote branch, so the cluster cannot clone it; nothing was started. "
-            "Push it (git push), build here (invoke local), or pass --allow-unpushed"
+            f"commit {git_ref[:12]} is on no branch of the remote, so the cluster cannot clone it; nothing was started."
+            " Push it (git push), build here (invoke local), or pass --allow-unpushed"
         )
-    if checkout.dirty:
+    if git_ref == checkout.commit and checkout.dirty:
         console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
 
 
 def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     """Starts the build; where the very same one is in flight already, that one, so that nothing is built twice."""
     build = build_in_flight(run.settings, request, job="")
-    earlier = run.state.in_flight()
-    if earlier and is_same_build(earlier, build):
+    earlier, client = run.state.in_flight(), run.client
+    run.state.check_writable()
+    if earlier and request.cache and is_same_build(earlier, build):
         console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
-        return earlier
+        build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
+        return build
     if earlier:
-        console.warn(f"{earlier.job_name} goes on by itself; to get at its image: invoke wait --job {earlier.job_name}")
+        console.warn(f"{earlier.job_name} goes on by itself; to get at its image: {_command_to_wait_for(earlier)}")
     run.if_interrupted = "stopped; the build may have started: look for it in the cluster before you run: invoke build"
-    started = run.client.start_build(request)
-    run.if_interrupted = _goes_on(started.job_name)
-    # Told before it is written, so that not even a crash in between loses the job.
-    console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
+    started = client.start_build(request)
     build.job_name = started.job_name
     if started.image:
         reference = images.parse(started.image)
         build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
-    run.state.save_in_flight(build)
+    run.if_interrupted = _goes_on(build)
+    # Told before it is written, so that not even a crash in between loses the job.
+    console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
+    try:
+        run.state.save_in_flight(build)
+    except StateError as error:
+        raise StateError(f"{error}. {_goes_on(build)}") from None
     return build
 
 
-def _goes_on(job: str) -> str:
-    return f"{job} goes on in the cluster; pick it up: invoke wait --job {job}"
+def _goes_on(build: BuildInFlight) -> str:
+    return f"{build.job_name} goes on in the cluster; pick it up: {_command_to_wait_for(build)}"
+
+
+def _command_to_wait_for(build: BuildInFlight) -> str:
+    image_name = f" --image-name {build.image_name}" if build.image_name != build.app else ""
+    return f"invoke wait --job {build.job_name} --app {build.app}{image_name} --image-tag {build.image_tag}"
 
 
 def pick_up(run: Run, job: str | None) -> BuildInFlight:
-    """The build to wait for: the one in flight, or `job`, which another machine may have started: then the settings
-    say what it builds."""
+    """The build to wait for: the one in flight, or `job`, which another machine may have started: then the flags must
+    say its tag, since HEAD's commit may be another build's."""
     settings, known = run.settings, run.state.in_flight()
     if job is not None and (known is None or job != known.job_name):
-        return build_in_flight(settings, build_request(settings, cache=True), images.label(job))
+        if settings.given("image_tag") is None:
+            raise SettingsError(
+                f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
+            )
+        return build_in_flight(settings, build_request(settings, run.checkout, cache=True), images.label(job))
     if known is None:
-        raise SettingsError("no build is in flight; start one: invoke build, or name its job: invoke wait --job JOB")
+        raise SettingsError("no build is in flight; start one: invoke build, or name one: --job JOB --image-tag TAG")
     if known.api_url != settings.require("api_url"):
         raise SettingsError(
             f"{known.job_name} was started at {known.api_url}; set DEPLOY_API_URL to that to wait for it"
         )
-    if settings.sources["app"].startswith("flag") and settings.app != known.app:
-        raise SettingsError(f"{known.job_name} builds app {known.app}, not {settings.app}; nothing was done")
+    for key in ("app", "image_name", "image_tag"):
+        wanted, is_flag = getattr(settings, key), settings.sources[key].startswith("flag")
+        if is_flag and wanted != getattr(known, key):
+            raise SettingsError(f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}; nothing was done")
+    known.namespace = settings.given("namespace") or known.namespace
+    known.app_class = settings.given("app_class") or known.app_class
     return known
 
 
 def finish(run: Run, build: BuildInFlight) -> Record:
     """Waits for the build, resolves its digest and records it. BuildFailed or StillRunning otherwise."""
-    job, image_name, tag = build.job_name, build.image_name or "", build.image_tag or ""
-    run.if_interrupted = _goes_on(job)
+    job = build.job_name
+    run.if_interrupted = _goes_on(build)
+    run.state.check_writable()
     try:
         wait_for_build(run.client, job, seconds=run.settings.timeout, tell=console.tell)
-        build_id = run.client.digest(image_name, tag=tag)
-    except BuildFailed:
+        build_id = _digest_of(run, build)
+    except (BuildFailed, JobNotFound):
         run.state.clear_in_flight(job)
         raise
-    except DigestNotFound as error:
-        run.state.clear_in_flight(job)
-        raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from None
     record = keep(run, build, build_id, app_class=build.app_class)
     run.state.clear_in_flight(job)
     return record
+
+
+def _digest_of(run: Run, build: BuildInFlight) -> str:
+    job = build.job_name
+    try:
+        return run.client.digest(build.image_name or "", tag=build.image_tag or "")
+    except DigestNotFound as error:
+        raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from None
+    except (ApiRefused, NothingStarted) as error:
+        error.message = (
+            f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(build)}"
+        )
+        raise
 
 
 def keep(run: Run, target: Target, build_id: str, *, app_class: str | None = None) -> Record:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from . import images
-from .errors import ApiRefused, DeployError, DigestNotFound, MayHaveStarted, NothingStarted, SettingsError
+from .errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted, SettingsError
 from .models import BuildLogs, BuildRequest, BuildStarted, BuildState, Deployed, DeployRequest, Digest, decode, encode
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _EXCERPT = 200
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
 _PAUSES = (0.5, 1.5)
-_NOTHING_DONE = "Nothing was built or deployed"
 
 
 class _Purpose(NamedTuple):
@@ -39,26 +38,30 @@ class _Purpose(NamedTuple):
 
     does: str
     unsent: str
-    """What it means for builds and deploys that the request never arrived, and what to run next."""
+    """What it means for builds and deploys that the request did nothing."""
+    again: str
+    """What to run next then."""
     unknown: str | None
-    """The same where it may have arrived; None if it changes nothing, however often it is sent."""
+    """Both, where it may have done something; None for what changes nothing, however often it is sent."""
     repeatable: bool = True
 
 
 _START = _Purpose(
     "start the build",
-    "no build was started; try again: invoke build",
+    "no build was started",
+    "try again: invoke build",
     "the build may have started, so it was not sent again; look for it in the cluster before you run: invoke build",
     repeatable=False,
 )
 _DEPLOY = _Purpose(
     "deploy",
-    "nothing was deployed; try again: invoke reuse",
+    "nothing was deployed",
+    "try again: invoke reuse",
     "the deploy may have happened; saying it twice does no harm: invoke reuse",
 )
-_WAIT = _Purpose("wait for the build", "the build goes on; pick it up: invoke wait", None, repeatable=False)
-_READ = _Purpose("read from the registry", "nothing was changed; try again", None)
-_LOOK = _Purpose("look at the build", "nothing was changed; try again", None)
+_WAIT = _Purpose("wait for the build", "the build goes on", "pick it up: invoke wait", None, repeatable=False)
+_READ = _Purpose("ask for the digest", "nothing was changed", "try again", None)
+_LOOK = _Purpose("look at the build", "nothing was changed", "try again", None)
 
 
 class DeployClient:
@@ -91,12 +94,17 @@ class DeployClient:
     def wait(self, job: str, *, seconds: float) -> BuildState:
         """One slice of waiting: answers when the build is over, at the latest after `seconds`.
 
-        NothingStarted where the wait was cut (the build goes on, so ask again); ApiRefused with status 404 where the
-        API knows no such job.
+        NothingStarted where the wait was cut: the build goes on, so ask again. JobNotFound where the API knows no such
+        job.
         """
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         # With the server's wait equal to the client's read timeout, 19 of 20 waits failed.
-        body = self._request(_WAIT, "POST", path, timeout=seconds + 10)
+        try:
+            body = self._request(_WAIT, "POST", path, timeout=seconds + 10)
+        except ApiRefused as error:
+            if error.status != 404:
+                raise
+            raise JobNotFound(f"the API knows no build job {job} (any more); build again: invoke build") from None
         return self._decoded(_WAIT, BuildState, body) if body.strip() else BuildState()
 
     def status(self, job: str) -> BuildState | None:
@@ -191,7 +199,8 @@ class DeployClient:
         try:
             answer = self._transport.exchange(method, self.url + path, body, seconds=seconds, most=most)
         except NotSent as error:
-            raise NothingStarted(f"could not {purpose.does}: {error} to {self._host}; {purpose.unsent}") from None
+            what = f"could not {purpose.does}: {error} to {self._host}"
+            raise NothingStarted(what, f"{purpose.unsent}; {purpose.again}", reached=False) from None
         except NoAnswer as error:
             raise _unknown(purpose, f"{self._host} {error}") from None
         if 200 <= answer.status < 300:
@@ -205,10 +214,10 @@ class DeployClient:
         if 300 <= status < 400:
             target = (urlsplit(answer.location).netloc.rpartition("@")[2] or "another path")[:80]
             why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
-            return ApiRefused(f"{what}, {why}. {_NOTHING_DONE}", status)
+            return ApiRefused(f"{what}, {why}; {purpose.unsent}", status)
         if status in (401, 403):
-            return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY. {_NOTHING_DONE}", status)
-        return ApiRefused(f"{what}: {_excerpt(answer.body)}. {_NOTHING_DONE}", status)
+            return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.unsent}", status)
+        return ApiRefused(f"{what}: {_excerpt(answer.body)}; {purpose.unsent}", status)
 
     @property
     def _host(self) -> str:
@@ -218,7 +227,7 @@ class DeployClient:
 def _unknown(purpose: _Purpose, what: str) -> DeployError:
     """The request went out, and what came back does not say what became of it."""
     if purpose.unknown is None:
-        return NothingStarted(f"could not {purpose.does}: {what}; {purpose.unsent}")
+        return NothingStarted(f"could not {purpose.does}: {what}", f"{purpose.unsent}; {purpose.again}")
     return MayHaveStarted(f"could not {purpose.does}: {what}; {purpose.unknown}")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
+from .errors import DeployError
 from .models import encode
 
 _secrets: set[str] = set()
@@ -12,7 +14,8 @@ _secrets: set[str] = set()
 
 def keep_secret(values: Iterable[str]) -> None:
     """From now on these values are shown as `***` on every way out."""
-    _secrets.update(value for value in values if value)
+    # As they are, and as they look inside a JSON text.
+    _secrets.update(form for value in values for form in (value, encode(value).decode()[1:-1]))
 
 
 def redact(text: str) -> str:
@@ -24,7 +27,10 @@ def redact(text: str) -> str:
 
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
-    print(redact(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints for people
+    # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
+    with suppress(OSError):
+        if sys.stderr is not None:
+            print(redact(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints for people
 
 
 def warn(text: str) -> None:
@@ -33,5 +39,12 @@ def warn(text: str) -> None:
 
 
 def result(text: str, details: object, *, as_json: bool) -> None:
-    """A task's result to stdout: `text` alone on its line, or `details` as one JSON object."""
-    print(redact(encode(details).decode() if as_json else text), flush=True)  # noqa: T201 - the one place for results
+    """A task's result to stdout: `text` alone on its line, or `details` as one JSON object. By then the task has done
+    what it does and recorded it; DeployError where nobody can read it."""
+    line = encode(details).decode() if as_json else text
+    try:
+        print(line, flush=True)  # noqa: T201 - the one place for results
+    except OSError as error:
+        # What Python still holds of it would fail once more at its end.
+        sys.stdout = None
+        raise DeployError(f"done, but stdout cannot be written ({error.strerror}); the result: {line}") from None

@@ -8,19 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from posixpath import normpath
 
 from . import images
 from .errors import SettingsError
 from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Record, Target
-from .settings import Settings
+from .parsing import as_text
+from .parsing import build_args as parsed_build_args
+from .publishing import Image
+from .settings import TABLE, Settings
 
 _SHORT = 12
 
 
-def build_request(settings: Settings, *, cache: bool) -> BuildRequest:
-    """What `POST /build` is asked for. Names that nobody gave are left to the server, whose answer says them."""
+def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> BuildRequest:
+    """What `POST /build` is asked for. Names that nobody gave are left to the server, whose answer says them.
+
+    Dockerfile and context are named from the project's root on; the cluster knows only the repository's.
+    """
     git_ref = settings.require("git_ref")
+    prefix = checkout.prefix if settings.sources["repo_url"] == "git" else ""
     return BuildRequest(
         app=settings.require("app"),
         namespace=settings.namespace,
@@ -31,8 +39,8 @@ def build_request(settings: Settings, *, cache: bool) -> BuildRequest:
         cache=cache,
         deploy=False,
         image_name=settings.given("image_name"),
-        dockerfile=settings.given("dockerfile"),
-        build_context=settings.given("build_context"),
+        dockerfile=prefix + settings.dockerfile if prefix else settings.given("dockerfile"),
+        build_context=normpath(prefix + settings.build_context) if prefix else settings.given("build_context"),
     )
 
 
@@ -46,8 +54,8 @@ def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> Buil
         image_name=settings.require("image_name"),
         image_tag=request.image_tag,
         app_class=settings.app_class,
-        dockerfile=settings.dockerfile,
-        build_context=settings.build_context,
+        dockerfile=request.dockerfile,
+        build_context=request.build_context,
         job_name=job,
         api_url=settings.require("api_url"),
         started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -91,8 +99,31 @@ def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
     )
 
 
-def local_files(settings: Settings) -> tuple[Path, Path]:
-    """The Dockerfile and the build context of a build on this machine; both are looked at, so that they are there."""
+def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
+    """What a build on this machine is to build; `build_args` go before those of the settings."""
+    dockerfile, context = _local_files(settings)
+    by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *parsed_build_args(build_args))}
+    named = [name for name, text in by_name.items() if "=" not in text]
+    missing = [name for name in named if name not in settings.variables]
+    if missing:
+        raise SettingsError(
+            f"build arg {', '.join(missing)} has no value: give KEY=VALUE, or set it in the environment or in .env; "
+            "nothing was built"
+        )
+    if secret := [row.variable for row in TABLE if row.secret and row.variable in by_name]:
+        raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image; nothing was built")
+    return Image(
+        reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
+        context=context,
+        dockerfile=dockerfile,
+        platform=settings.platform,
+        build_args=tuple(by_name.values()),
+        variables={name: settings.variables[name] for name in named},
+    )
+
+
+def _local_files(settings: Settings) -> tuple[Path, Path]:
+    """The Dockerfile and the build context; both are looked at, so that they are there."""
     file, context = settings.root / settings.dockerfile, settings.root / settings.build_context
     if not file.is_file():
         raise SettingsError(f"there is no Dockerfile at {file}; name another with --dockerfile; nothing was built")
@@ -108,10 +139,11 @@ def deploy_request(
 ) -> DeployRequest:
     """What a deploy without a build is asked for: `build_id`, or the recorded digest if it is of this image."""
     image_name = settings.require("image_name")
-    known = build_id or (record.build_id if record else None)
-    if not known:
+    # An empty one is what the shell makes of a `--build-id "$(…)"` that failed: not the same as none.
+    known = record.build_id if record and build_id is None else build_id
+    if known is None:
         raise SettingsError("no digest is recorded yet; build one: invoke build, or invoke local; nothing was deployed")
-    wanted = images.digest(known)
+    wanted = images.digest(str(known))
     if record and record.build_id == wanted and record.image_name not in (None, image_name):
         raise SettingsError(
             f"the recorded digest is of image {record.image_name}, not of {image_name}; nothing was deployed. "
@@ -155,7 +187,7 @@ def deployed_record(request: DeployRequest, record: Record | None) -> Record:
 
 def variables(texts: Sequence[str]) -> dict[str, str]:
     """`KEY=VALUE` texts as a mapping; SettingsError where one has no name."""
-    pairs = [text.partition("=") for text in texts]
+    pairs = [as_text(text).partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not name or not equals:
             raise SettingsError(f"--env {name + equals!r} is not KEY=VALUE; nothing was sent")

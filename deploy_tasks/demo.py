@@ -34,6 +34,13 @@ def tell_story() -> None:
     """Tells it on stdout and stderr, and leaves nothing behind. Raises DemoError."""
     if shutil.which("git") is None:
         raise DemoError("the demo needs git; install it and run the demo again")
+    try:
+        _tell_in_throwaway_folder()
+    except OSError as error:
+        raise DemoError(f"the demo cannot go on ({error.strerror})") from None
+
+
+def _tell_in_throwaway_folder() -> None:
     with tempfile.TemporaryDirectory(prefix="deploy-tasks-demo-") as folder:
         repository = Path(folder) / "hello"
         story = _Story(repository)

@@ -4,6 +4,7 @@ DeployError
 ├── SettingsError    2  a setting or an input is missing or malformed; nothing was sent
 ├── EngineError      3  the container engine is missing, down, or failed
 ├── ApiRefused       4  the API said no (401, 403, a redirect, another 4xx)
+├── JobNotFound      4  of ApiRefused: the API knows no build job of that name (any more)
 ├── NothingStarted   5  the API could not be asked; nothing was started or changed
 ├── MayHaveStarted   6  the request went out and no usable answer came back
 ├── StillRunning     7  the deadline passed and the build still runs
@@ -51,8 +52,22 @@ class ApiRefused(DeployError):
         self.status = status
 
 
+class JobNotFound(ApiRefused):
+    """The API knows no build job of that name (any more)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 404)
+
+
 class NothingStarted(DeployError):
+    """Raised with what happened, then what it means; `reached` says whether the API's host took the connection."""
+
     exit_code = 5
+
+    def __init__(self, what: str, meaning: str = "", *, reached: bool = True) -> None:
+        super().__init__(f"{what}; {meaning}" if meaning else what)
+        self.what = what
+        self.reached = reached
 
 
 class MayHaveStarted(DeployError):

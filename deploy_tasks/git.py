@@ -11,10 +11,10 @@ from pathlib import Path
 from .images import as_label
 
 # git needs no setting of ours, and no hook or helper of git's is handed a key.
-_OURS = "DEPLOY_"
+_OURS = ("DEPLOY_", "INVOKE_DEPLOY_")
 _SCP_FORM = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:@]{2,}):(?!//)(?P<path>.+)")
 _URL_FORM = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+]*)://(?:[^@/]*@)?(?P<host>[^/:]+|\[[^\]]+\])(?::(?P<port>\d+))?/(?P<path>.+)"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+]*)://(?:.*@)?(?P<host>[^/:]+|\[[^\]]+\])(?::(?P<port>\d+))?/(?P<path>.+)"
 )
 
 
@@ -23,6 +23,8 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.trouble: str | None = None
+        """Why git could not be asked, in a line, where it could not."""
 
     @cached_property
     def commit(self) -> str | None:
@@ -31,16 +33,22 @@ class Checkout:
 
     @cached_property
     def repo_url(self) -> str | None:
-        """The remote as a cluster can clone it: https for ssh forms, never with a user or a password in it.
+        """The remote as a cluster can clone it: https for ssh forms, never with a user or a password in it."""
+        url = self._ask("remote", "get-url", self._remote) if self._remote else None
+        return clone_url(url) if url else None
 
-        The remote is that of the current branch, else `origin`, else the only one.
-        """
+    @cached_property
+    def prefix(self) -> str:
+        """Where `folder` lies in the repository: "" at its top, else a path that ends with `/`."""
+        return self._ask("rev-parse", "--show-prefix") or ""
+
+    @cached_property
+    def _remote(self) -> str | None:
+        """The name of the remote of the current branch, else `origin`, else the first."""
         branch = self._ask("symbolic-ref", "--quiet", "--short", "HEAD")
         upstream = self._ask("config", f"branch.{branch}.remote") if branch else None
         names = (self._ask("remote") or "").split()
-        remote = upstream if upstream in names else "origin" if "origin" in names else next(iter(names), None)
-        url = self._ask("remote", "get-url", remote) if remote else None
-        return clone_url(url) if url else None
+        return upstream if upstream in names else "origin" if "origin" in names else next(iter(names), None)
 
     @cached_property
     def app(self) -> str | None:
@@ -54,9 +62,17 @@ class Checkout:
         """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
         return bool(self._ask("status", "--porcelain"))
 
+    def knows(self, commit: str) -> bool:
+        """Whether `commit` is in this checkout."""
+        return self._ask("cat-file", "-t", commit) == "commit"
+
     def pushed(self, commit: str) -> bool:
-        """Whether a remote branch holds `commit`, as far as the last fetch or push told."""
-        return bool(self._ask("branch", "--remotes", "--contains", commit))
+        """Whether a branch of the remote holds `commit`, as far as the last fetch or push told. Where CI checks out a
+        pull request, its merge is the remote's too, under `pull/`."""
+        branches = (
+            self._ask("branch", "--remotes", "--format=%(refname:lstrip=2)", "--contains", commit) or ""
+        ).split()
+        return any(branch.startswith((f"{self._remote}/", "pull/")) for branch in branches)
 
     def _ask(self, *arguments: str) -> str | None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
@@ -68,27 +84,35 @@ class Checkout:
                 env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
                 check=False,
             )
-        except OSError:
+        except OSError as error:
+            self.trouble = f"git cannot be run ({error.strerror})"
             return None
-        return answer.stdout.decode(errors="replace").strip() or None if answer.returncode == 0 else None
+        if answer.returncode:
+            said = answer.stderr.decode(errors="replace").strip().partition("\n")[0]
+            self.trouble = self.trouble or (f"git says: {said}" if said else None)
+            return None
+        return answer.stdout.decode(errors="replace").strip() or None
 
 
-def clone_url(remote: str) -> str:
+def clone_url(remote: str) -> str | None:
     """`git@host:org/repo.git` and `ssh://…` as `https://host/org/repo`; userinfo dropped; paths are left alone.
+
+    A web address that cannot be taken apart is None: it may hold a password.
 
     >>> clone_url("git@github.com:org/repo.git")
     'https://github.com/org/repo'
     """
     url = _URL_FORM.fullmatch(remote)
-    if url and url["scheme"] in ("http", "https"):
+    scheme = url["scheme"].lower() if url else ""
+    if url and scheme in ("http", "https"):
         port = f":{url['port']}" if url["port"] else ""
-        return f"{url['scheme']}://{url['host']}{port}/{_without_suffix(url['path'])}"
-    if url and url["scheme"] in ("ssh", "git+ssh", "git"):
+        return f"{scheme}://{url['host']}{port}/{_without_suffix(url['path'])}"
+    if url and scheme in ("ssh", "git+ssh", "git"):
         return f"https://{url['host']}/{_without_suffix(url['path'])}"
     scp = None if url or remote.startswith(("/", ".", "file:")) else _SCP_FORM.fullmatch(remote)
     if scp:
         return f"https://{scp['host']}/{_without_suffix(scp['path'].lstrip('/'))}"
-    return remote
+    return None if remote.lower().startswith("http") else remote
 
 
 def _without_suffix(path: str) -> str:

@@ -14,8 +14,9 @@ from . import console
 from .client import DeployClient
 from .errors import Interrupted, SettingsError
 from .git import Checkout
-from .models import Record, encode, fields_of
-from .settings import NAMESPACES, Settings, resolve
+from .models import Record, Target, encode, fields_of
+from .parsing import NAMESPACES
+from .settings import Settings, project_root, resolve
 from .signals import signal_number
 from .state import State
 
@@ -51,7 +52,7 @@ class Run:
     @property
     def recorded_here(self) -> Record | None:
         """What an earlier task of this command line recorded for the image."""
-        record = _recorded_in_chain(self._c)
+        record = _recorded_in(_chain(self._c))
         return record if record and record.image_name == self.settings.image_name else None
 
     @property
@@ -62,6 +63,11 @@ class Run:
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
         _set_chain(self._c, {**_chain(self._c), "record": fields_of(record)})
+
+    def pretend(self, target: Target) -> None:
+        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is shown as zeros."""
+        known = fields_of(target, Target)
+        self.remember(Record(**known, build_id=f"sha256:{64 * '0'}", app_class=self.settings.app_class))
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that `--dry` keeps from being sent."""
@@ -78,41 +84,63 @@ def begin(
     `from_record` the record may fill in the target. A target flag holds for the later tasks of the command line too.
     Raises SettingsError, and StateError where the state file is unusable: before anything is sent.
     """
-    checkout = Checkout(Path.cwd())
+    root = _current_root()
+    checkout = Checkout(root)
+    config = _mapping(c.config.get("deploy"))
+    chain = _chain_with(c, flags)
 
     def recorded(state_file: Path) -> Mapping[str, object]:
-        known = _recorded_in_chain(c) or State(state_file).record()
+        known = _recorded_in(chain) or State(state_file).record()
         return {key: getattr(known, key) for key in _TARGET} if known and from_record else {}
 
     settings = resolve(
-        {**flags, **_target_of_chain(c, flags)},
-        config=_mapping(c.config.get("deploy")),
+        {**flags, **{key: chain.get(key) for key in _TARGET}},
+        config=config,
+        folder=root,
         record=recorded,
         git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
     )
+    _set_chain(c, chain)
     console.keep_secret(settings.secrets)
-    if needs:
-        settings.require(*needs)
+    _require(settings, checkout, needs)
     if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
         console.warn(f"app class business in namespace {settings.namespace}: the pods go to the business nodes")
+    for variable in settings.secrets_in(config):
+        console.warn(f"{variable} comes from the Invoke configuration, which invoke -d prints; keep it in .env")
     return Run(c, settings, checkout)
+
+
+def _current_root() -> Path:
+    try:
+        return project_root(Path.cwd())
+    except FileNotFoundError:
+        raise SettingsError("the current folder is not there any more; nothing was sent") from None
+
+
+def _require(settings: Settings, checkout: Checkout, keys: Sequence[str]) -> None:
+    try:
+        if keys:
+            settings.require(*keys)
+    except SettingsError as error:
+        why = f" ({checkout.trouble})" if checkout.trouble else ""
+        raise SettingsError(f"{error}{why}") from None
 
 
 _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 
 
-def _target_of_chain(c: Context, flags: Mapping[str, Any]) -> dict[str, Any]:
+def _chain_with(c: Context, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What the calls of this command line share, with this call's target; another app is another target."""
     chain = _chain(c)
     given = {key: flags[key] for key in _TARGET if flags.get(key)}
     if given.get("app") not in (None, chain.get("app")):
-        chain.pop("image_name", None)  # it was the earlier app's
-    chain.update(given)
-    _set_chain(c, chain)
-    return {key: chain.get(key) for key in _TARGET}
+        chain = {key: value for key, value in chain.items() if key not in _TARGET}
+    return {**chain, **given}
 
 
 def _chain(c: Context) -> dict[str, Any]:
-    return dict(c.config.get(_CHAIN) or {})
+    chain = c.config.get(_CHAIN)
+    return dict(chain) if hasattr(chain, "keys") else {}
 
 
 def _set_chain(c: Context, chain: dict[str, Any]) -> None:
@@ -121,8 +149,8 @@ def _set_chain(c: Context, chain: dict[str, Any]) -> None:
     config[_CHAIN] = chain
 
 
-def _recorded_in_chain(c: Context) -> Record | None:
-    fields = _chain(c).get("record")
+def _recorded_in(chain: Mapping[str, Any]) -> Record | None:
+    fields = chain.get("record")
     return Record(**fields) if fields else None
 
 
@@ -131,4 +159,5 @@ def _mapping(value: Any) -> Mapping[str, Any]:
         return {}
     if not hasattr(value, "keys"):
         raise SettingsError("deploy: in the Invoke configuration is not a table of settings; nothing was sent")
-    return dict(value)
+    # Invoke wraps what is nested.
+    return {str(key): _mapping(value[key]) if hasattr(value[key], "keys") else value[key] for key in value}

@@ -7,27 +7,19 @@ the flag's name, `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the e
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from . import images
+from . import images, parsing
 from .errors import SettingsError
-
-NAMESPACES = {"business": "apps", "non-business": "non-business-apps"}
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
-_KEY = re.compile(r"[\x21-\x7e]+")
-# A day: longer than any build, short enough for every clock and socket option.
-_LONGEST_SECONDS = 86_400.0
+from .parsing import NAMESPACES
 
 
 @dataclass(frozen=True)
@@ -58,10 +50,14 @@ class Settings:
     repo_url: str | None
     git_ref: str | None
     image_tag: str | None
+    builder: str | None
+    build_args: tuple[str, ...]
     timeout: float
     sources: Mapping[str, str] = field(repr=False)
     flags: frozenset[str] = field(repr=False)
     """The settings that the task has a flag for."""
+    variables: Mapping[str, str] = field(repr=False)
+    """The environment, and what the `.env` files have beyond it."""
 
     def require(self, *keys: str) -> Any:
         """The value of the first of `keys`. Where nobody gave one of them, SettingsError says how to give all that
@@ -76,13 +72,17 @@ class Settings:
         return getattr(self, keys[0])
 
     def given(self, key: str) -> Any:
-        """The value of `key` if somebody chose it, None if it is a default: what a request may leave to the server."""
-        return None if self.sources[key].startswith("default") else getattr(self, key)
+        """The value of `key` if somebody chose it, None if it was made up: what a request may leave to the server."""
+        return None if self.sources[key].startswith(("default", "git", "the record")) else getattr(self, key)
 
     @property
     def secrets(self) -> list[str]:
         """Every secret value, to be redacted on every way out."""
         return [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
+
+    def secrets_in(self, config: Mapping[str, object]) -> list[str]:
+        """The variables of the secrets that lie in the Invoke configuration itself."""
+        return [row.variable for row in TABLE if row.secret and row.key in config]
 
 
 class Setting(NamedTuple):
@@ -145,19 +145,21 @@ def resolve(
             recorded = record(values["state_file"]) if record else {}
         if row.key == "app" and recorded.get("app") not in (None, values["app"]):
             recorded = {}  # another app's record says nothing about this one
-    if sources["namespace"] == "the record" and sources["app_class"] not in ("the record", "default"):
-        values["namespace"] = None  # a class that was just chosen outweighs where an earlier build went
+    variables = ChainMap(dict(environ), *map(dict, files.values()))
+    if sources["namespace"] == "the record" and values["app_class"] != (recorded.get("app_class") or "business"):
+        values["namespace"] = None  # another class than that of the recorded build has another place
     if values["namespace"] is None:
         values["namespace"], sources["namespace"] = NAMESPACES[values["app_class"]], "default of app_class"
     if values["image_name"] is None:
         values["image_name"], sources["image_name"] = values["app"], "default of app"
-    return Settings(root=root, sources=sources, flags=frozenset(flags), **values)
+    return Settings(root=root, sources=sources, flags=frozenset(flags), variables=variables, **values)
 
 
 def project_root(folder: Path) -> Path:
-    """The nearest folder, from `folder` up, that has a `tasks.py` or a `.git`; `folder` itself where none has."""
+    """The nearest folder, from `folder` up, that has tasks of Invoke's or a `.git`; `folder` itself where none has."""
     candidates = (folder, *folder.parents)
-    return next((place for place in candidates if (place / "tasks.py").is_file() or (place / ".git").exists()), folder)
+    marks = ("tasks.py", "tasks/__init__.py", ".git")
+    return next((place for place in candidates if any((place / mark).exists() for mark in marks)), folder)
 
 
 def env_files(root: Path, named: str | None) -> dict[str, Mapping[str, str]]:
@@ -166,7 +168,7 @@ def env_files(root: Path, named: str | None) -> dict[str, Mapping[str, str]]:
     `named` (DEPLOY_ENV_FILE) takes the place of `.env.local` and `.env` at the project's root.
     """
     if named:
-        path = Path(named).expanduser()
+        path = Path(os.path.expanduser(named))  # noqa: PTH111 - leaves an unknown user's folder as it is
         if not path.exists():
             raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
         return {named: _read_env_file(path)}
@@ -219,162 +221,41 @@ def _is_given(value: object) -> bool:
 def _parsed(row: Setting, value: object, source: str) -> Any:
     if row.secret and source.startswith("flag"):
         raise SettingsError(f"a secret has no flag, since a command line is no place for one: set {row.variable}")
+    if isinstance(value, list | tuple | Mapping) and row.key not in _OF_SEVERAL:
+        raise SettingsError(f"{source}: that is one value, not a list or a table; nothing was sent")
     try:
-        return row.parse(value)
+        # What YAML takes for a number or for true is a word here.
+        return row.parse(value if isinstance(value, list | tuple | Mapping) else parsing.as_text(value))
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}; nothing was sent") from None
 
 
-# --- what a value must be -------------------------------------------------------------------------------------------
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    if not text.isprintable():
-        raise SettingsError("there is a control character in it")
-    return text
-
-
-def _secret(value: object) -> str:
-    # Never quotes the value. A password may hold spaces; a line break in it would end a header or a prompt early.
-    text = str(value)
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        raise SettingsError("the secret has a line break or another control character in it")
-    return text
-
-
-def _api_key(value: object) -> str:
-    text = str(value)
-    if not _KEY.fullmatch(text):
-        raise SettingsError("the key has a space, a line break or a character outside ASCII in it")
-    return text
-
-
-def _api_url(value: object) -> str:
-    """An https URL, or http to loopback, without user, query or fragment; without its trailing slash."""
-    text = str(value)
-    try:
-        url = urlsplit(text)
-        host, port = url.hostname or "", url.port
-    except ValueError:
-        raise SettingsError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
-    if "@" in url.netloc:
-        raise SettingsError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")
-    if url.scheme not in ("http", "https") or not text.isprintable() or " " in text:
-        raise SettingsError(f"{text!r} is not an http(s) URL; it looks like https://deploy.example.com")
-    if port == 0 or not (_LOOPBACK.fullmatch(host) or _is_host(host)):
-        raise SettingsError(f"{text!r} has no valid host and port; it looks like https://deploy.example.com")
-    if url.scheme == "http" and not _LOOPBACK.fullmatch(host):
-        raise SettingsError(f"{text!r} would send the key unencrypted; use https://")
-    if url.query or url.fragment:
-        raise SettingsError(f"{text!r} has a query or a fragment; the URL of the API ends before those")
-    return text.rstrip("/")
-
-
-def _is_host(host: str) -> bool:
-    is_ipv6 = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host) is not None
-    return len(host) <= 253 and (is_ipv6 or _HOST.fullmatch(host) is not None)
-
-
-def _registry(value: object) -> str:
-    text = str(value)
-    host, colon, port = text.partition(":")
-    if not _HOST.fullmatch(host) or (colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < 65536)):
-        raise SettingsError(f"{text!r} is not a registry host; it looks like registry.example.com or localhost:5000")
-    return text
-
-
-def _seconds(value: object) -> float:
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise SettingsError(f"{str(value)!r} is not a time in seconds, above 0 and at most {_LONGEST_SECONDS:.0f}")
-    return seconds
-
-
-def _whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        text = str(value)
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
-            raise SettingsError(f"{text!r} is not {what}: a whole number from {lowest} to {highest}")
-        return int(text)
-
-    return parse
-
-
-def _app_class(value: object) -> str:
-    if value not in NAMESPACES:
-        raise SettingsError(f"{str(value)!r} is not an app class: {' or '.join(NAMESPACES)}")
-    return str(value)
-
-
-def _domains(value: object) -> tuple[str, ...]:
-    # One text may hold several, so that DEPLOY_DOMAIN can: `a.example.com, *.example.com`.
-    texts: Iterable[object] = value if isinstance(value, list | tuple) else str(value).split(",")
-    domains = tuple(str(text).strip() for text in texts)
-    for domain in domains:
-        if not _HOST.fullmatch(domain.removeprefix("*.")) or len(domain) > 253:
-            raise SettingsError(f"{domain!r} is not a domain; it looks like app.example.com or *.example.com")
-    return domains
-
-
-def _path_on_site(value: object) -> str:
-    text = _text(value)
-    if not text.startswith("/") or " " in text:
-        raise SettingsError(f"{text!r} is not a path on the site; it looks like /health")
-    return text
-
-
-def _not_a_flag(value: object) -> str:
-    """Text that becomes one word of a command or of a request: a leading - would be read as a flag."""
-    text = _text(value)
-    if text.startswith("-"):
-        raise SettingsError(f"{text!r} starts with - and would be read as a flag")
-    return text
-
-
-def _repo_url(value: object) -> str:
-    text = _not_a_flag(value)
-    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", text):
-        raise SettingsError("the repository URL holds a password; it goes into DEPLOY_GIT_TOKEN")
-    return text
-
-
-def _platform(value: object) -> str:
-    text = str(value)
-    if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9]+){1,2}(,[a-z0-9]+(/[a-z0-9]+){1,2})*", text):
-        raise SettingsError(f"{text!r} is not a platform; it looks like linux/amd64")
-    return text
-
-
+_OF_SEVERAL = ("domain", "build_args")
 TABLE = (
-    Setting("state_file", _text, ".deploy/build-id.json", "where the digest is kept, relative to the project's root"),
-    Setting("api_url", _api_url, None, "where the Deploy API answers"),
-    Setting("api_key", _api_key, None, "what the API knows you by (header X-API-Key)", secret=True),
-    Setting("api_timeout", _seconds, 30.0, "seconds one request may take"),
-    Setting("registry", _registry, "registry.kubernetes.crianex.com", "the registry that images are pushed to"),
-    Setting("registry_username", _text, None, "given with the password, `local` logs the engine in"),
-    Setting("registry_password", _secret, None, "goes to the engine over stdin, never on a command line", secret=True),
-    Setting("git_token", _secret, None, "lets the cluster clone a private repository", secret=True),
+    Setting("state_file", parsing.file_path, ".deploy/build-id.json", "where the digest is kept, from the root on"),
+    Setting("api_url", parsing.api_url, None, "where the Deploy API answers"),
+    Setting("api_key", parsing.api_key, None, "what the API knows you by (header X-API-Key)", secret=True),
+    Setting("api_timeout", parsing.seconds, 30.0, "seconds one request may take"),
+    Setting("registry", parsing.registry_host, "registry.kubernetes.crianex.com", "where images are pushed to"),
+    Setting("registry_username", parsing.printable, None, "given with the password, `local` logs the engine in"),
+    Setting("registry_password", parsing.secret, None, "goes to the engine over stdin", secret=True),
+    Setting("git_token", parsing.secret, None, "lets the cluster clone a private repository", secret=True),
     Setting("app", images.label, None, "the app's name in the cluster; unset: the repository's name"),
     Setting("namespace", images.label, None, "unset: the app class decides (apps, non-business-apps)"),
     Setting("image_name", images.image_name, None, "the repository in the registry; unset: the app's name"),
-    Setting("app_class", _app_class, "business", "which nodes run it: business or non-business"),
-    Setting("port", _whole_number("a port", 1, 65535), None, "the port the app listens on; `reuse` needs it"),
-    Setting("replicas", _whole_number("a number of replicas", 0, 1000), None, "unset: the API's own default"),
-    Setting("domain", _domains, (), "where the app is reached; several with commas between them"),
-    Setting("health_path", _path_on_site, None, "answers 2xx once the app is well"),
-    Setting("docker", _not_a_flag, "docker", "the container engine's program: docker or podman"),
-    Setting(
-        "platform", _platform, "linux/amd64", "the cluster's: a Mac must not push an image that cannot start there"
-    ),
-    Setting("dockerfile", _not_a_flag, "Dockerfile", "relative to the project's root"),
-    Setting("build_context", _not_a_flag, ".", "relative to the project's root; a sub-folder for monorepos"),
-    Setting("repo_url", _repo_url, None, "what the cluster clones; unset: the git remote, as https"),
-    Setting("git_ref", _not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
+    Setting("app_class", parsing.app_class, "business", "which nodes run it: business or non-business"),
+    Setting("port", parsing.whole_number("a port", 1, 65535), None, "the port the app listens on; `reuse` needs it"),
+    Setting("replicas", parsing.whole_number("a number of replicas", 0, 1000), None, "unset: the API's own default"),
+    Setting("domain", parsing.domains, (), "where the app is reached; several with commas between them"),
+    Setting("health_path", parsing.path_on_site, None, "answers 2xx once the app is well"),
+    Setting("docker", parsing.not_a_flag, "docker", "the container engine's program: docker or podman"),
+    Setting("platform", parsing.platforms, "linux/amd64", "the cluster's; several with commas between them"),
+    Setting("dockerfile", parsing.not_a_flag, "Dockerfile", "relative to the project's root"),
+    Setting("build_context", parsing.not_a_flag, ".", "relative to the project's root; a sub-folder for monorepos"),
+    Setting("repo_url", parsing.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
+    Setting("git_ref", parsing.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
     Setting("image_tag", images.tag, None, "unset: the commit (`build`), the time and the commit (`local`)"),
-    Setting("timeout", _seconds, 1800.0, "seconds to wait for a build"),
+    Setting("builder", parsing.not_a_flag, None, "a buildx builder for `local`: remote, or of several platforms"),
+    Setting("build_args", parsing.build_args, (), "KEY=VALUE, or KEY alone; several with commas between them"),
+    Setting("timeout", parsing.seconds, 1800.0, "seconds to wait for a build"),
 )
-assert [row.key for row in TABLE] == [f.name for f in fields(Settings) if f.name not in ("root", "sources", "flags")]  # noqa: S101 - one list

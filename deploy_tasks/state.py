@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import StateError
+from . import images
+from .errors import SettingsError, StateError
 from .models import BuildInFlight, Record, as_dict, convert, decode, record_as_json
 
 # The format is the user's own and has no version; a later kit that must break it will write one, and this one
@@ -45,9 +46,12 @@ class State:
         if not isinstance(version, int) or version > _SCHEMA_VERSION:
             raise StateError(f"{self.path} was written by a newer deploy-tasks; upgrade: pip install -U deploy-tasks")
         try:
-            return convert(known, Record)
-        except ValueError as error:
+            record = convert(known, Record)
+            if record.build_id is not None:
+                images.digest(record.build_id)
+        except (ValueError, SettingsError) as error:
             raise _malformed(self.path, error) from None
+        return record
 
     def in_flight(self) -> BuildInFlight | None:
         """The build that was started and not recorded yet, or None."""
@@ -55,9 +59,17 @@ class State:
         if known is None:
             return None
         try:
-            return convert(known, BuildInFlight)
-        except ValueError as error:
+            build = convert(known, BuildInFlight)
+            images.label(build.job_name)
+        except (ValueError, SettingsError) as error:
             raise _malformed(self.in_flight_path, error) from None
+        return build
+
+    def check_writable(self) -> None:
+        """Does what writing needs and writes nothing: to be asked before anything is started."""
+        self._prepare(self.path)
+        if not os.access(self.path.parent, os.W_OK):
+            raise StateError(f"{self.path.parent} cannot be written; nothing was started")
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
@@ -87,17 +99,24 @@ class State:
 
     def _write(self, path: Path, content: dict[str, object]) -> None:
         text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-        if path.is_symlink() or path.parent.is_symlink():
-            raise StateError(f"{path} is reached over a symbolic link and is not written; replace the link by a folder")
+        self._prepare(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _ignore_in_git(path.parent)
             _replace(path, text)
         except OSError as error:
             raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from None
 
+    @staticmethod
+    def _prepare(path: Path) -> None:
+        if path.is_symlink() or path.parent.is_symlink():
+            raise StateError(f"{path} is reached over a symbolic link and is not written; put a file or folder there")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _ignore_in_git(path.parent)
+        except OSError as error:
+            raise StateError(f"{path.parent} cannot be written ({error.strerror}); nothing was started") from None
 
-def _malformed(path: Path, error: ValueError) -> StateError:
+
+def _malformed(path: Path, error: Exception) -> StateError:
     return StateError(f"{path} is not a state file of deploy-tasks ({error}); mend it, or move it away")
 
 

@@ -15,8 +15,9 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task, task
 
-from . import builds, console, decide, images, signals
-from .engine import Engine, check_build_args
+from . import build_context as build_context_rules
+from . import builds, console, decide, images, parsing, preflight, signals
+from .engine import Engine
 from .errors import DeployError, DigestNotFound, Interrupted, SettingsError
 from .models import BuildInFlight, Record, as_dict, record_as_json
 from .run import begin
@@ -44,12 +45,14 @@ _HELP = {
     "health_path": "A path that answers 2xx once the app is well",
     "tls": "Whether the domains are served over TLS",
     "env": "KEY=VALUE for the app's environment; repeatable",
-    "build_arg": "KEY=VALUE, or KEY with its value from the environment; repeatable",
-    "platform": "What the image is built for (linux/amd64)",
+    "build_arg": "KEY=VALUE, or KEY with its value from the environment or .env; repeatable",
+    "platform": "What the image is built for; several with commas between them (linux/amd64)",
+    "allow_secrets_in_context": "Build although .env or .deploy may get into the image",
 }
 
 
 _REPEATABLE = ("domain", "env", "build_arg")
+_SANDBOX_PORT = 8077
 _API = ("api_url", "api_key", "app")
 
 
@@ -119,10 +122,11 @@ def build(
         build_context=build_context,
         timeout=timeout,
     )
-    request = decide.build_request(run.settings, cache=cache)
+    request = decide.build_request(run.settings, run.checkout, cache=cache)
     builds.check_clonable(run, request.git_ref, allow_unpushed=allow_unpushed)
     if run.dry:
         run.would_send("POST", "/build", request)
+        run.pretend(decide.build_in_flight(run.settings, request, job=""))
         return None
     with run.interruptible():
         build_in_flight = builds.start_or_join(run, request)
@@ -158,10 +162,10 @@ def wait(
         image_tag=image_tag,
         timeout=timeout,
     )
-    build_in_flight = builds.pick_up(run, job)
     if run.dry:
-        run.would_send("POST", f"/build/{build_in_flight.job_name}/wait")
+        run.would_send("POST", f"/build/{job or '<job>'}/wait")
         return None
+    build_in_flight = builds.pick_up(run, job)
     with run.interruptible():
         return _told(builds.finish(run, build_in_flight), json)
 
@@ -191,7 +195,9 @@ def digest(
     target = decide.target_of_tag(run.settings, run.checkout, run.recorded_here)
     if run.dry:
         run.would_send("GET", f"/registry/{target.image_name}/digest?tag={target.image_tag}")
+        run.pretend(target)
         return None
+    run.state.check_writable()
     try:
         build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
     except DigestNotFound as error:
@@ -235,7 +241,9 @@ def reuse(
     if run.dry:
         run.would_send("POST", "/build", request)
         return None
-    run.client.deploy(request)
+    run.if_interrupted = "stopped; the deploy may have happened; saying it twice does no harm: invoke reuse"
+    with run.interruptible():
+        run.client.deploy(request)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     deployed = decide.deployed_record(request, record)
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
@@ -256,11 +264,12 @@ def local(
     build_context: str | None = None,
     build_arg: list[str] | None = None,
     platform: str | None = None,
+    allow_secrets_in_context: bool = False,
 ) -> Record | None:
     """Build on this machine, push, and record the digest of that push."""
     run = begin(
         c,
-        needs=("app",),
+        needs=_API,
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,
@@ -271,18 +280,23 @@ def local(
         build_context=build_context,
         platform=platform,
     )
-    build_args = check_build_args(build_arg or [])
     target = decide.local_target(run.settings, run.checkout)
-    settings = run.settings
-    reference = f"{settings.registry}/{target.image_name}:{target.image_tag}"
-    file, context = decide.local_files(settings)
-    engine = Engine(c, settings.docker)
-    engine.check()
+    image = decide.local_image(run.settings, target, build_arg or [])
+    settings, client = run.settings, run.client
+    engine = Engine(c, settings.docker, builder=settings.builder)
+    preflight.check(client, engine, settings.registry, target)
+    if not allow_secrets_in_context:
+        build_context_rules.check(image.context, engine.ignore_files(image))
     if settings.registry_username and settings.registry_password:
         engine.login(settings.registry, settings.registry_username, settings.registry_password)
-    engine.build(reference, context=context, dockerfile=file, platform=settings.platform, build_args=build_args)
-    build_id = engine.push(reference)
-    return None if run.dry else _told(builds.keep(run, target, build_id), json)
+    if not run.dry:
+        run.state.check_writable()
+    build_id = engine.publish(image)
+    if run.dry:
+        run.pretend(target)
+        return None
+    preflight.check_tag(client, settings.registry, target, build_id)
+    return _told(builds.keep(run, target, build_id), json)
 
 
 @_task()
@@ -298,6 +312,7 @@ def local_deploy(
     build_context: str | None = None,
     build_arg: list[str] | None = None,
     platform: str | None = None,
+    allow_secrets_in_context: bool = False,
     port: int | None = None,
     replicas: int | None = None,
     domain: list[str] | None = None,
@@ -315,6 +330,7 @@ def local_deploy(
         build_context=build_context,
         build_arg=build_arg,
         platform=platform,
+        allow_secrets_in_context=allow_secrets_in_context,
     )
     deployed: Record | None = reuse(
         c, **target, port=port, replicas=replicas, domain=domain, health_path=health_path, tls=tls, env=env
@@ -336,13 +352,13 @@ def local_deploy(
 )
 def sandbox(
     c: Context,
-    port: int = 8077,
+    port: int | None = None,
     host: str = "127.0.0.1",
     registry: str | None = None,
     builder: str = "archive",
     key: str | None = None,
     data: str | None = None,
-    build_seconds: float = 0.0,
+    build_seconds: float | None = None,
     minimal: bool = False,
 ) -> None:
     """Serve a Deploy API with a registry on this machine, until Ctrl-C."""
@@ -352,15 +368,15 @@ def sandbox(
         raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from None
     settings = begin(c).settings
     options = Options(
-        port=port,
+        port=_SANDBOX_PORT if port is None else parsing.whole_number("a port", 0, 65535)(port),
         host=host,
-        registry=registry,
+        registry=None if registry is None else parsing.registry_host(registry),
         registry_username=settings.registry_username,
         registry_password=settings.registry_password,
         builder=builder,
-        key=key,
+        key=None if key is None else parsing.api_key(key),
         data=Path(data) if data else None,
-        build_seconds=build_seconds,
+        build_seconds=0.0 if build_seconds is None else parsing.seconds(build_seconds),
         minimal=minimal,
     )
     try:

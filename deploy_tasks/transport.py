@@ -72,11 +72,22 @@ class Transport:
             ) as response:
                 content = _read(response, deadline, most)
                 return Answer(response.status_code, response.headers.get("Location", ""), content)
-        except (requests.RequestException, HTTPError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             why_not_sent = _why_not_sent(error)
             if why_not_sent:
                 raise NotSent(why_not_sent) from None
             raise NoAnswer("gave no whole answer") from None
+
+
+def answers(url: str, seconds: float) -> bool:
+    """Whether somebody answers at `url`, whatever the answer. No key is sent."""
+    try:
+        requests.get(url, timeout=seconds, allow_redirects=False, stream=True, auth=lambda request: request).close()
+    except requests.exceptions.SSLError:
+        return True  # the engine has certificates and exceptions of its own
+    except requests.RequestException:
+        return False
+    return True
 
 
 class _KeepAliveAdapter(HTTPAdapter):
@@ -104,6 +115,8 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
 
 def _why_not_sent(error: Exception) -> str | None:
     """Why not a byte of the request can have arrived, or None where some may have."""
+    if not isinstance(error, requests.RequestException | HTTPError):
+        return "a file that it needs is not there (REQUESTS_CA_BUNDLE?), so no connection"
     reason = getattr(next(iter(error.args), None), "reason", None)
     cause = next(iter(getattr(reason, "args", ())), None)
     if isinstance(cause, ssl.SSLCertVerificationError):

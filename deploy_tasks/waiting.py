@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import ApiRefused, BuildFailed, NothingStarted, SettingsError, StillRunning
+from .errors import ApiRefused, BuildFailed, NothingStarted, StillRunning
 from .models import BuildState
 
 # An ingress cuts what is idle for a minute; a person wants a sign of life sooner.
@@ -35,26 +35,22 @@ def wait_for_build(
     """Returns when the build `job` is over and well.
 
     `seconds` is the deadline of the whole wait; `tell` gets lines for people. Raises BuildFailed with the end of the
-    log, StillRunning at the deadline, SettingsError where the API knows no such job, ApiRefused as the client does.
+    log, StillRunning at the deadline, NothingStarted where nobody was reached until then, and the client's refusals.
     """
-    start = clock()
+    start, reached = clock(), False
     pause = _FIRST_PAUSE
     while (left := start + seconds - clock()) > 0:
         asked = clock()
         try:
             state = client.wait(job, seconds=min(SLICE_SECONDS, left))
+            reached = True
         except NothingStarted as cut:
             # A cut says nothing about the build; the same question is asked again, ever more slowly.
-            tell(f"{cut.message}; asking again")
+            reached = reached or cut.reached
+            tell(f"{cut.what}; asking again")
             sleep(min(pause, max(0.0, start + seconds - clock())))
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
-        except ApiRefused as error:
-            if error.status != 404:
-                raise
-            raise SettingsError(
-                f"the API knows no build job {job} (any more); nothing was built: invoke build"
-            ) from None
         if _is_over(client, job, state):
             return
         tell(f"{job}: {state.status or 'running'} for {clock() - start:.0f} s")
@@ -64,9 +60,9 @@ def wait_for_build(
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
             pause = _FIRST_PAUSE
-    raise StillRunning(
-        f"{job} still runs after {seconds:.0f} s; the build goes on. Pick it up: invoke wait --job {job}"
-    )
+    if not reached:
+        raise NothingStarted(f"the API was not reached for {seconds:g} s", f"{job} goes on; pick it up: invoke wait")
+    raise StillRunning(f"{job} still runs after {seconds:g} s; the build goes on. Pick it up: invoke wait --job {job}")
 
 
 def _is_over(client: WaitingClient, job: str, state: BuildState) -> bool:

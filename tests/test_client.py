@@ -11,7 +11,7 @@ import requests_mock
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from deploy_tasks.client import DeployClient
-from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, MayHaveStarted, NothingStarted
+from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
 from deploy_tasks.models import BuildRequest, BuildState, DeployConfig, DeployRequest
 
 URL = "https://deploy.example.com"
@@ -228,6 +228,19 @@ def test_a_request_that_went_out_may_have_started_a_build(
         client.start_build(BUILD)
     assert raised.value.code == 6
     assert api.call_count == 1
+
+
+def test_a_job_that_is_not_known_is_told_apart(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, status_code=404)
+    with pytest.raises(JobNotFound, match="knows no build job build-1"):
+        client.wait("build-1", seconds=1)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_refused_wait_does_not_deny_the_build(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
+    api.post(requests_mock.ANY, status_code=status)
+    with pytest.raises(ApiRefused, match=r"the build goes on$"):
+        client.wait("build-1", seconds=1)
 
 
 def test_a_wait_that_is_cut_is_not_the_builds_end(client: DeployClient, api: requests_mock.Mocker) -> None:

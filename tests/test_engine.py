@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -16,12 +17,27 @@ from invoke.context import Context, MockContext
 from invoke.runners import Result
 
 from deploy_tasks import signals
-from deploy_tasks.engine import Engine, build_command, check_build_args, digest_lines
-from deploy_tasks.errors import EngineError, Interrupted, SettingsError
+from deploy_tasks.engine import Engine
+from deploy_tasks.errors import EngineError, Interrupted
+from deploy_tasks.publishing import (
+    Image,
+    build_command,
+    buildx_command,
+    digest_lines,
+    podman_build_command,
+    podman_push_command,
+)
 
 DIGEST = "sha256:" + 64 * "a"
 OTHER = "sha256:" + 64 * "b"
 REFERENCE = "r:5000/shop:v1"
+IMAGE = Image(REFERENCE, Path("/ctx"), Path("/ctx/Dockerfile"))
+SEVERAL = Image(REFERENCE, Path("/ctx"), Path("/ctx/Dockerfile"), platform="linux/amd64,linux/arm64")
+
+DOCKER: dict[str, Any] = {"ID": "x", "ServerVersion": "20.10", "ClientInfo": {"Context": "default", "Plugins": []}}
+BUILDX = {**DOCKER, "ClientInfo": {"Context": "default", "Plugins": [{"Name": "buildx"}]}}
+STORE = {**BUILDX, "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+PODMAN: dict[str, Any] = {"host": {}, "store": {}, "version": {}}
 
 
 def line(digest: str = DIGEST, tag: str = "v1") -> str:
@@ -36,67 +52,265 @@ def commands(c: Any) -> list[str]:
     return [call.args[0] for call in c.run.call_args_list]
 
 
-def test_the_build_command_word_for_word() -> None:
-    command = build_command("docker", REFERENCE, Path("/a b/ctx"), Path("/a b/File"), "linux/amd64", ["A=b c", "D"])
-    assert command == [
-        *["docker", "build", "--platform", "linux/amd64", "--tag", REFERENCE, "--file", "/a b/File"],
-        *["--build-arg", "A=b c", "--build-arg", "D", "/a b/ctx"],
+def looked(told: dict[str, Any], *results: Result, builder: str | None = None) -> tuple[Engine, Any]:
+    """An engine that said `told` of itself, and the context that knows its further commands."""
+    c = mock(Result(json.dumps(told)), *results)
+    engine = Engine(c, "docker", builder=builder, sleep=lambda _: None)
+    engine.look()
+    c.run.reset_mock()
+    return engine, c
+
+
+class Files(MockContext):
+    """Writes `content` where a command names a file to put a digest into."""
+
+    def __init__(self, told: dict[str, Any], flag: str, content: str | None) -> None:
+        super().__init__(run=True)
+        self._set(_told=told, _flag=flag, _content=content, _seen=[], _folders=[])
+
+    def run(self, command: str, *_: Any, **__: Any) -> Result:
+        words = shlex.split(command)
+        if words[1] == "info":
+            return Result(json.dumps(self._told))
+        self._seen.append(words[1:])
+        if self._flag in words:
+            file = Path(words[words.index(self._flag) + 1])
+            self._folders.append(file.parent)
+            assert not file.exists()
+            if self._content is not None:
+                file.write_text(self._content)
+        return Result()
+
+
+# --- commands, word for word ----------------------------------------------------------------------------------------
+
+FULL = Image(REFERENCE, Path("/a b/ctx"), Path("/a b/File"), "linux/amd64", ("A=b c", "D"))
+WHAT = ["--file", "/a b/File", "--build-arg", "A=b c", "--build-arg", "D", "/a b/ctx"]
+
+
+def test_docker_build() -> None:
+    assert build_command(FULL) == ["build", "--platform", "linux/amd64", "--tag", REFERENCE, *WHAT]
+
+
+@pytest.mark.parametrize(("builder", "by"), [(None, []), ("far", ["--builder", "far"])])
+def test_buildx_build(builder: str | None, by: list[str]) -> None:
+    way = [*by, "--platform", "linux/amd64", "--push", "--metadata-file", "/m"]
+    assert buildx_command(FULL, Path("/m"), builder) == ["buildx", "build", *way, "--tag", REFERENCE, *WHAT]
+
+
+def test_podman_build_and_push() -> None:
+    assert podman_build_command(FULL, None) == ["build", "--platform", "linux/amd64", "--tag", REFERENCE, *WHAT]
+    assert podman_push_command(FULL, None, Path("/d"), []) == ["push", "--digestfile", "/d", REFERENCE]
+
+
+def test_podman_manifest_list() -> None:
+    platforms = "linux/amd64,linux/arm64"
+    assert podman_build_command(SEVERAL, "list") == [
+        *["build", "--platform", platforms, "--manifest", "list", "--file", "/ctx/Dockerfile", "/ctx"]
+    ]
+    assert podman_push_command(SEVERAL, "list", Path("/d"), ["--tls-verify=false"]) == [
+        *["manifest", "push", "--all", "--tls-verify=false", "--digestfile", "/d", "list", f"docker://{REFERENCE}"]
     ]
 
 
 def test_words_are_quoted_once_for_the_shell() -> None:
-    c = mock(Result())
-    Engine(c, "docker").build(
-        REFERENCE, context=Path("/a b"), dockerfile=Path("/$(id)"), platform="linux/amd64", build_args=["A=';id"]
-    )
-    (command,) = commands(c)
-    assert shlex.split(command)[-4:] == ["/$(id)", "--build-arg", "A=';id", "/a b"]
+    engine, c = looked(DOCKER, Result(), Result(line()))
+    engine.publish(Image(REFERENCE, Path("/a b"), Path("/$(id)"), build_args=("A=';id",)))
+    assert shlex.split(commands(c)[0])[-4:] == ["/$(id)", "--build-arg", "A=';id", "/a b"]
+
+
+# --- what an engine is ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "says"), [(127, "is not installed"), (1, "does not answer; start it")])
+def test_an_engine_that_is_not_there_or_down(code: int, says: str) -> None:
+    with pytest.raises(EngineError, match=re.escape(f"the container engine 'docker' {says}, or name another")):
+        Engine(mock(Result(exited=code)), "docker").look()
+
+
+@pytest.mark.parametrize(
+    ("told", "first"), [(DOCKER, "docker build"), (BUILDX, "docker buildx build"), (PODMAN, "docker build")]
+)
+def test_what_an_engine_is_is_found_out_and_not_taken_from_its_name(told: dict[str, Any], first: str) -> None:
+    engine, c = looked(told, Result(exited=1))
+    with pytest.raises(EngineError):
+        engine.publish(IMAGE)
+    assert commands(c)[0].startswith(first)
+
+
+def test_docker_buildkit_0_keeps_to_the_classic_builder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
+    engine, c = looked(BUILDX, Result(), Result(line()))
+    assert engine.publish(IMAGE) == DIGEST
+    assert commands(c)[1] == f"docker push {REFERENCE}"
+
+
+def test_a_builder_needs_buildx() -> None:
+    with pytest.raises(EngineError, match="DEPLOY_BUILDER names far, and 'docker' has no buildx plugin"):
+        looked(DOCKER, builder="far")
+
+
+@pytest.mark.parametrize(
+    ("host", "context", "builder", "is_remote"),
+    [
+        ("", "default", None, False),
+        ("unix:///run/docker.sock", "default", None, False),
+        ("ssh://far", "default", None, True),
+        ("", "far-context", None, True),
+        ("", "default", "far", True),
+    ],
+)
+def test_where_it_builds(
+    monkeypatch: pytest.MonkeyPatch, host: str, context: str, builder: str | None, is_remote: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    engine, _ = looked({**BUILDX, "ClientInfo": {**BUILDX["ClientInfo"], "Context": context}}, builder=builder)
+    assert engine.is_remote is is_remote
+
+
+@pytest.mark.parametrize(
+    ("told", "inspected", "says"),
+    [
+        (DOCKER, None, "several platforms need the buildx plugin, or podman"),
+        (BUILDX, "Name: default\nDriver:        docker\n", "docker buildx create --name several"),
+    ],
+)
+def test_an_engine_that_cannot_is_told_from_one_that_failed(
+    told: dict[str, Any], inspected: str | None, says: str
+) -> None:
+    engine, c = looked(told, *([Result(inspected)] if inspected else []))
+    with pytest.raises(EngineError, match=says):
+        engine.publish(SEVERAL)
+    assert not any(" build " in command for command in commands(c))
+
+
+@pytest.mark.parametrize("told", [STORE, BUILDX])
+def test_several_platforms_with_a_builder_that_can(told: dict[str, Any]) -> None:
+    engine, c = looked(told, *([Result("Driver: docker-container\n")] if told is BUILDX else []), Result(exited=1))
+    with pytest.raises(EngineError, match="the build and push of r:5000/shop:v1 failed"):
+        engine.publish(SEVERAL)
+    assert "--platform linux/amd64,linux/arm64" in commands(c)[-1]
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "read"),
+    [
+        (DOCKER, [".dockerignore", "Own.dockerignore"], ["Own.dockerignore", ".dockerignore"]),
+        (BUILDX, [".dockerignore", "Own.dockerignore"], ["Own.dockerignore"]),
+        (BUILDX, [".dockerignore"], [".dockerignore"]),
+        (PODMAN, [".dockerignore", ".containerignore"], [".containerignore", ".dockerignore"]),
+        (DOCKER, [], []),
+    ],
+)
+def test_the_ignore_files_that_an_engine_reads(
+    tmp_path: Path, told: dict[str, Any], there: list[str], read: list[str]
+) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    engine, _ = looked(told)
+    assert [file.name for file in engine.ignore_files(Image(REFERENCE, tmp_path, tmp_path / "Own"))] == read
+
+
+# --- the digest -----------------------------------------------------------------------------------------------------
 
 
 def test_the_digest_of_a_docker_push_is_the_line_of_its_tag() -> None:
-    c = mock(Result(f"The push refers to repository\nabc: Pushed\n{line()}"))
-    assert Engine(c, "docker").push(REFERENCE) == DIGEST
-    assert commands(c) == [f"docker push {REFERENCE}"]
+    engine, c = looked(DOCKER, Result(), Result(f"The push refers to repository\nabc: Pushed\n{line()}"))
+    assert engine.publish(IMAGE) == DIGEST
+    assert commands(c) == [
+        f"docker build --platform linux/amd64 --tag {REFERENCE} --file /ctx/Dockerfile /ctx",
+        f"docker push {REFERENCE}",
+    ]
 
 
 @pytest.mark.parametrize(
     "output", ["", "abc: Pushed\n", line(tag="v2"), line() + line(OTHER), line(DIGEST[:-1]), f"x {line()}"]
 )
 def test_a_push_without_exactly_one_digest_line_is_refused(output: str) -> None:
+    engine, _ = looked(DOCKER, Result(), Result(output))
     with pytest.raises(EngineError, match=r"named \d digests where one is needed.*nothing was recorded or deployed"):
-        Engine(mock(Result(output)), "docker").push(REFERENCE)
+        engine.publish(IMAGE)
 
 
 def test_a_failed_push_is_a_failure_even_with_a_digest_line() -> None:
+    engine, _ = looked(DOCKER, Result(), Result(line(), exited=1))
     with pytest.raises(EngineError, match=r"the push of r:5000/shop:v1 failed \(exit code 1, see above\)"):
-        Engine(mock(Result(line(), exited=1)), "docker").push(REFERENCE)
+        engine.publish(IMAGE)
 
 
-@pytest.mark.parametrize("program", ["podman", "/usr/bin/podman", "podman-remote"])
-def test_podman_says_its_digest_in_a_fresh_file(program: str) -> None:
-    files: list[Path] = []
+def test_a_failed_build_pushes_nothing() -> None:
+    engine, c = looked(DOCKER, Result(exited=2))
+    with pytest.raises(EngineError, match="nothing was pushed or recorded"):
+        engine.publish(IMAGE)
+    assert len(commands(c)) == 1
 
-    class Podman(MockContext):
-        def run(self, command: str, *_: Any, **__: Any) -> Result:
-            words = shlex.split(command)
-            files.append(Path(words[words.index("--digestfile") + 1]))
-            assert not files[-1].exists()
-            files[-1].write_text(DIGEST)
-            return Result()
 
-    assert Engine(Podman(), program).push(REFERENCE) == DIGEST
-    assert not files[0].parent.exists()
+def published(told: dict[str, Any], flag: str, content: str | None, image: Image = IMAGE) -> tuple[str, Any]:
+    c: Any = Files(told, flag, content)
+    engine = Engine(c, "engine")
+    engine.look()
+    return engine.publish(image), c
+
+
+def test_buildx_says_its_digest_in_a_fresh_file() -> None:
+    metadata = {"containerimage.config.digest": OTHER, "containerimage.digest": DIGEST}
+    digest, c = published(BUILDX, "--metadata-file", json.dumps(metadata))
+    assert digest == DIGEST
+    assert not c._folders[0].exists()
+
+
+def test_podman_says_its_digest_in_a_fresh_file() -> None:
+    digest, c = published(PODMAN, "--digestfile", f"{DIGEST}\n")
+    assert digest == DIGEST
+    assert not c._folders[0].exists()
+
+
+def test_podman_makes_a_fresh_manifest_list_and_removes_it() -> None:
+    lists = set()
+    for _ in range(2):
+        _digest, c = published(PODMAN, "--digestfile", DIGEST, SEVERAL)
+        build, push, remove = c._seen
+        name = build[build.index("--manifest") + 1]
+        assert (push[:3], remove) == (["manifest", "push", "--all"], ["manifest", "rm", name])
+        lists.add(name)
+    assert len(lists) == 2
+
+
+@pytest.mark.parametrize(("registry", "flags"), [("127.0.0.1:5000", ["--tls-verify=false"]), ("r.example.com", [])])
+def test_podman_speaks_http_to_loopback_alone(registry: str, flags: list[str]) -> None:
+    _digest, c = published(PODMAN, "--digestfile", DIGEST, Image(f"{registry}/shop:v1", Path("/c"), Path("/c/f")))
+    assert [word for word in c._seen[1] if word.startswith("--tls")] == flags
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"containerimage.digest": 5}'])
+def test_buildx_without_a_digest_is_refused(content: str | None) -> None:
+    with pytest.raises(EngineError, match="named 0 digests"):
+        published(BUILDX, "--metadata-file", content)
 
 
 def test_podman_without_a_digest_file_is_refused() -> None:
     with pytest.raises(EngineError, match="named 0 digests"):
-        Engine(mock(Result(line())), "podman").push(REFERENCE)
+        published(PODMAN, "--digestfile", None)
 
 
-@pytest.mark.parametrize(("code", "says"), [(127, "is not installed"), (1, "does not answer; start it")])
-def test_an_engine_that_is_not_there_or_down(code: int, says: str) -> None:
-    with pytest.raises(EngineError, match=re.escape(f"the container engine 'docker' {says}, or name another")):
-        Engine(mock(Result(exited=code)), "docker").check()
+def test_digest_lines_of_another_tag_do_not_count() -> None:
+    assert digest_lines(line(tag="v1.0") + line(OTHER, tag="v1"), "v1") == [OTHER]
+
+
+# --- login ----------------------------------------------------------------------------------------------------------
+
+REFUSALS = [
+    "Error response from daemon: login attempt to http://r:5000/v2/ failed with status: 401 Unauthorized",
+    'Error: logging into "r:5000": invalid username/password',
+    "unauthorized: incorrect username or password",
+    "denied: access forbidden",
+]
+TROUBLES = [
+    'Get "http://r:5000/v2/": dial tcp: connect: connection refused',
+    "dial tcp: lookup r on 10.0.0.1:53: no such host",
+    "net/http: TLS handshake timeout",
+    "received unexpected HTTP status: 502 Bad Gateway",
+]
 
 
 def test_the_password_goes_over_stdin_only() -> None:
@@ -108,20 +322,29 @@ def test_the_password_goes_over_stdin_only() -> None:
     assert (call.kwargs["echo"], call.kwargs["hide"], call.kwargs["pty"]) == (False, True, False)
 
 
-def test_a_refused_login_names_the_settings_and_not_the_password() -> None:
+@pytest.mark.parametrize("said", REFUSALS)
+def test_a_refused_login_is_not_tried_again(said: str) -> None:
+    c = mock(Result(stderr=said, exited=1))
     with pytest.raises(EngineError, match=r"check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD") as error:
-        Engine(mock(Result(exited=1)), "docker").login("r:5000", "robot", "s3cret")
+        Engine(c, "docker").login("r:5000", "robot", "s3cret")
     assert "s3cret" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["=x", "1A=x", "A B=x", "--help", ""])
-def test_a_build_arg_without_a_name_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="has no name"):
-        check_build_args([text])
+@pytest.mark.parametrize("said", TROUBLES)
+def test_a_login_is_tried_five_times_where_the_network_is_in_the_way(said: str) -> None:
+    slept: list[float] = []
+    c = mock(*([Result(stderr=said, exited=1)] * 5))
+    with pytest.raises(EngineError, match="could not log in at r:5000, five times"):
+        Engine(c, "docker", sleep=slept.append).login("r:5000", "robot", "s3cret")
+    assert [round(seconds / base, 1) for seconds, base in zip(slept, (1, 2, 4, 8), strict=True)] == [
+        pytest.approx(1, abs=0.2)
+    ] * 4
 
 
-def test_digest_lines_of_another_tag_do_not_count() -> None:
-    assert digest_lines(line(tag="v1.0") + line(OTHER, tag="v1"), "v1") == [OTHER]
+def test_a_login_that_succeeds_at_last_is_a_login() -> None:
+    c = mock(Result(stderr=TROUBLES[0], exited=1), Result())
+    Engine(c, "docker", sleep=lambda _: None).login("r:5000", "robot", "s3cret")
+    assert len(commands(c)) == 2
 
 
 # --- with real commands in the place of an engine -------------------------------------------------------------------
@@ -138,7 +361,7 @@ def test_a_child_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("DEPLOY_API_KEY", "DEPLOY_REGISTRY_PASSWORD", "DEPLOY_GIT_TOKEN"):
         monkeypatch.setenv(name, "s3cret")
     monkeypatch.setenv("KEPT", "yes")
-    engine(tmp_path, f"env > {tmp_path}/env").check()
+    engine(tmp_path, f"env > {tmp_path}/env").look()
     seen = (tmp_path / "env").read_text()
     assert "s3cret" not in seen
     assert "KEPT=yes" in seen
@@ -146,7 +369,8 @@ def test_a_child_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_output_goes_to_stderr_and_long_output_costs_no_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     start = time.monotonic()
-    pushed = engine(tmp_path, f"head -c 16000000 /dev/zero | tr '\\0' x; echo; echo '{line().strip()}'").push(REFERENCE)
+    script = f"[ $1 = push ] && {{ head -c 16000000 /dev/zero | tr '\\0' x; echo; echo '{line().strip()}'; }} || true"
+    pushed = engine(tmp_path, script).publish(IMAGE)
     assert time.monotonic() - start < 5, "Invoke's own runner takes over 20 s for this"
     out, err = capfd.readouterr()
     assert (pushed, out) == (DIGEST, "")
@@ -156,7 +380,7 @@ def test_output_goes_to_stderr_and_long_output_costs_no_time(tmp_path: Path, cap
 def test_echo_and_dry_run_show_the_command_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     dry = engine(tmp_path, "exit 1")
     dry._c.config.run.dry = True
-    assert dry.push(REFERENCE) == ""
+    assert dry.publish(IMAGE) == ""
     out, err = capfd.readouterr()
     assert (out, f"{tmp_path}/engine push {REFERENCE}" in err) == ("", True)
 
@@ -173,7 +397,7 @@ def test_invokes_warn_setting_changes_nothing_about_a_failure(tmp_path: Path, co
     failing = engine(tmp_path, "exit 3")
     failing._c.config.run.update(config)
     with pytest.raises(EngineError, match="exit code 3"):
-        failing.push(REFERENCE)
+        failing.publish(IMAGE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -189,7 +413,7 @@ def test_a_signal_stops_the_engine_and_all_that_it_started(tmp_path: Path, numbe
 
     threading.Thread(target=interrupt).start()
     with signals.raised(), pytest.raises(Interrupted, match="stopped, and the engine with it") as stopped:
-        slow.push(REFERENCE)
+        slow.publish(IMAGE)
     assert stopped.value.code == 128 + number
     with readers[0] as reader:
         assert reader.read() == b"", "ends when nobody holds the other end any more"

@@ -16,6 +16,8 @@ from tests.project import Project
         ("https://github.com/org/repo.git", "https://github.com/org/repo"),
         ("https://github.com/org/repo/", "https://github.com/org/repo"),
         ("https://x-access-token:s3cret@github.com/org/repo.git", "https://github.com/org/repo"),
+        ("HTTPS://u:s3/cr@et@github.com/org/repo.git", "https://github.com/org/repo"),
+        ("https://u:s3cret", None),
         ("https://git.example.com:8443/a/b/c.git", "https://git.example.com:8443/a/b/c"),
         ("http://git.example.com/org/repo", "http://git.example.com/org/repo"),
         ("git@github.com:org/repo.git", "https://github.com/org/repo"),
@@ -30,7 +32,7 @@ from tests.project import Project
         ("./odd:name", "./odd:name"),
     ],
 )
-def test_a_remote_as_the_cluster_can_clone_it(remote: str, url: str) -> None:
+def test_a_remote_as_the_cluster_can_clone_it(remote: str, url: str | None) -> None:
     assert clone_url(remote) == url
 
 

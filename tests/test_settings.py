@@ -40,6 +40,8 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
     "repo_url": ("https://example.com/one", "https://example.com/two"),
     "git_ref": ("one", "two"),
     "image_tag": ("v1", "v2"),
+    "builder": ("one", "two"),
+    "build_args": ("A=1", "B=2,C"),
     "timeout": ("111", "222"),
 }
 SOURCES = ["flag", "environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
@@ -125,6 +127,7 @@ def test_git_is_asked_only_for_what_nobody_gave(tmp_path: Path) -> None:
         ({"flag": ("app_class", "non-business")}, "non-business-apps"),
         ({"the record": ("namespace", "recorded")}, "recorded"),
         ({"the record": ("namespace", "recorded"), "flag": ("app_class", "non-business")}, "non-business-apps"),
+        ({"the record": ("namespace", "recorded"), "flag": ("app_class", "business")}, "recorded"),
         ({"flag": ("app_class", "non-business"), "environment": ("namespace", "said")}, "said"),
     ],
 )
@@ -190,7 +193,10 @@ BAD = {
     "platform": ["linux", "--help", "linux/amd64;id"],
     "build_context": ["--help", "-"],
     "dockerfile": ["--help"],
-    "repo_url": ["--upload-pack=x", "https://user:pass@github.com/a/b"],
+    "repo_url": ["--upload-pack=x", "https://user:pass@h/a", "https://t@h/a", "HTTPS://u:t@h/a", "https://u:a/b@h/c"],
+    "state_file": ["/", "a/", ".", "a\nb"],
+    "build_args": ["=x", "1A=x", "A B=x", "--help", "A=1,,B"],
+    "builder": ["--help"],
     "git_ref": ["--help", "a\nb"],
     "timeout": ["0", "soon"],
 }
@@ -227,6 +233,46 @@ def test_good_urls(tmp_path: Path, url: str) -> None:
 def test_a_number_from_yaml_or_python_is_a_number(tmp_path: Path) -> None:
     settings = resolve({"port": 3000}, config={"replicas": 2, "api_timeout": 1.5}, environ={}, folder=tmp_path)
     assert (settings.port, settings.replicas, settings.api_timeout) == (3000, 2, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("app", ["a"]),
+        ("app", {"a": 1}),
+        ("app_class", ["x"]),
+        ("git_ref", {"a": "b"}),
+        ("port", [1]),
+        ("dockerfile", []),
+    ],
+)
+def test_a_list_or_table_in_the_place_of_one_value_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    if value:
+        with pytest.raises(
+            SettingsError, match=f"configuration deploy.{key}: that is one value, not a list or a table"
+        ):
+            resolve({}, config={key: value}, environ={}, folder=tmp_path)
+    else:
+        assert resolve({}, config={key: value}, environ={}, folder=tmp_path).dockerfile == "Dockerfile"
+
+
+def test_words_that_yaml_takes_for_numbers_are_words(tmp_path: Path) -> None:
+    config = {"app": 123, "image_tag": 1.0, "namespace": True}
+    settings = resolve({}, config=config, environ={}, folder=tmp_path)
+    assert (settings.app, settings.image_tag, settings.namespace) == ("123", "1.0", "true")
+
+
+def test_a_byte_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="a byte in it that is no UTF-8 text"):
+        resolve({"health_path": "/\udcff"}, config={}, environ={}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value", [{"A": 1, "B": True, "C": None}, ["A=1", "B=true", "C"], "A=1, B=true, C"], ids=["table", "list", "text"]
+)
+def test_build_args_as_a_table_a_list_and_text(tmp_path: Path, value: Any) -> None:
+    settings = resolve({}, config={"build_args": value}, environ={}, folder=tmp_path)
+    assert settings.build_args == ("A=1", "B=true", "C")
 
 
 def test_domains_from_text_and_from_a_list(tmp_path: Path) -> None:

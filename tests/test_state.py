@@ -13,6 +13,7 @@ from deploy_tasks.models import BuildInFlight, Record
 from deploy_tasks.state import State
 
 DIGEST = "sha256:" + 64 * "a"
+OLD = "sha256:" + 64 * "b"
 RECORD = Record(
     repo_url="https://github.com/org/repo",
     git_ref="abc",
@@ -51,7 +52,7 @@ def test_what_is_not_known_is_null_as_the_reference_client_has_it(state: State) 
 
 def test_unknown_keys_are_kept(state: State) -> None:
     state.path.parent.mkdir()
-    state.path.write_text(json.dumps({"buildId": "old", "team": {"name": "blue"}}))
+    state.path.write_text(json.dumps({"buildId": OLD, "team": {"name": "blue"}}))
     state.save_record(RECORD)
     content = json.loads(state.path.read_text())
     assert (content["buildId"], content["team"]) == (DIGEST, {"name": "blue"})
@@ -80,6 +81,7 @@ BAD_CONTENTS = [
     b"\xff\xfe{}",
     b'{"buildId": 5}',
     b'{"app": {}}',
+    b'{"buildId": "sha256:ABC", "jobName": "../x", "apiUrl": "https://x", "startedAt": "x"}',
 ]
 
 
@@ -102,6 +104,14 @@ def test_the_field_that_does_not_fit_is_named(state: State) -> None:
     state.path.write_text('{"buildId": 5}')
     with pytest.raises(StateError, match=r"\$\.buildId"):
         state.record()
+
+
+def test_what_cannot_be_written_is_known_beforehand(state: State, tmp_path: Path) -> None:
+    state.check_writable()
+    assert not state.path.exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match=r"cannot be written .Not a directory.; nothing was started"):
+        State(tmp_path / "file" / ".deploy" / "build-id.json").check_writable()
 
 
 @pytest.mark.parametrize("version", ["2", '"1"', "null"])

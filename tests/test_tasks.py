@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import requests_mock
 from invoke.config import Config
 from invoke.context import MockContext
 from invoke.runners import Result
 
-from deploy_tasks.errors import EngineError, SettingsError
+from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
 from deploy_tasks.models import BuildInFlight, Record
 from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
 from tests.project import Project
@@ -35,6 +36,16 @@ def api(monkeypatch: pytest.MonkeyPatch, project: Project) -> Any:
 
 def context(run: Any = (), **config: Any) -> Any:
     return MockContext(config=Config(overrides=config), run=run, repeat=False)
+
+
+def ready_to_publish(api: Any, *digests: str) -> None:
+    """The API and the registry answer what is asked of them around a push; `digests` is what the tag points to."""
+    api.get("https://r:5000/v2/", status_code=401)
+    found = [{"json": {"buildId": digest}} if digest else {"status_code": 404} for digest in ("", *digests)]
+    api.get(re.compile(rf"{URL}/registry/.*"), found)
+
+
+LOOKED = Result('{"ClientInfo": {"Context": "default", "Plugins": []}}')
 
 
 def record(project: Project, **more: Any) -> Record:
@@ -135,6 +146,59 @@ def test_names_left_to_the_server_are_read_from_its_answer(api: Any) -> None:
     assert wait(context()).image_name == "made/up"
 
 
+def test_a_build_that_leaves_no_tag_behind_failed(api: Any, project: Project) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    api.post(f"{URL}/build/build-1/wait", json={})
+    api.get(re.compile(rf"{URL}/(build|registry)/.*"), status_code=404)
+    with pytest.raises(BuildFailed, match="is not in the registry for image shop: the build failed"):
+        build(context())
+    assert project.in_flight is None
+
+
+def test_a_digest_that_cannot_be_asked_for_does_not_lose_the_build(api: Any, project: Project) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
+    api.get(re.compile(rf"{URL}/registry/.*"), status_code=403)
+    with pytest.raises(ApiRefused, match=r"is over, but its digest is not known yet: .*invoke wait --job build-1"):
+        build(context())
+    assert project.in_flight is not None
+
+
+@pytest.mark.parametrize("flags", [{"image_tag": "other"}, {"image_name": "other"}, {"app": "web"}])
+def test_wait_does_not_take_another_targets_build(api: Any, flags: dict[str, str]) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), app="api", wait=False)
+    with pytest.raises(SettingsError, match="build-1 builds"):
+        wait(context(), **flags)
+
+
+def test_wait_records_for_the_class_that_it_is_given(api: Any, project: Project) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), wait=False)
+    api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    wait(context(), app_class="non-business", namespace="own")
+    assert (project.record["appClass"], project.record["namespace"]) == ("non-business", "own")
+
+
+def test_another_app_is_another_target(api: Any) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    c = context()
+    build(c, app="a", namespace="of-a", image_name="image-of-a", app_class="non-business", wait=False)
+    build(c, app="b", wait=False)
+    sent_last = api.last_request.json()
+    assert (sent_last["namespace"], sent_last.get("imageName")) == ("apps", None)
+
+
+def test_a_call_that_is_refused_leaves_no_target_behind(api: Any, project: Project) -> None:
+    record(project)
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context()
+    with pytest.raises(SettingsError):
+        reuse(c, app="Bad_App")
+    assert reuse(c).app == "shop"
+
+
 def test_wait_asks_for_the_build_in_flight(api: Any, project: Project) -> None:
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     build(context(), app="api", wait=False)
@@ -156,13 +220,6 @@ def test_wait_does_not_ask_another_server(api: Any, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SettingsError, match=r"build-1 was started at https://deploy\.example\.com"):
         wait(context())
     assert api.call_count == 1
-
-
-def test_wait_does_not_take_another_apps_build(api: Any) -> None:
-    api.post(f"{URL}/build", json={"jobName": "build-1"})
-    build(context(), app="api", wait=False)
-    with pytest.raises(SettingsError, match="build-1 builds app api, not web"):
-        wait(context(), app="web")
 
 
 def test_wait_with_nothing_in_flight(api: Any) -> None:
@@ -277,6 +334,7 @@ def test_a_reuse_that_makes_no_sense_sends_nothing(api: Any, project: Project, f
 
 
 def test_local_runs_the_engine_and_records_its_push(api: Any, project: Project) -> None:
+    ready_to_publish(api, DIGEST)
     tag = re.compile(r"docker push r:5000/shop:(local-\d{8}T\d{6}Z-[0-9a-f]{12})$")
 
     class Docker(MockContext):
@@ -291,29 +349,118 @@ def test_local_runs_the_engine_and_records_its_push(api: Any, project: Project) 
     assert pushed
     root = project.folder
     assert commands[:2] == [
-        "docker info",
+        "docker info --format '{{json .}}'",
         f"docker build --platform linux/amd64 --tag r:5000/shop:{pushed[1]} --file {root}/Dockerfile {root}",
     ]
     assert (built.build_id, built.image_tag, built.git_ref) == (DIGEST, pushed[1], project.head)
     assert project.record["buildId"] == DIGEST
-    assert not api.called
+    paths = [path for _, path, _ in sent(api)]
+    assert sorted(paths[:2]) == [f"/registry/shop/digest?tag={pushed[1]}", "/v2/"]
+    assert paths[2:] == [f"/registry/shop/digest?tag={pushed[1]}"]
+    assert all("X-API-Key" not in call.headers for call in api.request_history if call.path_url == "/v2/")
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (OLD, f"somebody moved the tag: shop:v1 points to {OLD} now; what counts is this push: {DIGEST}"),
+        ("", "the API does not find shop:v1 in its registry; is r:5000 (DEPLOY_REGISTRY) the one it uses?"),
+        (DIGEST, ""),
+    ],
+)
+def test_the_tag_is_checked_after_the_push_and_the_push_counts(
+    api: Any, project: Project, capsys: pytest.CaptureFixture[str], found: str, says: str
+) -> None:
+    ready_to_publish(api, found)
+    c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    assert local(c, image_tag="v1").build_id == project.record["buildId"] == DIGEST
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert warnings == ([f"warning: {says}"] if says else [])
+
+
+def test_a_local_build_does_not_begin_with_a_wrong_key(api: Any) -> None:
+    ready_to_publish(api)
+    api.get(re.compile(rf"{URL}/registry/.*"), status_code=401)
+    c = context([LOOKED])
+    with pytest.raises(ApiRefused, match="check DEPLOY_API_KEY"):
+        local(c)
+    assert len(c.run.call_args_list) == 1
+
+
+@pytest.mark.parametrize(("remote", "warns"), [(False, False), (True, True)])
+def test_a_registry_that_does_not_answer(
+    api: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], remote: bool, warns: bool
+) -> None:
+    ready_to_publish(api, DIGEST)
+    api.get("https://r:5000/v2/", exc=requests.ConnectionError)
+    if remote:
+        monkeypatch.setenv("DOCKER_HOST", "ssh://far")
+    c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    if warns:
+        local(c, image_tag="v1")
+        assert "r:5000 does not answer from here; the engine builds elsewhere" in capsys.readouterr().err
+    else:
+        with pytest.raises(NothingStarted, match="the registry r:5000 does not answer"):
+            local(c, image_tag="v1")
+
+
+def test_a_build_arg_gets_its_value_over_the_environment(
+    api: Any, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready_to_publish(api, DIGEST)
+    project.write(".env", "FROM_FILE=of-the-file\nBOTH=weaker\n")
+    monkeypatch.setenv("BOTH", "stronger")
+    c = context(
+        [LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")],
+        deploy={"build_args": {"FIXED": 1, "CHANGED": "in-yaml"}},
+    )
+    local(c, image_tag="v1", build_arg=["FROM_FILE", "BOTH", "CHANGED=by-flag"])
+    build = c.run.call_args_list[1]
+    assert "--build-arg FIXED=1 --build-arg CHANGED=by-flag --build-arg FROM_FILE --build-arg BOTH" in build.args[0]
+    assert (build.kwargs["env"]["FROM_FILE"], build.kwargs["env"]["BOTH"]) == ("of-the-file", "stronger")
+    assert "of-the-file" not in build.args[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("NOWHERE", "build arg NOWHERE has no value"), ("DEPLOY_API_KEY", "would put a secret into the image")],
+)
+def test_a_build_arg_that_cannot_be(api: Any, name: str, says: str) -> None:
+    c = context([])
+    with pytest.raises(SettingsError, match=says):
+        local(c, build_arg=[name])
+    c.run.assert_not_called()
+
+
+def test_a_secret_in_the_build_context_is_refused(api: Any, project: Project) -> None:
+    ready_to_publish(api, DIGEST)
+    (project.folder / ".dockerignore").unlink()
+    project.write("web/.env.local", "X=y")
+    c = context([LOOKED])
+    with pytest.raises(SettingsError, match=r"web/\.env\.local would go into the build context.*\*\*/\.env\*"):
+        local(c)
+    c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    assert local(c, image_tag="v1", allow_secrets_in_context=True).build_id == DIGEST
 
 
 def test_local_logs_in_where_credentials_are_given(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPLOY_REGISTRY_USERNAME", "robot")
     monkeypatch.setenv("DEPLOY_REGISTRY_PASSWORD", "s3cret")
-    c = context([Result(), Result(exited=1)])
+    ready_to_publish(api)
+    c = context([LOOKED, Result(stderr="401 Unauthorized", exited=1)])
     with pytest.raises(EngineError, match="did not let robot log in"):
         local(c)
     assert [call.args[0] for call in c.run.call_args_list] == [
-        "docker info",
+        "docker info --format '{{json .}}'",
         "docker login --username robot --password-stdin r:5000",
     ]
 
 
-def test_local_takes_every_flag(api: Any, project: Project) -> None:
+def test_local_takes_every_flag(api: Any, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write("web/File", "FROM scratch\n")
-    c = context([Result(), Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    ready_to_publish(api, DIGEST)
+    c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    monkeypatch.setenv("B", "2")
     flags = {"image_tag": "v1", "dockerfile": "web/File", "build_context": "web", "platform": "linux/arm64"}
     local(c, image_name="team/web", build_arg=["A=1", "B"], **flags)
     root = project.folder
@@ -341,15 +488,17 @@ def test_a_local_build_that_cannot_be_runs_no_command(api: Any, flags: dict[str,
 
 
 def test_a_failed_local_build_records_nothing(api: Any, project: Project) -> None:
+    ready_to_publish(api)
     record(project, buildId=OLD)
     with pytest.raises(EngineError, match="exit code 1"):
-        local(context([Result(), Result(exited=1)]))
+        local(context([LOOKED, Result(exited=1)]))
     assert project.record["buildId"] == OLD
 
 
 def test_local_deploy_is_local_then_reuse(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     api.post(f"{URL}/build", json={"skipped": True})
-    c = context([Result(), Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    ready_to_publish(api, DIGEST)
+    c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
     deployed = local_deploy(c, image_tag="v1", app="web", port=4000, env=["A=1"])
     assert api.last_request.json()["deployConfig"] == {"port": 4000, "env": {"A": "1"}, "appClass": "business"}
     assert (deployed.app, deployed.build_id) == ("web", DIGEST)
@@ -402,6 +551,7 @@ def test_the_target_flags_are_the_same_everywhere(name: str) -> None:
 def test_a_path_with_spaces_is_one_word(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaced = Project.make(tmp_path / "with space" / "shop")
     monkeypatch.chdir(spaced.folder)
-    c = context([Result(), Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
+    ready_to_publish(api, DIGEST)
+    c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
     local(c, image_tag="v1")
     assert c.run.call_args_list[1].args[0].endswith(f"'{spaced.folder}'")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from deploy_tasks.errors import ApiRefused, BuildFailed, DeployError, NothingStarted, SettingsError, StillRunning
+from deploy_tasks.errors import ApiRefused, BuildFailed, DeployError, JobNotFound, NothingStarted, StillRunning
 from deploy_tasks.models import BuildState
 from deploy_tasks.waiting import SLICE_SECONDS, wait_for_build
 
@@ -114,10 +114,17 @@ def test_cuts_do_not_outlast_the_deadline() -> None:
     assert clock.now == 30
 
 
+def test_an_api_that_was_never_reached_is_not_a_build_that_runs() -> None:
+    clock = Clock()
+    nobody = NothingStarted("no connection", reached=False)
+    with pytest.raises(NothingStarted, match="the API was not reached for 30 s; job goes on; pick it up: invoke wait"):
+        run(ScriptedClient(clock, iter(lambda: nobody, None), takes=lambda _: 0.0), clock, seconds=30)
+
+
 def test_an_unknown_job_starts_no_build() -> None:
     clock = Clock()
-    with pytest.raises(SettingsError, match="knows no build job job"):
-        run(ScriptedClient(clock, [ApiRefused("404", 404)]), clock)
+    with pytest.raises(JobNotFound):
+        run(ScriptedClient(clock, [JobNotFound("gone")]), clock)
 
 
 def test_another_refusal_passes_through() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -92,6 +93,11 @@ class Sandbox:
         ]
         return specified if self._options.minimal else specified + known
 
+    def end_waits(self) -> None:
+        """Lets every open wait answer with what is known, since the sandbox ends."""
+        for job in self._jobs.values():
+            job.over.set()
+
     async def _build(self, request: Request) -> Response:
         body = await _json_object(request)
         name = _text(body, "imageName", default=_text(body, "app", _LABEL), pattern=re.compile(NAME))
@@ -163,7 +169,9 @@ class Sandbox:
         except asyncio.TimeoutError:
             if self._options.minimal:
                 raise HTTPException(408, "the build is not over") from None
-        return JSONResponse({"jobName": job.name} if self._options.minimal else self._described(job))
+        # The specification has no status; without one in this case, nobody could tell a failed build from a good one.
+        is_plain = self._options.minimal and job.status != "failed"
+        return JSONResponse({"jobName": job.name} if is_plain else self._described(job))
 
     async def _status(self, request: Request) -> Response:
         return JSONResponse(self._described(self._job(request)))
@@ -229,8 +237,11 @@ def serve(options: Options) -> None:
     """Runs the sandbox until SIGINT or SIGTERM. Prints, once it listens, the lines to paste. Raises SandboxError."""
     # The server restores this handler when it is done and sends itself the signal again: time to tidy up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with suppress(KeyboardInterrupt):
-        _serve(options)
+    try:
+        with suppress(KeyboardInterrupt):
+            _serve(options)
+    except OSError as error:
+        raise SandboxError(f"{error.strerror}: {error.filename or 'stdout'}") from None
 
 
 def _serve(options: Options) -> None:
@@ -257,6 +268,7 @@ def _serve(options: Options) -> None:
             _Door(app, key), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )
         server = _AnnouncingServer(config)
+        server.sandbox = sandbox
         server.lines = _lines_to_paste(f"http://{_printed_host(options.host)}:{port}", key, registry.address)
         server.run(sockets=[listener])
 
@@ -264,7 +276,12 @@ def _serve(options: Options) -> None:
 class _AnnouncingServer(uvicorn.Server):
     """Prints its lines once it answers and its signal handlers are in place, not before."""
 
+    sandbox: Sandbox
     lines: list[str]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.sandbox.end_waits()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -275,7 +292,7 @@ class _AnnouncingServer(uvicorn.Server):
 
 def _lines_to_paste(url: str, key: str, registry: str) -> list[str]:
     settings = {"DEPLOY_API_URL": url, "DEPLOY_API_KEY": key, "DEPLOY_REGISTRY": registry}
-    return [f"export {name}={value}" for name, value in settings.items()]
+    return [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
 
 
 def _listen(options: Options) -> socket.socket:
@@ -283,7 +300,7 @@ def _listen(options: Options) -> socket.socket:
     try:
         return socket.create_server((options.host, options.port), family=family, backlog=256)
     except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "no such port"
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(getattr(error, "errno", 0) or 22)
         raise SandboxError(
             f"cannot listen on {options.host}:{options.port}: {reason}; --port 0 takes a free one"
         ) from None

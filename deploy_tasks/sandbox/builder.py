@@ -152,18 +152,20 @@ def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -
             argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
             assert process.stdout is not None  # noqa: S101 - it is piped
+            last = ""
             for line in process.stdout:
-                log(line.decode(errors="replace").rstrip())
+                last = line.decode(errors="replace").rstrip()
+                log(last)
     except OSError as error:
         raise BuildFailure(f"{argv[0]}: {error.strerror}") from None
     if process.returncode:
-        raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}")
+        raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}: {last}")
 
 
 def _archive(context: Path) -> bytes:
     """A tar that is the same for the same files: sorted, without times and owners, modes as git keeps them."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in sorted(context.rglob("*")):
             relative = path.relative_to(context)
             if relative.parts[0] == ".git":

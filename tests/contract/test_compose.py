@@ -127,10 +127,12 @@ def test_a_chain_with_two_local_apps_runs_every_task(
 ) -> None:
     done = project.invoke("--dry", "local", "--app", "a", "local", "--app", "b")
     assert done.returncode == 0, done.stderr
-    assert engine_log.read_text() == ""
+    assert engine_log.read_text().splitlines() == ["info --format {{json .}}"] * 2, "asking is no action"
+    engine_log.write_text("")
     done = project.invoke("local", "--app", "a", "local", "--app", "b")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in engine_log.read_text().splitlines()] == ["info", "build", "push"] * 2
+    assert "does not find a:local-" in done.stderr, "an engine that is none pushes nothing"
     assert project.record["app"] == "b"
 
 

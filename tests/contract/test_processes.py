@@ -71,9 +71,128 @@ def test_wait_then_digest_then_reuse_in_one_command_line(project: Project, any_s
 def test_wait_by_job_name_where_another_machine_started_the_build(project: Project, sandbox: SandboxProcess) -> None:
     job = project.invoke("build", "--no-wait").stdout.strip()
     (project.folder / ".deploy" / "build-id.in-flight.json").unlink()
-    waited = project.invoke("wait", "--job", job)
+    asked = project.invoke("wait", "--job", job)
+    assert asked.returncode == 2, "HEAD's commit may be another build's"
+    assert f"{job} is not the build in flight here; name its tag too: --image-tag TAG" in asked.stderr
+    waited = project.invoke("wait", "--job", job, "--image-tag", project.head)
     assert waited.returncode == 0, waited.stderr
     assert project.record["buildId"] == waited.stdout.strip()
+
+
+def test_the_advice_on_a_build_that_is_left_behind_gets_at_its_image(project: Project, sandbox: SandboxProcess) -> None:
+    first = project.invoke("build", "--no-wait", "--image-tag", "first").stdout.strip()
+    project.write("page.html", "changed")
+    project.commit("second")
+    project.push()
+    second = project.invoke("build", "--no-wait", "--image-tag", "second")
+    advice = second.stderr.split("to get at its image: invoke ")[1].splitlines()[0]
+    assert advice == f"wait --job {first} --app shop --image-tag first"
+    waited = project.invoke(*advice.split())
+    assert waited.returncode == 0, waited.stderr
+    assert waited.stdout.strip() == sandbox.call("GET", "/registry/shop/digest?tag=first").json()["buildId"]
+    assert project.record["imageTag"] == "first"
+
+
+def test_a_job_that_is_gone_does_not_stand_in_the_way(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build", "--no-wait")
+    state = {**(project.in_flight or {}), "jobName": "build-gone"}
+    project.write(".deploy/build-id.in-flight.json", json.dumps(state))
+    gone = project.invoke("wait")
+    assert gone.returncode == 4
+    assert gone.stderr == "the API knows no build job build-gone (any more); build again: invoke build\n"
+    built = project.invoke("build")
+    assert built.returncode == 0, built.stderr
+
+
+def test_a_build_without_the_cache_does_not_join_one_with_it(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build", "--no-wait")
+    project.invoke("build", "--no-cache")
+    assert len(sandbox.seen("POST /build 202")) == 2
+
+
+def test_a_stderr_that_is_full_does_not_cost_the_job(project: Project, sandbox: SandboxProcess) -> None:
+    started = project.run("sh", "-c", f"{sys.executable} -m invoke build --no-wait 2>/dev/full")
+    assert started.returncode == 0
+    assert (project.in_flight or {})["jobName"] == started.stdout.strip()
+
+
+def test_a_stdout_that_is_full_is_told_with_the_result(project: Project, sandbox: SandboxProcess) -> None:
+    done = project.run("sh", "-c", f"{sys.executable} -m invoke build >/dev/full")
+    assert done.returncode == 1
+    digest = project.record["buildId"]
+    assert done.stderr.splitlines()[-1] == (
+        f"done, but stdout cannot be written (No space left on device); the result: {digest}"
+    )
+
+
+def test_a_state_folder_that_cannot_be_written_is_noticed_before_a_build_is_started(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    (project.folder / "elsewhere").mkdir()
+    (project.folder / ".deploy").symlink_to("elsewhere")
+    for task in ("build", "digest"):
+        refused = project.invoke(task)
+        assert refused.returncode == 10
+        assert "is reached over a symbolic link and is not written" in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_a_digest_that_is_malformed_in_the_record_names_the_file(project: Project, sandbox: SandboxProcess) -> None:
+    project.write_record({"app": "shop", "imageName": "shop", "buildId": "sha256:ABC"})
+    refused = project.invoke("reuse")
+    assert refused.returncode == 10
+    assert ".deploy/build-id.json is not a state file of deploy-tasks ('sha256:ABC' is not a buildId" in refused.stderr
+
+
+def test_an_empty_build_id_is_not_the_last_one(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    sandbox.forget()
+    assert project.invoke("reuse", "--build-id", "").returncode == 2
+    assert sandbox.seen() == []
+
+
+def test_a_project_in_a_sub_folder_of_its_repository_builds_that_folder(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    (project.folder / "Dockerfile").unlink()
+    project.write("services/api/tasks.py", "from deploy_tasks import ns\n")
+    project.write("services/api/Dockerfile", "FROM scratch\n")
+    project.commit("api")
+    project.push()
+    built = project.invoke("build", at="services/api")
+    assert built.returncode == 0, built.stderr
+    dry = project.invoke("--dry", "build", at="services/api")
+    assert '"dockerfile":"services/api/Dockerfile","buildContext":"services/api"' in dry.stderr
+
+
+def test_a_commit_that_only_another_remote_holds_is_not_clonable(project: Project, sandbox: SandboxProcess) -> None:
+    fork = project.folder.with_name("fork.git")
+    project.git("clone", "--quiet", "--bare", str(project.origin), str(fork))
+    project.git("remote", "add", "fork", str(fork))
+    commit = project.commit("for the fork")
+    project.git("push", "--quiet", "fork", "main")
+    for flags in ([], ["--git-ref", commit]):
+        refused = project.invoke("build", *flags)
+        assert refused.returncode == 2
+        assert "is on no branch of the remote" in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_why_git_does_not_know_is_told(project: Project, sandbox: SandboxProcess) -> None:
+    refused = project.invoke("build", GIT_DIR="/nowhere")
+    assert refused.returncode == 2
+    assert refused.stderr.rstrip().endswith("(git says: fatal: not a git repository: '/nowhere')")
+
+
+def test_a_dry_chain_shows_what_each_task_would_send(project: Project, sandbox: SandboxProcess) -> None:
+    dry = project.invoke("--dry", "build", "wait", "digest", "reuse", DEPLOY_GIT_TOKEN='to"ken')
+    assert dry.returncode == 0, dry.stderr
+    assert sandbox.seen() == []
+    assert not (project.folder / ".deploy").exists()
+    shown = [line.removeprefix("dry run, not sent: ") for line in dry.stderr.splitlines()]
+    assert [line.split("http")[0] for line in shown] == ["POST ", "POST ", "GET ", "POST "]
+    assert '"gitToken":"***"' in shown[0]
+    assert f'"buildId":"{NOT_THERE}"' in shown[3]
 
 
 def test_everything_works_from_a_sub_folder(project: Project, any_sandbox: SandboxProcess) -> None:
@@ -207,7 +326,7 @@ def test_an_unpushed_commit_is_not_built_unless_told_so(project: Project, sandbo
     project.commit("only here")
     refused = project.invoke("build")
     assert refused.returncode == 2
-    assert "is on no remote branch" in refused.stderr
+    assert "is on no branch of the remote" in refused.stderr
     assert "invoke local" in refused.stderr
     assert sandbox.seen() == []
     failed = project.invoke("build", "--allow-unpushed")
@@ -235,7 +354,7 @@ def test_our_own_state_does_not_make_the_tree_dirty(project: Project, sandbox: S
     ],
 )
 def test_a_build_that_fails_shows_why_and_keeps_the_last_good_digest(
-    project: Project, sandbox: SandboxProcess, flags: list[str], says: str
+    project: Project, any_sandbox: SandboxProcess, flags: list[str], says: str
 ) -> None:
     project.invoke("build")
     before = project.record
@@ -246,21 +365,6 @@ def test_a_build_that_fails_shows_why_and_keeps_the_last_good_digest(
     assert "nothing was recorded, the last good digest is as it was" in failed.stderr
     assert project.record == before
     assert project.in_flight is None
-
-
-def test_a_build_that_fails_on_a_minimal_server_is_noticed_by_its_missing_tag(
-    project: Project, tmp_path: object
-) -> None:
-    pytest.importorskip("starlette")
-    project.environment.update(DEPLOY_PORT="3000")
-    sandbox = SandboxProcess(project.folder.with_name("own"), "--minimal")
-    try:
-        project.environment.update(sandbox.settings)
-        failed = project.invoke("build", "--dockerfile", "Nope")
-        assert failed.returncode == 9
-        assert "is not in the registry for image shop: the build failed" in failed.stderr
-    finally:
-        sandbox.stop()
 
 
 def test_a_moved_tag_is_told(project: Project, sandbox: SandboxProcess) -> None:
@@ -293,7 +397,9 @@ def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
             process.send_signal(number)
             said = process.stderr.read()
             assert process.wait(10) == 128 + number
-        assert said == f"{job} goes on in the cluster; pick it up: invoke wait --job {job}\n"
+        assert said == (
+            f"{job} goes on in the cluster; pick it up: invoke wait --job {job} --app shop --image-tag {project.head}\n"
+        )
         waited = project.invoke("wait")
         assert waited.returncode == 0, waited.stderr
         assert len(sandbox.seen("POST /build 202")) == 1

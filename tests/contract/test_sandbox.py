@@ -210,8 +210,14 @@ def test_a_key_is_taken_and_a_random_one_made(tmp_path: Path, sandbox: SandboxPr
     ("flags", "says"),
     [
         (["--builder", "magic"], "'magic' is not a builder: archive or docker"),
-        (["--port", "99999"], "cannot listen on 127.0.0.1:99999"),
+        (["--port", "99999"], "'99999' is not a port"),
+        (["--port", "abc"], "'abc' is not a port"),
+        (["--build-seconds", "-1"], "'-1' is not a time in seconds"),
+        (["--key", "a b"], "the key has a space"),
+        (["--registry", "http://foo/bar"], "'http://foo/bar' is not a registry host"),
+        (["--data", "/dev/null/x", "--port", "0"], "the sandbox cannot start: Not a directory: /dev/null/x"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1:8077"),
+        (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:8077"),
     ],
 )
 def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path, flags: list[str], says: str) -> None:
@@ -222,6 +228,27 @@ def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path, flags: list[str], 
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_sandbox_that_ends_answers_the_waits_that_are_open(tmp_path: Path, project: Project) -> None:
+    sandbox = SandboxProcess(tmp_path / "ending", "--build-seconds", "60")
+    job = sandbox.call("POST", "/build", build_body(project)).json()["jobName"]
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(sandbox.call, "POST", f"/build/{job}/wait?timeout=50")
+        while not sandbox.call("GET", f"/build/{job}/logs").json()["logs"]:
+            pass
+        sandbox.process.send_signal(signal.SIGINT)
+        assert wait.result().json()["status"] == "running"
+    assert sandbox.process.wait(10) == 0
+    assert "Traceback" not in sandbox.log()
+    sandbox.stop()
+
+
+def test_a_file_with_a_long_name_is_packed(sandbox: SandboxProcess, project: Project) -> None:
+    project.write("x" * 150, "long")
+    project.commit("long")
+    project.push()
+    assert built(sandbox, build_body(project))["status"] == "succeeded"
 
 
 def test_ctrl_c_ends_a_sandbox_quietly_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""What the value of a setting must be.
+
+Each function takes text, or what Python and YAML give, and returns the value or raises SettingsError with what is wrong
+with it, never repeating a secret.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urlsplit
+
+from .errors import SettingsError
+
+NAMESPACES = {"business": "apps", "non-business": "non-business-apps"}
+"""The app classes, and the namespace of each."""
+
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_KEY = re.compile(r"[\x21-\x7e]+")
+# A day: longer than any build, short enough for every clock and socket option.
+_LONGEST_SECONDS = 86_400.0
+
+
+def printable(value: object) -> str:
+    text = str(value)
+    if not text.isprintable():
+        raise SettingsError("there is a control character in it")
+    return text
+
+
+def secret(value: object) -> str:
+    # Never quotes the value. A password may hold spaces; a line break in it would end a header or a prompt early.
+    text = str(value)
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        raise SettingsError("the secret has a line break or another control character in it")
+    return text
+
+
+def api_key(value: object) -> str:
+    text = str(value)
+    if not _KEY.fullmatch(text):
+        raise SettingsError("the key has a space, a line break or a character outside ASCII in it")
+    return text
+
+
+def api_url(value: object) -> str:
+    """An https URL, or http to loopback, without user, query or fragment; without its trailing slash."""
+    text = str(value)
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise SettingsError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
+    if "@" in url.netloc:
+        raise SettingsError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")
+    if url.scheme not in ("http", "https") or not text.isprintable() or " " in text:
+        raise SettingsError(f"{text!r} is not an http(s) URL; it looks like https://deploy.example.com")
+    if port == 0 or not (_LOOPBACK.fullmatch(host) or _is_host(host)):
+        raise SettingsError(f"{text!r} has no valid host and port; it looks like https://deploy.example.com")
+    if url.scheme == "http" and not _LOOPBACK.fullmatch(host):
+        raise SettingsError(f"{text!r} would send the key unencrypted; use https://")
+    if url.query or url.fragment:
+        raise SettingsError(f"{text!r} has a query or a fragment; the URL of the API ends before those")
+    return text.rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    is_ipv6 = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host) is not None
+    return len(host) <= 253 and (is_ipv6 or _HOST.fullmatch(host) is not None)
+
+
+def registry_host(value: object) -> str:
+    text = str(value)
+    host, colon, port = text.partition(":")
+    if not _HOST.fullmatch(host) or (colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < 65536)):
+        raise SettingsError(f"{text!r} is not a registry host; it looks like registry.example.com or localhost:5000")
+    return text
+
+
+def seconds(value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= _LONGEST_SECONDS:
+        raise SettingsError(f"{str(value)!r} is not a time in seconds, above 0 and at most {_LONGEST_SECONDS:.0f}")
+    return number
+
+
+def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        text = str(value)
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
+            raise SettingsError(f"{text!r} is not {what}: a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+def build_args(value: object) -> tuple[str, ...]:
+    """`KEY=VALUE` and `KEY` from a table (a value of null is KEY alone), a list, or text with commas."""
+    if isinstance(value, Mapping):
+        value = [str(key) if item is None else f"{key}={as_text(item)}" for key, item in value.items()]
+    texts: Iterable[object] = value if isinstance(value, list | tuple) else str(value).split(",")
+    arguments = tuple(str(text).strip() for text in texts)
+    for text in arguments:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?", text, re.DOTALL):
+            raise SettingsError(f"build arg {text!r} has no name: KEY=VALUE, or KEY")
+    return arguments
+
+
+def as_text(value: object) -> str:
+    """A value of YAML or Python as the word that a person would write."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise SettingsError("there is a byte in it that is no UTF-8 text")
+    return text
+
+
+def app_class(value: object) -> str:
+    if value not in NAMESPACES:
+        raise SettingsError(f"{str(value)!r} is not an app class: {' or '.join(NAMESPACES)}")
+    return str(value)
+
+
+def domains(value: object) -> tuple[str, ...]:
+    # One text may hold several, so that DEPLOY_DOMAIN can: `a.example.com, *.example.com`.
+    texts: Iterable[object] = value if isinstance(value, list | tuple) else str(value).split(",")
+    domains = tuple(str(text).strip() for text in texts)
+    for domain in domains:
+        if not _HOST.fullmatch(domain.removeprefix("*.")) or len(domain) > 253:
+            raise SettingsError(f"{domain!r} is not a domain; it looks like app.example.com or *.example.com")
+    return domains
+
+
+def path_on_site(value: object) -> str:
+    text = printable(value)
+    if not text.startswith("/") or " " in text:
+        raise SettingsError(f"{text!r} is not a path on the site; it looks like /health")
+    return text
+
+
+def file_path(value: object) -> str:
+    text = printable(value)
+    if text.endswith(("/", "/.", "/..")) or text in (".", ".."):
+        raise SettingsError(f"{text!r} is not the path of a file")
+    return text
+
+
+def not_a_flag(value: object) -> str:
+    """Text that becomes one word of a command or of a request: a leading - would be read as a flag."""
+    text = printable(value)
+    if text.startswith("-"):
+        raise SettingsError(f"{text!r} starts with - and would be read as a flag")
+    return text
+
+
+def repo_url(value: object) -> str:
+    text = not_a_flag(value)
+    if re.match(r"https?://.*@", text, re.IGNORECASE):
+        raise SettingsError("the repository URL holds a user or a password; a token goes into DEPLOY_GIT_TOKEN")
+    return text
+
+
+def platforms(value: object) -> str:
+    text = str(value)
+    if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9]+){1,2}(,[a-z0-9]+(/[a-z0-9]+){1,2})*", text):
+        raise SettingsError(f"{text!r} is not a platform; it looks like linux/amd64")
+    return text

@@ -1,0 +1,61 @@
+"""What is asked before the first byte of a build on this machine: a long build must not end at a wrong key."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from . import console
+from .client import DeployClient
+from .engine import Engine
+from .errors import DigestNotFound, NothingStarted
+from .models import Target
+
+_SECONDS_TO_ANSWER = 10.0
+
+
+def check(client: DeployClient, engine: Engine, registry: str, target: Target) -> None:
+    """Looks at the engine, asks the API with the key, and asks whether the registry is there; all at the same time.
+
+    Raises EngineError, ApiRefused or NothingStarted: nothing was built then.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        key_accepted = pool.submit(tag_digest, client, target)
+        registry_there = pool.submit(_answers, registry)
+        # In this thread, the one that signals reach.
+        engine.look()
+        key_accepted.result()
+        if registry_there.result():
+            return
+    if engine.is_remote:
+        console.warn(f"{registry} does not answer from here; the engine builds elsewhere and may reach it")
+        return
+    raise NothingStarted(f"the registry {registry} does not answer; check DEPLOY_REGISTRY; nothing was built")
+
+
+def tag_digest(client: DeployClient, target: Target) -> str | None:
+    """The digest that the API finds under the target's tag, or None where it finds none."""
+    try:
+        return client.digest(target.image_name or "", tag=target.image_tag or "")
+    except DigestNotFound:
+        return None
+
+
+def check_tag(client: DeployClient, registry: str, target: Target, build_id: str) -> None:
+    """Warns where the API finds another digest under the tag than the one just pushed; the pushed one counts."""
+    name = f"{target.image_name}:{target.image_tag}"
+    try:
+        found = tag_digest(client, target)
+    except NothingStarted as error:
+        console.warn(f"the tag was not checked: {error}")
+        return
+    if found is None:
+        console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")
+    elif found != build_id:
+        console.warn(f"somebody moved the tag: {name} points to {found} now; what counts is this push: {build_id}")
+
+
+def _answers(registry: str) -> bool:
+    from .transport import answers
+
+    scheme = "http" if registry.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
+    return answers(f"{scheme}://{registry}/v2/", _SECONDS_TO_ANSWER)
