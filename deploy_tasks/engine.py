@@ -57,9 +57,7 @@ class Engine:
         if "host" in told and "store" in told:
             self._way = Podman()
         elif "buildx" in plugins and os.environ.get("DOCKER_BUILDKIT") != "0":
-            self._way = Buildx(
-                self._builder, stores_indexes="io.containerd.snapshotter" in str(told.get("DriverStatus"))
-            )
+            self._way = Buildx(self._builder)
         elif self._builder:
             raise EngineError(
                 f"DEPLOY_BUILDER names {self._builder}, and {self._program!r} has no buildx plugin to use it with; "
@@ -119,7 +117,7 @@ class Engine:
         done = self.run(argv, variables=image.variables)
         if code := done.exited:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise EngineError(f"the {what} of {image.reference} failed ({how}, see above); {afterwards}")
+            raise EngineError(f"the {what} of {image.reference} failed ({how}, see above); {afterwards}", done.stderr)
         return str(done.stdout)
 
     def run(
