@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from . import console, images
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
@@ -29,7 +31,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     build = build_in_flight(run.settings, request, job="")
     earlier, client = run.state.in_flight(), run.client
     run.state.check_writable()
-    if earlier and request.cache and is_same_build(earlier, build):
+    if earlier and request.cache and is_same_build(earlier, build) and not _has_failed(run, earlier):
         console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
         build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
         return build
@@ -38,8 +40,8 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     run.if_interrupted = "stopped; the build may have started: look for it in the cluster before you run: invoke build"
     started = client.start_build(request)
     build.job_name = started.job_name
-    if started.image:
-        reference = images.parse(started.image)
+    with suppress(SettingsError):  # a job is not lost to an image that cannot be read: then it is what was asked for
+        reference = images.parse(started.image or "")
         build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
     run.if_interrupted = _goes_on(build)
     # Told before it is written, so that not even a crash in between loses the job.
@@ -49,6 +51,14 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     except StateError as error:
         raise StateError(f"{error}. {_goes_on(build)}") from None
     return build
+
+
+def _has_failed(run: Run, build: BuildInFlight) -> bool:
+    try:
+        state = run.client.status(build.job_name)
+    except (ApiRefused, NothingStarted):
+        return False  # whoever waits for it will see
+    return state is not None and state.status == "failed"
 
 
 def _goes_on(build: BuildInFlight) -> str:
@@ -69,7 +79,10 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
             raise SettingsError(
                 f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
             )
-        return build_in_flight(settings, build_request(settings, run.checkout, cache=True), images.label(job))
+        build = build_in_flight(settings, build_request(settings, run.checkout, cache=True), images.label(job))
+        # Only the tag can say which commit that was.
+        build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
+        return build
     if known is None:
         raise SettingsError("no build is in flight; start one: invoke build, or name one: --job JOB --image-tag TAG")
     if known.api_url != settings.require("api_url"):

@@ -9,13 +9,23 @@ Source: deploy-api.md. Hazards and remedies: reliability.md, "HTTP".
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from . import images
-from .errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted, SettingsError
+from .errors import (
+    ApiRefused,
+    DeployError,
+    DigestNotFound,
+    JobNotFound,
+    MayHaveStarted,
+    NothingStarted,
+    SettingsError,
+    excerpt,
+)
 from .models import BuildLogs, BuildRequest, BuildStarted, BuildState, Deployed, DeployRequest, Digest, decode, encode
 
 if TYPE_CHECKING:
@@ -26,7 +36,6 @@ T = TypeVar("T")
 # A gzip of 292 KB grew to 300 MB: no answer of this API needs more, logs excepted.
 _MOST_BYTES = 1_000_000
 _MOST_LOG_BYTES = 64_000_000
-_EXCERPT = 200
 # Before or after any work is not known of these (deploy-api.md, "Not known"), so they say nothing about the request.
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
@@ -85,14 +94,13 @@ class DeployClient:
         started = self._json(_START, BuildStarted, "POST", "/build", request)
         try:
             images.label(started.job_name)
-            if started.image:
-                images.parse(started.image)
         except SettingsError as error:
             raise _unknown(_START, f"the API answered not as it should: {error}") from None
         return started
 
-    def wait(self, job: str, *, seconds: float) -> BuildState:
-        """One slice of waiting: answers when the build is over, at the latest after `seconds`.
+    def wait(self, job: str, *, seconds: float, within: float) -> BuildState:
+        """One slice of waiting: answers when the build is over, at the latest after `seconds`, or not at all after
+        `within`.
 
         NothingStarted where the wait was cut: the build goes on, so ask again. JobNotFound where the API knows no such
         job.
@@ -100,7 +108,7 @@ class DeployClient:
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         # With the server's wait equal to the client's read timeout, 19 of 20 waits failed.
         try:
-            body = self._request(_WAIT, "POST", path, timeout=seconds + 10)
+            body = self._request(_WAIT, "POST", path, timeout=min(seconds + 10, within))
         except ApiRefused as error:
             if error.status != 404:
                 raise
@@ -167,7 +175,9 @@ class DeployClient:
         try:
             return decode(body, kind)
         except ValueError as error:
-            raise _unknown(purpose, f"the API answered not as it should ({error}): {_excerpt(body)}") from None
+            raise _unknown(
+                purpose, f"the API answered not as it should ({error}): {excerpt(body.decode(errors='replace'))}"
+            ) from None
 
     def _request(
         self,
@@ -212,12 +222,12 @@ class DeployClient:
         if status in _SAYS_NOTHING:
             return _unknown(purpose, f"{self._host} answered {status}")
         if 300 <= status < 400:
-            target = (urlsplit(answer.location).netloc.rpartition("@")[2] or "another path")[:80]
+            target = re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location)[:80] or "another path"
             why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
             return ApiRefused(f"{what}, {why}; {purpose.unsent}", status)
         if status in (401, 403):
             return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.unsent}", status)
-        return ApiRefused(f"{what}: {_excerpt(answer.body)}; {purpose.unsent}", status)
+        return ApiRefused(f"{what}: {excerpt(answer.body.decode(errors='replace'))}; {purpose.unsent}", status)
 
     @property
     def _host(self) -> str:
@@ -229,10 +239,3 @@ def _unknown(purpose: _Purpose, what: str) -> DeployError:
     if purpose.unknown is None:
         return NothingStarted(f"could not {purpose.does}: {what}", f"{purpose.unsent}; {purpose.again}")
     return MayHaveStarted(f"could not {purpose.does}: {what}; {purpose.unknown}")
-
-
-def _excerpt(content: bytes) -> str:
-    """At most 200 characters of what a server said, control characters escaped."""
-    text = content[: 4 * _EXCERPT].decode(errors="replace").strip()
-    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-    return shown[:_EXCERPT] or "an empty answer"

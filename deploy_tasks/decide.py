@@ -56,6 +56,7 @@ def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> Buil
         app_class=settings.app_class,
         dockerfile=request.dockerfile,
         build_context=request.build_context,
+        asked_image=f"{settings.require('image_name')}:{request.image_tag}",
         job_name=job,
         api_url=settings.require("api_url"),
         started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -64,7 +65,7 @@ def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> Buil
 
 def is_same_build(one: BuildInFlight, other: BuildInFlight) -> bool:
     """Whether two builds make the same image. A branch may have moved in between; a commit cannot."""
-    compared = set(BuildInFlight.__struct_fields__) - {"job_name", "started_at", "app_class", "namespace"}
+    compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
     return images.is_commit(one.git_ref or "") and all(getattr(one, name) == getattr(other, name) for name in compared)
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,7 +156,10 @@ def _sandbox(story: _Story) -> Iterator[str]:
         )
         try:
             assert process.stdout is not None  # noqa: S101 - it is piped
+            too_late = threading.Timer(_SECONDS_TO_START, process.kill)
+            too_late.start()
             lines = [process.stdout.readline() for _ in range(3)]
+            too_late.cancel()
             if not all(lines):
                 log.seek(0)
                 raise DemoError(f"the sandbox did not start: {log.read().decode(errors='replace').strip()}")

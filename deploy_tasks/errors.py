@@ -18,6 +18,22 @@ from __future__ import annotations
 
 from invoke.exceptions import Exit
 
+_LONGEST_EXCERPT = 200
+
+
+def escaped(text: str) -> str:
+    """What somebody else said, fit for a terminal: control characters escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def excerpt(said: str | bytes) -> str:
+    """The first 200 characters of what somebody else said, escaped."""
+    text = said[: 4 * _LONGEST_EXCERPT]
+    return (
+        escaped((text if isinstance(text, str) else text.decode(errors="replace")).strip())[:_LONGEST_EXCERPT]
+        or "nothing"
+    )
+
 
 class DeployError(Exit):
     """The root. An Invoke `Exit`, so that any Invoke program ends with one line on stderr and the right exit code.

@@ -120,11 +120,13 @@ class Record(Target, kw_only=True):
 
 class BuildInFlight(Target, kw_only=True):
     """A build that was started and whose digest is not recorded yet. `api_url` says which server knows the job;
-    `dockerfile`, `build_context` and `started_at` (UTC, ISO 8601) tell one build of a commit from another."""
+    `dockerfile`, `build_context` and `asked_image` (`name:tag`, before the server had its say) tell one build of a
+    commit from another; `started_at` is UTC, ISO 8601."""
 
     app_class: str | None = None
     dockerfile: str | None = None
     build_context: str | None = None
+    asked_image: str | None = None
     job_name: str
     api_url: str
     started_at: str

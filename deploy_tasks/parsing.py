@@ -61,7 +61,7 @@ def api_url(value: object) -> str:
         raise SettingsError(f"{text!r} has no valid host and port; it looks like https://deploy.example.com")
     if url.scheme == "http" and not _LOOPBACK.fullmatch(host):
         raise SettingsError(f"{text!r} would send the key unencrypted; use https://")
-    if url.query or url.fragment:
+    if "?" in text or "#" in text:
         raise SettingsError(f"{text!r} has a query or a fragment; the URL of the API ends before those")
     return text.rstrip("/")
 

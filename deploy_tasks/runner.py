@@ -94,7 +94,8 @@ class _StreamingRunner(Local):
         """Lets the command end by the signal that we got, then sees to it that nothing of it is left."""
         if hasattr(self, "process") and self.process.returncode is None:
             self._signal(number)
-            with suppress(TimeoutExpired):
+            # A second Ctrl-C is impatience: no more waiting then.
+            with suppress(TimeoutExpired, KeyboardInterrupt):
                 self.process.wait(_SECONDS_TO_STOP)
             self._signal(signal.SIGKILL)
 

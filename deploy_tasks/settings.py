@@ -168,7 +168,7 @@ def env_files(root: Path, named: str | None) -> dict[str, Mapping[str, str]]:
     `named` (DEPLOY_ENV_FILE) takes the place of `.env.local` and `.env` at the project's root.
     """
     if named:
-        path = Path(os.path.expanduser(named))  # noqa: PTH111 - leaves an unknown user's folder as it is
+        path = root / os.path.expanduser(named)  # noqa: PTH111 - leaves an unknown user's folder as it is
         if not path.exists():
             raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
         return {named: _read_env_file(path)}

@@ -321,6 +321,10 @@ def local_deploy(
     env: list[str] | None = None,
 ) -> Record | None:
     """`local`, then `reuse`: build here, push, deploy that image."""
+    # What `reuse` needs is asked for now: nothing is built that cannot be deployed.
+    reuse_settings: dict[str, Any] = {"port": port, "replicas": replicas, "domain": domain, "health_path": health_path}
+    decide.variables(env or [])
+    begin(c, needs=(*_API, "port"), git=("app",), app=app, app_class=app_class, **reuse_settings)
     target = {"app": app, "namespace": namespace, "image_name": image_name, "app_class": app_class, "json": json}
     local(
         c,
@@ -332,9 +336,7 @@ def local_deploy(
         platform=platform,
         allow_secrets_in_context=allow_secrets_in_context,
     )
-    deployed: Record | None = reuse(
-        c, **target, port=port, replicas=replicas, domain=domain, health_path=health_path, tls=tls, env=env
-    )
+    deployed: Record | None = reuse(c, **target, **reuse_settings, tls=tls, env=env)
     return deployed
 
 

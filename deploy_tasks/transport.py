@@ -5,11 +5,14 @@ Loaded with the first request, since requests takes its time to import.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-import time
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,6 +20,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 _READ_AT_ONCE = 65_536
+_SECONDS_TO_CONNECT = 10.0
 # A wait is idle for most of a minute: a peer that vanished is noticed after 30 + 3 * 10 seconds.
 _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     (socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -45,49 +49,91 @@ class Transport:
     """Sends requests with the key in `X-API-Key`; keeps proxies and CA bundles, reads no netrc, follows no redirect."""
 
     def __init__(self, key: str) -> None:
-        self._session = requests.Session()
-        self._session.headers["X-API-Key"] = key
-        self._session.headers["Accept"] = "application/json"
+        self._key = key
+        self._session = self._new_session()
+
+    def _new_session(self) -> requests.Session:
+        session = _Session()
+        session.headers["X-API-Key"] = self._key
+        session.headers["Accept"] = "application/json"
         # An entry in netrc would add Basic authentication; an auth of one's own keeps it from being looked up.
-        self._session.auth = lambda request: request
+        session.auth = lambda request: request
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, _KeepAliveAdapter())
+            session.mount(scheme, _KeepAliveAdapter())
+        return session
 
     def exchange(self, method: str, url: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
         """Sends one request, once. `seconds` bounds all of it, `most` the bytes of the body when unpacked.
 
         Raises NotSent or NoAnswer; no exception of requests, since those hold the key and the body.
         """
-        deadline = time.monotonic() + seconds
+        # The timeout of requests starts anew with every byte that drips in, of the headers too; so a thread waits for
+        # it, and this one for that thread. A thread that is left behind ends with its connection or with the program.
+        outcome: SimpleQueue[Answer | Exception] = SimpleQueue()
+        session = self._session
+
+        def attempt() -> None:
+            try:
+                outcome.put(_attempt(session, method, url, body, seconds, most))
+            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
+                outcome.put(error)
+
+        Thread(target=attempt, daemon=True).start()
         try:
-            with self._session.request(
-                method,
-                url,
-                data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
-                timeout=seconds,
-                # requests takes X-API-Key along to whatever host a redirect names.
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = _read(response, deadline, most)
-                return Answer(response.status_code, response.headers.get("Location", ""), content)
-        except (requests.RequestException, HTTPError, OSError) as error:
-            why_not_sent = _why_not_sent(error)
-            if why_not_sent:
-                raise NotSent(why_not_sent) from None
-            raise NoAnswer("gave no whole answer") from None
+            answer = outcome.get(timeout=seconds)
+        except Empty:
+            self._session = self._new_session()
+            raise NoAnswer("did not finish its answer in time") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _attempt(session: requests.Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
+    # A proxy is for what is elsewhere, and would read the key of plain http.
+    session.trust_env = not _is_loopback(url)
+    try:
+        with session.request(
+            method,
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"} if body is not None else None,
+            # A connection that does not open is told from an answer that does not come, so it must time out first.
+            timeout=(min(_SECONDS_TO_CONNECT, 0.8 * seconds), seconds),
+            # requests takes X-API-Key along to whatever host a redirect names.
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            content = _read(response, most)
+            return Answer(response.status_code, response.headers.get("Location", ""), content)
+    except (requests.RequestException, HTTPError, OSError) as error:
+        why_not_sent = _why_not_sent(error)
+        if why_not_sent:
+            raise NotSent(why_not_sent) from None
+        raise NoAnswer("gave no whole answer") from None
+
+
+def _is_loopback(url: str) -> bool:
+    return re.fullmatch(r"localhost|127(\.\d+){3}|::1", urlsplit(url).hostname or "") is not None
 
 
 def answers(url: str, seconds: float) -> bool:
     """Whether somebody answers at `url`, whatever the answer. No key is sent."""
+    session = requests.Session()
+    session.trust_env = not _is_loopback(url)
+    session.auth = lambda request: request  # no netrc
     try:
-        requests.get(url, timeout=seconds, allow_redirects=False, stream=True, auth=lambda request: request).close()
+        session.get(url, timeout=seconds, allow_redirects=False, stream=True).close()
     except requests.exceptions.SSLError:
         return True  # the engine has certificates and exceptions of its own
     except requests.RequestException:
         return False
     return True
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: even where it follows no redirect, requests would read its whole body and take its target apart."""
 
 
 class _KeepAliveAdapter(HTTPAdapter):
@@ -96,15 +142,13 @@ class _KeepAliveAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, socket_options=options)
 
 
-def _read(response: requests.Response, deadline: float, most: int) -> bytes:
-    # The timeout of requests starts anew with every byte that drips in, and 292 KB of gzip grew to 300 MB.
+def _read(response: requests.Response, most: int) -> bytes:
+    # 292 KB of gzip grew to 300 MB.
     content = bytearray()
     for piece in _pieces(response):
         content += piece
         if len(content) > most:
             raise NoAnswer(f"answered with more than {most} bytes")
-        if time.monotonic() > deadline:
-            raise NoAnswer("did not finish its answer in time")
     return bytes(content)
 
 

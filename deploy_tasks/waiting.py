@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import ApiRefused, BuildFailed, NothingStarted, StillRunning
+from .errors import ApiRefused, BuildFailed, NothingStarted, StillRunning, escaped, excerpt
 from .models import BuildState
 
 # An ingress cuts what is idle for a minute; a person wants a sign of life sooner.
 SLICE_SECONDS = 20.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _TAIL_LINES = 30
+_LONGEST_LINE = 500
 
 
 class WaitingClient(Protocol):
     """The part of DeployClient that waiting needs."""
 
-    def wait(self, job: str, *, seconds: float) -> BuildState: ...
+    def wait(self, job: str, *, seconds: float, within: float) -> BuildState: ...
     def status(self, job: str) -> BuildState | None: ...
     def logs(self, job: str) -> str | None: ...
 
@@ -42,8 +43,10 @@ def wait_for_build(
     while (left := start + seconds - clock()) > 0:
         asked = clock()
         try:
-            state = client.wait(job, seconds=min(SLICE_SECONDS, left))
+            state = client.wait(job, seconds=min(SLICE_SECONDS, left), within=left)
             reached = True
+            if _is_over(client, job, state):
+                return
         except NothingStarted as cut:
             # A cut says nothing about the build; the same question is asked again, ever more slowly.
             reached = reached or cut.reached
@@ -51,9 +54,7 @@ def wait_for_build(
             sleep(min(pause, max(0.0, start + seconds - clock())))
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
-        if _is_over(client, job, state):
-            return
-        tell(f"{job}: {state.status or 'running'} for {clock() - start:.0f} s")
+        tell(f"{job}: {excerpt(state.status or 'running')} for {clock() - start:.0f} s")
         if clock() - asked < _FIRST_PAUSE:
             # A server that does not hold the request open is polled, not hammered.
             sleep(min(pause, max(0.0, start + seconds - clock())))
@@ -79,7 +80,9 @@ def _failure(client: WaitingClient, job: str, state: BuildState) -> str:
         logs = client.logs(job) or ""
     except (ApiRefused, NothingStarted):
         logs = ""  # the failure is what matters
-    tail = "\n".join(f"  {line}" for line in logs.splitlines()[-_TAIL_LINES:])
+    tail = "\n".join(f"  {escaped(line)[:_LONGEST_LINE]}" for line in logs.splitlines()[-_TAIL_LINES:])
     why = state.error or state.message
-    summary = f"{job} failed{f': {why}' if why else ''}; nothing was recorded, the last good digest is as it was"
+    summary = (
+        f"{job} failed{f': {excerpt(why)}' if why else ''}; nothing was recorded, the last good digest is as it was"
+    )
     return f"{tail}\n{summary}" if tail else summary

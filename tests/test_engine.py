@@ -404,8 +404,44 @@ def test_a_signal_stops_the_engine_and_all_that_it_started(tmp_path: Path, numbe
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt).start()
+    if number == signal.SIGINT:  # a shell's background job ignores it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with signals.raised(), pytest.raises(Interrupted, match="stopped, and the engine with it") as stopped:
         slow.publish(IMAGE)
     assert stopped.value.code == 128 + number
     with readers[0] as reader:
         assert reader.read() == b"", "ends when nobody holds the other end any more"
+
+
+def test_a_second_signal_ends_an_engine_that_does_not_obey_the_first(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    os.mkfifo(alive)
+    stubborn = engine(tmp_path, f"trap '' TERM; exec 9> {alive}; echo up >&9; while :; do sleep 0.1; done")
+    readers = []
+
+    def interrupt() -> None:
+        readers.append(alive.open("rb"))
+        readers[0].readline()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)  # two signals at once would be one
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    start = time.monotonic()
+    with signals.raised(), pytest.raises(Interrupted):
+        stubborn.publish(IMAGE)
+    assert time.monotonic() - start < 8, "the grace of a first signal is ten seconds"
+    thread.join()
+    with readers[0] as reader:
+        assert reader.read() == b""
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.raised():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -164,6 +164,93 @@ def test_a_digest_that_cannot_be_asked_for_does_not_lose_the_build(api: Any, pro
     assert project.in_flight is not None
 
 
+def started_twice(api: Any, answer: dict[str, str], **flags: Any) -> int:
+    """How many builds two calls of `build --no-wait` start, the second of them with `flags`."""
+    api.post(f"{URL}/build", json={"jobName": "build-1", **answer})
+    api.get(f"{URL}/build/build-1", status_code=404)
+    build(context(), wait=False)
+    build(context(), wait=False, **flags)
+    return len([call for call in sent(api) if call[1] == "/build"])
+
+
+def test_the_same_build_is_joined_also_where_the_server_names_the_image(api: Any) -> None:
+    assert started_twice(api, {"image": "r:5000/made/up:t"}) == 1
+
+
+def test_an_image_that_cannot_be_read_does_not_cost_the_job(api: Any, project: Project) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-77", "image": "UPPER/x:t"})
+    assert build(context(), wait=False).image_name == "shop"
+    assert (project.in_flight or {})["jobName"] == "build-77"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"git_ref": "main"}, {"image_tag": "v2"}, {"image_name": "other"}, {"dockerfile": "Other"}, {"cache": False}],
+)
+def test_another_build_is_not_joined(api: Any, flags: dict[str, Any]) -> None:
+    assert started_twice(api, {}, **flags) == 2
+
+
+def test_a_branch_is_not_joined_since_it_may_have_moved(api: Any) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    for _ in range(2):
+        build(context(), git_ref="main", wait=False)
+    assert api.call_count == 2
+
+
+def test_a_build_of_another_server_is_not_joined(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), wait=False)
+    monkeypatch.setenv("DEPLOY_API_URL", "https://staging.example.com")
+    api.post("https://staging.example.com/build", json={"jobName": "build-2"})
+    assert build(context(), wait=False).job_name == "build-2"
+
+
+def test_a_build_that_failed_is_not_joined(
+    api: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), wait=False)
+    api.get(f"{URL}/build/build-1", json={"status": "failed"})
+    api.post(f"{URL}/build", json={"jobName": "build-2"})
+    assert build(context(), wait=False).job_name == "build-2"
+
+
+def test_a_job_of_elsewhere_is_recorded_with_the_commit_of_its_tag(api: Any, project: Project) -> None:
+    api.post(f"{URL}/build/build-9/wait", json={"status": "succeeded"})
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    commit = 40 * "c"
+    assert wait(context(), job="build-9", image_tag=commit).git_ref == commit
+    assert wait(context(), job="build-9", image_tag="v1").git_ref is None
+
+
+def test_a_secret_that_a_server_repeats_is_not_shown(api: Any) -> None:
+    api.post(f"{URL}/build", status_code=400, text="your key is k3y")
+    with pytest.raises(ApiRefused) as refused:
+        build(context())
+    assert refused.value.message is not None
+    assert "your key is ***" in refused.value.message
+
+
+def test_business_pods_in_the_other_namespace_are_warned_of(
+    api: Any, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(project)
+    api.post(f"{URL}/build", json={"skipped": True})
+    reuse(context(), namespace="non-business-apps")
+    assert "warning: app class business in namespace non-business-apps" in capsys.readouterr().err
+
+
+def test_local_deploy_without_what_reuse_needs_builds_nothing(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEPLOY_PORT")
+    c = context([])
+    with pytest.raises(SettingsError, match="not set: --port or DEPLOY_PORT"):
+        local_deploy(c)
+    with pytest.raises(SettingsError, match="is not KEY=VALUE"):
+        local_deploy(c, port=1, env=["x"])
+    c.run.assert_not_called()
+
+
 @pytest.mark.parametrize("flags", [{"image_tag": "other"}, {"image_name": "other"}, {"app": "web"}])
 def test_wait_does_not_take_another_targets_build(api: Any, flags: dict[str, str]) -> None:
     api.post(f"{URL}/build", json={"jobName": "build-1"})

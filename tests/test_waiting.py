@@ -35,9 +35,11 @@ class ScriptedClient:
         self._takes = takes
         self.asked: list[float] = []
         self.phase: BuildState | None = None
+        self.cut_status = False
         self.log: str | None = None
 
-    def wait(self, job: str, *, seconds: float) -> BuildState:
+    def wait(self, job: str, *, seconds: float, within: float) -> BuildState:
+        assert within >= seconds
         self.asked.append(seconds)
         self._clock.now += self._takes(seconds)
         answer = next(self._answers)
@@ -46,6 +48,9 @@ class ScriptedClient:
         return answer
 
     def status(self, job: str) -> BuildState | None:
+        if self.cut_status:
+            self.cut_status = False
+            raise CUT
         return self.phase
 
     def logs(self, job: str) -> str | None:
@@ -119,6 +124,25 @@ def test_an_api_that_was_never_reached_is_not_a_build_that_runs() -> None:
     nobody = NothingStarted("no connection", reached=False)
     with pytest.raises(NothingStarted, match="the API was not reached for 30 s; job goes on; pick it up: invoke wait"):
         run(ScriptedClient(clock, iter(lambda: nobody, None), takes=lambda _: 0.0), clock, seconds=30)
+
+
+def test_a_cut_while_the_phase_is_asked_for_is_asked_again_too() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [SILENT, SILENT])
+    client.cut_status = True
+    assert run(client, clock) == ["cut; asking again"]
+
+
+def test_what_a_server_says_of_a_failure_is_short_and_harmless() -> None:
+    clock = Clock()
+    client = ScriptedClient(clock, [BuildState(status="failed", error="\x1b[2J" + "x" * 100_000)])
+    client.log = "\x1b]0;title\x07" + "y" * 100_000 + "\n\n  indented\n"
+    with pytest.raises(BuildFailed) as failed:
+        run(client, clock)
+    message = str(failed.value)
+    assert len(message) < 1000
+    assert "\x1b" not in message
+    assert "\n  \n    indented\n" in message
 
 
 def test_an_unknown_job_starts_no_build() -> None:

@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .builder import ArchiveBuilder, Builder, BuildFailure, EngineBuilder, Source, run_build
+from .builder import ArchiveBuilder, Builder, BuildFailure, EngineBuilder, Source, end_builds, run_build
 from .cluster import Cluster
 from .registry import DIGEST, NAME, TAG, DiskRegistry, OutsideRegistry, Registry, RegistryError, routes
 
@@ -97,6 +97,7 @@ class Sandbox:
         """Lets every open wait answer with what is known, since the sandbox ends."""
         for job in self._jobs.values():
             job.over.set()
+        end_builds()
 
     async def _build(self, request: Request) -> Response:
         body = await _json_object(request)
@@ -150,6 +151,8 @@ class Sandbox:
             or not ("port" in config or "ports" in config)
         ):
             raise HTTPException(400, "a buildId needs deploy: true and a deployConfig with port or ports")
+        if not isinstance(config.get("replicas", 1), int):
+            raise HTTPException(400, "replicas is a whole number")
         if await run_in_threadpool(self._registry.digest, name, build_id) is None:
             raise HTTPException(404, f"manifest {build_id} is not in the registry for {name}; nothing was built")
         image = f"{self._registry.address}/{name}@{build_id}"
@@ -181,7 +184,7 @@ class Sandbox:
 
     async def _digest(self, request: Request) -> Response:
         name, tag = request.path_params["name"], request.query_params.get("tag", "")
-        if not re.fullmatch(NAME, name) or not re.fullmatch(TAG, tag):
+        if len(name) > 255 or not re.fullmatch(NAME, name) or not re.fullmatch(TAG, tag):
             raise HTTPException(400, "not an image name or not a tag")
         digest = await run_in_threadpool(self._registry.digest, name, tag)
         if digest is None:

@@ -7,10 +7,12 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -21,6 +23,16 @@ _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 Log = Callable[[str], None]
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def end_builds() -> None:
+    """Ends the commands of all builds that run, and what they started: the sandbox ends."""
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 class BuildFailure(Exception):
@@ -107,18 +119,16 @@ class EngineBuilder:
 def _clone(source: Source, checkout: Path, log: Log) -> None:
     log(f"cloning {source.repo_url} at {source.git_ref}")
     checkout.mkdir()
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **_authorization(source.git_token)}
+    # An exported GIT_DIR would turn every command here upon the repository of whoever started the sandbox.
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment = {**own, "GIT_TERMINAL_PROMPT": "0", **_authorization(source.git_token)}
     git = ["git", "-C", str(checkout)]
     _run([*git, "init", "--quiet"], log, environment)
-    fetch = [*git, "fetch", "--quiet", "--no-tags"]
+    fetch = [*git, "fetch", "--quiet", "--no-tags", "--update-head-ok"]
     # One commit where the server gives it out; else everything, which servers of the plain old protocol always do.
-    if subprocess.run(
-        [*fetch, "--depth=1", "--", source.repo_url, source.git_ref],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    ).returncode:
+    try:
+        _run([*fetch, "--depth=1", "--", source.repo_url, source.git_ref], lambda _: None, environment)
+    except BuildFailure:
         _run(
             [*fetch, "--", source.repo_url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], log, environment
         )
@@ -149,8 +159,14 @@ def _inside(checkout: Path, relative: str) -> Path:
 def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -> None:
     try:
         with subprocess.Popen(
-            argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         ) as process:
+            _running.add(process)
             assert process.stdout is not None  # noqa: S101 - it is piped
             last = ""
             for line in process.stdout:
@@ -158,6 +174,7 @@ def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -
                 log(last)
     except OSError as error:
         raise BuildFailure(f"{argv[0]}: {error.strerror}") from None
+    _running.discard(process)
     if process.returncode:
         raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}: {last}")
 

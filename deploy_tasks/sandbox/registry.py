@@ -97,6 +97,9 @@ class DiskRegistry:
             file.write(content)
             return file.tell()
 
+    def forget_upload(self, upload: str) -> None:
+        self._upload(upload).unlink(missing_ok=True)
+
     def size(self, upload: str) -> int:
         return self._upload(upload).stat().st_size
 
@@ -109,12 +112,15 @@ class DiskRegistry:
         if f"sha256:{actual.hexdigest()}" != digest:
             path.unlink()
             raise RegistryError(400, "DIGEST_INVALID", "the bytes do not have the digest that was named")
-        path.replace(self._stored(digest))
+        try:
+            path.replace(self._stored(digest))
+        except FileNotFoundError:
+            raise _unknown_upload() from None
         self._touch(self._link(name, "blobs", digest))
 
     def mount(self, name: str, digest: str, source: str) -> bool:
         """Links a blob of another repository; whether it was there."""
-        if self.blob(source, digest) is None:
+        if not re.fullmatch(NAME, source) or self.blob(source, digest) is None:
             return False
         self._touch(self._link(name, "blobs", digest))
         return True
@@ -132,12 +138,10 @@ class DiskRegistry:
         if by_digest and reference != digest:
             raise RegistryError(400, "DIGEST_INVALID", "the manifest does not have the digest that was named")
         self._check_parts(name, content)
-        self._stored(digest).write_bytes(content)
-        link = self._link(name, "manifests", digest)
-        self._touch(link)
-        link.write_text(media_type)
+        self._replace(self._stored(digest), content)
+        self._replace(self._link(name, "manifests", digest), media_type.encode())
         if not by_digest:
-            self._point(name, reference, digest)
+            self._replace(self._place(name) / "tags" / reference, digest.encode())
         return digest
 
     def tags(self, name: str) -> list[str]:
@@ -158,11 +162,11 @@ class DiskRegistry:
         if missing:
             raise RegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"not pushed yet: {', '.join(missing)}")
 
-    def _point(self, name: str, tag: str, digest: str) -> None:
-        path = self._place(name) / "tags" / tag
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Writes so that a reader sees the old content or the new."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._uploads / uuid.uuid4().hex
-        temporary.write_text(digest)
+        temporary = self._uploads / f"{uuid.uuid4().hex}.new"
+        temporary.write_bytes(content)
         temporary.replace(path)
 
     def _place(self, name: str) -> Path:
@@ -180,13 +184,17 @@ class DiskRegistry:
     def _upload(self, upload: str) -> Path:
         path = self._uploads / upload
         if not re.fullmatch(r"[0-9a-f]{32}", upload) or not path.is_file():
-            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload")
+            raise _unknown_upload()
         return path
 
     @staticmethod
     def _touch(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+def _unknown_upload() -> RegistryError:
+    return RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload")
 
 
 class OutsideRegistry:
@@ -223,7 +231,10 @@ class OutsideRegistry:
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         url = path if "://" in path else self._base + path
-        answer = self._session.request(method, url, timeout=30, **options)
+        try:
+            answer = self._session.request(method, url, timeout=30, **options)
+        except requests.RequestException as error:
+            raise RegistryError(502, "UNAVAILABLE", f"{self.address}: {type(error).__name__}") from None
         if answer.status_code == 404 and method == "HEAD":
             return None
         if not 200 <= answer.status_code < 300:
@@ -305,6 +316,9 @@ class _Endpoints:
 
     async def _upload(self, request: Request, name: str, upload: str) -> Response:
         self._only(request, "PATCH", "PUT", "GET", "DELETE")
+        if request.method == "DELETE":
+            self._registry.forget_upload(upload)
+            return Response(status_code=204)
         size = self._registry.size(upload)
         if request.method == "PATCH":
             begins = re.match(r"(?:bytes )?(\d+)-", request.headers.get("Content-Range", ""))

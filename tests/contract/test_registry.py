@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -103,8 +104,31 @@ def test_a_blob_is_mounted_from_another_repository(sandbox: SandboxProcess) -> N
     mounted = call(sandbox, "POST", f"/v2/to-here/blobs/uploads/?mount={digest}&from=from-here")
     assert mounted.status_code == 201
     assert call(sandbox, "GET", f"/v2/to-here/blobs/{digest}").content == b"shared"
-    unknown = call(sandbox, "POST", f"/v2/to-here/blobs/uploads/?mount={digest_of(b'?')}&from=from-here")
-    assert unknown.status_code == 202
+    for other in (f"mount={digest_of(b'?')}&from=from-here", f"mount={digest}&from=.."):
+        assert call(sandbox, "POST", f"/v2/elsewhere/blobs/uploads/?{other}").status_code == 202
+
+
+def test_an_upload_is_given_up(sandbox: SandboxProcess) -> None:
+    location = call(sandbox, "POST", "/v2/given-up/blobs/uploads/").headers["Location"]
+    assert call(sandbox, "DELETE", location).status_code == 204
+    assert code_of(call(sandbox, "PUT", f"{location}?digest={digest_of(b'')}")) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+def test_an_image_that_is_pushed_again_and_again_is_read_whole_all_the_while(sandbox: SandboxProcess) -> None:
+    manifest = push_image(sandbox, "busy", "v1", b"layer")
+    torn = []
+
+    def read() -> None:
+        for _ in range(100):
+            got = call(sandbox, "GET", "/v2/busy/manifests/v1")
+            if (got.content, got.headers.get("Content-Type")) != (manifest, MANIFEST):
+                torn.append(got)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(read) for _ in range(3)]
+        while not all(reading.done() for reading in done):
+            call(sandbox, "PUT", "/v2/busy/manifests/v1", manifest, **{"Content-Type": MANIFEST})
+    assert torn == []
 
 
 def test_a_manifest_needs_its_blobs(sandbox: SandboxProcess) -> None:

@@ -6,6 +6,7 @@ import base64
 import functools
 import http.server
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -186,6 +187,64 @@ def test_a_private_repository_is_cloned_with_the_token_over_http(
     assert token not in cloned["logs"] + by_the_kit.stdout + by_the_kit.stderr
     assert token not in str(list((project.folder / ".deploy").iterdir()))
     assert all(token not in path.read_text() for path in (project.folder / ".deploy").iterdir())
+
+
+def test_a_build_does_not_touch_the_repository_of_whoever_starts_the_sandbox(tmp_path: Path, project: Project) -> None:
+    victim = Project.make(tmp_path / "victim")
+    before = (victim.git("status", "--short", "--branch"), victim.head)
+    sandbox = SandboxProcess(tmp_path / "run", GIT_DIR=str(victim.folder / ".git"))
+    try:
+        assert built(sandbox, build_body(project))["status"] == "succeeded"
+        assert built(sandbox, build_body(project, gitRef="nowhere"))["status"] == "failed"
+    finally:
+        sandbox.stop()
+    assert (victim.git("status", "--short", "--branch"), victim.head) == before
+
+
+@pytest.mark.parametrize("branch", ["main", "master"])
+def test_a_branch_of_any_name_is_cloned_from_a_plain_old_server(
+    sandbox: SandboxProcess, project: Project, branch: str
+) -> None:
+    project.git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+    project.git("--git-dir", str(project.origin), "update-server-info")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(project.origin.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/{project.origin.name}"
+        state = built(sandbox, build_body(project, repoUrl=url, gitRef=branch))
+        server.shutdown()
+    assert state["status"] == "succeeded", state["logs"]
+
+
+def test_ctrl_c_ends_a_build_that_hangs(tmp_path: Path, project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sandbox = SandboxProcess(tmp_path / "run", TMPDIR=str(tmp_path))
+        sandbox.call("POST", "/build", build_body(project, repoUrl=f"http://127.0.0.1:{silent.getsockname()[1]}/x"))
+        git, _ = silent.accept()  # which gets no answer
+        sandbox.process.send_signal(signal.SIGINT)
+        assert sandbox.process.wait(10) == 0
+        git.close()
+    assert not list(tmp_path.glob("sandbox-build-*"))
+    sandbox.stop()
+
+
+@pytest.mark.parametrize("replicas", ["many", None, [1]])
+def test_replicas_that_are_no_number_are_a_400(sandbox: SandboxProcess, project: Project, replicas: object) -> None:
+    built(sandbox, build_body(project))
+    digest = sandbox.call("GET", "/registry/shop/digest?tag=v1").json()["buildId"]
+    config = {"port": 1, "replicas": replicas}
+    body = {"app": "shop", "namespace": "apps", "buildId": digest, "deploy": True, "deployConfig": config}
+    assert sandbox.call("POST", "/build", body).status_code == 400
+
+
+def test_an_image_name_of_any_length_is_answered(sandbox: SandboxProcess) -> None:
+    assert sandbox.call("GET", f"/registry/{'a' * 300}/digest?tag=v1").status_code == 400
+
+
+def test_an_outside_registry_that_is_down_is_a_502(tmp_path: Path) -> None:
+    sandbox = SandboxProcess(tmp_path / "run", "--registry", "127.0.0.1:9")
+    assert sandbox.call("GET", "/registry/shop/digest?tag=v1").status_code == 502
+    sandbox.stop()
 
 
 def test_images_outlive_the_sandbox_where_a_data_folder_is_named(tmp_path: Path, project: Project) -> None:

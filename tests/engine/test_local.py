@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -217,7 +218,7 @@ def test_an_index_that_lacks_a_platform_is_not_pushed(shop: Project, engine: Eng
         index = registry.inspect(image_of(shop), built.stdout.strip(), "--raw")
         assert {manifest["platform"]["architecture"] for manifest in index["manifests"]} == {"amd64", "arm64"}
     else:
-        assert built.stderr.splitlines()[-1].endswith("has no linux/arm64; nothing was pushed or recorded")
+        assert re.search(r" has no linux/(amd64|arm64); nothing was pushed or recorded$", built.stderr.rstrip())
         assert registry.digest(image_of(shop), "v1") is None
 
 

@@ -1,0 +1,154 @@
+"""Servers that drip, flood, redirect and say nothing: each exchange ends in time and in bounds."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from deploy_tasks.transport import NoAnswer, NotSent, Transport, answers
+
+SECONDS = 1.0
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[bytes]]]:
+    """A server of one connection a request; yields its address and what it was sent."""
+    got: list[bytes] = []
+    ended = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while not ended.is_set():
+                connection, _ = listener.accept()
+                with connection:
+                    got.append(connection.recv(65_536))
+                    with suppress(OSError):
+                        answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/x", got
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def drip(first: bytes, drop: bytes = b"x") -> Callable[[socket.socket], None]:
+    """Sends `first`, then a `drop` every 50 ms until nobody listens any more or ten seconds are over."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(first)
+        for _ in range(200):
+            time.sleep(0.05)
+            connection.sendall(drop)
+
+    return answer
+
+
+def ask(url: str, *, seconds: float = SECONDS, most: int = 1_000_000) -> object:
+    return Transport("k3y").exchange("POST", url, b"{}", seconds=seconds, most=most)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        drip(HEAD),
+        drip(b"HTTP/1.1 200 OK\r\nX-Long: "),
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x="),
+        drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        drip(b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 1000\r\n\r\n"),
+        drip(b"", b""),
+    ],
+    ids=["body", "headers", "chunk extension", "100 Continue", "body of a redirect", "nothing at all"],
+)
+def test_an_answer_that_drips_ends_at_the_deadline(answer: Callable[[socket.socket], None]) -> None:
+    with server(answer) as (url, got):
+        start = time.monotonic()
+        with pytest.raises(NoAnswer):
+            ask(url)
+        assert time.monotonic() - start < SECONDS + 1
+        assert len(got) == 1
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"302 Found\r\nLocation: /y"])
+def test_a_bomb_is_not_unpacked(status: bytes) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    head = b"HTTP/1.1 " + status + b"\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    answer = head + bomb
+    with server(lambda to: to.sendall(answer)) as (url, _), pytest.raises(NoAnswer, match="more than 1000000 bytes"):
+        ask(url, seconds=20)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", HEAD + b"{", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}"],
+    ids=["closed", "half a body", "no HTTP", "no gzip"],
+)
+def test_half_an_answer_is_none_and_the_request_is_not_sent_again(answer: bytes) -> None:
+    with server(lambda connection: connection.sendall(answer)) as (url, got):
+        with pytest.raises(NoAnswer):
+            ask(url)
+        assert len(got) == 1
+
+
+def test_a_port_where_nobody_listens_was_not_sent_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(NotSent, match="no connection"):
+        ask(f"http://127.0.0.1:{port}/x")
+
+
+@pytest.mark.parametrize("status", [b"301", b"302", b"303", b"307", b"308"])
+def test_the_key_does_not_follow_a_redirect(status: bytes) -> None:
+    with server(lambda connection: None) as (elsewhere, got_elsewhere):
+        head = b"HTTP/1.1 " + status + b" Moved\r\nLocation: " + elsewhere.encode() + b"\r\nContent-Length: 0\r\n\r\n"
+        with server(lambda connection: connection.sendall(head)) as (url, got):
+            assert Transport("k3y").exchange("POST", url, b"{}", seconds=5, most=1000).location == elsewhere
+            assert b"X-API-Key: k3y" in got[0]
+    assert got_elsewhere == []
+
+
+def test_a_proxy_does_not_get_the_key_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    with server(lambda connection: connection.sendall(ok)) as (proxy, got_proxy):
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        with server(lambda connection: connection.sendall(ok)) as (url, got):
+            ask(url)
+            assert answers(url, 5)
+            assert len(got) == 2
+    assert got_proxy == []
+
+
+def test_whether_somebody_answers_is_asked_without_the_key() -> None:
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+    with server(lambda connection: connection.sendall(head)) as (url, got):
+        assert answers(url, 5)
+    assert b"X-API-Key" not in got[0]
+    assert not answers(url, 5)
+
+
+def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
+    given_up = threading.Event()
+    turns = iter([given_up.wait, lambda: False])
+
+    def answer(connection: socket.socket) -> None:
+        if not next(turns)():
+            connection.sendall(b"HTTP/1.1 204 None\r\n\r\n")
+
+    transport = Transport("k3y")
+    with server(answer) as (url, _):
+        with pytest.raises(NoAnswer):
+            transport.exchange("GET", url, None, seconds=0.5, most=10)
+        given_up.set()
+        assert transport.exchange("GET", url, None, seconds=5, most=10).status == 204
