@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Protocol
 
 from .registry import MANIFEST_TYPE, Registry, digest_of
@@ -26,10 +27,12 @@ Log = Callable[[str], None]
 
 
 _running: set[subprocess.Popen[bytes]] = set()
+_ending = Event()
 
 
 def end_builds() -> None:
     """Ends the commands of all builds that run, and what they started: the sandbox ends."""
+    _ending.set()
     for process in list(_running):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -167,6 +170,8 @@ def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -
             start_new_session=True,
         ) as process:
             _running.add(process)
+            if _ending.is_set():
+                end_builds()
             assert process.stdout is not None  # noqa: S101 - it is piped
             last = ""
             for line in process.stdout:

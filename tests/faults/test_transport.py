@@ -13,12 +13,15 @@ import pytest
 
 from deploy_tasks.transport import NoAnswer, NotSent, Transport, answers
 
+Answer = Callable[[socket.socket, threading.Event], object]
+"""Answers on a connection, until it is done or the event is set."""
+
 SECONDS = 1.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
 
 @contextmanager
-def server(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[bytes]]]:
+def server(answer: Answer) -> Iterator[tuple[str, list[bytes]]]:
     """A server of one connection a request; yields its address and what it was sent."""
     got: list[bytes] = []
     ended = threading.Event()
@@ -30,7 +33,7 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[
                 with connection:
                     got.append(connection.recv(65_536))
                     with suppress(OSError):
-                        answer(connection)
+                        answer(connection, ended)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)
@@ -41,16 +44,20 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[
     thread.join(10)
 
 
-def drip(first: bytes, drop: bytes = b"x") -> Callable[[socket.socket], None]:
-    """Sends `first`, then a `drop` every 50 ms until nobody listens any more or ten seconds are over."""
+def drip(first: bytes, drop: bytes = b"x") -> Answer:
+    """Sends `first`, then a `drop` every 50 ms."""
 
-    def answer(connection: socket.socket) -> None:
+    def answer(connection: socket.socket, ended: threading.Event) -> None:
         connection.sendall(first)
-        for _ in range(200):
-            time.sleep(0.05)
+        while not ended.wait(0.05):
             connection.sendall(drop)
 
     return answer
+
+
+def say(answer: bytes) -> Answer:
+    """Sends `answer` and no more."""
+    return lambda connection, _: connection.sendall(answer)
 
 
 def ask(url: str, *, seconds: float = SECONDS, most: int = 1_000_000) -> object:
@@ -69,7 +76,7 @@ def ask(url: str, *, seconds: float = SECONDS, most: int = 1_000_000) -> object:
     ],
     ids=["body", "headers", "chunk extension", "100 Continue", "body of a redirect", "nothing at all"],
 )
-def test_an_answer_that_drips_ends_at_the_deadline(answer: Callable[[socket.socket], None]) -> None:
+def test_an_answer_that_drips_ends_at_the_deadline(answer: Answer) -> None:
     with server(answer) as (url, got):
         start = time.monotonic()
         with pytest.raises(NoAnswer):
@@ -83,7 +90,7 @@ def test_a_bomb_is_not_unpacked(status: bytes) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     head = b"HTTP/1.1 " + status + b"\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     answer = head + bomb
-    with server(lambda to: to.sendall(answer)) as (url, _), pytest.raises(NoAnswer, match="more than 1000000 bytes"):
+    with server(say(answer)) as (url, _), pytest.raises(NoAnswer, match="more than 1000000 bytes"):
         ask(url, seconds=20)
 
 
@@ -93,7 +100,7 @@ def test_a_bomb_is_not_unpacked(status: bytes) -> None:
     ids=["closed", "half a body", "no HTTP", "no gzip"],
 )
 def test_half_an_answer_is_none_and_the_request_is_not_sent_again(answer: bytes) -> None:
-    with server(lambda connection: connection.sendall(answer)) as (url, got):
+    with server(say(answer)) as (url, got):
         with pytest.raises(NoAnswer):
             ask(url)
         assert len(got) == 1
@@ -108,9 +115,9 @@ def test_a_port_where_nobody_listens_was_not_sent_to() -> None:
 
 @pytest.mark.parametrize("status", [b"301", b"302", b"303", b"307", b"308"])
 def test_the_key_does_not_follow_a_redirect(status: bytes) -> None:
-    with server(lambda connection: None) as (elsewhere, got_elsewhere):
+    with server(say(b"")) as (elsewhere, got_elsewhere):
         head = b"HTTP/1.1 " + status + b" Moved\r\nLocation: " + elsewhere.encode() + b"\r\nContent-Length: 0\r\n\r\n"
-        with server(lambda connection: connection.sendall(head)) as (url, got):
+        with server(say(head)) as (url, got):
             assert Transport("k3y").exchange("POST", url, b"{}", seconds=5, most=1000).location == elsewhere
             assert b"X-API-Key: k3y" in got[0]
     assert got_elsewhere == []
@@ -118,12 +125,12 @@ def test_the_key_does_not_follow_a_redirect(status: bytes) -> None:
 
 def test_a_proxy_does_not_get_the_key_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-    with server(lambda connection: connection.sendall(ok)) as (proxy, got_proxy):
+    with server(say(ok)) as (proxy, got_proxy):
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        with server(lambda connection: connection.sendall(ok)) as (url, got):
+        with server(say(ok)) as (url, got):
             ask(url)
             assert answers(url, 5)
             assert len(got) == 2
@@ -132,7 +139,7 @@ def test_a_proxy_does_not_get_the_key_for_this_machine(monkeypatch: pytest.Monke
 
 def test_whether_somebody_answers_is_asked_without_the_key() -> None:
     head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
-    with server(lambda connection: connection.sendall(head)) as (url, got):
+    with server(say(head)) as (url, got):
         assert answers(url, 5)
     assert b"X-API-Key" not in got[0]
     assert not answers(url, 5)
@@ -142,7 +149,7 @@ def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
     given_up = threading.Event()
     turns = iter([given_up.wait, lambda: False])
 
-    def answer(connection: socket.socket) -> None:
+    def answer(connection: socket.socket, _: threading.Event) -> None:
         if not next(turns)():
             connection.sendall(b"HTTP/1.1 204 None\r\n\r\n")
 
