@@ -47,7 +47,7 @@ class Engine:
         answer, or cannot do what DEPLOY_BUILDER asks of it."""
         answer = self.run(["info", "--format", "{{json .}}"], hide=True, dry=False)
         if answer.exited:
-            why = "is not installed" if answer.exited == _NOT_FOUND else "does not answer; start it"
+            why = "is not installed; install it" if answer.exited == _NOT_FOUND else "does not answer; start it"
             raise EngineError(
                 f"the container engine {self._program!r} {why}, or name another in DEPLOY_DOCKER; nothing was built"
             )

@@ -35,6 +35,9 @@ class Checkout:
     def repo_url(self) -> str | None:
         """The remote as a cluster can clone it: https for ssh forms, never with a user or a password in it."""
         url = self._ask("remote", "get-url", self._remote) if self._remote else None
+        if url and url.startswith("."):
+            # A path from the top of this checkout on; to anybody else it would lead elsewhere.
+            url = str((Path(self._ask("rev-parse", "--show-toplevel") or self.folder) / url).resolve())
         return clone_url(url) if url else None
 
     @cached_property

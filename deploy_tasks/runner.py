@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from subprocess import PIPE, Popen, TimeoutExpired
@@ -14,11 +15,12 @@ from invoke.context import Context
 from invoke.runners import Local
 
 from .errors import Interrupted
-from .signals import signal_number
+from .signals import Signalled, held_back, signal_number
 
 # Enough for the last lines of any push.
 _KEPT_CHARACTERS = 65_536
 _SECONDS_TO_STOP = 10.0
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class AtOnce:
@@ -57,9 +59,13 @@ class _StreamingRunner(Local):
         print(self.opts["echo_format"].format(command=command), file=sys.stderr, flush=True)  # noqa: T201 - as Invoke does
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
-        self.process = Popen(
-            [shell, "-c", command], env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
+        # An exception out of Popen would leave a command running that nobody knows of.
+        with held_back() as arrived:
+            self.process = Popen(
+                [shell, "-c", command], env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+            )
+        if arrived:
+            raise Signalled(arrived[0])
 
     def run(self, command: str, **options: Any) -> Any:
         try:
@@ -92,12 +98,17 @@ class _StreamingRunner(Local):
 
     def _end(self, number: int) -> None:
         """Lets the command end by the signal that we got, then sees to it that nothing of it is left."""
-        if hasattr(self, "process") and self.process.returncode is None:
-            self._signal(number)
-            # A second Ctrl-C is impatience: no more waiting then.
-            with suppress(TimeoutExpired, KeyboardInterrupt):
-                self.process.wait(_SECONDS_TO_STOP)
-            self._signal(signal.SIGKILL)
+        while hasattr(self, "process") and self.process.returncode is None:
+            with suppress(KeyboardInterrupt), held_back() as arrived:
+                self._signal(number)
+                until = time.monotonic() + _SECONDS_TO_STOP
+                # A second signal is impatience: no more waiting then.
+                while not arrived and time.monotonic() < until:
+                    with suppress(TimeoutExpired):
+                        self.process.wait(_SECONDS_BETWEEN_LOOKS)
+                        break
+                self._signal(signal.SIGKILL)
+                self.process.wait()
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):

@@ -37,5 +37,21 @@ def raised() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextmanager
+def held_back() -> Iterator[list[int]]:
+    """Within it, SIGINT, SIGTERM and SIGHUP raise nothing; those that arrived are in the list that it yields."""
+    arrived: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS) if is_main}
+    raising = {number: handler for number, handler in usual.items() if callable(handler)}
+    for number in raising:
+        signal.signal(number, lambda number, _frame: arrived.append(number))
+    try:
+        yield arrived
+    finally:
+        for number, handler in raising.items():
+            signal.signal(number, handler)
+
+
 def _raise(number: int, _frame: object) -> None:
     raise Signalled(number)

@@ -121,7 +121,7 @@ def test_words_are_quoted_once_for_the_shell() -> None:
 # --- what an engine is ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("code", "says"), [(127, "is not installed"), (1, "does not answer; start it")])
+@pytest.mark.parametrize(("code", "says"), [(127, "is not installed; install it"), (1, "does not answer; start it")])
 def test_an_engine_that_is_not_there_or_down(code: int, says: str) -> None:
     with pytest.raises(EngineError, match=re.escape(f"the container engine 'docker' {says}, or name another")):
         Engine(mock(Result(exited=code)), "docker").look()

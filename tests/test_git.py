@@ -67,6 +67,12 @@ def test_the_remote_of_the_branch_goes_before_origin(project: Project) -> None:
     assert Checkout(project.folder).app == "my-fork"
 
 
+def test_a_remote_that_is_a_relative_path_is_made_whole(project: Project) -> None:
+    project.git("remote", "set-url", "origin", "../origin/shop.git")
+    (project.folder / "sub").mkdir()
+    assert Checkout(project.folder / "sub").repo_url == str(project.origin)
+
+
 def test_without_a_remote_the_folder_names_the_app(project: Project) -> None:
     project.git("remote", "remove", "origin")
     (project.folder / "sub").mkdir()

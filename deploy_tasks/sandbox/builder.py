@@ -26,6 +26,8 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 Log = Callable[[str], None]
 
 
+# What git begins the line with that says why; more lines follow it.
+_REASONS = ("fatal:", "error:")
 _running: set[subprocess.Popen[bytes]] = set()
 _ending = Event()
 
@@ -173,15 +175,17 @@ def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -
             if _ending.is_set():
                 end_builds()
             assert process.stdout is not None  # noqa: S101 - it is piped
-            last = ""
+            why = ""
             for line in process.stdout:
-                last = line.decode(errors="replace").rstrip()
-                log(last)
+                text = line.decode(errors="replace").rstrip()
+                log(text)
+                if not why.startswith(_REASONS) or text.startswith(_REASONS):
+                    why = text
     except OSError as error:
         raise BuildFailure(f"{argv[0]}: {error.strerror}") from None
     _running.discard(process)
     if process.returncode:
-        raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}: {last}")
+        raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}: {why}")
 
 
 def _archive(context: Path) -> bytes:

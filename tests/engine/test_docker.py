@@ -101,7 +101,8 @@ def test_an_engine_that_is_not_there_is_one_line(shop: Project) -> None:
     failed = shop.invoke("local", DEPLOY_DOCKER="no-such-engine")
     assert failed.returncode == 3
     assert failed.stderr == (
-        "the container engine 'no-such-engine' is not installed, or name another in DEPLOY_DOCKER; nothing was built\n"
+        "the container engine 'no-such-engine' is not installed; install it, or name another in DEPLOY_DOCKER; "
+        "nothing was built\n"
     )
 
 
