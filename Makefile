@@ -1,6 +1,8 @@
 # Two commands: `make demo` tells the story, `make test` runs all tests. Both need Python 3.10+ and git.
 PYTHON ?= python3
 VENV ?= .venv
+# What to run of the tests; all of them unless named.
+TESTS ?=
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint clean
@@ -9,7 +11,7 @@ demo: $(VENV)/.sandbox
 	$(BIN)/invoke demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
