@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import NoReturn, TypeVar
 
 from . import console
 from .client import DeployClient
 from .engine import Engine
 from .errors import DigestNotFound, NothingStarted
 from .models import Target
+
+T = TypeVar("T")
 
 _SECONDS_TO_ANSWER = 10.0
 
@@ -18,14 +24,13 @@ def check(client: DeployClient, engine: Engine, registry: str, target: Target) -
 
     Raises EngineError, ApiRefused or NothingStarted: nothing was built then.
     """
-    with ThreadPoolExecutor(2) as pool:
-        key_accepted = pool.submit(tag_digest, client, target)
-        registry_there = pool.submit(_answers, registry)
-        # In this thread, the one that signals reach.
-        engine.look()
-        key_accepted.result()
-        if registry_there.result():
-            return
+    key_accepted = _in_background(lambda: tag_digest(client, target))
+    registry_there = _in_background(lambda: _answers(registry))
+    # In this thread, the one that signals reach.
+    engine.look()
+    key_accepted()
+    if registry_there():
+        return
     if engine.is_remote:
         console.warn(f"{registry} does not answer from here; the engine builds elsewhere and may reach it")
         return
@@ -59,3 +64,28 @@ def _answers(registry: str) -> bool:
 
     scheme = "http" if registry.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
     return answers(f"{scheme}://{registry}/v2/", _SECONDS_TO_ANSWER)
+
+
+def _in_background(ask: Callable[[], T]) -> Callable[[], T]:
+    """Starts to `ask` at once; what it returns gives the answer or raises the error. A thread that nobody waits for any
+    more, since the engine is not there or Ctrl-C was pressed, does not keep the program from its end."""
+    outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer = ask()
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
+            outcome.put(partial(_raise, error))
+        else:
+            outcome.put(lambda: answer)
+
+    Thread(target=work, daemon=True).start()
+
+    def result() -> T:
+        return outcome.get()()
+
+    return result
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

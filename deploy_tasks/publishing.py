@@ -127,11 +127,9 @@ class Podman:
     def _check_platforms(engine: Commands, image: Image, manifest: str) -> None:
         # podman 4.3 took the cached image of one platform for that of another where no layer differed.
         listed = json_object(engine.run(["manifest", "inspect", manifest], hide=True).stdout)
-        there = {
-            "/".join(entry["platform"].get(key, "") for key in ("os", "architecture"))
-            for entry in listed.get("manifests", [])
-        }
-        missing = [platform for platform in image.platform.split(",") if "/".join(platform.split("/")[:2]) not in there]
+        platforms = [entry.get("platform", {}) for entry in listed.get("manifests", [])]
+        there = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in platforms}
+        missing = [name for name in image.platform.split(",") if "/".join(name.split("/")[:2]) not in there]
         if missing and listed:
             raise EngineError(f"the build of {image.reference} has no {', '.join(missing)}; {_AFTER_BUILD}")
 

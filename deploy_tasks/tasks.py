@@ -284,13 +284,15 @@ def local(
     image = decide.local_image(run.settings, target, build_arg or [])
     settings, client = run.settings, run.client
     engine = Engine(c, settings.docker, builder=settings.builder)
-    preflight.check(client, engine, settings.registry, target)
+    if run.dry:
+        engine.look()
+    else:
+        run.state.check_writable()
+        preflight.check(client, engine, settings.registry, target)
     if not allow_secrets_in_context:
         build_context_rules.check(image.context, engine.ignore_files(image))
     if settings.registry_username and settings.registry_password:
         engine.login(settings.registry, settings.registry_username, settings.registry_password)
-    if not run.dry:
-        run.state.check_writable()
     build_id = engine.publish(image)
     if run.dry:
         run.pretend(target)

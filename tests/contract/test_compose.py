@@ -128,6 +128,8 @@ def test_a_chain_with_two_local_apps_runs_every_task(
     done = project.invoke("--dry", "local", "--app", "a", "local", "--app", "b")
     assert done.returncode == 0, done.stderr
     assert engine_log.read_text().splitlines() == ["info --format {{json .}}"] * 2, "asking is no action"
+    assert sandbox.seen() == []
+    assert not (project.folder / ".deploy").exists()
     engine_log.write_text("")
     done = project.invoke("local", "--app", "a", "local", "--app", "b")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,40 @@
+"""What is asked before a build on this machine, of servers that say nothing."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.project import Project
+
+
+def test_ctrl_c_while_the_api_says_nothing_ends_at_once_and_nothing_is_built(project: Project, tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/commands\n')
+    engine.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings = {"API_URL": f"http://{address}", "API_KEY": "k3y", "REGISTRY": address, "DOCKER": str(engine)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "invoke", "local"],
+            cwd=project.folder,
+            env={**project.environment, **{f"DEPLOY_{name}": value for name, value in settings.items()}},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connections = [silent.accept()[0] for _ in range(2)]
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        assert time.monotonic() - start < 3, "one request may take thirty seconds, and is tried three times"
+        for connection in connections:
+            connection.close()
+    assert process.returncode == 130
+    assert said.startswith("stopped")
+    assert len(said.splitlines()) == 1
+    commands = tmp_path / "commands"
+    assert not commands.exists() or commands.read_text() == "info\n"
