@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
+from .hosts import is_loopback
 
 NAMESPACES = {"business": "apps", "non-business": "non-business-apps"}
 """The app classes, and the namespace of each."""
 
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 _KEY = re.compile(r"[\x21-\x7e]+")
 # A day: longer than any build, short enough for every clock and socket option.
@@ -57,9 +57,9 @@ def api_url(value: object) -> str:
         raise SettingsError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")
     if url.scheme not in ("http", "https") or not text.isprintable() or " " in text:
         raise SettingsError(f"{text!r} is not an http(s) URL; it looks like https://deploy.example.com")
-    if port == 0 or not (_LOOPBACK.fullmatch(host) or _is_host(host)):
+    if port == 0 or not (is_loopback(host) or _is_host(host)):
         raise SettingsError(f"{text!r} has no valid host and port; it looks like https://deploy.example.com")
-    if url.scheme == "http" and not _LOOPBACK.fullmatch(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise SettingsError(f"{text!r} would send the key unencrypted; use https://")
     if "?" in text or "#" in text:
         raise SettingsError(f"{text!r} has a query or a fragment; the URL of the API ends before those")

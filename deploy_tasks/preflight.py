@@ -12,6 +12,7 @@ from . import console
 from .client import DeployClient
 from .engine import Engine
 from .errors import DigestNotFound, NothingStarted
+from .hosts import is_loopback
 from .models import Target
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def check_tag(client: DeployClient, registry: str, target: Target, build_id: str
 def _answers(registry: str) -> bool:
     from .transport import answers
 
-    scheme = "http" if registry.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
+    scheme = "http" if is_loopback(registry.partition(":")[0]) else "https"
     return answers(f"{scheme}://{registry}/v2/", _SECONDS_TO_ANSWER)
 
 

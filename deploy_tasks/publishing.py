@@ -17,9 +17,9 @@ from invoke.runners import Result
 
 from . import images
 from .errors import EngineError
+from .hosts import is_loopback
 
 _CANNOT = re.compile(r"Multi-platform build is not supported|multiple platforms feature is currently not supported")
-_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Podman:
 
     def tls_flags(self, registry: str) -> list[str]:
         # As docker does by itself: http is for loopback alone.
-        return ["--tls-verify=false"] if _LOOPBACK.fullmatch(registry) else []
+        return ["--tls-verify=false"] if is_loopback(registry.partition(":")[0]) else []
 
 
 def build_command(image: Image) -> list[str]:

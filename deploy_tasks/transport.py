@@ -5,7 +5,6 @@ Loaded with the first request, since requests takes its time to import.
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
+
+from .hosts import is_loopback
 
 _READ_AT_ONCE = 65_536
 _SECONDS_TO_CONNECT = 10.0
@@ -91,7 +92,7 @@ class Transport:
 
 def _attempt(session: requests.Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
     # A proxy is for what is elsewhere, and would read the key of plain http.
-    session.trust_env = not _is_loopback(url)
+    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
     try:
         with session.request(
             method,
@@ -113,14 +114,10 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
         raise NoAnswer("gave no whole answer") from None
 
 
-def _is_loopback(url: str) -> bool:
-    return re.fullmatch(r"localhost|127(\.\d+){3}|::1", urlsplit(url).hostname or "") is not None
-
-
 def answers(url: str, seconds: float) -> bool:
     """Whether somebody answers at `url`, whatever the answer. No key is sent."""
     session = requests.Session()
-    session.trust_env = not _is_loopback(url)
+    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
     session.auth = lambda request: request  # no netrc
     try:
         session.get(url, timeout=seconds, allow_redirects=False, stream=True).close()
@@ -160,7 +157,9 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
 def _why_not_sent(error: Exception) -> str | None:
     """Why not a byte of the request can have arrived, or None where some may have."""
     if not isinstance(error, requests.RequestException | HTTPError):
-        return "a file that it needs is not there (REQUESTS_CA_BUNDLE?), so no connection"
+        # Of an error of the system nobody can say when it came; this one requests makes up before it connects.
+        is_missing_file = isinstance(error, OSError) and error.errno is None
+        return "a file that it needs is not there (REQUESTS_CA_BUNDLE?), so no connection" if is_missing_file else None
     reason = getattr(next(iter(error.args), None), "reason", None)
     cause = next(iter(getattr(reason, "args", ())), None)
     if isinstance(cause, ssl.SSLCertVerificationError):

@@ -250,6 +250,14 @@ def test_a_request_that_went_out_may_have_started_a_build(
     assert api.call_count == 1
 
 
+def test_an_error_of_the_system_may_have_come_after_the_request(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.post(requests_mock.ANY, exc=ConnectionResetError(104, "reset"))
+    with pytest.raises(MayHaveStarted):
+        client.start_build(BUILD)
+
+
 def test_a_job_that_is_not_known_is_told_apart(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, status_code=404)
     with pytest.raises(JobNotFound, match="knows no build job build-1"):

@@ -113,6 +113,12 @@ def test_a_port_where_nobody_listens_was_not_sent_to() -> None:
         ask(f"http://127.0.0.1:{port}/x")
 
 
+def test_a_ca_bundle_that_is_not_there_is_named_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(NotSent, match="REQUESTS_CA_BUNDLE"):
+        ask("https://deploy.example.com/x")
+
+
 @pytest.mark.parametrize("status", [b"301", b"302", b"303", b"307", b"308"])
 def test_the_key_does_not_follow_a_redirect(status: bytes) -> None:
     with server(say(b"")) as (elsewhere, got_elsewhere):

@@ -1,0 +1,12 @@
+"""What of a host name matters to more than one room."""
+
+from __future__ import annotations
+
+import re
+
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, without a port or brackets, is this machine: where plain http reads no key to anybody else."""
+    return _LOOPBACK.fullmatch(host) is not None
