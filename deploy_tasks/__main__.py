@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
+from invoke.exceptions import Exit
 from invoke.program import Program
 
 from . import __version__
@@ -11,6 +12,13 @@ from .tasks import ns
 
 
 class _DeployProgram(Program):
+    def parse_core(self, argv: list[str] | None) -> None:
+        try:
+            super().parse_core(argv)
+        except ValueError as error:
+            # Invoke ends in a traceback where a number of its own, as in `-T soon`, is none.
+            raise Exit(f"a flag of Invoke's own has a value that it cannot have ({error})", code=2) from None
+
     def update_config(self, merge: bool = True) -> None:
         # Invoke reads a project's invoke.yaml only along with its tasks.py, which there is none of here.
         with suppress(FileNotFoundError):  # a folder that is gone has no project; the tasks say so

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from . import console, images
+from . import console, images, parsing
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
@@ -30,7 +30,6 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     """Starts the build; where the very same one is in flight already, that one, so that nothing is built twice."""
     build = build_in_flight(run.settings, request, job="")
     earlier, client = run.state.in_flight(), run.client
-    run.state.check_writable()
     if earlier and request.cache and is_same_build(earlier, build) and not _has_failed(run, earlier):
         console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
         build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
@@ -79,7 +78,9 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
             raise SettingsError(
                 f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
             )
-        build = build_in_flight(settings, build_request(settings, run.checkout, cache=True), images.label(job))
+        build = build_in_flight(
+            settings, build_request(settings, run.checkout, cache=True), parsing.of_flag("--job", images.label, job)
+        )
         # Only the tag can say which commit that was.
         build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
         return build
@@ -102,14 +103,13 @@ def finish(run: Run, build: BuildInFlight) -> Record:
     """Waits for the build, resolves its digest and records it. BuildFailed or StillRunning otherwise."""
     job = build.job_name
     run.if_interrupted = _goes_on(build)
-    run.state.check_writable()
     try:
         wait_for_build(run.client, job, seconds=run.settings.timeout, tell=console.tell)
         build_id = _digest_of(run, build)
     except (BuildFailed, JobNotFound):
         run.state.clear_in_flight(job)
         raise
-    record = keep(run, build, build_id, app_class=build.app_class)
+    record = keep(run, build, build_id, app_class=build.app_class, built="cluster")
     run.state.clear_in_flight(job)
     return record
 
@@ -127,13 +127,16 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
         raise
 
 
-def keep(run: Run, target: Target, build_id: str, *, app_class: str | None = None) -> Record:
-    """Records the digest of `target`, for this command line and in the state file."""
+def keep(run: Run, target: Target, build_id: str, *, app_class: str | None = None, built: str | None = None) -> Record:
+    """Records the digest of `target`, for this command line, in the state file and in the history; `built` says where
+    this run built it (`cluster`, `local`). StateError where it cannot be written."""
     record = Record(**fields_of(target, Target), build_id=build_id, app_class=app_class or run.settings.app_class)
     earlier = run.state.record()
     run.remember(record)
+    dirty = {"cluster": False, "local": run.checkout.dirty}.get(built or "")
     try:
         run.state.save_record(record)
+        run.note("recorded", record, built=built, dirty=dirty)
     except StateError as error:
         raise StateError(f"{error}. The image is there: invoke reuse --build-id {build_id}") from None
     same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)

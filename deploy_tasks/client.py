@@ -40,6 +40,8 @@ _MOST_LOG_BYTES = 64_000_000
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
 _PAUSES = (0.5, 1.5)
+# With the server's wait equal to the client's read timeout, 19 of 20 waits failed.
+_SPARE_SECONDS = 10.0
 
 
 class _Purpose(NamedTuple):
@@ -106,9 +108,8 @@ class DeployClient:
         job.
         """
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
-        # With the server's wait equal to the client's read timeout, 19 of 20 waits failed.
         try:
-            body = self._request(_WAIT, "POST", path, timeout=min(seconds + 10, within))
+            body = self._request(_WAIT, "POST", path, timeout=min(seconds + _SPARE_SECONDS, within))
         except ApiRefused as error:
             if error.status != 404:
                 raise
@@ -194,10 +195,11 @@ class DeployClient:
         for pause in (*_PAUSES, None) if purpose.repeatable else (None,):
             try:
                 return self._exchange(purpose, method, path, text, seconds=timeout or self._timeout, most=most)
-            except (NothingStarted, MayHaveStarted):
+            except (NothingStarted, MayHaveStarted) as error:
                 if pause is None:
                     raise
-            self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                asked = min(error.retry_after, self._timeout)
+            self._sleep(asked + pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         raise AssertionError("the last turn returns or raises")
 
     def _exchange(
@@ -209,7 +211,8 @@ class DeployClient:
         try:
             answer = self._transport.exchange(method, self.url + path, body, seconds=seconds, most=most)
         except NotSent as error:
-            what = f"could not {purpose.does}: {error} to {self._host}"
+            why = f" ({error})" if str(error) else ""
+            what = f"could not {purpose.does}: no connection to {self._host}{why}"
             raise NothingStarted(what, f"{purpose.unsent}; {purpose.again}", reached=False) from None
         except NoAnswer as error:
             raise _unknown(purpose, f"{self._host} {error}") from None
@@ -220,7 +223,7 @@ class DeployClient:
     def _refusal(self, purpose: _Purpose, answer: Answer) -> DeployError:
         status, what = answer.status, f"could not {purpose.does}: {self._host} answered {answer.status}"
         if status in _SAYS_NOTHING:
-            return _unknown(purpose, f"{self._host} answered {status}")
+            return _unknown(purpose, f"{self._host} answered {status}", retry_after=answer.retry_after)
         if 300 <= status < 400:
             target = re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location)[:80] or "another path"
             why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
@@ -234,8 +237,9 @@ class DeployClient:
         return urlsplit(self.url).netloc
 
 
-def _unknown(purpose: _Purpose, what: str) -> DeployError:
+def _unknown(purpose: _Purpose, what: str, *, retry_after: float = 0.0) -> DeployError:
     """The request went out, and what came back does not say what became of it."""
+    what = f"could not {purpose.does}: {what}"
     if purpose.unknown is None:
-        return NothingStarted(f"could not {purpose.does}: {what}", f"{purpose.unsent}; {purpose.again}")
-    return MayHaveStarted(f"could not {purpose.does}: {what}; {purpose.unknown}")
+        return NothingStarted(what, f"{purpose.unsent}; {purpose.again}", retry_after=retry_after)
+    return MayHaveStarted(f"{what}; {purpose.unknown}", retry_after=retry_after)

@@ -10,6 +10,7 @@ from .errors import DeployError
 from .models import encode
 
 _secrets: set[str] = set()
+_warned: set[str] = set()
 
 
 def keep_secret(values: Iterable[str]) -> None:
@@ -25,6 +26,29 @@ def redact(text: str) -> str:
     return text
 
 
+class Redactor:
+    """Redacts a text that comes in pieces: what may be the beginning of a secret waits for the next piece."""
+
+    def __init__(self) -> None:
+        self._waiting = ""
+
+    def feed(self, piece: str) -> str:
+        """What of the text up to now can be shown, and was not yet."""
+        text = redact(self._waiting + piece)
+        kept = max((_overlap(text, secret) for secret in _secrets), default=0)
+        self._waiting = text[len(text) - kept :]
+        return text[: len(text) - kept]
+
+    def end(self) -> str:
+        """What was still waiting when the text ended."""
+        return self._waiting
+
+
+def _overlap(text: str, secret: str) -> int:
+    """How many of the last characters of `text` may be the first ones of `secret`."""
+    return next((size for size in range(min(len(secret) - 1, len(text)), 0, -1) if text.endswith(secret[:size])), 0)
+
+
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
     # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
@@ -34,8 +58,10 @@ def tell(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Something that a person should look at, to stderr."""
-    tell(f"warning: {text}")
+    """Something that a person should look at, to stderr; once, however many tasks notice it."""
+    if text not in _warned:
+        _warned.add(text)
+        tell(f"warning: {text}")
 
 
 def result(text: str, details: object, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from . import images
 from .errors import SettingsError
 from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Record, Target
-from .parsing import as_text
+from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
 from .publishing import Image
 from .settings import TABLE, Settings
@@ -103,14 +103,10 @@ def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
 def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
     """What a build on this machine is to build; `build_args` go before those of the settings."""
     dockerfile, context = _local_files(settings)
-    by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *parsed_build_args(build_args))}
+    given = of_flag("--build-arg", parsed_build_args, build_args)
+    by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *given)}
     named = [name for name, text in by_name.items() if "=" not in text]
-    missing = [name for name in named if name not in settings.variables]
-    if missing:
-        raise SettingsError(
-            f"build arg {', '.join(missing)} has no value: give KEY=VALUE, or set it in the environment or in .env; "
-            "nothing was built"
-        )
+    values = settings.values_of(named, "build arg")
     if secret := [row.variable for row in TABLE if row.secret and row.variable in by_name]:
         raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image; nothing was built")
     return Image(
@@ -119,7 +115,7 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
         dockerfile=dockerfile,
         platform=settings.platform,
         build_args=tuple(by_name.values()),
-        variables={name: settings.variables[name] for name in named},
+        variables=values,
     )
 
 
@@ -144,7 +140,7 @@ def deploy_request(
     known = record.build_id if record and build_id is None else build_id
     if known is None:
         raise SettingsError("no digest is recorded yet; build one: invoke build, or invoke local; nothing was deployed")
-    wanted = images.digest(str(known))
+    wanted = images.digest(known) if build_id is None else of_flag("--build-id", images.digest, str(build_id))
     if record and record.build_id == wanted and record.image_name not in (None, image_name):
         raise SettingsError(
             f"the recorded digest is of image {record.image_name}, not of {image_name}; nothing was deployed. "
@@ -186,10 +182,13 @@ def deployed_record(request: DeployRequest, record: Record | None) -> Record:
     )
 
 
-def variables(texts: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE` texts as a mapping; SettingsError where one has no name."""
+def app_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
+    """The app's environment out of `KEY=VALUE` and `KEY`, whose value is that of the environment or of `.env`."""
     pairs = [as_text(text).partition("=") for text in texts]
     for name, equals, _ in pairs:
-        if not name or not equals:
-            raise SettingsError(f"--env {name + equals!r} is not KEY=VALUE; nothing was sent")
-    return {name: value for name, _, value in pairs}
+        if not name:
+            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY; nothing was sent")
+    if secret := [row.variable for row in TABLE if row.secret and row.variable in {name for name, _, _ in pairs}]:
+        raise SettingsError(f"--env {', '.join(secret)} would hand a secret of the deploy to the app; nothing was sent")
+    values = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
+    return {name: value if equals else values[name] for name, equals, value in pairs}

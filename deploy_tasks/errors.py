@@ -11,6 +11,7 @@ DeployError
 ├── DigestNotFound   8  the registry has no such digest or tag for this image
 ├── BuildFailed      9  the build is over and it failed
 ├── StateError      10  a file under .deploy/ cannot be read or written
+├── Locked          11  another run holds the lock of this checkout; nothing was sent
 └── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
 """
 
@@ -45,6 +46,8 @@ class DeployError(Exit):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, self.exit_code)
+        # Otherwise every argument of a subclass is part of its repr, which `invoke -d` prints.
+        self.args = (message,)
 
     def __str__(self) -> str:
         return self.message or ""
@@ -82,18 +85,26 @@ class JobNotFound(ApiRefused):
 
 
 class NothingStarted(DeployError):
-    """Raised with what happened, then what it means; `reached` says whether the API's host took the connection."""
+    """Raised with what happened, then what it means; `reached` says whether the API's host took the connection,
+    `retry_after` for how many seconds it asked to be left alone."""
 
     exit_code = 5
 
-    def __init__(self, what: str, meaning: str = "", *, reached: bool = True) -> None:
+    def __init__(self, what: str, meaning: str = "", *, reached: bool = True, retry_after: float = 0.0) -> None:
         super().__init__(f"{what}; {meaning}" if meaning else what)
         self.what = what
         self.reached = reached
+        self.retry_after = retry_after
 
 
 class MayHaveStarted(DeployError):
+    """Raised with the seconds in `retry_after` for which the API asked to be left alone."""
+
     exit_code = 6
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StillRunning(DeployError):
@@ -110,6 +121,10 @@ class BuildFailed(DeployError):
 
 class StateError(DeployError):
     exit_code = 10
+
+
+class Locked(DeployError):
+    exit_code = 11
 
 
 class Interrupted(DeployError):

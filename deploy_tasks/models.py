@@ -132,6 +132,29 @@ class BuildInFlight(Target, kw_only=True):
     started_at: str
 
 
+class HistoryEntry(Record, kw_only=True):
+    """A line of `.deploy/history.jsonl`: what became of which image, when (UTC, ISO 8601), by whom and by what task.
+
+    `outcome` is `recorded` or `deployed`, `built` is `cluster` or `local`; it and `dirty` (whether uncommitted changes
+    were part of the build) are None where the task did not build.
+    """
+
+    time: str
+    who: str
+    what: str
+    outcome: str
+    built: str | None = None
+    dirty: bool | None = None
+
+
+class LockHolder(_Json, kw_only=True):
+    """Who holds the lock: the process, its task, and since when (UTC, ISO 8601)."""
+
+    pid: int
+    task: str
+    since: str
+
+
 def decode(text: bytes, kind: type[T]) -> T:
     """`text` as a `kind`. Raises ValueError with the path of the field that does not fit."""
     try:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
 from .hosts import is_loopback
+
+T = TypeVar("T")
 
 NAMESPACES = {"business": "apps", "non-business": "non-business-apps"}
 """The app classes, and the namespace of each."""
@@ -21,6 +24,14 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?
 _KEY = re.compile(r"[\x21-\x7e]+")
 # A day: longer than any build, short enough for every clock and socket option.
 _LONGEST_SECONDS = 86_400.0
+
+
+def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
+    """The value of a flag that is no setting."""
+    try:
+        return parse(value)
+    except SettingsError as error:
+        raise SettingsError(f"flag {flag}: {error}; nothing was sent") from None
 
 
 def printable(value: object) -> str:
@@ -87,6 +98,11 @@ def seconds(value: object) -> float:
     if not 0 < number <= _LONGEST_SECONDS:
         raise SettingsError(f"{str(value)!r} is not a time in seconds, above 0 and at most {_LONGEST_SECONDS:.0f}")
     return number
+
+
+def seconds_or_none(value: object) -> float:
+    """As `seconds`, and 0 for not at all."""
+    return 0.0 if str(value) in ("0", "0.0") else seconds(value)
 
 
 def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int]:

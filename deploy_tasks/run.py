@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import getpass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
 
-from . import console
+from . import console, lock
 from .client import DeployClient
 from .errors import Interrupted, SettingsError
 from .git import Checkout
-from .models import Record, Target, encode, fields_of
+from .models import HistoryEntry, Record, Target, encode, fields_of
 from .parsing import NAMESPACES
 from .settings import Settings, project_root, resolve
 from .signals import signal_number
@@ -28,11 +31,13 @@ _TARGET = ("app", "namespace", "image_name", "app_class")
 class Run:
     """One call of one task: its settings, and what it works with. Made by `begin`."""
 
-    def __init__(self, c: Context, settings: Settings, checkout: Checkout) -> None:
+    def __init__(self, c: Context, task: str, settle: Callable[[], Settings], checkout: Checkout) -> None:
         self._c = c
-        self.settings = settings
+        self._task = task
+        self._settle = settle
+        self.settings = settle()
         self.checkout = checkout
-        self.state = State(settings.state_file)
+        self.state = State(self.settings.state_file)
         self.dry: bool = c.config.run.dry
         self.if_interrupted = "stopped; nothing was started"
 
@@ -40,6 +45,25 @@ class Run:
     def client(self) -> DeployClient:
         settings = self.settings
         return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
+
+    def lock(self) -> None:
+        """Makes this run the only one that writes the state and deploys from it, until the process ends; to be called
+        once all is decided that may be refused. Locked or StateError otherwise: nothing was started then.
+
+        What another run recorded until now counts, so the settings are settled anew.
+        """
+        self.state.check_writable()
+        lock.take(self.state.lock_path, self._task, seconds=self.settings.lock_timeout, tell=console.tell)
+        self.state.sweep()
+        self.settings = self._settle()
+
+    def note(self, outcome: str, record: Record, *, built: str | None = None, dirty: bool | None = None) -> None:
+        """Adds to the history what became of the image of `record`."""
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entry = HistoryEntry(
+            **fields_of(record), time=now, who=_who(), what=self._task, outcome=outcome, built=built, dirty=dirty
+        )
+        self.state.append(entry)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -76,9 +100,15 @@ class Run:
 
 
 def begin(
-    c: Context, *, needs: Sequence[str] = (), git: Sequence[str] = (), from_record: bool = False, **flags: Any
+    c: Context,
+    task: str,
+    *,
+    needs: Sequence[str] = (),
+    git: Sequence[str] = (),
+    from_record: bool = False,
+    **flags: Any,
 ) -> Run:
-    """Gathers what a task works with.
+    """Gathers what `task` works with.
 
     `needs` names the settings that the task cannot do without, `git` those that the checkout may fill in; with
     `from_record` the record may fill in the target. A target flag holds for the later tasks of the command line too.
@@ -93,21 +123,35 @@ def begin(
         known = _recorded_in(chain) or State(state_file).record()
         return {key: getattr(known, key) for key in _TARGET} if known and from_record else {}
 
-    settings = resolve(
-        {**flags, **{key: chain.get(key) for key in _TARGET}},
-        config=config,
-        folder=root,
-        record=recorded,
-        git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
-    )
+    def settle() -> Settings:
+        return resolve(
+            {**flags, **{key: chain.get(key) for key in _TARGET}},
+            config=config,
+            folder=root,
+            record=recorded,
+            git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
+        )
+
+    run = Run(c, task, settle, checkout)
+    settings = run.settings
     _set_chain(c, chain)
     console.keep_secret(settings.secrets)
     _require(settings, checkout, needs)
     if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
         console.warn(f"app class business in namespace {settings.namespace}: the pods go to the business nodes")
+    for path in settings.secret_files_of_others:
+        console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
     for variable in settings.secrets_in(config):
         console.warn(f"{variable} comes from the Invoke configuration, which invoke -d prints; keep it in .env")
-    return Run(c, settings, checkout)
+    return run
+
+
+def _who() -> str:
+    try:
+        person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        person = str(os.getuid())
+    return f"{person}@{os.uname().nodename}"
 
 
 def _current_root() -> Path:

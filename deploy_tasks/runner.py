@@ -14,6 +14,7 @@ from typing import IO, Any
 from invoke.context import Context
 from invoke.runners import Local
 
+from .console import Redactor, redact
 from .errors import Interrupted
 from .signals import Signalled, held_back, signal_number
 
@@ -56,7 +57,7 @@ class _StreamingRunner(Local):
     read_chunk_size = 65_536
 
     def echo(self, command: str) -> None:
-        print(self.opts["echo_format"].format(command=command), file=sys.stderr, flush=True)  # noqa: T201 - as Invoke does
+        print(redact(self.opts["echo_format"].format(command=command)), file=sys.stderr, flush=True)  # noqa: T201 - as Invoke does
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         # An exception out of Popen would leave a command running that nobody knows of.
@@ -91,10 +92,14 @@ class _StreamingRunner(Local):
                 pipe.close()
 
     def _handle_output(self, buffer_: list[str], hide: bool, output: IO[str], reader: Any) -> None:  # noqa: ARG002
+        # A step of a Dockerfile may print the build arg that it got.
+        redactor = Redactor()
         for text in self.read_proc_output(reader):
             if not hide:
-                self.write_our_output(stream=self.streams["err"], string=text)
+                self.write_our_output(stream=self.streams["err"], string=redactor.feed(text))
             buffer_[:] = ["".join([*buffer_, text])[-_KEPT_CHARACTERS:]]
+        if not hide:
+            self.write_our_output(stream=self.streams["err"], string=redactor.end())
 
     def _end(self, number: int) -> None:
         """Lets the command end by the signal that we got, then sees to it that nothing of it is left."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from . import images, parsing
 from .errors import SettingsError
 from .parsing import NAMESPACES
+
+_SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ class Settings:
     builder: str | None
     build_args: tuple[str, ...]
     timeout: float
+    lock_timeout: float
     sources: Mapping[str, str] = field(repr=False)
     flags: frozenset[str] = field(repr=False)
     """The settings that the task has a flag for."""
     variables: Mapping[str, str] = field(repr=False)
     """The environment, and what the `.env` files have beyond it."""
+    env_files: Mapping[str, Mapping[str, str]] = field(repr=False)
+    """What each of the `.env` files has, by its name."""
 
     def require(self, *keys: str) -> Any:
         """The value of the first of `keys`. Where nobody gave one of them, SettingsError says how to give all that
@@ -79,6 +84,30 @@ class Settings:
     def secrets(self) -> list[str]:
         """Every secret value, to be redacted on every way out."""
         return [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
+
+    def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
+        """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
+        as `what`."""
+        missing = [name for name in names if name not in self.variables]
+        if missing:
+            raise SettingsError(
+                f"{what} {', '.join(missing)} has no value: give KEY=VALUE, or set it in the environment or in .env; "
+                "nothing was sent"
+            )
+        return {name: self.variables[name] for name in names}
+
+    def secret_values_of(self, names: Iterable[str]) -> list[str]:
+        """Those values of `names` that a `.env` file gave: what is kept there is not to be shown. A short one is a port
+        or a switch, and redacting it would blot out half of every line."""
+        values = [content[name] for name in names for content in self.env_files.values() if name in content]
+        return [value for value in values if len(value) >= _SHORTEST_SECRET]
+
+    @property
+    def secret_files_of_others(self) -> list[Path]:
+        """The `.env` files with a secret in them that the file's group or everybody may read."""
+        secret = {row.variable for row in TABLE if row.secret}
+        paths = [_env_path(self.root, name) for name, content in self.env_files.items() if secret & content.keys()]
+        return [path for path in paths if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]
 
     def secrets_in(self, config: Mapping[str, object]) -> list[str]:
         """The variables of the secrets that lie in the Invoke configuration itself."""
@@ -152,7 +181,7 @@ def resolve(
         values["namespace"], sources["namespace"] = NAMESPACES[values["app_class"]], "default of app_class"
     if values["image_name"] is None:
         values["image_name"], sources["image_name"] = values["app"], "default of app"
-    return Settings(root=root, sources=sources, flags=frozenset(flags), variables=variables, **values)
+    return Settings(root=root, sources=sources, flags=frozenset(flags), variables=variables, env_files=files, **values)
 
 
 def project_root(folder: Path) -> Path:
@@ -168,12 +197,16 @@ def env_files(root: Path, named: str | None) -> dict[str, Mapping[str, str]]:
     `named` (DEPLOY_ENV_FILE) takes the place of `.env.local` and `.env` at the project's root.
     """
     if named:
-        path = root / os.path.expanduser(named)  # noqa: PTH111 - leaves an unknown user's folder as it is
+        path = _env_path(root, named)
         if not path.exists():
             raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
         return {named: _read_env_file(path)}
     paths = (root / ".env.local", root / ".env")
     return {path.name: _read_env_file(path) for path in paths if path.exists() or path.is_symlink()}
+
+
+def _env_path(root: Path, name: str) -> Path:
+    return root / os.path.expanduser(name)  # noqa: PTH111 - leaves an unknown user's folder as it is
 
 
 def _read_env_file(path: Path) -> Mapping[str, str]:
@@ -193,7 +226,9 @@ def _read_env_file(path: Path) -> Mapping[str, str]:
     for binding in parse_stream(StringIO(text)):
         if binding.error:
             # The statement itself may hold a secret, so only its place is told.
-            raise SettingsError(f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?)")
+            raise SettingsError(
+                f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?); nothing was sent"
+            )
         if binding.key is not None and binding.value:
             values[binding.key] = binding.value
     return values
@@ -258,4 +293,5 @@ TABLE = (
     Setting("builder", parsing.not_a_flag, None, "a buildx builder for `local`: remote, or of several platforms"),
     Setting("build_args", parsing.build_args, (), "KEY=VALUE, or KEY alone; several with commas between them"),
     Setting("timeout", parsing.seconds, 1800.0, "seconds to wait for a build"),
+    Setting("lock_timeout", parsing.seconds_or_none, 0.0, "seconds to wait for another run of this checkout to end"),
 )

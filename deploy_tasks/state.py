@@ -1,8 +1,11 @@
-"""`.deploy/`: the record, and the build in flight. Every file is written whole or not at all."""
+"""`.deploy/`: the record, the build in flight, and the history. Each is written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import glob
 import os
 import stat
 from pathlib import Path
@@ -11,15 +14,16 @@ import msgspec
 
 from . import images
 from .errors import SettingsError, StateError
-from .models import BuildInFlight, Record, as_dict, convert, decode, record_as_json
+from .models import BuildInFlight, HistoryEntry, Record, as_dict, convert, decode, encode, record_as_json
 
 # The format is the user's own and has no version; a later kit that must break it will write one, and this one
 # must then not touch the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
+_ANOTHER_PLACE = "nothing was started. DEPLOY_STATE_FILE names another place"
 
 
 class State:
-    """The state of one checkout. `path` is the record's file; the build in flight lies beside it.
+    """The state of one checkout. `path` is the record's file; the others lie beside it.
 
     Every method raises StateError, naming the file, where a file cannot be read, is not what it should be, or cannot
     be written; what was there then stays as it was.
@@ -28,6 +32,8 @@ class State:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.in_flight_path = path.with_name(f"{path.stem}.in-flight.json")
+        self.lock_path = path.with_name(f"{path.stem}.lock")
+        self.history_path = path.with_name("history.jsonl")
 
     def record(self) -> Record | None:
         """The last good digest and what it was built from, or None where nothing is recorded yet."""
@@ -67,9 +73,31 @@ class State:
 
     def check_writable(self) -> None:
         """Does what writing needs and writes nothing: to be asked before anything is started."""
-        self._prepare(self.path)
+        try:
+            self._prepare(self.path)
+        except StateError as error:
+            raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
         if not os.access(self.path.parent, os.W_OK):
-            raise StateError(f"{self.path.parent} cannot be written; nothing was started")
+            raise StateError(f"{self.path.parent} cannot be written; {_ANOTHER_PLACE}")
+
+    def sweep(self) -> None:
+        """Removes what runs that were killed in the middle of writing left behind; only for who holds the lock."""
+        for path in (self.path, self.in_flight_path):
+            for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                with contextlib.suppress(OSError):
+                    left_behind.unlink()
+
+    def append(self, entry: HistoryEntry) -> None:
+        """Adds a line to the history, whole or not at all, whatever else adds lines at the same time."""
+        self._prepare(self.history_path)
+        try:
+            file = os.open(self.history_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            try:
+                _append_line(file, encode(entry))
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from None
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
@@ -113,7 +141,7 @@ class State:
             path.parent.mkdir(parents=True, exist_ok=True)
             _ignore_in_git(path.parent)
         except OSError as error:
-            raise StateError(f"{path.parent} cannot be written ({error.strerror}); nothing was started") from None
+            raise StateError(f"{path.parent} cannot be written ({error.strerror})") from None
 
 
 def _malformed(path: Path, error: Exception) -> StateError:
@@ -125,6 +153,21 @@ def _ignore_in_git(folder: Path) -> None:
     ignore = folder / ".gitignore"
     if folder.name == ".deploy" and not ignore.exists():
         ignore.write_text("*\n")
+
+
+def _append_line(file: int, line: bytes) -> None:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    end = os.lseek(file, 0, os.SEEK_END)
+    # A line that a power cut tore stays by itself.
+    torn = end > 0 and os.pread(file, 1, end - 1) != b"\n"
+    text = (b"\n" if torn else b"") + line + b"\n"
+    try:
+        if os.write(file, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, end)
+        raise
 
 
 def _replace(path: Path, text: bytes) -> None:

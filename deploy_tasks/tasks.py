@@ -18,8 +18,8 @@ from invoke.tasks import Task, task
 from . import build_context as build_context_rules
 from . import builds, console, decide, images, parsing, preflight, signals
 from .engine import Engine
-from .errors import DeployError, DigestNotFound, Interrupted, SettingsError
-from .models import BuildInFlight, Record, as_dict, record_as_json
+from .errors import DeployError, DigestNotFound, Interrupted, SettingsError, StateError
+from .models import BuildInFlight, DeployRequest, Record, as_dict, record_as_json
 from .run import begin
 
 _HELP = {
@@ -27,6 +27,7 @@ _HELP = {
     "namespace": "Its namespace (the app class decides)",
     "image_name": "The repository in the registry (the app's name)",
     "app_class": "business or non-business: which nodes run it (business)",
+    "lock_timeout": "Seconds to wait for another run of this checkout (0: not at all)",
     "json": "Print one JSON object instead of the plain result",
     "image_tag": "The image's tag",
     "dockerfile": "The Dockerfile, from the project's root (Dockerfile)",
@@ -44,7 +45,7 @@ _HELP = {
     "domain": "A domain the app is reached at; repeatable",
     "health_path": "A path that answers 2xx once the app is well",
     "tls": "Whether the domains are served over TLS",
-    "env": "KEY=VALUE for the app's environment; repeatable",
+    "env": "KEY=VALUE, or KEY with its value from the environment or .env, for the app; repeatable",
     "build_arg": "KEY=VALUE, or KEY with its value from the environment or .env; repeatable",
     "platform": "What the image is built for; several with commas between them (linux/amd64)",
     "allow_secrets_in_context": "Build although .env or .deploy may get into the image",
@@ -71,6 +72,7 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
                 return super().__call__(*args, **kwargs)
         except DeployError as error:
             error.message = console.redact(error.message or "")
+            error.args = (error.message,)
             raise
         except KeyboardInterrupt as interrupt:
             raise Interrupted("stopped", signals.signal_number(interrupt)) from None
@@ -96,6 +98,7 @@ def build(
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
+    lock_timeout: float | None = None,
     repo_url: str | None = None,
     git_ref: str | None = None,
     image_tag: str | None = None,
@@ -109,12 +112,14 @@ def build(
     """Build in the cluster, wait for it, and record the digest."""
     run = begin(
         c,
+        "build",
         needs=(*_API, "repo_url", "git_ref"),
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,
         image_name=image_name,
         app_class=app_class,
+        lock_timeout=lock_timeout,
         repo_url=repo_url,
         git_ref=git_ref,
         image_tag=image_tag,
@@ -128,6 +133,7 @@ def build(
         run.would_send("POST", "/build", request)
         run.pretend(decide.build_in_flight(run.settings, request, job=""))
         return None
+    run.lock()
     with run.interruptible():
         build_in_flight = builds.start_or_join(run, request)
         if not wait:
@@ -145,6 +151,7 @@ def wait(
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
+    lock_timeout: float | None = None,
     job: str | None = None,
     image_tag: str | None = None,
     timeout: float | None = None,
@@ -152,6 +159,7 @@ def wait(
     """Wait for the build in flight, and record its digest."""
     run = begin(
         c,
+        "wait",
         needs=_API,
         from_record=True,
         git=("app", "repo_url", "git_ref"),
@@ -159,12 +167,15 @@ def wait(
         namespace=namespace,
         image_name=image_name,
         app_class=app_class,
+        lock_timeout=lock_timeout,
         image_tag=image_tag,
         timeout=timeout,
     )
     if run.dry:
         run.would_send("POST", f"/build/{job or '<job>'}/wait")
         return None
+    builds.pick_up(run, job)  # what cannot be waited for is refused before anything is changed
+    run.lock()
     build_in_flight = builds.pick_up(run, job)
     with run.interruptible():
         return _told(builds.finish(run, build_in_flight), json)
@@ -178,11 +189,13 @@ def digest(
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
+    lock_timeout: float | None = None,
     image_tag: str | None = None,
 ) -> Record | None:
     """Resolve the digest of a tag, record it, and print it."""
     run = begin(
         c,
+        "digest",
         needs=_API,
         from_record=True,
         git=("app", "repo_url", "git_ref"),
@@ -190,6 +203,7 @@ def digest(
         namespace=namespace,
         image_name=image_name,
         app_class=app_class,
+        lock_timeout=lock_timeout,
         image_tag=image_tag,
     )
     target = decide.target_of_tag(run.settings, run.checkout, run.recorded_here)
@@ -197,7 +211,7 @@ def digest(
         run.would_send("GET", f"/registry/{target.image_name}/digest?tag={target.image_tag}")
         run.pretend(target)
         return None
-    run.state.check_writable()
+    run.lock()
     try:
         build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
     except DigestNotFound as error:
@@ -213,6 +227,7 @@ def reuse(
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
+    lock_timeout: float | None = None,
     build_id: str | None = None,
     port: int | None = None,
     replicas: int | None = None,
@@ -224,6 +239,7 @@ def reuse(
     """Deploy a recorded digest; never builds."""
     run = begin(
         c,
+        "reuse",
         needs=(*_API, "port"),
         from_record=True,
         git=("app",),
@@ -231,22 +247,35 @@ def reuse(
         namespace=namespace,
         image_name=image_name,
         app_class=app_class,
+        lock_timeout=lock_timeout,
         port=port,
         replicas=replicas,
         domain=domain,
         health_path=health_path,
     )
-    record = run.record
-    request = decide.deploy_request(run.settings, record, build_id=build_id, tls=tls, env=decide.variables(env or []))
+    console.keep_secret(run.settings.secret_values_of(env or []))
+
+    def decided() -> tuple[Record | None, DeployRequest]:
+        settings, record = run.settings, run.record
+        app_environment = decide.app_environment(settings, env or [])
+        return record, decide.deploy_request(settings, record, build_id=build_id, tls=tls, env=app_environment)
+
+    record, request = decided()
     if run.dry:
         run.would_send("POST", "/build", request)
         return None
+    run.lock()
+    record, request = decided()
     run.if_interrupted = "stopped; the deploy may have happened; saying it twice does no harm: invoke reuse"
     with run.interruptible():
         run.client.deploy(request)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     deployed = decide.deployed_record(request, record)
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
+    try:
+        run.note("deployed", deployed)
+    except StateError as error:
+        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
     console.result(reference, {**as_dict(deployed), "image": reference}, as_json=json)
     return deployed
 
@@ -259,6 +288,7 @@ def local(
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
+    lock_timeout: float | None = None,
     image_tag: str | None = None,
     dockerfile: str | None = None,
     build_context: str | None = None,
@@ -269,12 +299,14 @@ def local(
     """Build on this machine, push, and record the digest of that push."""
     run = begin(
         c,
+        "local",
         needs=_API,
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,
         image_name=image_name,
         app_class=app_class,
+        lock_timeout=lock_timeout,
         image_tag=image_tag,
         dockerfile=dockerfile,
         build_context=build_context,
@@ -282,12 +314,13 @@ def local(
     )
     target = decide.local_target(run.settings, run.checkout)
     image = decide.local_image(run.settings, target, build_arg or [])
+    console.keep_secret(run.settings.secret_values_of(image.variables))
     settings, client = run.settings, run.client
     engine = Engine(c, settings.docker, builder=settings.builder)
     if run.dry:
         engine.look()
     else:
-        run.state.check_writable()
+        run.lock()
         preflight.check(client, engine, settings.registry, target)
     if not allow_secrets_in_context:
         build_context_rules.check(image.context, engine.ignore_files(image))
@@ -298,7 +331,7 @@ def local(
         run.pretend(target)
         return None
     preflight.check_tag(client, settings.registry, target, build_id)
-    return _told(builds.keep(run, target, build_id), json)
+    return _told(builds.keep(run, target, build_id, built="local"), json)
 
 
 @_task()
@@ -309,6 +342,7 @@ def local_deploy(
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
+    lock_timeout: float | None = None,
     image_tag: str | None = None,
     dockerfile: str | None = None,
     build_context: str | None = None,
@@ -325,9 +359,16 @@ def local_deploy(
     """`local`, then `reuse`: build here, push, deploy that image."""
     # What `reuse` needs is asked for now: nothing is built that cannot be deployed.
     reuse_settings: dict[str, Any] = {"port": port, "replicas": replicas, "domain": domain, "health_path": health_path}
-    decide.variables(env or [])
-    begin(c, needs=(*_API, "port"), git=("app",), app=app, app_class=app_class, **reuse_settings)
-    target = {"app": app, "namespace": namespace, "image_name": image_name, "app_class": app_class, "json": json}
+    target: dict[str, Any] = {
+        "app": app,
+        "namespace": namespace,
+        "image_name": image_name,
+        "app_class": app_class,
+        "lock_timeout": lock_timeout,
+    }
+    run = begin(c, "local-deploy", needs=(*_API, "port"), git=("app",), **target, **reuse_settings)
+    decide.app_environment(run.settings, env or [])
+    target["json"] = json
     local(
         c,
         **target,
@@ -370,7 +411,8 @@ def sandbox(
         from .sandbox.app import Options, SandboxError, serve
     except ImportError as error:
         raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from None
-    settings = begin(c).settings
+    run = begin(c, "sandbox")
+    settings = run.settings
     options = Options(
         port=_SANDBOX_PORT if port is None else parsing.whole_number("a port", 0, 65535)(port),
         host=host,
@@ -383,6 +425,8 @@ def sandbox(
         build_seconds=0.0 if build_seconds is None else parsing.seconds(build_seconds),
         minimal=minimal,
     )
+    if run.dry:
+        return console.tell("dry run: no sandbox was started")
     try:
         serve(options)
     except SandboxError as error:
@@ -390,9 +434,12 @@ def sandbox(
 
 
 @_task()
-def demo(_c: Context) -> None:
+def demo(c: Context) -> None:
     """Tell the whole story on this terminal: sandbox, build, reuse."""
     from .demo import DemoError, tell_story
+
+    if c.config.run.dry:
+        return console.tell("dry run: no story was told")
 
     try:
         tell_story()

@@ -5,9 +5,12 @@ Loaded with the first request, since requests takes its time to import.
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -21,6 +24,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from .hosts import is_loopback
 
 _READ_AT_ONCE = 65_536
+_MOST_QUOTED = 4096
 _SECONDS_TO_CONNECT = 10.0
 # A wait is idle for most of a minute: a peer that vanished is noticed after 30 + 3 * 10 seconds.
 _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
@@ -31,7 +35,8 @@ _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
 
 
 class NotSent(Exception):
-    """The connection never opened, so that not a byte of the request can have arrived; the message says why."""
+    """The connection never opened, so that not a byte of the request can have arrived; the message says why, if that is
+    known."""
 
 
 class NoAnswer(Exception):
@@ -39,11 +44,13 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """What came back: the HTTP status, where a redirect points (or ""), and the whole body."""
+    """What came back: the HTTP status, where a redirect points (or ""), the body (of no 2xx only its beginning), and
+    for how many seconds the server asks to be left alone."""
 
     status: int
     location: str
     body: bytes
+    retry_after: float = 0.0
 
 
 class Transport:
@@ -104,12 +111,17 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
             # requests takes X-API-Key along to whatever host a redirect names.
             allow_redirects=False,
             stream=True,
+            # requests reads these itself, but not without the proxies beside them.
+            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
         ) as response:
-            content = _read(response, most)
-            return Answer(response.status_code, response.headers.get("Location", ""), content)
+            is_success, headers = 200 <= response.status_code < 300, response.headers
+            content = _read(response, most) if is_success else _beginning(response)
+            return Answer(
+                response.status_code, headers.get("Location", ""), content, _seconds_of(headers.get("Retry-After", ""))
+            )
     except (requests.RequestException, HTTPError, OSError) as error:
         why_not_sent = _why_not_sent(error)
-        if why_not_sent:
+        if why_not_sent is not None:
             raise NotSent(why_not_sent) from None
         raise NoAnswer("gave no whole answer") from None
 
@@ -139,6 +151,11 @@ class _KeepAliveAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, socket_options=options)
 
 
+def _seconds_of(retry_after: str) -> float:
+    """The seconds of a Retry-After header; 0 where it says none that can be understood, a date included."""
+    return float(retry_after) if re.fullmatch(r"[0-9]{1,9}", retry_after) else 0.0
+
+
 def _read(response: requests.Response, most: int) -> bytes:
     # 292 KB of gzip grew to 300 MB.
     content = bytearray()
@@ -149,25 +166,36 @@ def _read(response: requests.Response, most: int) -> bytes:
     return bytes(content)
 
 
+def _beginning(response: requests.Response) -> bytes:
+    # What is not a success says so by its status; its body is quoted, and need be neither whole nor short.
+    content = b""
+    with suppress(requests.RequestException, HTTPError, OSError):
+        for piece in _pieces(response):
+            content += piece
+            if len(content) > _MOST_QUOTED:
+                break
+    return content
+
+
 def _pieces(response: requests.Response) -> Iterator[bytes]:
     while piece := response.raw.read1(_READ_AT_ONCE, decode_content=True):
         yield piece
 
 
 def _why_not_sent(error: Exception) -> str | None:
-    """Why not a byte of the request can have arrived, or None where some may have."""
+    """Why not a byte of the request can have arrived (empty: nobody listens), or None where some may have."""
     if not isinstance(error, requests.RequestException | HTTPError):
         # Of an error of the system nobody can say when it came; this one requests makes up before it connects.
         is_missing_file = isinstance(error, OSError) and error.errno is None
-        return "a file that it needs is not there (REQUESTS_CA_BUNDLE?), so no connection" if is_missing_file else None
+        return "a file that it needs is not there (REQUESTS_CA_BUNDLE?)" if is_missing_file else None
     reason = getattr(next(iter(error.args), None), "reason", None)
     cause = next(iter(getattr(reason, "args", ())), None)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted"
+        return "its certificate is not trusted; trust its authority: REQUESTS_CA_BUNDLE=FILE"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy did not let the request through"
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-        return "no connection"
+        return ""
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return "that is no address"
     return None

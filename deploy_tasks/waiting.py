@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +13,8 @@ from .models import BuildState
 # An ingress cuts what is idle for a minute; a person wants a sign of life sooner.
 SLICE_SECONDS = 20.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+# A server has asked for six hours.
+_LONGEST_RETRY_AFTER = 60.0
 _TAIL_LINES = 30
 _LONGEST_LINE = 500
 
@@ -51,7 +54,8 @@ def wait_for_build(
             # A cut says nothing about the build; the same question is asked again, ever more slowly.
             reached = reached or cut.reached
             tell(f"{cut.what}; asking again")
-            sleep(min(pause, max(0.0, start + seconds - clock())))
+            asked_for = min(cut.retry_after, _LONGEST_RETRY_AFTER)
+            sleep(min(asked_for + pause * random.uniform(0.5, 1.0), max(0.0, start + seconds - clock())))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
         tell(f"{job}: {excerpt(state.status or 'running')} for {clock() - start:.0f} s")

@@ -6,12 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_socket
 
 from deploy_tasks import console
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
+
+# The same examples in every run: what they find is found by everybody.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 WITH_SOCKETS = {"contract", "faults", "engine"}
 
@@ -34,14 +39,20 @@ def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setattr(console, "_secrets", set())
+    monkeypatch.setattr(console, "_warned", set())
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
 
 
+@pytest.fixture(scope="session")
+def _pushed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project.make(tmp_path_factory.mktemp("pushed") / "shop")
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(_pushed: Project, tmp_path: Path) -> Project:
     """A pushed repository called `shop`."""
-    return Project.make(tmp_path / "shop")
+    return _pushed.copy(tmp_path / "shop")
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +86,7 @@ def _joined(sandbox: SandboxProcess, project: Project) -> SandboxProcess:
     project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
     sandbox.forget()
     return sandbox
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-tables", action="store_true", help="write what is seen into docs/reliability.md")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,15 @@ class Project:
         project.git("remote", "add", "origin", str(project.origin))
         project.push()
         return project
+
+    def copy(self, folder: Path) -> Project:
+        """The same repository, pushed and all, at another place: in a tenth of the time that it takes to make one."""
+        copied = Project(folder)
+        shutil.copytree(self.folder, folder)
+        shutil.copytree(self.origin, copied.origin)
+        config = folder / ".git" / "config"
+        config.write_text(config.read_text().replace(str(self.origin), str(copied.origin)))
+        return copied
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -111,3 +121,16 @@ class Project:
     def in_flight(self) -> dict[str, Any] | None:
         path = self.folder / ".deploy" / "build-id.in-flight.json"
         return json.loads(path.read_text()) if path.exists() else None
+
+    def files(self) -> dict[str, bytes]:
+        """Every file outside `.git`, by its path, with what is in it."""
+        paths = [path for path in self.folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+
+
+def without_root_rights() -> list[str]:
+    """What goes before a command so that root, too, may read only what its mode lets it."""
+    if os.getuid() != 0:
+        return []
+    rights = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", "--"]

@@ -28,12 +28,13 @@ MAY_IMPORT = {
     "build_context": {"errors"},
     "publishing": {"errors", "hosts", "images"},
     "engine": {"errors", "images", "publishing", "runner"},
-    "runner": {"errors", "signals"},
+    "lock": {"errors", "models"},
+    "runner": {"console", "errors", "signals"},
     "decide": {"errors", "git", "images", "models", "parsing", "publishing", "settings"},
     "preflight": {"client", "console", "engine", "errors", "hosts", "models", "transport"},
     "transport": {"hosts"},
-    "run": {"client", "console", "errors", "git", "models", "parsing", "settings", "signals", "state"},
-    "builds": {"console", "decide", "errors", "images", "models", "run", "waiting"},
+    "run": {"client", "console", "errors", "git", "lock", "models", "parsing", "settings", "signals", "state"},
+    "builds": {"console", "decide", "errors", "images", "models", "parsing", "run", "waiting"},
     "tasks": {
         *("build_context", "builds", "console", "decide", "demo", "engine", "errors", "images", "models", "parsing"),
         *("preflight", "run", "sandbox", "signals"),
@@ -53,6 +54,7 @@ WITHOUT_INVOKE = {
     "settings",
     "parsing",
     "console",
+    "lock",
 }
 
 

@@ -43,6 +43,7 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
     "builder": ("one", "two"),
     "build_args": ("A=1", "B=2,C"),
     "timeout": ("111", "222"),
+    "lock_timeout": ("0", "5"),
 }
 SOURCES = ["flag", "environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
 

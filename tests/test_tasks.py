@@ -246,7 +246,7 @@ def test_local_deploy_without_what_reuse_needs_builds_nothing(api: Any, monkeypa
     c = context([])
     with pytest.raises(SettingsError, match="not set: --port or DEPLOY_PORT"):
         local_deploy(c)
-    with pytest.raises(SettingsError, match="is not KEY=VALUE"):
+    with pytest.raises(SettingsError, match="--env x has no value"):
         local_deploy(c, port=1, env=["x"])
     c.run.assert_not_called()
 

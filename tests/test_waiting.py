@@ -92,7 +92,18 @@ def test_a_cut_is_asked_again_ever_more_slowly() -> None:
     clock = Clock()
     client = ScriptedClient(clock, [CUT, CUT, CUT, RUNNING, CUT, DONE])
     assert run(client, clock)[0] == "cut; asking again"
-    assert clock.slept == [0.5, 1.0, 2.0, 0.5]
+    bounds = [0.5, 1.0, 2.0, 0.5]
+    assert len(clock.slept) == len(bounds)
+    assert all(bound / 2 <= slept <= bound for slept, bound in zip(clock.slept, bounds, strict=True))
+
+
+def test_what_a_server_asks_for_is_waited_and_no_more_than_a_minute() -> None:
+    for asked, least, most in ((7.0, 7.25, 7.5), (21_600.0, 60.25, 60.5)):
+        clock = Clock()
+        busy = NothingStarted("busy", retry_after=asked)
+        run(ScriptedClient(clock, [busy, DONE]), clock)
+        assert len(clock.slept) == 1
+        assert least <= clock.slept[0] <= most
 
 
 def test_a_server_that_does_not_hold_the_request_is_not_hammered() -> None:

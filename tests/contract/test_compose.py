@@ -193,3 +193,11 @@ def test_a_task_in_a_chain_that_fails_ends_the_chain(project: Project, sandbox: 
     done = project.invoke("build", "--dockerfile", "Nope", "reuse")
     assert done.returncode == 9
     assert sandbox.seen("POST /build 200") == []
+
+
+@pytest.mark.parametrize("words", [["-T", "soon"], ["-T", "", "build"]])
+def test_a_flag_of_invokes_own_with_a_bad_value_is_one_line(project: Project, words: list[str]) -> None:
+    done = project.run(sys.executable, "-m", "deploy_tasks", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("a flag of Invoke's own has a value that it cannot have")
+    assert len(done.stderr.splitlines()) == 1

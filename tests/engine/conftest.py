@@ -11,11 +11,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import requests
 
+from tests.left_out import leave_out
 from tests.project import Project, clean_environment
 from tests.sandboxes import SandboxProcess
 
@@ -40,12 +41,6 @@ COPY page.html /www/page.html
 CMD exec httpd -f -p "127.0.0.1:$PORT" -h /www
 """
 ENGINES = ("classic", "buildkit", "buildx", "store", "podman")
-
-
-def leave_out(reason: str) -> NoReturn:
-    if os.environ.get("ENGINE_REQUIRED"):
-        pytest.fail(f"{reason}, and ENGINE_REQUIRED is set")
-    pytest.skip(reason)
 
 
 def service(name: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.engine.conftest import Engine, Registry, service
+from tests.engine.failing import at_the_manifest_of, failing_at
 from tests.project import Project, clean_environment
 from tests.sandboxes import SandboxProcess
 
@@ -84,6 +85,22 @@ def test_a_push_that_fails_leaves_no_digest_behind_for_the_next(shop: Project, r
     shop.write("page.html", "changed")
     built = shop.invoke("local", "--image-tag", "v1")
     assert built.stdout.strip() == registry.digest(image_of(shop), "v1")
+
+
+def test_a_registry_that_fails_at_the_last_request_of_a_push_costs_the_old_digest_nothing(
+    shop: Project, registry: Registry, sandbox: SandboxProcess
+) -> None:
+    recorded = shop.invoke("local", "--image-tag", "v1").stdout.strip()
+    shop.write("page.html", "changed")
+    with failing_at(registry.address, at_the_manifest_of("v2")) as (gateway, failed):
+        sandbox.forget()
+        done = shop.invoke("-w", "local", "--image-tag", "v2", "reuse", DEPLOY_REGISTRY=gateway)
+        assert failed, done.stderr
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert sandbox.seen("POST") == []
+    assert shop.record["buildId"] == recorded
+    assert registry.digest(image_of(shop), "v2") is None
 
 
 def test_a_refused_login_builds_and_pushes_nothing(shop: Project, registry: Registry) -> None:

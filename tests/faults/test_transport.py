@@ -85,13 +85,23 @@ def test_an_answer_that_drips_ends_at_the_deadline(answer: Answer) -> None:
         assert len(got) == 1
 
 
-@pytest.mark.parametrize("status", [b"200 OK", b"302 Found\r\nLocation: /y"])
-def test_a_bomb_is_not_unpacked(status: bytes) -> None:
-    bomb = gzip.compress(bytes(50_000_000))
-    head = b"HTTP/1.1 " + status + b"\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
-    answer = head + bomb
-    with server(say(answer)) as (url, _), pytest.raises(NoAnswer, match="more than 1000000 bytes"):
+def bomb(status: bytes) -> Answer:
+    packed = gzip.compress(bytes(50_000_000))
+    head = b"HTTP/1.1 " + status + b"\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    return say(head + packed)
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    with server(bomb(b"200 OK")) as (url, _), pytest.raises(NoAnswer, match="more than 1000000 bytes"):
         ask(url, seconds=20)
+
+
+@pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /y", b"422 No"])
+def test_of_what_is_no_success_only_the_beginning_is_read(status: bytes) -> None:
+    with server(bomb(status)) as (url, _):
+        answer = Transport("k3y").exchange("POST", url, b"{}", seconds=20, most=1_000_000)
+    assert answer.status in (302, 422)
+    assert 0 < len(answer.body) < 100_000
 
 
 @pytest.mark.parametrize(
@@ -109,7 +119,7 @@ def test_half_an_answer_is_none_and_the_request_is_not_sent_again(answer: bytes)
 def test_a_port_where_nobody_listens_was_not_sent_to() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(NotSent, match="no connection"):
+    with pytest.raises(NotSent):
         ask(f"http://127.0.0.1:{port}/x")
 
 

@@ -1,0 +1,101 @@
+"""One run at a time for one state file.
+
+The lock is the kernel's (flock), so it goes with its process, however that dies; its file only says who has it. Of the
+libraries made for this, each cost 35 to 50 ms to import, flock 0.2 ms.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from .errors import Locked, StateError
+from .models import LockHolder, decode, encode
+
+_PAUSE_SECONDS = 0.1
+_LONGEST_HOLDER = 4096
+# Kept until the process ends: the tasks of one command line are one run, and none of them lets another run in between.
+_taken: dict[Path, int] = {}
+
+
+def take(
+    path: Path,
+    task: str,
+    *,
+    seconds: float,
+    tell: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Makes this process the one that holds the lock of `path`, for `task`, until it ends.
+
+    Where another process holds it, waits for `seconds`, and `tell`s so; then Locked says who that is. Nothing to do
+    where this process holds it already. StateError where the file cannot be used.
+    """
+    if path in _taken:
+        return
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            _wait_for(file, seconds, tell, clock, sleep)
+            os.ftruncate(file, 0)
+            os.pwrite(file, encode(_this_process(task)), 0)
+        except BaseException:
+            os.close(file)
+            raise
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be written ({error.strerror}); nothing was started. DEPLOY_STATE_FILE names another place"
+        ) from None
+    _taken[path] = file
+
+
+def release(path: Path) -> None:
+    """Lets other runs in: for programs that go on after their last task."""
+    os.close(_taken.pop(path))
+
+
+def _wait_for(
+    file: int,
+    seconds: float,
+    tell: Callable[[str], None],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    until, told = clock() + seconds, False
+    while not _locked(file):
+        left = until - clock()
+        if left <= 0:
+            waited = f" after {seconds:g} s" if seconds else ""
+            raise Locked(
+                f"{_holder(file)} holds the lock of this checkout{waited}; nothing was sent. "
+                "Wait for it: --lock-timeout 600, or end it (Ctrl-C there; a build in the cluster goes on)"
+            )
+        if not told:
+            tell(f"waiting for {_holder(file)}, up to {seconds:g} s")
+            told = True
+        sleep(min(_PAUSE_SECONDS, left))
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(file: int) -> str:
+    with suppress(ValueError):
+        holder = decode(os.pread(file, _LONGEST_HOLDER, 0), LockHolder)
+        return f"another run (pid {holder.pid}: invoke {holder.task}, since {holder.since})"
+    return "another run"
+
+
+def _this_process(task: str) -> LockHolder:
+    return LockHolder(pid=os.getpid(), task=task, since=datetime.now(timezone.utc).isoformat(timespec="seconds"))

@@ -1,0 +1,56 @@
+"""A container engine that says what it is told to, and takes down what it was asked."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from tests.faults.api import DIGEST
+from tests.project import Project
+
+# A docker without buildx: `info` names it; `push` prints what docker prints.
+_USUAL = {
+    "info": 'echo \'{"ClientInfo": {"Context": "default", "Plugins": []}}\'',
+    "login": "cat > /dev/null",
+    "build": "echo built",
+    "push": 'echo "${2##*:}: digest: DIGEST size: 1"'.replace("DIGEST", DIGEST),
+}
+
+
+class FakeEngine:
+    """A program in `folder`; `steps` are shell lines in the place of the usual ones. DEPLOY_DOCKER must name it."""
+
+    def __init__(self, project: Project, folder: Path, **steps: str) -> None:
+        folder.mkdir()
+        self._seen = folder / "seen"
+        self._seen.mkdir()
+        self.program = folder / "engine"
+        cases = "".join(f"{name}) {step} ;;\n" for name, step in {**_USUAL, **steps}.items())
+        self.program.write_text(
+            f"#!/bin/sh\nn={shlex.quote(str(self._seen))}/$$\n"
+            'printf "%s\\n" "$@" > "$n.arguments"; env > "$n.environment"; echo "$1" >> '
+            f"{shlex.quote(str(folder / 'commands'))}\n"
+            f'case "$1" in\n{cases}esac\n'
+        )
+        self.program.chmod(0o755)
+        project.environment["DEPLOY_DOCKER"] = str(self.program)
+
+    @property
+    def commands(self) -> list[str]:
+        """The subcommands that were run, in order."""
+        file = self.program.with_name("commands")
+        return file.read_text().split() if file.exists() else []
+
+    def arguments(self) -> str:
+        """Every argument that it was run with."""
+        return "\n".join(path.read_text() for path in sorted(self._seen.glob("*.arguments")))
+
+    def seen(self) -> str:
+        """Every argument and every environment that it was run with."""
+        return "\n".join(path.read_text() for path in sorted(self._seen.iterdir()))
+
+
+def told(**more: object) -> str:
+    """A shell line that prints a JSON object."""
+    return f"echo {shlex.quote(json.dumps(more))}"

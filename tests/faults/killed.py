@@ -1,0 +1,48 @@
+"""Kills a process that records, again and again: `killed.py STATE_FILE TIMES`. Prints what was found, counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from deploy_tasks.models import BuildInFlight, HistoryEntry, Record, fields_of
+from deploy_tasks.state import State
+
+OLD, NEW = (Record(app="shop", image_name="shop", build_id="sha256:" + 64 * digit) for digit in "bc")
+
+
+def record_for_ever(state: State) -> None:
+    entry = HistoryEntry(**fields_of(NEW), time="now", who="me", what="build", outcome="recorded")
+    build = BuildInFlight(job_name="build-1", api_url="http://127.0.0.1:9", started_at="now")
+    while True:
+        for record in (NEW, OLD):
+            state.save_record(record)
+            state.append(entry)
+            state.save_in_flight(build)
+
+
+def main(file: str, times: str) -> None:
+    state = State(Path(file))
+    found = {"kills": 0, "old": 0, "new": 0}
+    for _ in range(int(times)):
+        child = os.fork()
+        if not child:
+            record_for_ever(state)
+        # Any moment of the writing, which takes about a millisecond.
+        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found["kills"] += 1
+        record = state.record()
+        state.in_flight()
+        assert record in (OLD, NEW), record
+        found["old" if record == OLD else "new"] += 1
+    sys.stdout.write(json.dumps(found))
+
+
+main(*sys.argv[1:])

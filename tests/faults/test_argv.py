@@ -1,0 +1,83 @@
+"""Any command line, through the real program: a result or one line, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy_tasks.__main__ import program
+from deploy_tasks.tasks import ns
+from tests.faults.api import FaultyApi
+from tests.project import Project
+
+# A sandbox serves until it is stopped, and a demo takes a while; what both are given is tried by itself.
+TASKS = [name for name in ns.task_names if name not in ("sandbox", "demo")]
+FLAGS = sorted({flag for name in TASKS for argument in ns[name].get_arguments() for flag in [f"--{argument.name}"]})
+WORDS = st.one_of(
+    st.sampled_from(TASKS),
+    st.sampled_from(FLAGS),
+    st.tuples(st.sampled_from(FLAGS), st.text(max_size=20)).map("=".join),
+    st.sampled_from(["-w", "-e", "--dry", "--no-such", "--", "-", "", "--help", "sha256:" + 64 * "a", "-T", "1"]),
+    st.text(max_size=20),
+)
+
+
+@given(words=st.lists(WORDS, max_size=6))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words(
+    shop: Project,
+    api: FaultyApi,
+    capsys: pytest.CaptureFixture[str],
+    in_the_shop: Callable[[], object],
+    words: list[str],
+) -> None:
+    in_the_shop()
+    with pytest.raises(SystemExit) as ended:
+        program.run(["deploy-tasks", *words], exit=True)
+        raise SystemExit(0)
+    assert ended.value.code in (None, *range(12)), words
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    assert "canary" not in shown.err + shown.out
+
+
+@pytest.fixture
+def in_the_shop(shop: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """Makes this process one that a user started in the shop's folder; no API and no engine answers."""
+
+    def enter() -> None:
+        from deploy_tasks import console, lock
+
+        for path in list(lock._taken):
+            lock.release(path)
+        console._warned.clear()
+        monkeypatch.chdir(shop.folder)
+        for name, value in shop.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DEPLOY_DOCKER", "/bin/false")
+        monkeypatch.setenv("DEPLOY_API_URL", "http://127.0.0.1:9")
+
+    return enter
+
+
+@pytest.mark.parametrize("word", [b"\xff", b"--app=\xff\xfe", b"\xf0\x28", b"--env=A=\xff"], ids=repr)
+def test_words_that_are_no_utf8(shop: Project, api: FaultyApi, word: bytes) -> None:
+    done: Any = subprocess.run(
+        [os.fsencode(sys.executable), b"-m", b"invoke", b"reuse", b"--build-id=sha256:" + 64 * b"a", word],
+        cwd=shop.folder,
+        env=shop.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode in (1, 2)
+    assert api.summary == "none"

@@ -1,0 +1,96 @@
+"""The lock, on a clock that only moves when somebody waits. Another open file stands in for another process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy_tasks import lock
+from deploy_tasks.errors import Locked, StateError
+from tests.test_waiting import Clock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "build-id.lock"
+    yield path
+    if path in lock._taken:
+        lock.release(path)
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[int]:
+    """Somebody else has the lock."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.write(file, b'{"pid": 4711, "task": "build", "since": "2026-01-01T00:00:00+00:00"}')
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield file
+    os.close(file)
+
+
+def take(path: Path, seconds: float = 0, tell: Callable[[str], None] = lambda _: None) -> Clock:
+    clock = Clock()
+    lock.take(path, "reuse", seconds=seconds, tell=tell, clock=clock, sleep=clock.sleep)
+    return clock
+
+
+def test_who_has_it_is_in_the_file(path: Path) -> None:
+    take(path)
+    held = json.loads(path.read_text())
+    assert (held["pid"], held["task"]) == (os.getpid(), "reuse")
+    assert held["since"].endswith("+00:00")
+
+
+def test_the_tasks_of_one_process_are_one_run(path: Path) -> None:
+    take(path)
+    assert take(path).slept == []
+    lock.release(path)
+    take(path)
+
+
+def test_another_run_is_named_at_once(path: Path, other: int) -> None:
+    with pytest.raises(Locked, match=r"another run \(pid 4711: invoke build, since 2026-01-01T00:00:00\+00:00\) holds"):
+        take(path)
+    assert path.read_text().startswith('{"pid": 4711'), "what it says of itself is left alone"
+
+
+def test_it_is_waited_for_up_to_the_timeout(path: Path, other: int) -> None:
+    told: list[str] = []
+    clock = Clock()
+    with pytest.raises(Locked, match="holds the lock of this checkout after 3 s"):
+        lock.take(path, "reuse", seconds=3, tell=told.append, clock=clock, sleep=clock.sleep)
+    assert clock.now == pytest.approx(3)
+    assert len(told) == 1
+    assert "waiting for another run (pid 4711" in told[0]
+
+
+def test_it_is_had_as_soon_as_it_is_free(path: Path, other: int) -> None:
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now > 1:
+            fcntl.flock(other, fcntl.LOCK_UN)
+
+    lock.take(path, "reuse", seconds=60, tell=lambda _: None, clock=clock, sleep=sleep)
+    assert clock.now < 1.3
+    assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"pid": "x"}'])
+def test_a_holder_that_says_nothing_of_itself(path: Path, other: int, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(Locked, match="another run holds the lock"):
+        take(path)
+
+
+def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match="nothing was started"):
+        take(path)
+    assert not (tmp_path / "elsewhere").exists()
