@@ -38,6 +38,11 @@ def check(context: Path, ignore_files: Sequence[Path]) -> None:
     )
 
 
+def ignores(ignore_file: Path, path: str) -> bool:
+    """Whether `ignore_file` keeps `path` out of a build context; a file that is not there keeps nothing out."""
+    return ignore_file.is_file() and _Matcher(ignore_file).ignore(path)
+
+
 def _secrets_in(context: Path) -> Iterator[str]:
     """Their paths from `context` on, with `/`."""
     for folder, folders, files in os.walk(context):

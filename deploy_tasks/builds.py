@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from typing import Any
 
-from . import console, images, parsing
+from . import console, github, history, images, parsing
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
+from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .run import Run
 from .waiting import wait_for_build
@@ -24,6 +27,23 @@ def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
         )
     if git_ref == checkout.commit and checkout.dirty:
         console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
+
+
+def built_already(run: Run, request: BuildRequest) -> Record | None:
+    """The record of an earlier build of the very same, made current, where its image is still there; else None."""
+    image_name = run.settings.require("image_name")
+    entry = history.same_build(run.state.history(), request, image_name) if images.is_commit(request.git_ref) else None
+    if entry is None or entry.image_tag is None or entry.build_id is None:
+        return None
+    try:
+        if run.client.digest(image_name, tag=entry.image_tag) != entry.build_id:
+            return None
+    except DigestNotFound:
+        return None
+    console.tell(
+        f"commit {request.git_ref[:12]} is built already ({entry.time}, {entry.job_name}); nothing was started"
+    )
+    return keep(run, entry, entry.build_id)
 
 
 def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
@@ -65,8 +85,24 @@ def _goes_on(build: BuildInFlight) -> str:
 
 
 def _command_to_wait_for(build: BuildInFlight) -> str:
-    image_name = f" --image-name {build.image_name}" if build.image_name != build.app else ""
-    return f"invoke wait --job {build.job_name} --app {build.app}{image_name} --image-tag {build.image_tag}"
+    return f"invoke wait --job {build.job_name}{_flags_of(build)} --image-tag {build.image_tag}"
+
+
+def _flags_of(target: Target) -> str:
+    return f" --app {target.app}" + (f" --image-name {target.image_name}" if target.image_name != target.app else "")
+
+
+def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
+    """The record of the build that was in flight `before` the lock was had, where another run has recorded it since."""
+    if before is None or job not in (None, before.job_name) or run.state.in_flight() is not None:
+        return None
+    made = next((entry for entry in run.state.history() if entry.job_name == before.job_name), None)
+    record = run.state.record()
+    if made is None or record is None or record.build_id != made.build_id:
+        return None
+    console.tell(f"another run has recorded {before.job_name} meanwhile")
+    run.remember(record)
+    return record
 
 
 def pick_up(run: Run, job: str | None) -> BuildInFlight:
@@ -99,19 +135,37 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
     return known
 
 
-def finish(run: Run, build: BuildInFlight) -> Record:
-    """Waits for the build, resolves its digest and records it. BuildFailed or StillRunning otherwise."""
-    job = build.job_name
+def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
+    """Waits for the build, showing its log where `logs` is true, resolves its digest and records it. BuildFailed or
+    StillRunning otherwise."""
+    job, seconds = build.job_name, run.settings.timeout
     run.if_interrupted = _goes_on(build)
+    shown = LogFollower(run.second_client, job, console.tell) if logs else None
     try:
-        wait_for_build(run.client, job, seconds=run.settings.timeout, tell=console.tell)
-        build_id = _digest_of(run, build)
-    except (BuildFailed, JobNotFound):
+        with github.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
+            progress("started")
+            wait_for_build(
+                run.client,
+                job,
+                seconds=seconds,
+                resume=_command_to_wait_for(build),
+                tell=console.tell,
+                progress=progress,
+            )
+            build_id = _digest_of(run, build)
+            # Before the end of the log is waited for: the digest must not hang on that.
+            of_build = {key: getattr(build, key) for key in ("job_name", "dockerfile", "build_context")}
+            told = save(run, build, build_id, app_class=build.app_class, built={"built": "cluster", **of_build})
+            run.state.clear_in_flight(job)
+    except BuildFailed as error:
+        run.state.clear_in_flight(job)
+        github.annotate("build failed", str(error))
+        error.message = f"{'' if shown else tail(run.client, job)}{error}"
+        raise
+    except JobNotFound:
         run.state.clear_in_flight(job)
         raise
-    record = keep(run, build, build_id, app_class=build.app_class, built="cluster")
-    run.state.clear_in_flight(job)
-    return record
+    return told()
 
 
 def _digest_of(run: Run, build: BuildInFlight) -> str:
@@ -127,20 +181,44 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
         raise
 
 
-def keep(run: Run, target: Target, build_id: str, *, app_class: str | None = None, built: str | None = None) -> Record:
-    """Records the digest of `target`, for this command line, in the state file and in the history; `built` says where
-    this run built it (`cluster`, `local`). StateError where it cannot be written."""
-    record = Record(**fields_of(target, Target), build_id=build_id, app_class=app_class or run.settings.app_class)
-    earlier = run.state.record()
+def keep(run: Run, target: Target, build_id: str, **how: Any) -> Record:
+    """`save`, and says so."""
+    return save(run, target, build_id, **how)()
+
+
+def save(
+    run: Run,
+    target: Target,
+    build_id: str,
+    *,
+    app_class: str | None = None,
+    built: Mapping[str, str | None] | None = None,
+    dirty: bool | None = None,
+) -> Callable[[], Record]:
+    """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
+    fields that HistoryEntry has of a build, where this was one. Returns what says so, and gives the record.
+
+    StateError where it cannot be written.
+    """
+    chosen = app_class or run.settings.app_class
+    record = Record(**fields_of(target, Target), build_id=build_id, app_class=chosen, dirty=dirty or None)
     run.remember(record)
-    dirty = {"cluster": False, "local": run.checkout.dirty}.get(built or "")
     try:
+        earlier = run.state.record()
         run.state.save_record(record)
-        run.note("recorded", record, built=built, dirty=dirty)
+        run.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
-        raise StateError(f"{error}. The image is there: invoke reuse --build-id {build_id}") from None
+        reuse = f"invoke reuse --build-id {build_id}{_flags_of(record)}"
+        raise StateError(f"{error}. The image is there: {reuse}") from None
+    return lambda: _told(run, record, earlier)
+
+
+def _told(run: Run, record: Record, earlier: Record | None) -> Record:
+    build_id = record.build_id or ""
     same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
     if earlier and same_tag and earlier.build_id != build_id:
         console.warn(f"tag {record.image_tag} points to another image now: {earlier.build_id} → {build_id}")
     console.tell(f"recorded {record.image_name}:{record.image_tag} as {build_id}")
+    pinned = images.pinned(run.settings.registry, record.image_name or "", build_id)
+    github.outputs({"build-id": build_id, "image": pinned})
     return record

@@ -26,7 +26,21 @@ from .errors import (
     SettingsError,
     excerpt,
 )
-from .models import BuildLogs, BuildRequest, BuildStarted, BuildState, Deployed, DeployRequest, Digest, decode, encode
+from .models import (
+    AppAnswer,
+    AppState,
+    BuildLogs,
+    BuildRequest,
+    BuildStarted,
+    BuildState,
+    Deployed,
+    DeployRequest,
+    Digest,
+    Log,
+    decode,
+    encode,
+)
+from .redaction import redact
 
 if TYPE_CHECKING:
     from .transport import Answer, Transport
@@ -72,7 +86,7 @@ _DEPLOY = _Purpose(
 )
 _WAIT = _Purpose("wait for the build", "the build goes on", "pick it up: invoke wait", None, repeatable=False)
 _READ = _Purpose("ask for the digest", "nothing was changed", "try again", None)
-_LOOK = _Purpose("look at the build", "nothing was changed", "try again", None)
+_LOOK = _Purpose("look at the build or the app", "nothing was changed", "try again", None)
 
 
 class DeployClient:
@@ -109,21 +123,28 @@ class DeployClient:
         """
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         try:
-            body = self._request(_WAIT, "POST", path, timeout=min(seconds + _SPARE_SECONDS, within))
+            body = self._request(_WAIT, "POST", path, timeout=min(seconds + _SPARE_SECONDS, within)).body
         except ApiRefused as error:
             if error.status != 404:
                 raise
             raise JobNotFound(f"the API knows no build job {job} (any more); build again: invoke build") from None
         return self._decoded(_WAIT, BuildState, body) if body.strip() else BuildState()
 
-    def status(self, job: str) -> BuildState | None:
-        """The phase of a build, or None where this server does not serve it."""
-        return self._known(BuildState, f"/build/{images.label(job)}")
+    def status(self, job: str, *, within: float | None = None) -> BuildState | None:
+        """The phase of a build, or None where this server does not serve it; no longer than `within` seconds."""
+        seconds = None if within is None else min(self._timeout, max(within, 1.0) / (len(_PAUSES) + 1))
+        answer = self._known(f"/build/{images.label(job)}", timeout=seconds)
+        return None if answer is None else self._decoded(_LOOK, BuildState, answer.body)
 
-    def logs(self, job: str) -> str | None:
+    def logs(self, job: str) -> Log | None:
         """All lines of a build so far, or None where this server does not serve them."""
-        answer = self._known(BuildLogs, f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
-        return None if answer is None else answer.logs
+        answer = self._known(f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
+        return None if answer is None else Log(self._decoded(_LOOK, BuildLogs, answer.body).logs, answer.transferred)
+
+    def app(self, namespace: str, app: str) -> AppState | None:
+        """How an app runs, or None where this server does not say, or knows no such app."""
+        answer = self._known(f"/api/apps/{images.label(namespace)}/{images.label(app)}")
+        return None if answer is None else self._decoded(_LOOK, AppAnswer, answer.body).app
 
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound where there is none."""
@@ -144,7 +165,7 @@ class DeployClient:
         try:
             answer = self._json(_DEPLOY, Deployed, "POST", "/build", request)
         except ApiRefused as error:
-            if error.status != 404:
+            if error.status != 404 or error.is_page:
                 raise
             raise DigestNotFound(
                 f"buildId {request.build_id[:19]}… is not in the registry for image {request.image_name}; "
@@ -160,17 +181,17 @@ class DeployClient:
             raise ApiRefused("the API took the deploy and says that it did not succeed; look at the app's events", 200)
         return answer
 
-    def _known(self, kind: type[T], path: str, most: int = _MOST_BYTES) -> T | None:
+    def _known(self, path: str, *, most: int = _MOST_BYTES, timeout: float | None = None) -> Answer | None:
         """GET from an endpoint that only some servers have."""
         try:
-            return self._decoded(_LOOK, kind, self._request(_LOOK, "GET", path, most=most))
+            return self._request(_LOOK, "GET", path, most=most, timeout=timeout)
         except ApiRefused as error:
             if error.status not in _NOT_SERVED:
                 raise
             return None
 
     def _json(self, purpose: _Purpose, kind: type[T], method: str, path: str, body: object = None) -> T:
-        return self._decoded(purpose, kind, self._request(purpose, method, path, body))
+        return self._decoded(purpose, kind, self._request(purpose, method, path, body).body)
 
     def _decoded(self, purpose: _Purpose, kind: type[T], body: bytes) -> T:
         try:
@@ -189,8 +210,8 @@ class DeployClient:
         *,
         timeout: float | None = None,
         most: int = _MOST_BYTES,
-    ) -> bytes:
-        """The one door to the network: the body of a 2xx answer, a typed error for everything else."""
+    ) -> Answer:
+        """The one door to the network: a 2xx answer, a typed error for everything else."""
         text = None if body is None else encode(body)
         for pause in (*_PAUSES, None) if purpose.repeatable else (None,):
             try:
@@ -204,7 +225,7 @@ class DeployClient:
 
     def _exchange(
         self, purpose: _Purpose, method: str, path: str, body: bytes | None, *, seconds: float, most: int
-    ) -> bytes:
+    ) -> Answer:
         from .transport import NoAnswer, NotSent, Transport
 
         self._transport = self._transport or Transport(self._key)
@@ -217,20 +238,24 @@ class DeployClient:
         except NoAnswer as error:
             raise _unknown(purpose, f"{self._host} {error}") from None
         if 200 <= answer.status < 300:
-            return answer.body
+            return answer
         raise self._refusal(purpose, answer)
 
     def _refusal(self, purpose: _Purpose, answer: Answer) -> DeployError:
         status, what = answer.status, f"could not {purpose.does}: {self._host} answered {answer.status}"
-        if status in _SAYS_NOTHING:
+        # See Other says that the request was taken, and where its result is.
+        if status in _SAYS_NOTHING or (status == 303 and purpose.unknown):
             return _unknown(purpose, f"{self._host} answered {status}", retry_after=answer.retry_after)
         if 300 <= status < 400:
-            target = re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location)[:80] or "another path"
+            target = redact(re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location))[:80] or "another path"
             why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
             return ApiRefused(f"{what}, {why}; {purpose.unsent}", status)
         if status in (401, 403):
             return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.unsent}", status)
-        return ApiRefused(f"{what}: {excerpt(answer.body.decode(errors='replace'))}; {purpose.unsent}", status)
+        is_page = answer.body.lstrip().startswith(b"<")
+        if status == 404 and is_page and purpose in (_WAIT, _READ):
+            return _unknown(purpose, f"{self._host} answered 404 with a web page, which is not the API's")
+        return ApiRefused(f"{what}: {excerpt(answer.body)}; {purpose.unsent}", status, is_page=is_page)
 
     @property
     def _host(self) -> str:

@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from .errors import DeployError
 from .models import encode
+from .redaction import redact
 
-_secrets: set[str] = set()
 _warned: set[str] = set()
-
-
-def keep_secret(values: Iterable[str]) -> None:
-    """From now on these values are shown as `***` on every way out."""
-    # As they are, and as they look inside a JSON text.
-    _secrets.update(form for value in values for form in (value, encode(value).decode()[1:-1]))
-
-
-def redact(text: str) -> str:
-    """`text` without any secret value; longer ones first, since one may be part of another."""
-    for value in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(value, "***")
-    return text
-
-
-class Redactor:
-    """Redacts a text that comes in pieces: what may be the beginning of a secret waits for the next piece."""
-
-    def __init__(self) -> None:
-        self._waiting = ""
-
-    def feed(self, piece: str) -> str:
-        """What of the text up to now can be shown, and was not yet."""
-        text = redact(self._waiting + piece)
-        kept = max((_overlap(text, secret) for secret in _secrets), default=0)
-        self._waiting = text[len(text) - kept :]
-        return text[: len(text) - kept]
-
-    def end(self) -> str:
-        """What was still waiting when the text ended."""
-        return self._waiting
-
-
-def _overlap(text: str, secret: str) -> int:
-    """How many of the last characters of `text` may be the first ones of `secret`."""
-    return next((size for size in range(min(len(secret) - 1, len(text)), 0, -1) if text.endswith(secret[:size])), 0)
+# On a terminal, what prints above the line that is kept up to date there.
+_above_live_line: list[Callable[[str], None]] = []
+_SECONDS_BETWEEN_SIGNS = 15.0
 
 
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
     # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
     with suppress(OSError):
-        if sys.stderr is not None:
+        if _above_live_line:
+            _above_live_line[-1](redact(text))
+        elif sys.stderr is not None:
             print(redact(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints for people
 
 
@@ -64,13 +35,64 @@ def warn(text: str) -> None:
         tell(f"warning: {text}")
 
 
+def is_watched() -> bool:
+    """Whether a person looks at stderr, on a terminal that can be drawn on."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Yields a function that takes how `what` stands. A person sees one line with it and the time that has passed, kept
+    up to date; elsewhere it is a line every 15 s at the most, so that no CI takes the job for dead."""
+    if not is_watched():
+        yield _signs_of_life(what)
+        return
+    from .terminal import live_line
+
+    with live_line(what) as (update, print_above):
+        _above_live_line.append(print_above)
+        try:
+            yield lambda state: update(redact(state))
+        finally:
+            _above_live_line.pop()
+
+
+def _signs_of_life(what: str) -> Callable[[str], None]:
+    start = told = time.monotonic()
+
+    def sign(state: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= 0.9 * _SECONDS_BETWEEN_SIGNS:
+            told = now
+            tell(f"{what}: {state}, {now - start:.0f} s")
+
+    return sign
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as text for stdout: columns of their width, the first line its titles. Drawn for a person."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        from .terminal import drawn_table
+
+        return drawn_table(titles, rows)
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (titles, *rows)]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
 def result(text: str, details: object, *, as_json: bool) -> None:
     """A task's result to stdout: `text` alone on its line, or `details` as one JSON object. By then the task has done
     what it does and recorded it; DeployError where nobody can read it."""
     line = encode(details).decode() if as_json else text
     try:
-        print(line, flush=True)  # noqa: T201 - the one place for results
+        print_result(line)
     except OSError as error:
         # What Python still holds of it would fail once more at its end.
         sys.stdout = None
         raise DeployError(f"done, but stdout cannot be written ({error.strerror}); the result: {line}") from None
+
+
+def print_result(text: str) -> None:
+    """A part of a result to stdout. OSError where nobody can read it."""
+    print(text, flush=True)  # noqa: T201 - the one place for results

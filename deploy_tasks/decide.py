@@ -140,7 +140,7 @@ def deploy_request(
     known = record.build_id if record and build_id is None else build_id
     if known is None:
         raise SettingsError("no digest is recorded yet; build one: invoke build, or invoke local; nothing was deployed")
-    wanted = images.digest(known) if build_id is None else of_flag("--build-id", images.digest, str(build_id))
+    wanted = images.digest(str(known)) if build_id is None else of_flag("--build-id", images.digest, str(build_id))
     if record and record.build_id == wanted and record.image_name not in (None, image_name):
         raise SettingsError(
             f"the recorded digest is of image {record.image_name}, not of {image_name}; nothing was deployed. "
@@ -179,6 +179,7 @@ def deployed_record(request: DeployRequest, record: Record | None) -> Record:
         image_tag=known.image_tag,
         build_id=request.build_id,
         app_class=request.deploy_config.app_class,
+        dirty=known.dirty,
     )
 
 

@@ -88,6 +88,14 @@ def _tell_in_cluster(story: _Story) -> None:
     story.say("And again, to the other nodes")
     reuse_seconds = story.run("reuse", "--app-class", "non-business")
     story.say(f"The build took {build_seconds:.1f} s, this deploy {reuse_seconds:.1f} s")
+    story.say("A new version, pushed, built and deployed")
+    (story.repository / "index.html").write_text("<h1>The second version</h1>\n")
+    for command in (["commit", "--quiet", "--all", "--message", "second"], ["push", "--quiet"]):
+        subprocess.run(["git", *command], cwd=story.repository, env=story.environment, check=True)
+    story.run("build", "reuse")
+    story.say("And back to the first, by its digest. What was built and deployed is in the history")
+    story.run("rollback")
+    story.run("history")
     story.say("A digest that is not in the registry is refused: nothing is built in its place, and the exit code is 8")
     story.run("reuse", "--build-id", _UNKNOWN_DIGEST, expect=8)
 
@@ -135,7 +143,7 @@ def _make_repository(repository: Path, environment: dict[str, str]) -> None:
         ["git", "add", "--all"],
         ["git", "commit", "--quiet", "--message", "hello"],
         ["git", "remote", "add", "origin", str(origin)],
-        ["git", "push", "--quiet", "origin", "HEAD:refs/heads/main"],
+        ["git", "push", "--quiet", "--set-upstream", "origin", "HEAD"],
     ):
         subprocess.run(command, cwd=repository, env=environment, check=True)
 

@@ -12,6 +12,7 @@ DeployError
 ├── BuildFailed      9  the build is over and it failed
 ├── StateError      10  a file under .deploy/ cannot be read or written
 ├── Locked          11  another run holds the lock of this checkout; nothing was sent
+├── RolloutFailed   12  what was deployed does not come up
 └── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
 """
 
@@ -19,7 +20,10 @@ from __future__ import annotations
 
 from invoke.exceptions import Exit
 
+from .redaction import redact
+
 _LONGEST_EXCERPT = 200
+_MOST_LOOKED_AT = 10_000
 
 
 def escaped(text: str) -> str:
@@ -28,12 +32,10 @@ def escaped(text: str) -> str:
 
 
 def excerpt(said: str | bytes) -> str:
-    """The first 200 characters of what somebody else said, escaped."""
-    text = said[: 4 * _LONGEST_EXCERPT]
-    return (
-        escaped((text if isinstance(text, str) else text.decode(errors="replace")).strip())[:_LONGEST_EXCERPT]
-        or "nothing"
-    )
+    """The first 200 characters of what somebody else said, escaped; redacted first, since half a secret is not known
+    for one."""
+    text = (said if isinstance(said, str) else said.decode(errors="replace"))[:_MOST_LOOKED_AT]
+    return escaped(redact(text).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class DeployError(Exit):
@@ -46,8 +48,6 @@ class DeployError(Exit):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, self.exit_code)
-        # Otherwise every argument of a subclass is part of its repr, which `invoke -d` prints.
-        self.args = (message,)
 
     def __str__(self) -> str:
         return self.message or ""
@@ -68,13 +68,15 @@ class EngineError(DeployError):
 
 
 class ApiRefused(DeployError):
-    """Raised with the HTTP status of the refusal in `status`."""
+    """Raised with the HTTP status of the refusal in `status`; `is_page` says that its body was a web page, as a gateway
+    in front of the API has it, and the API itself has not."""
 
     exit_code = 4
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, *, is_page: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.is_page = is_page
 
 
 class JobNotFound(ApiRefused):
@@ -125,6 +127,10 @@ class StateError(DeployError):
 
 class Locked(DeployError):
     exit_code = 11
+
+
+class RolloutFailed(DeployError):
+    exit_code = 12
 
 
 class Interrupted(DeployError):

@@ -65,6 +65,21 @@ class Checkout:
         """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
         return bool(self._ask("status", "--porcelain"))
 
+    def age(self, commit: str) -> str | None:
+        """How `commit` relates to HEAD, in words; None where either is not in this checkout."""
+        # One git for all of it: the commits on either side, HEAD first on its own.
+        listed = self._ask("rev-list", "--left-right", f"{commit}...HEAD")
+        if listed is None:
+            return f"built from HEAD ({commit[:7]})" if self.commit == commit else None
+        since = [line[1:8] for line in listed.split() if line.startswith(">")]
+        if len(since) < len(listed.split()):
+            return f"built from {commit[:7]}, which is not among the commits of HEAD ({(self.commit or '')[:7]})"
+        return f"built {len(since)} commit{'s' * (len(since) > 1)} ago ({commit[:7]} → HEAD {since[0]})"
+
+    def ignores(self, path: str) -> bool:
+        """Whether git passes over `path`, from `folder` on, be it there or not."""
+        return self._ask("check-ignore", "--no-index", path) is not None
+
     def knows(self, commit: str) -> bool:
         """Whether `commit` is in this checkout."""
         return self._ask("cat-file", "-t", commit) == "commit"

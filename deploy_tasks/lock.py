@@ -31,20 +31,20 @@ def take(
     tell: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Makes this process the one that holds the lock of `path`, for `task`, until it ends.
+) -> bool:
+    """Makes this process the one that holds the lock of `path`, for `task`, until it ends; whether it was not that
+    before.
 
-    Where another process holds it, waits for `seconds`, and `tell`s so; then Locked says who that is. Nothing to do
-    where this process holds it already. StateError where the file cannot be used.
+    Where another process holds it, waits for `seconds`, and `tell`s so; then Locked says who that is. StateError where
+    the file cannot be used.
     """
     if path in _taken:
-        return
+        return False
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        file = _open(path)
         try:
             _wait_for(file, seconds, tell, clock, sleep)
-            os.ftruncate(file, 0)
-            os.pwrite(file, encode(_this_process(task)), 0)
+            _say_who(file, task)
         except BaseException:
             os.close(file)
             raise
@@ -53,11 +53,29 @@ def take(
             f"{path} cannot be written ({error.strerror}); nothing was started. DEPLOY_STATE_FILE names another place"
         ) from None
     _taken[path] = file
+    return True
 
 
-def release(path: Path) -> None:
+def release() -> None:
     """Lets other runs in: for programs that go on after their last task."""
-    os.close(_taken.pop(path))
+    while _taken:
+        os.close(_taken.popitem()[1])
+
+
+def _open(path: Path) -> int:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+    except PermissionError:
+        # Somebody else's, as after one run with sudo: it can be locked all the same.
+        return os.open(path, os.O_RDONLY | flags)
+
+
+def _say_who(file: int, task: str) -> None:
+    # Who it is helps; that it is not known, on a full disk say, keeps nobody from working.
+    with suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, encode(_this_process(task)), 0)
 
 
 def _wait_for(
@@ -91,8 +109,11 @@ def _locked(file: int) -> bool:
 
 
 def _holder(file: int) -> str:
-    with suppress(ValueError):
+    # What a process wrote that is no more is about somebody else.
+    with suppress(ValueError, ProcessLookupError, OverflowError):
         holder = decode(os.pread(file, _LONGEST_HOLDER, 0), LockHolder)
+        with suppress(PermissionError):
+            os.kill(holder.pid, 0)
         return f"another run (pid {holder.pid}: invoke {holder.task}, since {holder.since})"
     return "another run"
 

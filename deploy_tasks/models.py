@@ -6,7 +6,7 @@ differs from its default. Unknown keys in what comes in are ignored (the record 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -82,6 +82,26 @@ class BuildLogs(_Json, kw_only=True):
     logs: str
 
 
+class Log(NamedTuple):
+    """The log of a build so far, and how many bytes came over the wire for it."""
+
+    text: str
+    transferred: int
+
+
+class AppState(_Json, kw_only=True):
+    """How an app runs, as `GET /api/apps/<namespace>/<app>` has it under `app`; what a server does not say is None."""
+
+    replicas: int | None = None
+    ready_replicas: int = 0
+    updated_replicas: int | None = None
+    image: str | None = None
+
+
+class AppAnswer(_Json, kw_only=True):
+    app: AppState
+
+
 class Digest(_Json, kw_only=True):
     build_id: str
 
@@ -111,11 +131,13 @@ class Target(_Json, kw_only=True):
 class Record(Target, kw_only=True):
     """What `.deploy/build-id.json` holds: the user's seven keys in the user's order, then ours.
 
-    `app_class` earns its place by carrying the node pool from `invoke build` to a later `invoke reuse`.
+    `app_class` earns its place by carrying the node pool from `invoke build` to a later `invoke reuse`, and `dirty` by
+    letting that one say that the build had uncommitted changes in it.
     """
 
     build_id: str | None = None
     app_class: str | None = None
+    dirty: bool | None = None
 
 
 class BuildInFlight(Target, kw_only=True):
@@ -135,8 +157,8 @@ class BuildInFlight(Target, kw_only=True):
 class HistoryEntry(Record, kw_only=True):
     """A line of `.deploy/history.jsonl`: what became of which image, when (UTC, ISO 8601), by whom and by what task.
 
-    `outcome` is `recorded` or `deployed`, `built` is `cluster` or `local`; it and `dirty` (whether uncommitted changes
-    were part of the build) are None where the task did not build.
+    `outcome` is `recorded`, `deployed` or `not ready`; `built` is `cluster` or `local`, None where the task did not
+    build; a build in the cluster has its job, its Dockerfile and its context.
     """
 
     time: str
@@ -144,7 +166,12 @@ class HistoryEntry(Record, kw_only=True):
     what: str
     outcome: str
     built: str | None = None
-    dirty: bool | None = None
+    job_name: str | None = None
+    dockerfile: str | None = None
+    build_context: str | None = None
+
+
+_ONLY_OURS = ("app_class", "dirty")
 
 
 class LockHolder(_Json, kw_only=True):
@@ -192,5 +219,5 @@ def record_as_json(record: Record, unknown: dict[str, object]) -> dict[str, obje
     """The record's JSON object: the user's seven keys always and in the user's order, then ours, then unknown ones."""
     fields = fields_of(record)
     names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
-    ours = {names[key]: value for key, value in fields.items() if value is not None or key != "app_class"}
+    ours = {names[key]: value for key, value in fields.items() if value is not None or key not in _ONLY_OURS}
     return {**ours, **{key: value for key, value in unknown.items() if key not in names.values()}}

@@ -105,6 +105,13 @@ def seconds_or_none(value: object) -> float:
     return 0.0 if str(value) in ("0", "0.0") else seconds(value)
 
 
+def switch(value: object) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        raise SettingsError(f"{str(value)!r} is neither true nor false")
+    return text in ("true", "1", "yes", "on")
+
+
 def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
         text = str(value)

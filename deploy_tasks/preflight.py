@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 from . import console
 from .client import DeployClient
 from .engine import Engine
-from .errors import DigestNotFound, NothingStarted
+from .errors import ApiRefused, DigestNotFound, NothingStarted
 from .hosts import is_loopback
 from .models import Target
 
@@ -51,7 +51,7 @@ def check_tag(client: DeployClient, registry: str, target: Target, build_id: str
     name = f"{target.image_name}:{target.image_tag}"
     try:
         found = tag_digest(client, target)
-    except NothingStarted as error:
+    except (ApiRefused, NothingStarted) as error:
         console.warn(f"the tag was not checked: {error}")
         return
     if found is None:

@@ -19,21 +19,25 @@ from .errors import Interrupted, SettingsError
 from .git import Checkout
 from .models import HistoryEntry, Record, Target, encode, fields_of
 from .parsing import NAMESPACES
+from .redaction import keep_secret
 from .settings import Settings, project_root, resolve
 from .signals import signal_number
 from .state import State
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
 _CHAIN = "deploy_chain"
-_TARGET = ("app", "namespace", "image_name", "app_class")
+TARGET = ("app", "namespace", "image_name", "app_class")
 
 
 class Run:
     """One call of one task: its settings, and what it works with. Made by `begin`."""
 
-    def __init__(self, c: Context, task: str, settle: Callable[[], Settings], checkout: Checkout) -> None:
+    def __init__(
+        self, c: Context, task: str, settle: Callable[[], Settings], checkout: Checkout, *, from_record: bool
+    ) -> None:
         self._c = c
         self._task = task
+        self._from_record = from_record
         self._settle = settle
         self.settings = settle()
         self.checkout = checkout
@@ -43,27 +47,35 @@ class Run:
 
     @cached_property
     def client(self) -> DeployClient:
-        settings = self.settings
-        return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
+        return self.second_client
+
+    def lock_before_deciding(self) -> None:
+        """As `lock`, for what is decided from the record: another run may be about to write it. Where none ever ran
+        there is nothing to wait for, and nothing is made there that may not be needed."""
+        if not self.dry and self.state.lock_path.exists():
+            self.lock()
 
     def lock(self) -> None:
-        """Makes this run the only one that writes the state and deploys from it, until the process ends; to be called
-        once all is decided that may be refused. Locked or StateError otherwise: nothing was started then.
-
-        What another run recorded until now counts, so the settings are settled anew.
-        """
+        """Makes this run the only one that writes the state and deploys from it, until the process ends. Locked or
+        StateError otherwise: nothing was started then."""
         self.state.check_writable()
-        lock.take(self.state.lock_path, self._task, seconds=self.settings.lock_timeout, tell=console.tell)
-        self.state.sweep()
-        self.settings = self._settle()
+        path, seconds = self.state.lock_path, self.settings.lock_timeout
+        if lock.take(path, self._task, seconds=seconds, tell=console.tell):
+            self.state.sweep()
+            if self._from_record:  # what another run recorded until now counts
+                self.settings = self._settle()
 
-    def note(self, outcome: str, record: Record, *, built: str | None = None, dirty: bool | None = None) -> None:
-        """Adds to the history what became of the image of `record`."""
+    def note(self, outcome: str, record: Record, **built: Any) -> None:
+        """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = HistoryEntry(
-            **fields_of(record), time=now, who=_who(), what=self._task, outcome=outcome, built=built, dirty=dirty
-        )
-        self.state.append(entry)
+        of_record = fields_of(record, Record)
+        self.state.append(HistoryEntry(**of_record, **built, time=now, who=_who(), what=self._task, outcome=outcome))
+
+    @property
+    def second_client(self) -> DeployClient:
+        """For a thread of its own: requests does not say that its sessions can be shared."""
+        settings = self.settings
+        return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -121,22 +133,23 @@ def begin(
 
     def recorded(state_file: Path) -> Mapping[str, object]:
         known = _recorded_in(chain) or State(state_file).record()
-        return {key: getattr(known, key) for key in _TARGET} if known and from_record else {}
+        return {key: getattr(known, key) for key in TARGET} if known and from_record else {}
 
     def settle() -> Settings:
-        return resolve(
-            {**flags, **{key: chain.get(key) for key in _TARGET}},
+        settled = resolve(
+            {**flags, **{key: chain.get(key) for key in TARGET}},
             config=config,
             folder=root,
             record=recorded,
             git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
         )
+        keep_secret(settled.secrets)
+        _require(settled, checkout, needs)
+        return settled
 
-    run = Run(c, task, settle, checkout)
+    run = Run(c, task, settle, checkout, from_record=from_record)
     settings = run.settings
     _set_chain(c, chain)
-    console.keep_secret(settings.secrets)
-    _require(settings, checkout, needs)
     if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
         console.warn(f"app class business in namespace {settings.namespace}: the pods go to the business nodes")
     for path in settings.secret_files_of_others:
@@ -151,7 +164,8 @@ def _who() -> str:
         person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         person = str(os.getuid())
-    return f"{person}@{os.uname().nodename}"
+    # Of a name in no known encoding, what can be written.
+    return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
 
 
 def _current_root() -> Path:
@@ -176,9 +190,9 @@ _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 def _chain_with(c: Context, flags: Mapping[str, Any]) -> dict[str, Any]:
     """What the calls of this command line share, with this call's target; another app is another target."""
     chain = _chain(c)
-    given = {key: flags[key] for key in _TARGET if flags.get(key)}
+    given = {key: flags[key] for key in TARGET if flags.get(key)}
     if given.get("app") not in (None, chain.get("app")):
-        chain = {key: value for key, value in chain.items() if key not in _TARGET}
+        chain = {key: value for key, value in chain.items() if key not in TARGET}
     return {**chain, **given}
 
 

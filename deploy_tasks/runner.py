@@ -14,8 +14,8 @@ from typing import IO, Any
 from invoke.context import Context
 from invoke.runners import Local
 
-from .console import Redactor, redact
 from .errors import Interrupted
+from .redaction import Redactor, redact
 from .signals import Signalled, held_back, signal_number
 
 # Enough for the last lines of any push.
@@ -57,7 +57,14 @@ class _StreamingRunner(Local):
     read_chunk_size = 65_536
 
     def echo(self, command: str) -> None:
-        print(redact(self.opts["echo_format"].format(command=command)), file=sys.stderr, flush=True)  # noqa: T201 - as Invoke does
+        line = redact(self.opts["echo_format"].format(command=command))
+        self.write_our_output(stream=sys.stderr, string=f"{line}\n")
+
+    def write_our_output(self, stream: IO[str], string: str) -> None:
+        # A terminal that went away must not end the command: what it pushes would be lost.
+        with suppress(OSError, ValueError):
+            if stream is not None:
+                super().write_our_output(stream=stream, string=string)
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         # An exception out of Popen would leave a command running that nobody knows of.

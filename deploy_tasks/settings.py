@@ -55,6 +55,8 @@ class Settings:
     builder: str | None
     build_args: tuple[str, ...]
     timeout: float
+    rollout_timeout: float
+    build_if_needed: bool
     lock_timeout: float
     sources: Mapping[str, str] = field(repr=False)
     flags: frozenset[str] = field(repr=False)
@@ -293,5 +295,7 @@ TABLE = (
     Setting("builder", parsing.not_a_flag, None, "a buildx builder for `local`: remote, or of several platforms"),
     Setting("build_args", parsing.build_args, (), "KEY=VALUE, or KEY alone; several with commas between them"),
     Setting("timeout", parsing.seconds, 1800.0, "seconds to wait for a build"),
+    Setting("rollout_timeout", parsing.seconds, 300.0, "seconds for what was deployed to come up"),
+    Setting("build_if_needed", parsing.switch, False, "whether `build` leaves out what is built already"),
     Setting("lock_timeout", parsing.seconds_or_none, 0.0, "seconds to wait for another run of this checkout to end"),
 )

@@ -8,7 +8,9 @@ import fcntl
 import glob
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -19,6 +21,7 @@ from .models import BuildInFlight, HistoryEntry, Record, as_dict, convert, decod
 # The format is the user's own and has no version; a later kit that must break it will write one, and this one
 # must then not touch the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
+_BLOCK = 65_536
 _ANOTHER_PLACE = "nothing was started. DEPLOY_STATE_FILE names another place"
 
 
@@ -32,7 +35,7 @@ class State:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.in_flight_path = path.with_name(f"{path.stem}.in-flight.json")
-        self.lock_path = path.with_name(f"{path.stem}.lock")
+        self.lock_path = path.with_name(f"{path.name}.lock")
         self.history_path = path.with_name("history.jsonl")
 
     def record(self) -> Record | None:
@@ -74,11 +77,16 @@ class State:
     def check_writable(self) -> None:
         """Does what writing needs and writes nothing: to be asked before anything is started."""
         try:
-            self._prepare(self.path)
+            for path in (self.path, self.in_flight_path, self.history_path):
+                self._prepare(path)
         except StateError as error:
             raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
-        if not os.access(self.path.parent, os.W_OK):
-            raise StateError(f"{self.path.parent} cannot be written; {_ANOTHER_PLACE}")
+        # Only the history is written in its place; the others are replaced.
+        written = [self.path.parent, *([self.history_path] if self.history_path.exists() else [])]
+        if unwritable := [path for path in written if not os.access(path, os.W_OK)]:
+            raise StateError(f"{unwritable[0]} cannot be written; {_ANOTHER_PLACE}")
+        if self.history_path.exists() and not self.history_path.is_file():
+            raise StateError(f"{self.history_path} is not a file; move it away; nothing was started")
 
     def sweep(self) -> None:
         """Removes what runs that were killed in the middle of writing left behind; only for who holds the lock."""
@@ -98,6 +106,19 @@ class State:
                 os.close(file)
         except OSError as error:
             raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from None
+
+    def history(self) -> Iterator[HistoryEntry]:
+        """The history, newest first, read from its end on and no further than is asked for. A line that is none, as a
+        power cut leaves it, is passed over. StateError where the file cannot be read."""
+        try:
+            with self.history_path.open("rb") as file:
+                for line in _lines_from_the_end(file):
+                    with contextlib.suppress(ValueError):
+                        yield decode(line, HistoryEntry)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateError(f"{self.history_path} cannot be read ({error.strerror})") from None
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
@@ -153,6 +174,17 @@ def _ignore_in_git(folder: Path) -> None:
     ignore = folder / ".gitignore"
     if folder.name == ".deploy" and not ignore.exists():
         ignore.write_text("*\n")
+
+
+def _lines_from_the_end(file: BinaryIO) -> Iterator[bytes]:
+    place, part = file.seek(0, os.SEEK_END), b""
+    while place > 0:
+        size = min(_BLOCK, place)
+        place -= size
+        file.seek(place)
+        part, *lines = (file.read(size) + part).split(b"\n")
+        yield from reversed(lines)
+    yield part
 
 
 def _append_line(file: int, line: bytes) -> None:

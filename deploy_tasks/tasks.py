@@ -13,84 +13,20 @@ from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.tasks import Task, task
 
 from . import build_context as build_context_rules
-from . import builds, console, decide, images, parsing, preflight, signals
+from . import builds, console, decide, deploys, history, images, parsing, preflight, views
 from .engine import Engine
-from .errors import DeployError, DigestNotFound, Interrupted, SettingsError, StateError
-from .models import BuildInFlight, DeployRequest, Record, as_dict, record_as_json
-from .run import begin
+from .errors import DigestNotFound, SettingsError
+from .models import BuildInFlight, DeployRequest, HistoryEntry, Record, as_dict, record_as_json
+from .redaction import keep_secret
+from .run import Run, begin
+from .task import API, deploy_task
 
-_HELP = {
-    "app": "The app's name in the cluster (the repository's name)",
-    "namespace": "Its namespace (the app class decides)",
-    "image_name": "The repository in the registry (the app's name)",
-    "app_class": "business or non-business: which nodes run it (business)",
-    "lock_timeout": "Seconds to wait for another run of this checkout (0: not at all)",
-    "json": "Print one JSON object instead of the plain result",
-    "image_tag": "The image's tag",
-    "dockerfile": "The Dockerfile, from the project's root (Dockerfile)",
-    "build_context": "The build context, from the project's root (.)",
-    "timeout": "Seconds to wait for the build (1800)",
-    "repo_url": "What the cluster clones (the git remote, as https)",
-    "git_ref": "What the cluster checks out (the commit of HEAD)",
-    "cache": "Whether the build may use the builder's cache",
-    "wait": "Whether to wait; without, `invoke wait` picks the build up",
-    "allow_unpushed": "Build a commit that no remote branch is known to hold",
-    "job": "The build job to wait for (the build in flight)",
-    "build_id": "The digest to deploy (the recorded one)",
-    "port": "The port the app listens on",
-    "replicas": "How many replicas run (the API's default)",
-    "domain": "A domain the app is reached at; repeatable",
-    "health_path": "A path that answers 2xx once the app is well",
-    "tls": "Whether the domains are served over TLS",
-    "env": "KEY=VALUE, or KEY with its value from the environment or .env, for the app; repeatable",
-    "build_arg": "KEY=VALUE, or KEY with its value from the environment or .env; repeatable",
-    "platform": "What the image is built for; several with commas between them (linux/amd64)",
-    "allow_secrets_in_context": "Build although .env or .deploy may get into the image",
-}
-
-
-_REPEATABLE = ("domain", "env", "build_arg")
 _SANDBOX_PORT = 8077
-_API = ("api_url", "api_key", "app")
 
 
-class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, which every use below fills in itself
-    """A task whose calls are never equal, since Invoke drops a call that equals an earlier one: of
-    `local --app a reuse local --app b reuse` it ran one `reuse` only. Its errors show no secret."""
-
-    def __eq__(self, other: object) -> bool:
-        return False
-
-    __hash__ = Task.__hash__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            with signals.raised():
-                return super().__call__(*args, **kwargs)
-        except DeployError as error:
-            error.message = console.redact(error.message or "")
-            error.args = (error.message,)
-            raise
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted("stopped", signals.signal_number(interrupt)) from None
-
-
-def _task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    own_help = options.pop("help", {})
-
-    def make(body: Callable[..., Any]) -> Any:
-        names = body.__code__.co_varnames[: body.__code__.co_argcount]
-        known = {name: text for name, text in {**_HELP, **own_help}.items() if name in names}
-        several = [name for name in _REPEATABLE if name in names]
-        return task(klass=DeployTask, auto_shortflags=False, help=known, iterable=several, **options)(body)
-
-    return make
-
-
-@_task()
+@deploy_task()
 def build(
     c: Context,
     app: str | None = None,
@@ -108,12 +44,14 @@ def build(
     cache: bool = True,
     wait: bool = True,
     allow_unpushed: bool = False,
+    if_needed: bool = False,
+    logs: bool = True,
 ) -> Record | BuildInFlight | None:
     """Build in the cluster, wait for it, and record the digest."""
     run = begin(
         c,
         "build",
-        needs=(*_API, "repo_url", "git_ref"),
+        needs=(*API, "repo_url", "git_ref"),
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,
@@ -126,6 +64,7 @@ def build(
         dockerfile=dockerfile,
         build_context=build_context,
         timeout=timeout,
+        build_if_needed=if_needed or None,
     )
     request = decide.build_request(run.settings, run.checkout, cache=cache)
     builds.check_clonable(run, request.git_ref, allow_unpushed=allow_unpushed)
@@ -135,15 +74,17 @@ def build(
         return None
     run.lock()
     with run.interruptible():
+        if run.settings.build_if_needed and cache and (known := builds.built_already(run, request)):
+            return _told(known, json)
         build_in_flight = builds.start_or_join(run, request)
         if not wait:
             console.tell("the build goes on by itself; pick it up: invoke wait")
             console.result(build_in_flight.job_name, build_in_flight, as_json=json)
             return build_in_flight
-        return _told(builds.finish(run, build_in_flight), json)
+        return _told(builds.finish(run, build_in_flight, logs=logs), json)
 
 
-@_task()
+@deploy_task()
 def wait(
     c: Context,
     app: str | None = None,
@@ -155,12 +96,13 @@ def wait(
     job: str | None = None,
     image_tag: str | None = None,
     timeout: float | None = None,
+    logs: bool = True,
 ) -> Record | None:
     """Wait for the build in flight, and record its digest."""
     run = begin(
         c,
         "wait",
-        needs=_API,
+        needs=API,
         from_record=True,
         git=("app", "repo_url", "git_ref"),
         app=app,
@@ -174,14 +116,17 @@ def wait(
     if run.dry:
         run.would_send("POST", f"/build/{job or '<job>'}/wait")
         return None
-    builds.pick_up(run, job)  # what cannot be waited for is refused before anything is changed
-    run.lock()
+    before = run.state.in_flight()
+    run.lock_before_deciding()
+    if known := builds.recorded_meanwhile(run, before, job):
+        return _told(known, json)
     build_in_flight = builds.pick_up(run, job)
+    run.lock()
     with run.interruptible():
-        return _told(builds.finish(run, build_in_flight), json)
+        return _told(builds.finish(run, build_in_flight, logs=logs), json)
 
 
-@_task()
+@deploy_task()
 def digest(
     c: Context,
     app: str | None = None,
@@ -196,7 +141,7 @@ def digest(
     run = begin(
         c,
         "digest",
-        needs=_API,
+        needs=API,
         from_record=True,
         git=("app", "repo_url", "git_ref"),
         app=app,
@@ -206,6 +151,7 @@ def digest(
         lock_timeout=lock_timeout,
         image_tag=image_tag,
     )
+    run.lock_before_deciding()
     target = decide.target_of_tag(run.settings, run.checkout, run.recorded_here)
     if run.dry:
         run.would_send("GET", f"/registry/{target.image_name}/digest?tag={target.image_tag}")
@@ -219,7 +165,7 @@ def digest(
     return _told(builds.keep(run, target, build_id), json)
 
 
-@_task(aliases=["reuse-deploy"])
+@deploy_task(aliases=["reuse-deploy"])
 def reuse(
     c: Context,
     app: str | None = None,
@@ -235,12 +181,15 @@ def reuse(
     health_path: str | None = None,
     tls: bool = True,
     env: list[str] | None = None,
+    follow: bool = True,
+    rollout_timeout: float | None = None,
+    check_health: bool = False,
 ) -> Record | None:
     """Deploy a recorded digest; never builds."""
     run = begin(
         c,
         "reuse",
-        needs=(*_API, "port"),
+        needs=(*API, "port"),
         from_record=True,
         git=("app",),
         app=app,
@@ -252,35 +201,104 @@ def reuse(
         replicas=replicas,
         domain=domain,
         health_path=health_path,
+        rollout_timeout=rollout_timeout,
     )
-    console.keep_secret(run.settings.secret_values_of(env or []))
+
+    def chosen() -> tuple[Record | None, str | None]:
+        wanted = None if build_id is None else history.completed_digest(run.state.history(), build_id)
+        return deploys.known_build(run, wanted), wanted
+
+    return _deployed(run, chosen, json, tls=tls, env=env, follow=follow, check_health=check_health)
+
+
+@deploy_task()
+def rollback(
+    c: Context,
+    app: str | None = None,
+    namespace: str | None = None,
+    image_name: str | None = None,
+    app_class: str | None = None,
+    json: bool = False,
+    lock_timeout: float | None = None,
+    back: int = 1,
+    port: int | None = None,
+    replicas: int | None = None,
+    domain: list[str] | None = None,
+    health_path: str | None = None,
+    tls: bool = True,
+    env: list[str] | None = None,
+    follow: bool = True,
+    rollout_timeout: float | None = None,
+    check_health: bool = False,
+) -> Record | None:
+    """Deploy the digest that was deployed before the present one."""
+    run = begin(
+        c,
+        "rollback",
+        needs=(*API, "port"),
+        from_record=True,
+        git=("app",),
+        app=app,
+        namespace=namespace,
+        image_name=image_name,
+        app_class=app_class,
+        lock_timeout=lock_timeout,
+        port=port,
+        replicas=replicas,
+        domain=domain,
+        health_path=health_path,
+        rollout_timeout=rollout_timeout,
+    )
+    steps = parsing.of_flag("--back", parsing.whole_number("a number of digests", 1, 1000), back)
+
+    def chosen() -> tuple[Record | None, str | None]:
+        settings = run.settings
+        before = history.deployed_before(run.state.history(), settings.require("app"), settings.namespace, steps)
+        return before, before.build_id
+
+    def says(known: Record | None) -> str:
+        assert isinstance(known, HistoryEntry)  # noqa: S101 - chosen above
+        return f"going back to {deploys.described(known)}, deployed {known.time} by {known.who}"
+
+    return _deployed(run, chosen, json, says, tls=tls, env=env, follow=follow, check_health=check_health)
+
+
+def _deployed(
+    run: Run,
+    chosen: Callable[[], tuple[Record | None, str | None]],
+    as_json: bool,
+    says: Callable[[Record | None], str] | None = None,
+    *,
+    tls: bool,
+    env: list[str] | None,
+    follow: bool,
+    check_health: bool,
+) -> Record | None:
+    """Deploys the digest that is `chosen`: what is known of it, and the digest where it is not the record's."""
+    keep_secret(run.settings.secret_values_of(env or []))
+    deploys.check_health_is_askable(run.settings, check_health)
 
     def decided() -> tuple[Record | None, DeployRequest]:
-        settings, record = run.settings, run.record
-        app_environment = decide.app_environment(settings, env or [])
-        return record, decide.deploy_request(settings, record, build_id=build_id, tls=tls, env=app_environment)
+        known, build_id = chosen()
+        app_environment = decide.app_environment(run.settings, env or [])
+        return known, decide.deploy_request(run.settings, known, build_id=build_id, tls=tls, env=app_environment)
 
-    record, request = decided()
+    run.lock_before_deciding()
+    known, request = decided()
     if run.dry:
         run.would_send("POST", "/build", request)
         return None
     run.lock()
-    record, request = decided()
-    run.if_interrupted = "stopped; the deploy may have happened; saying it twice does no harm: invoke reuse"
-    with run.interruptible():
-        run.client.deploy(request)
-    console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
-    deployed = decide.deployed_record(request, record)
+    if says:
+        console.tell(says(known))
+    deploys.tell_age(run, known)
+    deployed = deploys.deploy(run, request, known, follow=follow, check_health=check_health)
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
-    try:
-        run.note("deployed", deployed)
-    except StateError as error:
-        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
-    console.result(reference, {**as_dict(deployed), "image": reference}, as_json=json)
+    console.result(reference, {**as_dict(deployed), "image": reference}, as_json=as_json)
     return deployed
 
 
-@_task()
+@deploy_task()
 def local(
     c: Context,
     app: str | None = None,
@@ -300,7 +318,7 @@ def local(
     run = begin(
         c,
         "local",
-        needs=_API,
+        needs=API,
         git=("app", "repo_url", "git_ref"),
         app=app,
         namespace=namespace,
@@ -314,7 +332,7 @@ def local(
     )
     target = decide.local_target(run.settings, run.checkout)
     image = decide.local_image(run.settings, target, build_arg or [])
-    console.keep_secret(run.settings.secret_values_of(image.variables))
+    keep_secret(run.settings.secret_values_of(image.variables))
     settings, client = run.settings, run.client
     engine = Engine(c, settings.docker, builder=settings.builder)
     if run.dry:
@@ -330,11 +348,13 @@ def local(
     if run.dry:
         run.pretend(target)
         return None
+    dirty = run.checkout.dirty if run.checkout.commit else None
+    record = builds.keep(run, target, build_id, built={"built": "local"}, dirty=dirty)
     preflight.check_tag(client, settings.registry, target, build_id)
-    return _told(builds.keep(run, target, build_id, built="local"), json)
+    return _told(record, json)
 
 
-@_task()
+@deploy_task()
 def local_deploy(
     c: Context,
     app: str | None = None,
@@ -355,10 +375,19 @@ def local_deploy(
     health_path: str | None = None,
     tls: bool = True,
     env: list[str] | None = None,
+    follow: bool = True,
+    rollout_timeout: float | None = None,
+    check_health: bool = False,
 ) -> Record | None:
     """`local`, then `reuse`: build here, push, deploy that image."""
     # What `reuse` needs is asked for now: nothing is built that cannot be deployed.
-    reuse_settings: dict[str, Any] = {"port": port, "replicas": replicas, "domain": domain, "health_path": health_path}
+    reuse_settings: dict[str, Any] = {
+        "port": port,
+        "replicas": replicas,
+        "domain": domain,
+        "health_path": health_path,
+        "rollout_timeout": rollout_timeout,
+    }
     target: dict[str, Any] = {
         "app": app,
         "namespace": namespace,
@@ -366,7 +395,7 @@ def local_deploy(
         "app_class": app_class,
         "lock_timeout": lock_timeout,
     }
-    run = begin(c, "local-deploy", needs=(*_API, "port"), git=("app",), **target, **reuse_settings)
+    run = begin(c, "local-deploy", needs=(*API, "port"), git=("app",), **target, **reuse_settings)
     decide.app_environment(run.settings, env or [])
     target["json"] = json
     local(
@@ -379,11 +408,13 @@ def local_deploy(
         platform=platform,
         allow_secrets_in_context=allow_secrets_in_context,
     )
-    deployed: Record | None = reuse(c, **target, **reuse_settings, tls=tls, env=env)
+    deployed: Record | None = reuse(
+        c, **target, **reuse_settings, tls=tls, env=env, follow=follow, check_health=check_health
+    )
     return deployed
 
 
-@_task(
+@deploy_task(
     help={
         "port": "The port to listen on; 0 takes a free one (8077)",
         "host": "The address to listen on (127.0.0.1)",
@@ -392,6 +423,7 @@ def local_deploy(
         "key": "The API key to ask for (a random one)",
         "data": "A folder to keep images in (a temporary one)",
         "build_seconds": "How long a build takes at the least (0)",
+        "replica_seconds": "How long each replica takes to be ready (0.2)",
         "minimal": "Serve only what the API's specification has",
     }
 )
@@ -404,6 +436,7 @@ def sandbox(
     key: str | None = None,
     data: str | None = None,
     build_seconds: float | None = None,
+    replica_seconds: float | None = None,
     minimal: bool = False,
 ) -> None:
     """Serve a Deploy API with a registry on this machine, until Ctrl-C."""
@@ -423,6 +456,7 @@ def sandbox(
         key=None if key is None else parsing.api_key(key),
         data=Path(data) if data else None,
         build_seconds=0.0 if build_seconds is None else parsing.seconds(build_seconds),
+        replica_seconds=0.2 if replica_seconds is None else parsing.seconds(replica_seconds),
         minimal=minimal,
     )
     if run.dry:
@@ -433,7 +467,7 @@ def sandbox(
         raise SettingsError(f"the sandbox cannot start: {error}") from None
 
 
-@_task()
+@deploy_task()
 def demo(c: Context) -> None:
     """Tell the whole story on this terminal: sandbox, build, reuse."""
     from .demo import DemoError, tell_story
@@ -452,4 +486,8 @@ def _told(record: Record, as_json: bool) -> Record:
     return record
 
 
-ns = Collection(build, wait, digest, reuse, local, local_deploy, sandbox, demo)
+ns = Collection(
+    *(build, wait, digest, reuse, rollback, local, local_deploy),
+    *(views.logs, views.history, views.status, views.doctor, views.init),
+    *(sandbox, demo),
+)

@@ -44,13 +44,14 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """What came back: the HTTP status, where a redirect points (or ""), the body (of no 2xx only its beginning), and
-    for how many seconds the server asks to be left alone."""
+    """What came back: the HTTP status, where a redirect points (or ""), the body (of no 2xx only its beginning), for
+    how many seconds the server asks to be left alone, and how many bytes of body came over the wire."""
 
     status: int
     location: str
     body: bytes
     retry_after: float = 0.0
+    transferred: int = 0
 
 
 class Transport:
@@ -116,9 +117,9 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
         ) as response:
             is_success, headers = 200 <= response.status_code < 300, response.headers
             content = _read(response, most) if is_success else _beginning(response)
-            return Answer(
-                response.status_code, headers.get("Location", ""), content, _seconds_of(headers.get("Retry-After", ""))
-            )
+            retry_after = _seconds_of(headers.get("Retry-After", ""))
+            location, transferred = headers.get("Location", ""), response.raw.tell()
+            return Answer(response.status_code, location, content, retry_after, transferred)
     except (requests.RequestException, HTTPError, OSError) as error:
         why_not_sent = _why_not_sent(error)
         if why_not_sent is not None:
@@ -128,16 +129,47 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
 
 def answers(url: str, seconds: float) -> bool:
     """Whether somebody answers at `url`, whatever the answer. No key is sent."""
-    session = requests.Session()
-    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-    session.auth = lambda request: request  # no netrc
     try:
-        session.get(url, timeout=seconds, allow_redirects=False, stream=True).close()
+        return _get(url, seconds, None) is not None
     except requests.exceptions.SSLError:
         return True  # the engine has certificates and exceptions of its own
+
+
+class Seen(NamedTuple):
+    """The HTTP status of an answer, its Date, and how it asks for a login, in lower case."""
+
+    status: int
+    date: str
+    challenge: str
+
+
+def look(url: str, seconds: float, login: tuple[str, str] | None = None) -> Seen | None:
+    """What is at `url`, None where there is no answer within the seconds; with a `login` over Basic. No key is sent."""
+    try:
+        return _get(url, seconds, login)
+    except requests.exceptions.SSLError:
+        return None
+
+
+def health_of(url: str, seconds: float) -> int | None:
+    """The HTTP status of `url`, None where there is no answer; a certificate, too, may take its time."""
+    seen = look(url, seconds)
+    return None if seen is None else seen.status
+
+
+def _get(url: str, seconds: float, login: tuple[str, str] | None) -> Seen | None:
+    session = requests.Session()
+    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
+    session.auth = login or (lambda request: request)  # no netrc
+    try:
+        with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
+            headers = response.headers
+            challenge = headers.get("WWW-Authenticate", "").lower()
+            return Seen(response.status_code, headers.get("Date", ""), challenge)
+    except requests.exceptions.SSLError:
+        raise
     except requests.RequestException:
-        return False
-    return True
+        return None
 
 
 class _Session(requests.Session):

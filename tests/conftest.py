@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import pytest_socket
 
-from deploy_tasks import console
+from deploy_tasks import console, lock, redaction
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
@@ -33,15 +33,17 @@ def pytest_runtest_teardown() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith(("DEPLOY_", "INVOKE_", "GIT_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setattr(console, "_secrets", set())
+    monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setattr(console, "_warned", set())
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+    yield
+    lock.release()
 
 
 @pytest.fixture(scope="session")

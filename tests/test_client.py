@@ -74,7 +74,9 @@ def test_wait_digest_status_and_logs_ask_the_right_paths(client: DeployClient, a
     assert client.wait("build-1", seconds=20, within=60).status == "running"
     assert client.digest("team/shop", tag="v1") == DIGEST
     assert client.status("build-1") == BuildState(status="failed", error="no")
-    assert client.logs("build-1") == "a\nb\n"
+    log = client.logs("build-1")
+    assert log is not None
+    assert (log.text, log.transferred) == ("a\nb\n", len(b'{"logs": "a\\nb\\n"}'))
     assert [request.body for request in api.request_history] == [None] * 4
 
 
@@ -177,13 +179,22 @@ def test_an_excerpt_is_short_and_harmless(client: DeployClient, api: requests_mo
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
     api.post(f"{URL}/build", status_code=status, headers={"Location": "https://user:pw@evil.example.com/build"})
     elsewhere = api.post("https://evil.example.com/build", json={"jobName": "x"})
     with pytest.raises(ApiRefused, match=r"redirect to 'evil\.example\.com', not followed"):
         client.start_build(BUILD)
     assert not elsewhere.called
+
+
+def test_a_redirect_that_says_that_the_request_was_taken_is_not_a_refusal(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.post(f"{URL}/build", status_code=303, headers={"Location": "https://evil.example.com/build"})
+    with pytest.raises(MayHaveStarted, match="answered 303; the build may have started"):
+        client.start_build(BUILD)
+    assert api.call_count == 1
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "http://x/\xff", "/build", "//h:1/x?y#z", ""])
@@ -311,3 +322,23 @@ def test_no_error_of_any_kind_holds_a_secret(client: DeployClient, api: requests
         chain = [raised.value, raised.value.__context__, raised.value.__cause__]
         assert not any(secret in repr(link) for link in chain[::2] for secret in ("k3y", "t0ken"))
         assert raised.value.__suppress_context__
+
+
+def test_what_a_server_asks_for_before_a_deploy_is_said_again_is_bounded(api: requests_mock.Mocker) -> None:
+    slept: list[float] = []
+    client = DeployClient(URL, "k3y", timeout=7, sleep=slept.append)
+    api.post(f"{URL}/build", status_code=503, headers={"Retry-After": "21600"})
+    with pytest.raises(MayHaveStarted):
+        client.deploy(DEPLOY)
+    assert len(slept) == 2
+    assert all(7 < pause <= 7 + 1.5 for pause in slept)
+
+
+def test_a_page_in_the_place_of_the_api_does_not_say_that_a_digest_is_gone(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.post(f"{URL}/build", status_code=404, text="<html>default backend - 404</html>")
+    with pytest.raises(ApiRefused) as refused:
+        client.deploy(DEPLOY)
+    assert not isinstance(refused.value, DigestNotFound)
+    assert refused.value.exit_code == 4

@@ -9,7 +9,8 @@ import pytest
 from invoke.exceptions import Exit
 
 from deploy_tasks import errors
-from deploy_tasks.errors import ApiRefused, DeployError
+from deploy_tasks.errors import ApiRefused, DeployError, excerpt
+from deploy_tasks.redaction import keep_secret
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -38,3 +39,8 @@ def test_an_error_ends_any_invoke_program_with_its_line_and_code() -> None:
     error = ApiRefused("said no", 403)
     assert isinstance(error, Exit)
     assert (error.message, str(error), error.code, error.status) == ("said no", "said no", 4, 403)
+
+
+def test_an_excerpt_is_redacted_before_it_is_cut() -> None:
+    keep_secret(["s3cret-of-thirty-characters-ab"])
+    assert "s3cret" not in excerpt("x" * 190 + "s3cret-of-thirty-characters-ab")

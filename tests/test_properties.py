@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy_tasks import images, parsing
+from deploy_tasks import images, parsing, redaction
 from deploy_tasks.client import DeployClient
-from deploy_tasks.console import Redactor, keep_secret
 from deploy_tasks.errors import DeployError, StateError
 from deploy_tasks.models import BuildRequest, DeployConfig, DeployRequest, Record
+from deploy_tasks.redaction import Redactor, keep_secret
 from deploy_tasks.settings import TABLE, env_files, resolve
 from deploy_tasks.state import State
 from deploy_tasks.transport import Answer
@@ -123,7 +123,10 @@ def test_any_answer_while_waiting_ends_by_the_deadline(body: bytes, status: int)
         now[0] += 0.01
         return now[0]
 
-    result(lambda: wait_for_build(made, "build-1", seconds=60, tell=lambda _: None, clock=clock, sleep=sleep))
+    def ignore(_: str) -> None: ...
+
+    options: dict[str, Any] = {"resume": "invoke wait", "tell": ignore, "progress": ignore}
+    result(lambda: wait_for_build(made, "build-1", seconds=60, clock=clock, sleep=sleep, **options))
     assert now[0] < 61 + 1
 
 
@@ -208,9 +211,7 @@ def test_what_is_accepted_as_a_url_goes_to_that_host(text: str) -> None:
 )
 @settings(max_examples=500)
 def test_no_secret_slips_through_between_two_pieces_of_a_text(secrets: list[str], pieces: list[str]) -> None:
-    from deploy_tasks import console
-
-    console._secrets.clear()
+    redaction._secrets.clear()
     keep_secret(secrets)
     redactor = Redactor()
     shown = "".join([*(redactor.feed(piece) for piece in pieces), redactor.end()])

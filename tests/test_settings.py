@@ -12,6 +12,7 @@ import pytest
 
 from deploy_tasks.errors import SettingsError
 from deploy_tasks.settings import TABLE, Settings, project_root, resolve
+from deploy_tasks.starting import example
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +44,8 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
     "builder": ("one", "two"),
     "build_args": ("A=1", "B=2,C"),
     "timeout": ("111", "222"),
+    "rollout_timeout": ("1", "2"),
+    "build_if_needed": ("true", "false"),
     "lock_timeout": ("0", "5"),
 }
 SOURCES = ["flag", "environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
@@ -370,13 +373,8 @@ def test_an_env_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 # --- the table and the documents ------------------------------------------------------------------------------------
 
 
-def test_the_example_has_every_setting_with_its_reason() -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    shown = [line.lstrip("# ").split("=")[0] for line in lines if re.match(r"(# )?DEPLOY_\w+=", line)]
-    assert sorted(shown) == sorted([*(row.variable for row in TABLE), "DEPLOY_ENV_FILE"])
-    for number, line in enumerate(lines):
-        if re.match(r"(# )?DEPLOY_\w+=", line):
-            assert lines[number - 1].startswith("# "), f"{line} has no reason above it"
+def test_the_example_is_what_the_table_makes() -> None:
+    assert (ROOT / ".env.example").read_text() == example()
 
 
 def test_the_readme_has_every_setting_with_its_default() -> None:
@@ -386,6 +384,8 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
     assert shown.keys() == defaults.keys()
     for name, default in shown.items():
         expected = defaults[name]
-        assert default == (
-            "" if expected in (None, ()) else f"{expected:g}" if isinstance(expected, float) else expected
-        )
+        if isinstance(expected, float):
+            expected = f"{expected:g}"
+        if isinstance(expected, bool):
+            expected = str(expected).lower()
+        assert default == ("" if expected in (None, ()) else expected)

@@ -151,6 +151,22 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(state: State, monke
     assert sorted(path.name for path in state.path.parent.iterdir()) == [".gitignore", "build-id.json"]
 
 
+def test_what_a_killed_run_left_is_swept_and_nothing_else(state: State) -> None:
+    state.save_record(RECORD)
+    names = (".build-id.json.4711.tmp", ".build-id.in-flight.json.4711.tmp", ".build-id.other.json.4711.tmp", "own.tmp")
+    for name in names:
+        (state.path.parent / name).touch()
+    state.sweep()
+    left = {path.name for path in state.path.parent.iterdir()}
+    assert left == {".gitignore", "build-id.json", ".build-id.other.json.4711.tmp", "own.tmp"}
+
+
+def test_the_lock_is_never_the_record(tmp_path: Path) -> None:
+    for name in ("shop.lock", "x.in-flight.json"):
+        state = State(tmp_path / name)
+        assert len({state.path, state.lock_path, state.in_flight_path, state.history_path}) == 4
+
+
 def test_git_does_not_see_the_state(state: State) -> None:
     state.save_record(RECORD)
     assert (state.path.parent / ".gitignore").read_text() == "*\n"

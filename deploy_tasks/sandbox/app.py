@@ -34,6 +34,7 @@ from .registry import DIGEST, NAME, TAG, DiskRegistry, OutsideRegistry, Registry
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_WAIT = 3600.0
+_SECONDS_A_LINE = 0.5
 _BUILDERS: dict[str, Callable[[Registry], Builder]] = {"archive": ArchiveBuilder, "docker": EngineBuilder}
 
 
@@ -44,7 +45,7 @@ class SandboxError(Exception):
 @dataclass(frozen=True)
 class Options:
     """How to run. `key` None makes a random one, `data` None a temporary folder; `build_seconds` is the least that a
-    build takes; `minimal` serves only what the specification has."""
+    build takes, `replica_seconds` what each replica takes to be ready; `minimal` serves what the specification has."""
 
     port: int = 0
     host: str = "127.0.0.1"
@@ -55,6 +56,7 @@ class Options:
     key: str | None = field(default=None, repr=False)
     data: Path | None = None
     build_seconds: float = 0.0
+    replica_seconds: float = 0.2
     minimal: bool = False
 
 
@@ -76,7 +78,7 @@ class Sandbox:
         self._options = options
         self._registry = registry
         self._builder = builder
-        self._cluster = Cluster()
+        self._cluster = Cluster(options.replica_seconds)
         self._jobs: dict[str, Job] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -132,7 +134,9 @@ class Sandbox:
         start = time.monotonic()
         try:
             await run_in_threadpool(run_build, source, self._builder, name, tag, job.lines.append)
-            await asyncio.sleep(max(0.0, self._options.build_seconds - (time.monotonic() - start)))
+            while (left := self._options.build_seconds - (time.monotonic() - start)) > 0:
+                await asyncio.sleep(min(_SECONDS_A_LINE, left))
+                job.lines.append(f"INFO[{time.monotonic() - start:06.1f}] taking its time, as a build in life does")
             job.status = "succeeded"
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a build is that build's failure
             job.error = (

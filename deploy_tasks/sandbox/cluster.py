@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-SECONDS_A_REPLICA = 0.2
-
 
 @dataclass
 class App:
@@ -24,9 +22,10 @@ class App:
 
 
 class Cluster:
-    """Apps by namespace and name; `clock` gives seconds."""
+    """Apps by namespace and name, each replica ready after `replica_seconds` more; `clock` gives seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, replica_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._replica_seconds = replica_seconds
         self._clock = clock
         self._apps: dict[tuple[str, str], App] = {}
 
@@ -45,7 +44,8 @@ class Cluster:
         if app is None:
             return None
         replicas = int(app.config.get("replicas", 1))
-        ready = min(replicas, int((self._clock() - app.deployed_at) / SECONDS_A_REPLICA))
+        passed = self._clock() - app.deployed_at
+        ready = min(replicas, int(passed / self._replica_seconds)) if self._replica_seconds else replicas
         return {
             "name": name,
             "namespace": namespace,

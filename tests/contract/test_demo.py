@@ -21,7 +21,7 @@ def test_the_demo_deploys_what_it_built_and_leaves_nothing_behind(project: Proje
     assert told.returncode == 0, told.stderr
     digests = re.findall(r"^(sha256:[0-9a-f]{64})$", told.stdout, re.MULTILINE)
     deployed = re.findall(r"^127\.0\.0\.1:\d+/hello@(sha256:[0-9a-f]{64})$", told.stdout, re.MULTILINE)
-    assert deployed == [digests[0]] * 2
+    assert deployed == [digests[0], digests[0], digests[1], digests[0]], "twice, the second version, and back"
     assert '"buildId": "' + digests[0] in told.stdout
     assert re.search(r"# The build took \d+\.\d s, this deploy \d+\.\d s", told.stdout)
     assert "nothing was built or deployed" in told.stderr

@@ -27,10 +27,12 @@ class Request(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """`start`, `deploy`, `wait`, `status`, `logs`, `digest`, or `other`."""
+        """`start`, `deploy`, `wait`, `status`, `logs`, `digest`, `app`, or `other`."""
         place = self.path.partition("?")[0]
         if (self.method, place) == ("POST", "/build"):
             return "deploy" if b'"buildId"' in self.body else "start"
+        if place.startswith("/api/apps/"):
+            return "app"
         if place.startswith("/registry/"):
             return "digest"
         if place.startswith("/build/"):
@@ -39,7 +41,7 @@ class Request(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """What an answer works with: the socket, what was asked on it, and an event that ends the server."""
+    """What an answer works with: the socket, what was asked on it, and an event that ends the answer."""
 
     socket: socket.socket
     request: Request
@@ -128,6 +130,7 @@ USUAL: dict[str, Answer] = {
     "deploy": http(200, {"skipped": True, "success": True}),
     "status": http(404),
     "logs": http(404),
+    "app": http(404),
     "other": http(404),
 }
 
@@ -142,7 +145,7 @@ class FaultyApi:
         self.arrived = threading.Condition()
         self._context = context
         self._ending = False
-        self._ended = threading.Event()
+        self._ends: dict[str, threading.Event] = {}
         self._listener = socket.create_server((host, 0))
         self.address = f"{host}:{self._listener.getsockname()[1]}"
         self.url = f"{'https' if context else 'http'}://{self.address}"
@@ -158,7 +161,8 @@ class FaultyApi:
     @property
     def summary(self) -> str:
         """Every request that arrived, by kind: `1 start, 3 wait`."""
-        counted = Counter(request.kind for request in self.requests)
+        # Whoever looks at the log and the replicas changes nothing by it, and does so more or less often.
+        counted = Counter(request.kind for request in self.requests if request.kind not in ("logs", "app"))
         return ", ".join(f"{number} {kind}" for kind, number in counted.items()) or "none"
 
     def until(self, kind: str, number: int = 1) -> None:
@@ -179,14 +183,14 @@ class FaultyApi:
 
         return answer
 
-    def let_go(self) -> None:
-        """Closes the connections that answer nothing, or are still answering."""
-        self._ended.set()
-        self._ended = threading.Event()
+    def let_go(self, kind: str) -> None:
+        """Ends the answers to requests of that kind which are not over, as `silence` is not."""
+        self._ends.pop(kind).set()
 
     def end(self) -> None:
         self._ending = True
-        self._ended.set()
+        for ended in self._ends.values():
+            ended.set()
         self._stop_listening()
         for thread in self._threads:
             thread.join(SECONDS_TO_END)
@@ -222,8 +226,9 @@ class FaultyApi:
             self.requests.append(request)
             planned = self.answers.get(request.kind)
             answer = planned.pop(0) if planned else USUAL[request.kind]
+            ended = self._ends.setdefault(request.kind, threading.Event())
             self.arrived.notify_all()
-        return answer(Connection(connection, request, self._ended)) is True
+        return not self._ending and answer(Connection(connection, request, ended)) is True
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def record_for_ever(state: State) -> None:
 
 def main(file: str, times: str) -> None:
     state = State(Path(file))
+    state.save_record(OLD)
     found = {"kills": 0, "old": 0, "new": 0}
     for _ in range(int(times)):
         child = os.fork()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from tests.project import Project
 
 # A sandbox serves until it is stopped, and a demo takes a while; what both are given is tried by itself.
 TASKS = [name for name in ns.task_names if name not in ("sandbox", "demo")]
-FLAGS = sorted({flag for name in TASKS for argument in ns[name].get_arguments() for flag in [f"--{argument.name}"]})
+FLAGS = sorted(
+    {flag for name in TASKS for argument in copy.copy(ns[name]).get_arguments() for flag in [f"--{argument.name}"]}
+)
 WORDS = st.one_of(
     st.sampled_from(TASKS),
     st.sampled_from(FLAGS),
@@ -55,8 +58,7 @@ def in_the_shop(shop: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
     def enter() -> None:
         from deploy_tasks import console, lock
 
-        for path in list(lock._taken):
-            lock.release(path)
+        lock.release()
         console._warned.clear()
         monkeypatch.chdir(shop.folder)
         for name, value in shop.environment.items():

@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, http, reset
+from tests.faults.conftest import WITHOUT_PAUSES
 from tests.faults.engine import FakeEngine
 from tests.project import Project
 
 CANARIES = {
     "DEPLOY_API_KEY": "canary-key/\"quoted'",
     "DEPLOY_REGISTRY_PASSWORD": 'canary pass\\"word',
-    "DEPLOY_GIT_TOKEN": "canary-token",
+    "DEPLOY_GIT_TOKEN": "canary-token-0123456789abcdefghijABCDEFGHIJ",
     "APP_SECRET": "canary-of-the-app=x y",
 }
 BUILD_SECRET = "canary-of-the-build"
-# The program itself, but for the pauses before it says something again.
-WITHOUT_PAUSES = "from deploy_tasks import client, __main__; client._PAUSES = (0.0, 0.0); __main__.main()"
 TASKS = {
     "build": ["build", "--image-tag", "v1"],
     "wait": ["wait"],

@@ -44,7 +44,7 @@ def test_28_kill_9_while_recording_leaves_every_file_whole(recorded: Project, ap
     saw("faults", 28, "kill -9 while recording, 300 times; then digest", done, api.summary)
     assert done.returncode == 0
     left = sorted(path.name for path in state.parent.iterdir())
-    assert left == [".gitignore", "build-id.in-flight.json", "build-id.json", "build-id.lock", "history.jsonl"]
+    assert left == [".gitignore", "build-id.in-flight.json", "build-id.json", "build-id.json.lock", "history.jsonl"]
     lines = (state.parent / "history.jsonl").read_text().splitlines()
     assert all(json.loads(line)["buildId"] for line in lines)
 
@@ -124,7 +124,7 @@ def test_29_a_digest_that_cannot_be_recorded_is_printed(
     line = saw("faults", number, f"digest: {what} once it is known", done, api.summary)
     assert done.returncode == 10
     assert "nothing was" not in line
-    assert line.endswith(f". The image is there: invoke reuse --build-id {DIGEST}")
+    assert line.endswith(f". The image is there: invoke reuse --build-id {DIGEST} --app shop")
     if happens is fill:
         assert recorded.record == RECORD
 
@@ -150,7 +150,7 @@ def test_29_a_folder_that_cannot_be_written_is_noticed_before_anything_is_sent(
 ) -> None:
     assert recorded.invoke("build", "--no-wait").returncode == 0
     api.requests.clear()
-    (small_disk / "build-id.lock").unlink()
+    (small_disk / "build-id.json.lock").unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     done = recorded.invoke(task)
     saw("faults", f"29 ({task})", f"{task}: the disk is read-only from the start", done, api.summary)
@@ -209,7 +209,7 @@ def test_31_with_a_lock_timeout_the_second_run_waits_and_goes_by_what_the_first_
     assert second.stderr is not None
     waiting = second.stderr.readline()
     assert waiting.startswith(f"waiting for another run (pid {first.pid}: invoke build, since ")
-    api.let_go()
+    api.let_go("wait")
     assert first.wait(20) == 0
     first.communicate()
     out, err = second.communicate(timeout=20)

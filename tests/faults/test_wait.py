@@ -70,7 +70,8 @@ def test_15_a_gateway_that_always_cuts_is_told_at_the_deadline(waiting: Project,
     done = waiting.invoke("wait", "--timeout", "2")
     line = saw("faults", "15", "wait: 504 until the deadline", done, "wait again and again")
     assert done.returncode == 7
-    assert line == f"{JOB} still runs after 2 s; the build goes on. Pick it up: invoke wait --job {JOB}"
+    pick_up = f"invoke wait --job {JOB} --app shop --image-tag {waiting.head}"
+    assert line == f"{JOB} still runs after 2 s; the build goes on. Pick it up: {pick_up}"
     assert {request.kind for request in api.requests} == {"wait"}
     assert 3 <= api.count("wait") <= 6
     assert waiting.in_flight is not None
@@ -134,7 +135,7 @@ def test_19_a_failed_build_shows_the_end_of_its_log(waiting: Project, api: Fault
     log = "\n".join(f"step {number}" for number in range(100)) + "\n\x1b[31merror: no such file\n"
     api.always("wait", http(200, {"status": "failed", "error": "exit code 2"}))
     api.always("logs", http(200, {"logs": log}))
-    done = waiting.invoke("wait")
+    done = waiting.invoke("wait", "--no-logs")
     line = saw("faults", "19", "wait: the build failed", done, api.summary)
     assert done.returncode == 9
     assert line == f"{JOB} failed: exit code 2; nothing was recorded, the last good digest is as it was"

@@ -19,7 +19,7 @@ def write(state: State, number: int, records: int) -> None:
         state.save_record(record)
         known = json.loads(state.path.read_text())
         state.path.write_text(json.dumps({**known, "count": known.get("count", 0) + 1}))
-        lock.release(state.lock_path)
+        lock.release()
         entry = HistoryEntry(**fields_of(record), time="now", who=f"writer-{number}", what="build", outcome="recorded")
         state.append(entry)
 

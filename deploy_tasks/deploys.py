@@ -1,0 +1,111 @@
+"""Deploy a digest, follow what becomes of it, and say how to undo it."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+from . import console, github, history, images
+from .decide import deployed_record
+from .errors import RolloutFailed, SettingsError, StateError
+from .models import DeployRequest, HistoryEntry, Record
+from .rollout import wait_for_health, wait_for_rollout
+from .run import TARGET, Run
+from .settings import Settings
+
+_MOST_LOOKED_THROUGH = 1000
+
+
+def known_build(run: Run, build_id: str | None) -> Record | None:
+    """What is known of the digest to deploy: the record, or the history's entry of `build_id`."""
+    record = run.record
+    if build_id is None or (record and record.build_id == build_id):
+        return record
+    return next((entry for entry in run.state.history() if entry.build_id == build_id), record)
+
+
+def tell_age(run: Run, known: Record | None) -> None:
+    """Says how what is deployed relates to HEAD: nobody shall deploy other code than they think."""
+    if known is None or known.build_id is None:
+        return
+    if known.dirty:
+        console.tell(f"built from uncommitted changes on {(known.git_ref or 'no commit')[:7]}")
+    elif known.git_ref and images.is_commit(known.git_ref):
+        console.tell(
+            run.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, which is not in this checkout"
+        )
+
+
+def check_health_is_askable(settings: Settings, check_health: bool) -> None:
+    """SettingsError where there is no address to ask for the health of."""
+    if check_health and all(domain.startswith("*") for domain in settings.domain):
+        raise SettingsError("--check-health needs a domain to ask at: --domain or DEPLOY_DOMAIN; nothing was sent")
+
+
+def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bool, check_health: bool) -> Record:
+    """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where that does not come up, and
+    StateError where it could not be noted."""
+    before = _deployed_before(run, request)
+    run.if_interrupted = "stopped; the deploy may have happened; saying it twice does no harm: invoke reuse"
+    with run.interruptible():
+        run.client.deploy(request)
+    deployed = deployed_record(request, known)
+    reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
+    try:
+        run.note(history.DEPLOYED, deployed)
+    except StateError as error:
+        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
+    console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
+    undo = f"invoke rollback{_target_flags(run)}"
+    run.if_interrupted = f"stopped; {request.app} is deployed and comes up by itself; look: invoke status"
+    try:
+        with run.interruptible():
+            if follow:
+                _follow(run, request, check_health=check_health)
+    except RolloutFailed as error:
+        run.note(history.NOT_READY, deployed)
+        back = f"go back to {described(before)}: {undo}" if before else "there is nothing to go back to yet"
+        raise RolloutFailed(f"{error}; {back}") from None
+    if before:
+        console.tell(f"undo: {undo} (back to {described(before)})")
+    github.outputs({"build-id": request.build_id, "image": reference})
+    return deployed
+
+
+def _follow(run: Run, request: DeployRequest, *, check_health: bool) -> None:
+    settings, start = run.settings, time.monotonic()
+    with console.progress(request.app) as progress:
+        ready = wait_for_rollout(run.client, request, seconds=settings.rollout_timeout, progress=progress)
+        url = _url(request)
+        if check_health:
+            from .transport import health_of
+
+            left = max(1.0, settings.rollout_timeout - (time.monotonic() - start))
+            health = url + (request.deploy_config.health_path or "/")
+            wait_for_health(health, health_of, seconds=left, progress=progress)
+            console.tell(f"{health} answers")
+    if ready is not None:
+        console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
+
+
+def _url(request: DeployRequest) -> str:
+    config = request.deploy_config
+    named = [domain for domain in [config.domain, *(config.domains or [])] if domain and not domain.startswith("*")]
+    return f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""
+
+
+def _deployed_before(run: Run, request: DeployRequest) -> HistoryEntry | None:
+    entries = islice(run.state.history(), _MOST_LOOKED_THROUGH)
+    earlier = history.deploys(entries, request.app, request.namespace)
+    return next((entry for entry in earlier if entry.build_id != request.build_id), None)
+
+
+def _target_flags(run: Run) -> str:
+    given = {key: getattr(run.settings, key) for key in TARGET if run.settings.sources[key].startswith("flag")}
+    return "".join(f" --{key.replace('_', '-')} {value}" for key, value in given.items())
+
+
+def described(entry: HistoryEntry) -> str:
+    """A digest of the history, as short as a person needs it."""
+    commit = f", commit {entry.git_ref[:7]}" if entry.git_ref else ""
+    return f"{(entry.build_id or '')[:19]}…{commit}"

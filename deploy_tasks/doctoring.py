@@ -1,0 +1,189 @@
+"""What `doctor` looks at. Nothing is changed, built, pushed or logged in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from invoke.context import Context
+
+from . import build_context
+from .engine import Engine
+from .errors import DeployError, DigestNotFound, NothingStarted
+from .hosts import is_loopback
+from .run import Run, begin
+from .settings import TABLE, Settings
+
+_SECONDS_TO_ANSWER = 10.0
+_LARGEST_SKEW = 60.0
+_NEVER_SHOWN = (".env", ".env.local", ".deploy/build-id.json")
+
+
+class Finding(NamedTuple):
+    """One thing looked at: `state` is ok, warning or failed; `mend` is what to do about it."""
+
+    what: str
+    state: str
+    seen: str
+    mend: str = ""
+
+
+def examine(c: Context) -> list[Finding]:
+    """Everything that a build and a deploy from here depend on."""
+    try:
+        run = begin(c, "doctor", from_record=True, git=("app", "repo_url", "git_ref"))
+    except DeployError as error:
+        return [Finding("settings", "failed", str(error), "correct it, and ask again")]
+    looks: list[Callable[[], Iterator[Finding]]] = [
+        *(lambda: _settings(run.settings), lambda: _git(run), lambda: _ignore_files(run), lambda: _state(run)),
+        *(lambda: _engine(c, run.settings), lambda: _registry(run.settings), lambda: _api(run)),
+    ]
+    return [finding for look in looks for finding in look()]
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
+    for row in TABLE:
+        value, source = getattr(settings, row.key), settings.sources[row.key]
+        if value is None or value == ():
+            state = needed.get(row.key, "ok")
+            mend = f"put {row.variable}=… into .env" if state != "ok" else ""
+            yield Finding(row.variable, state, "unset", mend)
+        else:
+            shown = (
+                "set"
+                if row.secret
+                else ", ".join(map(str, value))
+                if isinstance(value, tuple)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
+            yield Finding(row.variable, "ok", f"{shown} ({source})")
+    for path in settings.secret_files_of_others:
+        yield Finding(
+            str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
+        )
+
+
+def _git(run: Run) -> Iterator[Finding]:
+    checkout = run.checkout
+    if checkout.commit is None:
+        yield Finding("git", "warning", checkout.trouble or "no commit here", "git init, git add, git commit, git push")
+        return
+    yield Finding(
+        "git", "ok", f"HEAD is {checkout.commit[:12]}, {'with' if checkout.dirty else 'without'} uncommitted changes"
+    )
+    if checkout.pushed(checkout.commit):
+        yield Finding("git remote", "ok", f"{checkout.repo_url} has it")
+    else:
+        yield Finding(
+            "git remote", "warning", f"{checkout.repo_url or 'none'} does not have it", "git push, before invoke build"
+        )
+
+
+def _ignore_files(run: Run) -> Iterator[Finding]:
+    if run.checkout.commit is not None:
+        shown = [name for name in _NEVER_SHOWN if not run.checkout.ignores(name)]
+        lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
+        seen = f"git would take {', '.join(shown)}" if shown else "holds .deploy/ and .env*"
+        yield Finding(
+            ".gitignore", "warning" if shown else "ok", seen, f"add {lines} to it, or: invoke init" if shown else ""
+        )
+    context = run.settings.root / run.settings.build_context
+    own = run.settings.root / f"{run.settings.dockerfile}.dockerignore"
+    file = own if own.exists() else context / ".dockerignore"
+    taken = [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)]
+    seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
+    mend = f"add **/.env* and **/.deploy to {file}, or: invoke init" if taken else ""
+    yield Finding(file.name, "warning" if taken else "ok", seen, mend)
+
+
+def _state(run: Run) -> Iterator[Finding]:
+    path = run.settings.state_file
+    try:
+        record = run.state.record()
+        build = run.state.in_flight()
+    except DeployError as error:
+        yield Finding("state", "failed", str(error), "mend the file, or move it away")
+        return
+    folder = next(place for place in path.parents if place.exists())
+    if not os.access(folder, os.W_OK):
+        yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
+        return
+    recorded = f"records {record.build_id[:19]}…" if record and record.build_id else "records nothing yet"
+    in_flight = f"; {build.job_name} is in flight: invoke wait" if build else ""
+    yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
+
+
+def _engine(c: Context, settings: Settings) -> Iterator[Finding]:
+    engine = Engine(c, settings.docker, builder=settings.builder)
+    try:
+        engine.look()
+    except DeployError as error:
+        # A build in the cluster needs none.
+        yield Finding("engine", "warning", str(error), f"start or install {settings.docker}, for invoke local")
+    else:
+        yield Finding("engine", "ok", f"{settings.docker} answers{', from elsewhere' if engine.is_remote else ''}")
+
+
+def _registry(settings: Settings) -> Iterator[Finding]:
+    from .transport import look
+
+    scheme = "http" if is_loopback(settings.registry.partition(":")[0]) else "https"
+    username, password = settings.registry_username, settings.registry_password
+    login = (username, password) if username and password else None
+    seen = look(f"{scheme}://{settings.registry}/v2/", _SECONDS_TO_ANSWER, login)
+    if seen is None:
+        yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")
+    elif login is None:
+        yield Finding("registry", "ok", f"{settings.registry} answers; the engine's own login is used")
+    elif seen.status == 401 and seen.challenge.startswith("basic"):
+        mend = "check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
+        yield Finding("registry login", "failed", f"{settings.registry} does not accept {username}", mend)
+    elif seen.status == 401:
+        yield Finding(
+            "registry login", "ok", f"{settings.registry} answers; it gives out tokens, so the login is not checked"
+        )
+    else:
+        yield Finding("registry login", "ok", f"{settings.registry} accepts {username}")
+
+
+def _api(run: Run) -> Iterator[Finding]:
+    from .transport import look
+
+    settings = run.settings
+    if not (settings.api_url and settings.api_key):
+        return
+    try:
+        # A tag that nobody has: what is asked is whether the key is accepted.
+        run.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
+    except DigestNotFound:
+        pass
+    except NothingStarted as error:
+        yield Finding("API", "failed", str(error), "check DEPLOY_API_URL, the network and HTTPS_PROXY")
+        return
+    except DeployError as error:
+        yield Finding("API key", "failed", str(error), "check DEPLOY_API_KEY")
+        return
+    yield Finding("API", "ok", f"{settings.api_url} answers and accepts the key")
+    seen = look(settings.api_url, _SECONDS_TO_ANSWER)
+    skew = _skew(seen.date if seen else "")
+    if skew is None:
+        return
+    if abs(skew) > _LARGEST_SKEW:
+        yield Finding(
+            "clock", "warning", f"this machine's is {skew:+.0f} s off the API's", "set it, or start its time service"
+        )
+    else:
+        yield Finding("clock", "ok", "this machine's and the API's agree")
+
+
+def _skew(date: str) -> float | None:
+    try:
+        return (datetime.now(timezone.utc) - parsedate_to_datetime(date)).total_seconds()
+    except (TypeError, ValueError):
+        return None

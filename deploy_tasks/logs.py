@@ -1,0 +1,156 @@
+"""The log of a build while it grows: what of it is new, and when it is worth asking for again.
+
+The API gives the whole text each time (deploy-api.md, "Known"). For a log that ends at L bytes, less than 4·L are
+transferred, however long the build takes and however its lines come.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from typing import Protocol
+
+from .errors import ApiRefused, NothingStarted, escaped
+from .models import Log
+from .redaction import redact
+
+_TAIL_LINES = 30
+_LONGEST_LINE = 500
+_ANCHOR = 200
+_CUT = "… (the API cut its log here)"
+# Colours, as Kaniko has them on every line.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_FIRST_DELAY, _LONGEST_EMPTY_DELAY, _SILENCE_DELAY, _LONG_SILENCE_DELAY = 0.5, 2.0, 4.0, 20.0
+_SECONDS_TO_FINISH = 5.0
+
+
+class LoggingClient(Protocol):
+    """The part of DeployClient that logs need."""
+
+    def logs(self, job: str) -> Log | None: ...
+
+
+class LogText:
+    """Turns the whole text, as it comes each time, into the lines that are new; also where it is cut at its front."""
+
+    def __init__(self) -> None:
+        self._seen = ""
+        self._part = ""
+
+    def feed(self, text: str) -> list[str]:
+        """The whole lines that were not there before."""
+        if self._seen.startswith(text):
+            return []  # an answer that is older than the one before
+        added = text[len(self._seen) :] if text.startswith(self._seen) else self._after_cut(text)
+        self._seen = text
+        *lines, self._part = (self._part + added).split("\n")
+        return lines
+
+    def end(self) -> list[str]:
+        """The last line, where no line break ends it."""
+        part, self._part = self._part, ""
+        return [part] if part else []
+
+    def _after_cut(self, text: str) -> str:
+        """What follows in `text` on what was seen, the beginning of which it has no more."""
+        anchor, place = text[:_ANCHOR], 0
+        while (place := self._seen.find(anchor, place)) >= 0:
+            overlap = len(self._seen) - place
+            if self._seen.endswith(text[:overlap]):
+                return text[overlap:]
+            place += 1
+        for overlap in range(min(len(anchor), len(self._seen)), 0, -1):
+            if self._seen.endswith(text[:overlap]):
+                return text[overlap:]
+        return f"\n{_CUT}\n{text}"
+
+
+class Schedule:
+    """When to ask for the log again, so that all that is transferred, the last time included, stays under four times
+    its length."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._transferred = 0
+        self._length = 0
+        self._asked = clock()
+        self._delay = _FIRST_DELAY
+
+    def next(self, log: Log | None) -> float | None:
+        """Seconds until the next time, after `log` came (None: it did not come); None: not before the build is over."""
+        now, length = self._clock(), self._length if log is None else len(log.text.encode())
+        grown, passed = length - self._length, max(now - self._asked, 1e-3)
+        self._length, self._asked = length, now
+        if log is not None and length:
+            self._transferred += log.transferred
+        if not length:
+            self._delay = min(2 * self._delay, _LONGEST_EMPTY_DELAY)
+        elif grown <= 0:
+            # Asking in vain is within reach twice, so the second time is for a long silence.
+            self._delay = _SILENCE_DELAY if self._delay < _SILENCE_DELAY else _LONG_SILENCE_DELAY
+        else:
+            # At the pace of now, until the log is longer than all that was transferred: then once more is within reach.
+            self._delay = max(_FIRST_DELAY, 1.3 * (self._transferred - length) * passed / grown)
+        last_time = 0 if log is None or not length else log.transferred
+        return self._delay if self._transferred + 2 * last_time <= 4 * length or not length else None
+
+
+class LogFollower:
+    """Shows a build's log beside the wait for it, from a thread of its own, so that neither delays the other."""
+
+    def __init__(self, client: LoggingClient, job: str, show: Callable[[str], None]) -> None:
+        self._client = client
+        self._job = job
+        self._show = show
+        self._over = Event()
+        self._thread = Thread(target=self._follow, daemon=True)
+        self.served = True
+        """Whether the API has such a log at all."""
+
+    def __enter__(self) -> LogFollower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        # Whoever presses Ctrl-C has seen enough.
+        if error is None or not issubclass(error, KeyboardInterrupt):
+            self._thread.join(_SECONDS_TO_FINISH)
+
+    def _follow(self) -> None:
+        text, schedule, is_last = LogText(), Schedule(), False
+        while not is_last:
+            is_last = self._over.is_set()
+            try:
+                log = self._client.logs(self._job)
+            except (ApiRefused, NothingStarted):
+                log = None  # whoever waits for the build says so
+            else:
+                if log is None:
+                    self.served = False
+                    return
+                self._tell(text.feed(log.text))
+            delay = schedule.next(log)
+            if not is_last:
+                self._over.wait(delay)
+        self._tell(text.end())
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        if lines:
+            self._show("\n".join(map(plain, lines)))
+
+
+def plain(line: str) -> str:
+    """A line of a log, fit for a terminal: without colours, what a progress bar overwrote, and control characters."""
+    return escaped(redact(_STYLE.sub("", line).rstrip("\r").rpartition("\r")[2]))[:_LONGEST_LINE]
+
+
+def tail(client: LoggingClient, job: str) -> str:
+    """The last 30 lines of a build's log, indented; empty where there is none."""
+    try:
+        log = client.logs(job)
+    except (ApiRefused, NothingStarted):
+        return ""  # the failure is what matters
+    return "".join(f"  {plain(line)}\n" for line in (log.text if log else "").splitlines()[-_TAIL_LINES:])

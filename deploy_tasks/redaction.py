@@ -1,0 +1,57 @@
+"""The one place that knows every secret value, and the one way to take them out of a text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+_secrets: set[str] = set()
+
+
+def keep_secret(values: Iterable[str]) -> None:
+    """From now on these values are shown as `***` on every way out."""
+    # As they are, and as they look inside a JSON text and inside a repr.
+    forms = (form for value in values for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1]))
+    _secrets.update(form for form in forms if form)
+
+
+def redact(text: str) -> str:
+    """`text` without any secret value; longer ones first, since one may be part of another."""
+    for value in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return text
+
+
+class Redactor:
+    """Redacts a text that comes in pieces: what may be the beginning of a secret waits for the next piece."""
+
+    def __init__(self) -> None:
+        self._waiting = ""
+
+    def feed(self, piece: str) -> str:
+        """What of the text up to now can be shown, and was not yet."""
+        text = self._waiting + piece
+        shown = _safe_length(text)
+        self._waiting = text[shown:]
+        return redact(text[:shown])
+
+    def end(self) -> str:
+        """What was still waiting when the text ended."""
+        text, self._waiting = self._waiting, ""
+        return redact(text)
+
+
+def _safe_length(text: str) -> int:
+    """How much of `text` can be redacted by itself: no secret begins in it and may end behind it."""
+    length = len(text) - max((_begun(text, secret) for secret in _secrets), default=0)
+    while True:
+        windows = ((max(0, length - len(secret) + 1), length + len(secret) - 1, secret) for secret in _secrets)
+        across = [start for low, high, secret in windows if 0 <= (start := text.find(secret, low, high)) < length]
+        if not across:
+            return length
+        length = min(across)
+
+
+def _begun(text: str, secret: str) -> int:
+    """How many of the last characters of `text` may be the first ones of `secret`."""
+    return next((size for size in range(min(len(secret) - 1, len(text)), 0, -1) if text.endswith(secret[:size])), 0)

@@ -1,0 +1,473 @@
+"""Seeing what happens, and undoing it, as real `invoke` processes against a sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project
+from tests.sandboxes import SandboxProcess
+
+NOT_THERE = "sha256:" + 64 * "0"
+LINE = "taking its time, as a build in life does"
+
+
+@pytest.fixture(scope="session")
+def _slow_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    sandbox = SandboxProcess(tmp_path_factory.mktemp("slow"), "--build-seconds", "2", "--replica-seconds", "0.5")
+    yield sandbox
+    sandbox.stop()
+
+
+@pytest.fixture
+def slow(_slow_sandbox: SandboxProcess, project: Project) -> SandboxProcess:
+    """A sandbox whose builds take two seconds and say something each half of one."""
+    project.environment.update(_slow_sandbox.settings, DEPLOY_PORT="3000")
+    _slow_sandbox.forget()
+    return _slow_sandbox
+
+
+def change(project: Project, text: str) -> str:
+    project.write("page.html", text)
+    commit = project.commit(text)
+    project.push()
+    return commit
+
+
+def deployed(project: Project, *texts: str) -> list[str]:
+    """Builds and deploys each of these versions; returns their digests."""
+    digests = []
+    for text in texts:
+        change(project, text)
+        done = project.invoke("build", "reuse")
+        assert done.returncode == 0, done.stderr
+        digests.append(done.stdout.split()[0])
+    return digests
+
+
+def test_the_log_is_shown_while_the_build_runs_and_every_line_once(project: Project, slow: SandboxProcess) -> None:
+    built = project.invoke("build")
+    assert built.returncode == 0, built.stderr
+    job = built.stderr.split()[0]
+    log = slow.call("GET", f"/build/{job}/logs").json()["logs"].splitlines()
+    assert len(log) > 5
+    assert [line for line in built.stderr.splitlines() if line in log] == log
+    assert built.stdout.strip() == project.record["buildId"]
+    times = [line for line in slow.seen() if line.endswith(f"{job}/logs 200")]
+    assert 2 <= len(times) <= 6
+
+
+def test_without_logs_there_is_none(project: Project, slow: SandboxProcess) -> None:
+    built = project.invoke("build", "--no-logs")
+    assert built.returncode == 0
+    assert LINE not in built.stderr
+    assert [line for line in slow.seen() if "/logs" in line] == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-logs"]], ids=["shown", "not shown"])
+def test_a_failed_build_ends_with_the_end_of_its_log_and_the_reason(
+    project: Project, sandbox: SandboxProcess, flags: list[str]
+) -> None:
+    failed = project.invoke("build", "--dockerfile", "Nope", *flags)
+    assert failed.returncode == 9
+    *_, log, reason = failed.stderr.splitlines()
+    assert log.strip() == "error: Dockerfile 'Nope' is not in the repository"
+    assert reason.endswith("nothing was recorded, the last good digest is as it was")
+    assert failed.stderr.count("error: Dockerfile") == 1
+
+
+def test_the_log_can_be_read_later_and_followed(project: Project, slow: SandboxProcess) -> None:
+    job = project.invoke("build", "--no-wait").stdout.strip()
+    followed = project.invoke("logs", "--follow")
+    assert followed.returncode == 0, followed.stderr
+    assert followed.stderr == ""
+    log = slow.call("GET", f"/build/{job}/logs").json()["logs"]
+    assert followed.stdout == log
+    assert project.in_flight is not None, "it only looks"
+    assert project.invoke("wait").returncode == 0
+    later = project.invoke("logs")
+    assert later.stdout == project.invoke("logs", "--job", job).stdout == log
+
+
+def test_logs_that_are_not_there_say_so(project: Project, any_sandbox: SandboxProcess) -> None:
+    nothing = project.invoke("logs")
+    assert nothing.returncode == 2
+    assert "no build was started from here yet" in nothing.stderr
+    gone = project.invoke("logs", "--job", "build-gone")
+    assert gone.returncode == 4
+    assert "the API has no log of build-gone" in gone.stderr
+
+
+def test_a_rollout_is_followed_until_all_replicas_are_ready(project: Project, slow: SandboxProcess) -> None:
+    project.invoke("build")
+    done = project.invoke("reuse", "--replicas", "2", "--domain", "shop.example.com")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^2/2 ready in [1-9] s: https://shop\.example\.com$", done.stderr, re.MULTILINE)
+    slow.forget()
+    assert project.invoke("reuse", "--no-follow").returncode == 0
+    assert slow.seen() == ["POST /build 200"]
+
+
+def test_a_server_that_does_not_say_how_it_runs_is_gone_on_without(project: Project) -> None:
+    sandbox = SandboxProcess(project.folder.with_name("minimal"), "--minimal")
+    try:
+        project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
+        done = project.invoke("build", "reuse")
+        assert done.returncode == 0, done.stderr
+        assert "ready" not in done.stderr
+        assert project.invoke("status").returncode == 0
+        assert project.invoke("doctor").returncode == 0
+    finally:
+        sandbox.stop()
+
+
+def test_what_does_not_come_up_is_exit_code_12_with_the_way_back(project: Project) -> None:
+    sandbox = SandboxProcess(project.folder.with_name("stuck"), "--replica-seconds", "1000")
+    try:
+        project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
+        first = project.invoke("build", "reuse", "--rollout-timeout", "1")
+        assert first.returncode == 12
+        assert first.stderr.splitlines()[-1] == (
+            "shop is deployed, but 0 of 1 replicas are ready after 1 s; there is nothing to go back to yet"
+        )
+        old = first.stdout.split()[0]
+        change(project, "second")
+        second = project.invoke("build", "reuse", "--no-follow")
+        assert second.returncode == 0
+        change(project, "third")
+        third = project.invoke("build", "reuse", "--rollout-timeout", "1")
+        assert third.returncode == 12
+        new = second.stdout.split()[0]
+        assert (
+            f"go back to {new[:19]}…, commit {project.git('rev-parse', 'HEAD~1')[:7]}: invoke rollback" in third.stderr
+        )
+        back = project.invoke("rollback", "--no-follow")
+        assert back.returncode == 0, back.stderr
+        assert back.stdout.strip().endswith(f"@{new}"), f"{old} did not come up either"
+    finally:
+        sandbox.stop()
+
+
+def test_rollback_goes_to_the_digest_before_and_says_so(project: Project, any_sandbox: SandboxProcess) -> None:
+    one, two, three = deployed(project, "one", "two", "three")
+    any_sandbox.forget()
+    back = project.invoke("rollback")
+    assert back.returncode == 0, back.stderr
+    assert back.stdout.strip().endswith(f"@{two}")
+    assert re.search(rf"going back to {two[:19]}…, commit \w{{7}}, deployed 20\d\d-\S+ by ", back.stderr)
+    assert "built 1 commit ago" in back.stderr
+    assert f"undo: invoke rollback (back to {three[:19]}…" in back.stderr
+    assert any_sandbox.seen("POST") == ["POST /build 200"]
+    assert project.record["buildId"] == three, "the last build is still the last build"
+    assert project.invoke("rollback", "--back", "2").stdout.strip().endswith(f"@{one}")
+    assert project.invoke("rollback").stdout.strip().endswith(f"@{two}")
+
+
+def test_a_rollback_with_nothing_to_go_back_to_sends_nothing(project: Project, any_sandbox: SandboxProcess) -> None:
+    deployed(project, "one")
+    any_sandbox.forget()
+    for flags in ([], ["--back", "0"], ["--back", "2"]):
+        refused = project.invoke("rollback", *flags)
+        assert refused.returncode == 2
+    assert any_sandbox.seen() == []
+
+
+def test_the_undo_of_a_target_that_was_named_names_it(project: Project, sandbox: SandboxProcess) -> None:
+    deployed(project, "one")
+    project.invoke("reuse", "--app-class", "non-business")
+    change(project, "two")
+    done = project.invoke("build", "reuse", "--app-class", "non-business")
+    undo = done.stderr.split("undo: invoke ")[1].split(" (")[0]
+    assert undo == "rollback --app-class non-business"
+    back = project.invoke(*undo.split())
+    assert back.returncode == 0, back.stderr
+    assert sandbox.app("non-business-apps", "shop")["image"] == back.stdout.strip()
+
+
+def test_the_beginning_of_a_digest_is_enough(project: Project, sandbox: SandboxProcess) -> None:
+    one, _ = deployed(project, "one", "two")
+    done = project.invoke("reuse", "--build-id", one[7:19])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(f"@{one}")
+    assert "built 1 commit ago" in done.stderr, "of the digest that is deployed, not of the recorded one"
+    sandbox.forget()
+    refused = project.invoke("reuse", "--build-id", "0123456789ab")
+    assert refused.returncode == 2
+    assert "begins no digest of the history" in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_the_age_of_what_is_deployed_is_said(project: Project, sandbox: SandboxProcess) -> None:
+    first = change(project, "one")
+    assert f"built from HEAD ({first[:7]})" in project.invoke("build", "reuse").stderr
+    last = [project.commit(str(number)) for number in range(3)][-1]
+    assert f"built 3 commits ago ({first[:7]} → HEAD {last[:7]})" in project.invoke("reuse").stderr
+    project.git("checkout", "--quiet", "--orphan", "elsewhere")
+    project.commit("unrelated")
+    assert f"built from {first[:7]}, which is not among the commits of HEAD" in project.invoke("reuse").stderr
+    project.write_record({**project.record, "gitRef": 40 * "1"})
+    assert "built from 1111111, which is not in this checkout" in project.invoke("reuse").stderr
+    project.write_record({**project.record, "dirty": True})
+    assert "built from uncommitted changes on 1111111" in project.invoke("reuse").stderr
+
+
+def test_the_history_has_every_record_and_every_deploy(project: Project, any_sandbox: SandboxProcess) -> None:
+    one, two = deployed(project, "one", "two")
+    told = project.invoke("history", "--json")
+    entries = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [(line["what"], line["outcome"], line["buildId"]) for line in entries] == [
+        ("reuse", "deployed", two),
+        ("build", "recorded", two),
+        ("reuse", "deployed", one),
+        ("build", "recorded", one),
+    ]
+    build = entries[1]
+    assert (build["built"], build["gitRef"], build["app"], build["imageTag"]) == (
+        "cluster",
+        project.head,
+        "shop",
+        project.head,
+    )
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", build["time"])
+    assert "@" in build["who"]
+    assert build["jobName"].startswith("build-shop-")
+    table = project.invoke("history", "--limit", "1").stdout.splitlines()
+    assert [line.split() for line in table] == [
+        ["TIME", "(UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO"],
+        [
+            *entries[0]["time"][:16].split("T"),
+            "reuse",
+            "deployed",
+            "apps/shop",
+            two[7:19],
+            project.head[:7],
+            "-",
+            build["who"],
+        ],
+    ]
+    assert project.invoke("history", "--limit", "0").returncode == 2
+
+
+def test_a_history_of_nothing_says_how_to_begin(project: Project) -> None:
+    told = project.invoke("history")
+    assert (told.returncode, told.stdout) == (0, "")
+    assert "nothing was recorded or deployed from here yet" in told.stderr
+    assert not (project.folder / ".deploy").exists()
+
+
+def test_what_is_built_already_is_not_built_again_if_not_needed(project: Project, any_sandbox: SandboxProcess) -> None:
+    (one,) = deployed(project, "one")
+    project.invoke("build", "--image-tag", "other")
+    any_sandbox.forget()
+    again = project.invoke("build", "--if-needed", "reuse")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.split()[0] == one
+    assert "is built already (20" in again.stderr
+    assert any_sandbox.seen("POST /build 202") == []
+    assert project.record["gitRef"] == project.head
+    by_default = project.invoke("build", DEPLOY_BUILD_IF_NEEDED="true")
+    assert any_sandbox.seen("POST /build 202") == []
+    assert by_default.returncode == 0
+    for flags in (["--dockerfile", "page.html"], ["--no-cache"], ["--image-name", "other"]):
+        any_sandbox.forget()
+        project.invoke("build", "--if-needed", *flags)
+        assert len(any_sandbox.seen("POST /build 202")) == 1, flags
+
+
+def test_what_is_gone_from_the_registry_is_built_again(project: Project, sandbox: SandboxProcess) -> None:
+    (one,) = deployed(project, "one")
+    deleted = sandbox.call("DELETE", f"/v2/shop/manifests/{one}")
+    if deleted.status_code >= 400:
+        history = project.folder / ".deploy" / "history.jsonl"
+        history.write_text(history.read_text().replace(one, NOT_THERE))
+    sandbox.forget()
+    assert project.invoke("build", "--if-needed").returncode == 0
+    assert len(sandbox.seen("POST /build 202")) == 1
+
+
+def test_status_is_one_screen(project: Project, any_sandbox: SandboxProcess) -> None:
+    empty = project.invoke("status")
+    assert empty.returncode == 0, empty.stderr
+    assert "record   none yet; begin: invoke build, or invoke local" in empty.stdout
+    one, two = deployed(project, "one", "two")
+    project.invoke("build", "--no-wait", "--image-tag", "next")
+    job = (project.in_flight or {})["jobName"]
+    shown = project.invoke("status")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    rows = [re.split(r"  +", line, maxsplit=1) for line in shown.stdout.splitlines()]
+    assert [title for title, _ in rows] == ["target", "record", "build in flight", "cluster", "deployed", "deployed"]
+    assert rows[0][1] == f"shop in apps (business nodes) at {any_sandbox.url}"
+    assert two[:19] in rows[1][1]
+    assert "built from HEAD" in rows[1][1]
+    assert job in rows[2][1]
+    assert two[:19] in rows[4][1]
+    details = json.loads(project.invoke("status", "--json").stdout)
+    assert details["record"]["buildId"] == two
+    assert [deploy["buildId"] for deploy in details["deploys"]] == [two, one]
+
+
+def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandbox: SandboxProcess) -> None:
+    project.write(".dockerignore", ".git\n")
+    before = project.files()
+    well = project.invoke("doctor", DEPLOY_DOCKER="no-such-engine")
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert f"ok       DEPLOY_API_URL: {any_sandbox.url} (environment DEPLOY_API_URL)" in well.stdout
+    assert "ok       DEPLOY_API_KEY: set (environment DEPLOY_API_KEY)" in well.stdout
+    assert any_sandbox.key not in well.stdout
+    assert "ok       API: " in well.stdout
+    assert "ok       clock: " in well.stdout
+    assert "warning  engine: the container engine 'no-such-engine' is not installed" in well.stdout
+    assert "warning  .dockerignore: lets .env, .env.local, .deploy/build-id.json into the build context" in well.stdout
+    assert "ok       registry: " in well.stdout
+    assert project.files() == before, "no side effects"
+    ill = project.invoke("doctor", DEPLOY_API_KEY="wr0ng")
+    assert ill.returncode == 2
+    assert "FAILED   API key: " in ill.stdout
+    assert "         → check DEPLOY_API_KEY" in ill.stdout
+    assert ill.stderr == "1 check failed; what mends each is beside it\n"
+    away = project.invoke("doctor", DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_TIMEOUT="1")
+    assert away.returncode == 2
+    assert "FAILED   API: could not ask for the digest: no connection" in away.stdout
+    bad = project.invoke("doctor", DEPLOY_PORT="0")
+    assert bad.returncode == 2
+    assert "FAILED   settings: environment DEPLOY_PORT" in bad.stdout
+    findings = json.loads(project.invoke("doctor", "--json", DEPLOY_API_KEY="").stdout)
+    missing = next(finding for finding in findings if finding["what"] == "DEPLOY_API_KEY")
+    assert (missing["state"], missing["seen"]) == ("failed", "unset")
+
+
+def test_init_sets_a_repository_up_so_that_build_reuse_works(project: Project, sandbox: SandboxProcess) -> None:
+    for name in ("tasks.py", ".gitignore", ".dockerignore"):
+        (project.folder / name).unlink()
+    project.write("Dockerfile", "FROM scratch\nEXPOSE 8080/tcp\nCOPY . /\n")
+    del project.environment["DEPLOY_PORT"]
+    dry = project.run(sys.executable, "-m", "deploy_tasks", "--dry", "init")
+    assert "would write tasks.py" in dry.stderr
+    assert not (project.folder / "tasks.py").exists()
+    done = project.run(sys.executable, "-m", "deploy_tasks", "init")
+    assert done.returncode == 0, done.stderr
+    assert (project.folder / "invoke.yaml").read_text() == "deploy:\n  app: shop\n  port: 8080\n"
+    assert (project.folder / ".env").stat().st_mode & 0o777 == 0o600
+    change(project, "set up")
+    assert ".env" not in project.git("ls-files").split()
+    works = project.invoke("build", "reuse")
+    assert works.returncode == 0, works.stderr
+    assert sandbox.app("apps", "shop")["deployConfig"]["port"] == 8080
+
+
+def test_init_changes_nothing_that_is_there(project: Project) -> None:
+    project.write("tasks.py", "from invoke import task\n")
+    project.write("invoke.yaml", "run:\n  echo: true\n")
+    project.write(".env", "DEPLOY_APP=mine\n")
+    project.write(".gitignore", ".env\nnode_modules")
+    done = project.run(sys.executable, "-m", "deploy_tasks", "init")
+    assert done.returncode == 0, done.stderr
+    assert "tasks.py is there and stays as it is; add to it: from deploy_tasks import ns as deploy" in done.stderr
+    assert "invoke.yaml is there and stays as it is; add to it: " in done.stderr
+    assert ".env is there and stays as it is" in done.stderr
+    assert (project.folder / "tasks.py").read_text() == "from invoke import task\n"
+    assert (project.folder / ".env").read_text() == "DEPLOY_APP=mine\n"
+    assert (project.folder / ".gitignore").read_text() == ".env\nnode_modules\n.deploy/\n.env.*\n!.env.example\n"
+    before = project.files()
+    project.run(sys.executable, "-m", "deploy_tasks", "init")
+    assert project.files() == before
+
+
+def on_a_terminal(project: Project, *arguments: str, **environment: str) -> str:
+    """What `invoke` writes to a terminal of 120 columns."""
+    inside, outside = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "invoke", *arguments],
+        cwd=project.folder,
+        env={**project.environment, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
+        stdin=outside,
+        stdout=outside,
+        stderr=outside,
+    ) as process:
+        os.close(outside)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(inside, 65_536)
+            except OSError:  # Linux has no other end for a terminal that nobody holds any more
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(inside)
+        assert process.wait(60) == 0, shown
+    return shown.decode()
+
+
+def test_on_a_terminal_a_line_is_kept_up_to_date(project: Project, slow: SandboxProcess) -> None:
+    shown = on_a_terminal(project, "build", "reuse")
+    assert "\x1b[?25l" in shown
+    assert re.search(r"build-shop-\w+ \x1b\[1mrunning\x1b\[0m", shown)
+    assert "0:00:01" in shown
+    assert LINE in shown
+    assert shown.rstrip().endswith(f"@{project.record['buildId']}")
+    assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l"), "the cursor is back"
+    table = on_a_terminal(project, "history")
+    assert "─────" in table
+    assert "\x1b[1m" in table
+
+
+def test_no_color_is_honoured(project: Project, slow: SandboxProcess) -> None:
+    shown = on_a_terminal(project, "build", "reuse", NO_COLOR="1")
+    assert not re.search(r"\x1b\[3[0-9]m", shown)
+    dumb = on_a_terminal(project, "reuse", TERM="dumb")
+    assert "\x1b" not in dumb
+
+
+def test_without_a_terminal_there_is_no_control_character(project: Project, slow: SandboxProcess) -> None:
+    done = project.invoke("build", "reuse", "history", "status")
+    assert done.returncode == 0, done.stderr
+    assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr)
+    loaded = project.run(sys.executable, "-X", "importtime", "-m", "invoke", "build", "reuse", "history", "status")
+    assert "rich" not in {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in loaded.stderr.splitlines()}
+
+
+def test_in_github_actions_there_are_groups_outputs_and_a_summary(
+    project: Project, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    actions = {"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "octocat", **{name: str(path) for name, path in files.items()}}
+    done = project.invoke("build", "reuse", **actions)
+    assert done.returncode == 0, done.stderr
+    digest, reference = done.stdout.split()
+    assert re.search(r"^::group::build build-shop-\w+$", done.stderr, re.MULTILINE)
+    assert "::endgroup::" in done.stderr
+    outputs = files["GITHUB_OUTPUT"].read_text().splitlines()
+    assert outputs[-2:] == [f"build-id={digest}", f"image={reference}"]
+    assert f"| image | `{reference}` |" in files["GITHUB_STEP_SUMMARY"].read_text()
+    assert json.loads(project.invoke("history", "--json").stdout.splitlines()[0])["who"].startswith("octocat@")
+    failed = project.invoke("build", "--dockerfile", "Nope", **actions)
+    assert re.search(r"^::error title=build failed::build-shop-\w+ failed", failed.stderr, re.MULTILINE)
+    elsewhere = project.invoke("build", "--dockerfile", "Nope")
+    assert "::" not in elsewhere.stderr
+
+
+def test_the_workflow_of_the_docs_runs(project: Project, sandbox: SandboxProcess, tmp_path: Path) -> None:
+    workflow = (Path(__file__).parent.parent.parent / "docs" / "github-actions.md").read_text()
+    commands = re.findall(r"run: invoke (.*)$", workflow, re.MULTILINE)
+    assert len(commands) == 2
+    outputs = tmp_path / "outputs"
+    actions = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(outputs)}
+    staged = project.invoke(*shlex.split(commands[0]), **actions)
+    assert staged.returncode == 0, staged.stderr
+    build_id = dict(line.split("=") for line in outputs.read_text().splitlines())["build-id"]
+    promotion = commands[1].replace("${{ needs.staging.outputs.build-id }}", build_id)
+    # Another job has another checkout.
+    (project.folder / ".deploy" / "build-id.json").unlink()
+    promoted = project.invoke(*shlex.split(promotion), "--image-name", "myapp", **actions)
+    assert promoted.returncode == 0, promoted.stderr
+    assert sandbox.app("apps", "myapp")["image"] == sandbox.app("apps", "myapp-staging")["image"]

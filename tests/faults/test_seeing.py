@@ -1,0 +1,250 @@
+"""Logs, rollout and health of servers that misbehave: what is seen is beside the point of what is done."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+import trustme
+
+from tests.faults.api import DIGEST, JOB, Answer, FaultyApi, bomb, deep, faulty_api, http, page, reset, silence
+from tests.faults.conftest import WITHOUT_PAUSES, Saw
+from tests.faults.test_wait import start
+from tests.project import Project
+
+RECORD = {"app": "shop", "namespace": "apps", "imageName": "shop", "imageTag": "v1", "buildId": DIGEST}
+READY = http(200, {"app": {"replicas": 1, "readyReplicas": 1, "image": f"r/shop@{DIGEST}"}})
+
+
+def test_a_log_that_hangs_does_not_delay_the_end_of_the_build(shop: Project, api: FaultyApi, saw: Saw) -> None:
+    api.always("logs", silence)
+    api.answers["wait"] = [silence]
+    process = start(shop, "build")
+    api.until("logs")
+    api.until("wait")
+    api.answers["wait"] = []
+    api.let_go("wait")
+    api.until("digest")
+    assert api.count("logs") == 1, "the digest was asked for while the log hung"
+    while shop.in_flight is not None:
+        pass  # and recorded, too
+    assert shop.record["buildId"] == DIGEST
+    api.always("logs", http(200, {"logs": "the end\n"}))
+    api.let_go("logs")
+    out, err = process.communicate(timeout=30)
+    done = subprocess.CompletedProcess([], process.returncode, out, err)
+    saw("faults", "19c", "build: the log hangs while the build ends", done, f"{api.count('digest')} digest")
+    assert done.returncode == 0, err
+    assert err.splitlines()[-2:] == ["the end", f"recorded shop:{shop.head} as {DIGEST}"]
+
+
+LOGS: dict[str, Answer] = {
+    "a reset": reset,
+    "a web page": page(),
+    "403": http(403),
+    "300 MB out of 292 KB": bomb,
+    "1,000,000 nested lists": deep,
+    "a log that is no text": http(200, {"logs": 5}),
+}
+
+
+@pytest.mark.parametrize("what", LOGS)
+def test_a_log_that_cannot_be_read_costs_no_build(shop: Project, api: FaultyApi, what: str) -> None:
+    api.always("logs", LOGS[what])
+    done = shop.run(sys.executable, "-c", WITHOUT_PAUSES, "build")
+    assert done.returncode == 0, done.stderr
+    assert shop.record["buildId"] == DIGEST
+    assert "Traceback" not in done.stderr
+
+
+def test_a_log_that_is_cut_at_its_front_is_shown_once(shop: Project, api: FaultyApi) -> None:
+    lines = [f"line {number}\n" for number in range(40)]
+    parts = [lines[:10], lines[:20], lines[15:30]]
+    api.answers["logs"] = [http(200, {"logs": "".join(part)}) for part in parts]
+    api.always("wait", silence)
+    process = start(shop, "build")
+    api.until("logs", 2)
+    api.answers["wait"] = []
+    api.always("logs", http(200, {"logs": "".join(lines[25:])}))
+    api.let_go("wait")
+    _, err = process.communicate(timeout=30)
+    shown = [line for line in err.splitlines() if line.startswith("line ")]
+    seen = [int(line.split()[1]) for line in shown]
+    assert seen == sorted(set(seen)), "none twice"
+    assert seen[:20] == list(range(20))
+    assert seen[-15:] == list(range(25, 40))
+
+
+APPS: dict[str, Answer] = {
+    "reset": reset,
+    "a web page": page(),
+    "403": http(403),
+    "no replicas": http(200, {"app": {}}),
+    "another shape": http(200, {"app": [1]}),
+}
+
+
+@pytest.mark.parametrize("what", APPS)
+def test_a_rollout_that_cannot_be_seen_ends_in_time(shop: Project, api: FaultyApi, what: str) -> None:
+    shop.write_record(RECORD)
+    api.always("app", APPS[what])
+    done = shop.run(sys.executable, "-c", WITHOUT_PAUSES, "reuse", "--rollout-timeout", "0.5")
+    assert done.returncode == (0 if what == "403" else 12)
+    assert "Traceback" not in done.stderr
+    assert api.count("deploy") == 1
+
+
+def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Project, api: FaultyApi, saw: Saw) -> None:
+    shop.write_record(RECORD)
+    api.always("app", silence)
+    process = start(shop, "reuse")
+    api.until("app")
+    process.send_signal(2)
+    out, err = process.communicate(timeout=20)
+    done = subprocess.CompletedProcess([], process.returncode, out, err)
+    line = saw("faults", "20d", "reuse: SIGINT while the rollout is followed", done, api.summary)
+    assert done.returncode == 130
+    assert line == "stopped; shop is deployed and comes up by itself; look: invoke status"
+    assert '"outcome":"deployed"' in (shop.folder / ".deploy" / "history.jsonl").read_text()
+
+
+@contextmanager
+def proxy_to(address: str) -> Iterator[str]:
+    """A proxy that leads every CONNECT to `address`, so that names of the world can be asked for here."""
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65_536):
+                target.sendall(piece)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve(client: socket.socket) -> None:
+        host, _, port = address.partition(":")
+        with client, socket.create_connection((host, int(port))) as server:
+            while b"\r\n\r\n" not in client.recv(65_536, socket.MSG_PEEK):
+                pass
+            client.recv(65_536)
+            client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            back.join(10)
+
+    def listen() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=listen, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_the_health_path_is_asked_at_the_domain_until_it_is_well(shop: Project, api: FaultyApi) -> None:
+    shop.write_record(RECORD)
+    api.always("app", READY)
+    trusted = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trusted.issue_cert("shop.example.com").configure_cert(context)
+    with faulty_api(context=context) as site, trusted.cert_pem.tempfile() as bundle, proxy_to(site.address) as proxy:
+        site.answers["other"] = [http(502), reset, http(204)]
+        environment = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "REQUESTS_CA_BUNDLE": bundle}
+        environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        flags = ["--domain", "shop.example.com", "--health-path", "/health", "--check-health"]
+        done = shop.invoke("reuse", *flags, **environment)
+        assert done.returncode == 0, done.stderr
+        assert [(request.method, request.path) for request in site.requests] == [("GET", "/health")] * 3
+        assert all("x-api-key" not in request.headers for request in site.requests)
+        assert "https://shop.example.com/health answers" in done.stderr
+        site.always("other", http(503))
+        ill = shop.invoke("reuse", *flags, "--rollout-timeout", "1", **environment)
+        assert ill.returncode == 12
+        assert "https://shop.example.com/health does not answer 2xx after 1 s (503)" in ill.stderr
+
+
+def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: FaultyApi) -> None:
+    shop.write_record(RECORD)
+    refused = shop.invoke("reuse", "--check-health")
+    assert refused.returncode == 2
+    assert "--check-health needs a domain to ask at" in refused.stderr
+    assert api.summary == "none"
+
+
+def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, api: FaultyApi, saw: Saw) -> None:
+    api.answers["wait"] = [silence]
+    first = start(shop, "build")
+    api.until("wait")
+    second = start(shop, "wait", "--lock-timeout", "30", "reuse")
+    assert second.stderr is not None
+    waiting = second.stderr.readline()
+    assert waiting.startswith(f"waiting for another run (pid {first.pid}")
+    api.let_go("wait")
+    first.communicate(timeout=20)
+    out, err = second.communicate(timeout=20)
+    done = subprocess.CompletedProcess([], second.returncode, out, waiting + err)
+    saw("faults", "31 (wait beside)", "wait --lock-timeout 30 reuse: while another run waits for it", done, api.summary)
+    assert done.returncode == 0, err
+    assert f"another run has recorded {JOB} meanwhile" in err
+    assert out.split()[0] == DIGEST
+
+
+def test_a_first_build_elsewhere_is_waited_for(shop: Project, api: FaultyApi) -> None:
+    api.answers["wait"] = [silence]
+    first = start(shop, "build")
+    api.until("wait")
+    at_once = shop.invoke("reuse")
+    assert at_once.returncode == 11, "not: nothing is recorded yet"
+    second = start(shop, "reuse", "--lock-timeout", "30")
+    assert second.stderr is not None
+    second.stderr.readline()
+    api.let_go("wait")
+    first.communicate(timeout=20)
+    out, err = second.communicate(timeout=20)
+    assert second.returncode == 0, err
+    assert out.strip().endswith(f"@{DIGEST}")
+
+
+def test_a_chain_lets_no_other_run_in_between(shop: Project, api: FaultyApi) -> None:
+    api.answers["deploy"] = [silence]
+    chain = start(shop, "build", "reuse")
+    api.until("deploy")
+    refused = shop.invoke("digest")
+    assert refused.returncode == 11
+    assert f"another run (pid {chain.pid}: invoke build, since " in refused.stderr
+    api.let_go("deploy")
+    chain.communicate(timeout=20)
+    assert chain.returncode == 0
+
+
+def test_a_page_in_the_place_of_the_api_does_not_cost_the_job(shop: Project, api: FaultyApi, saw: Saw) -> None:
+    ingress = http(404, b"<html>default backend - 404</html>")
+    api.answers["wait"] = [ingress, ingress]
+    api.answers["digest"] = [ingress]
+    done = shop.invoke("build")
+    saw("faults", "16b", "wait and digest: a gateway's own 404", done, api.summary)
+    assert done.returncode == 0, done.stderr
+    assert shop.record["buildId"] == DIGEST
+
+
+def test_a_secret_that_an_excerpt_would_cut_in_two_is_not_shown(shop: Project, api: FaultyApi) -> None:
+    token = "ghp_0123456789abcdefghijABCDEFGHIJklmnopqrst"
+    api.always("start", http(422, b"x" * 170 + token.encode()))
+    done = shop.invoke("build", DEPLOY_GIT_TOKEN=token)
+    assert done.returncode == 4
+    assert "ghp_" not in done.stderr
+    assert "x***" in done.stderr
+
+
+def test_who_has_a_name_in_no_encoding_can_deploy(shop: Project, api: FaultyApi) -> None:
+    shop.write_record(RECORD)
+    done = shop.run("sh", "-c", f"LOGNAME=$(printf 'andr\\351') exec {sys.executable} -m invoke reuse")
+    assert done.returncode == 0, done.stderr
+    assert '"who":"andr?@' in (shop.folder / ".deploy" / "history.jsonl").read_text()

@@ -1,0 +1,26 @@
+"""What people see where nobody can draw."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy_tasks import console
+from tests.test_waiting import Clock
+
+
+def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("deploy_tasks.console.time.monotonic", clock)
+    with console.progress("build-1") as progress:
+        for _ in range(61):
+            progress("running")
+            clock.now += 1
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 5
+    assert lines[0] == "build-1: running, 14 s"
+
+
+def test_a_table_without_a_terminal_is_aligned_text() -> None:
+    assert console.table(("A", "LONG"), [("aaa", "b"), ("c", "")]) == "A    LONG\naaa  b\nc"

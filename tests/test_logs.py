@@ -1,0 +1,162 @@
+"""The log of a build: no line twice, none lost, and not much more transferred than the log is long."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy_tasks.errors import NothingStarted
+from deploy_tasks.logs import LogFollower, LogText, Schedule, plain, tail
+from deploy_tasks.models import Log
+from deploy_tasks.redaction import keep_secret
+from tests.test_waiting import Clock
+
+
+def lines_of(texts: list[str]) -> list[str]:
+    log = LogText()
+    return [*(line for text in texts for line in log.feed(text)), *log.end()]
+
+
+@given(text=st.text(alphabet="ab\n", max_size=40), places=st.lists(st.integers(0, 40), max_size=6))
+def test_every_line_comes_once_however_the_text_grows(text: str, places: list[int]) -> None:
+    whole = text.split("\n")
+    expected = whole[:-1] if whole[-1] == "" else whole
+    assert lines_of([*(text[:place] for place in sorted(places)), text]) == expected
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    kept=st.integers(20, 200),
+)
+def test_every_line_comes_once_where_the_text_is_cut_at_its_front(sizes: list[int], kept: int) -> None:
+    written, shown, number = "", [], 0
+    log = LogText()
+    for size in sizes:
+        added = "".join(f"line {n} of the build\n" for n in range(number, number + size))
+        number += size
+        written += added
+        # The API keeps the end: never less than what is new, so that nothing can be lost.
+        shown += log.feed(written[-max(kept, len(added) + 25) :])
+    assert [line for line in shown if not line.startswith("…")][-number:] == [
+        f"line {n} of the build" for n in range(number)
+    ][-len(shown) :]
+    assert len(set(shown)) == len(shown), "a line came twice"
+
+
+def test_lines_that_were_cut_away_before_they_were_seen_are_said_to_be_missing() -> None:
+    assert lines_of(["a\nb\n", "y\nz\n"]) == ["a", "b", "", "… (the API cut its log here)", "y", "z"]
+
+
+def test_an_answer_that_is_older_shows_nothing_twice() -> None:
+    assert lines_of(["a\nb\n", "a\n", "", "a\nb\nc\n"]) == ["a", "b", "c"]
+
+
+GROWTHS: dict[str, Callable[[float], float]] = {
+    "evenly": lambda share: share,
+    "at once, then nothing": lambda share: 1.0 if share > 0 else 0.0,
+    "nothing, then at once": lambda share: 1.0 if share > 0.98 else 0.0,
+    "faster and faster": lambda share: share**4,
+    "slower and slower": lambda share: share**0.25,
+    "in three pieces": lambda share: int(share * 3) / 3,
+    "a little, a pause, the rest": lambda share: 0.01 if share < 0.8 else share,
+}
+
+
+@pytest.mark.parametrize("growth", GROWTHS)
+@pytest.mark.parametrize("seconds", [5.0, 60.0, 900.0])
+@pytest.mark.parametrize("length", [100, 20_000, 20_000_000])
+def test_less_than_four_times_the_log_is_transferred(growth: str, seconds: float, length: int) -> None:
+    clock, transferred, polls = Clock(), 0, []
+    schedule = Schedule(clock)
+
+    def ask() -> Log:
+        nonlocal transferred
+        text = "x" * int(length * min(1.0, GROWTHS[growth](min(1.0, clock.now / seconds))))
+        size = len(text) + (len(text) // 50 if text else 0)  # JSON escapes line breaks
+        transferred += size
+        polls.append(clock.now)
+        return Log(text, size)
+
+    while (delay := schedule.next(ask())) is not None and clock.now + delay < seconds:
+        clock.now += delay
+    clock.now = seconds
+    ask()  # the last time, once the build is over
+    assert transferred < 4 * length
+    assert len(polls) < seconds + 5, "under one request a second"
+    if growth == "evenly" and length > 100 and seconds >= 60:
+        assert len(polls) > 7
+        assert max(after - before for before, after in pairwise(polls)) < 0.6 * seconds
+
+
+class Growing:
+    """Gives the log in the state that it is in; None is a cut."""
+
+    def __init__(self, *texts: str | None) -> None:
+        self._texts = list(texts)
+        self.asked = threading.Semaphore(0)
+
+    def logs(self, job: str) -> Log | None:
+        text = self._texts.pop(0) if len(self._texts) > 1 else self._texts[0]
+        self.asked.release()
+        if text is None:
+            raise NothingStarted("cut")
+        return Log(text, len(text))
+
+
+def test_what_comes_at_the_very_end_is_shown_too() -> None:
+    shown: list[str] = []
+    client = Growing("one\n", "one\ntwo\nhalf")
+    with LogFollower(client, "job", shown.append):
+        assert client.asked.acquire(timeout=10)
+    assert shown == ["one", "two", "half"]
+
+
+def test_a_cut_loses_no_line() -> None:
+    shown: list[str] = []
+    client = Growing("one\n", None, "one\ntwo\n")
+    with LogFollower(client, "job", shown.append):
+        assert client.asked.acquire(timeout=10)
+        assert client.asked.acquire(timeout=10)
+    assert shown == ["one", "two"]
+
+
+def test_a_server_without_logs_is_asked_once() -> None:
+    class Without:
+        asked = 0
+
+        def logs(self, job: str) -> None:
+            self.asked += 1
+
+    client = Without()
+    with LogFollower(client, "job", pytest.fail) as follower:
+        follower._thread.join(10)
+    assert client.asked == 1
+    assert not follower.served
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("\x1b[36mINFO\x1b[0m[0001] ok", "INFO[0001] ok"),
+        ("10%\r50%\r100%", "100%"),
+        ("dos\r", "dos"),
+        ("\x1b]0;title\x07x", "\\x1b]0;title\\x07x"),
+        ("x" * 1000, "x" * 500),
+        ("y" * 495 + "s3cret-of-the-app", "y" * 495 + "***"),
+    ],
+)
+def test_a_line_is_fit_for_a_terminal(line: str, shown: str) -> None:
+    keep_secret(["s3cret-of-the-app"])
+    assert plain(line) == shown
+
+
+def test_the_tail_is_the_last_thirty_lines() -> None:
+    assert tail(Growing("".join(f"line {n}\n" for n in range(40))), "job").splitlines() == [
+        f"  line {n}" for n in range(10, 40)
+    ]
+    assert tail(Growing(None), "job") == ""
