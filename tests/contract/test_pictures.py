@@ -27,7 +27,7 @@ def test_the_pictures_are_drawn_from_real_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    drawn = sorted(path.name for path in tmp_path.iterdir())
+    drawn = sorted(path.name for path in tmp_path.glob("*.svg"))
     assert drawn == ["build-reuse.svg", "rollback.svg", "status.svg"]
     assert "2/2 ready in" in words_in(tmp_path / "build-reuse.svg")
     assert "going back to" in words_in(tmp_path / "rollback.svg")

@@ -41,7 +41,7 @@ def test_build_records_the_digest_and_a_new_process_deploys_it(project: Project,
     assert reused.returncode == 0, reused.stderr
     image = project.record["imageName"]
     assert reused.stdout == f"{any_sandbox.registry}/{image}@{digest}\n"
-    assert any_sandbox.seen() == ["POST /build 200"]
+    assert any_sandbox.seen("POST") == ["POST /build 200"]
 
 
 def test_a_build_without_waiting_is_picked_up_by_a_new_process(project: Project, any_sandbox: SandboxProcess) -> None:
@@ -428,7 +428,8 @@ def test_at_the_deadline_the_build_is_said_to_run_on(project: Project) -> None:
         assert late.returncode == 7
         job = (project.in_flight or {})["jobName"]
         assert late.stderr.splitlines()[-1] == (
-            f"{job} still runs after 1 s; the build goes on. Pick it up: invoke wait --job {job}"
+            f"{job} still runs after 1 s; the build goes on. Pick it up: "
+            f"invoke wait --job {job} --app shop --image-tag {project.head}"
         )
     finally:
         sandbox.stop()

@@ -468,6 +468,6 @@ def test_the_workflow_of_the_docs_runs(project: Project, sandbox: SandboxProcess
     promotion = commands[1].replace("${{ needs.staging.outputs.build-id }}", build_id)
     # Another job has another checkout.
     (project.folder / ".deploy" / "build-id.json").unlink()
-    promoted = project.invoke(*shlex.split(promotion), "--image-name", "myapp", **actions)
+    promoted = project.invoke(*shlex.split(promotion), **actions)
     assert promoted.returncode == 0, promoted.stderr
     assert sandbox.app("apps", "myapp")["image"] == sandbox.app("apps", "myapp-staging")["image"]
