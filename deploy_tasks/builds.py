@@ -11,6 +11,7 @@ from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
+from .parsing import NAMESPACES
 from .run import Run
 from .waiting import wait_for_build
 
@@ -35,6 +36,8 @@ def built_already(run: Run, request: BuildRequest) -> Record | None:
     entry = history.same_build(run.state.history(), request, image_name) if images.is_commit(request.git_ref) else None
     if entry is None or entry.image_tag is None or entry.build_id is None:
         return None
+    if run.settings.given("image_tag") not in (None, entry.image_tag):
+        return None  # another tag was asked for
     try:
         if run.client.digest(image_name, tag=entry.image_tag) != entry.build_id:
             return None
@@ -89,7 +92,11 @@ def _command_to_wait_for(build: BuildInFlight) -> str:
 
 
 def _flags_of(target: Target) -> str:
-    return f" --app {target.app}" + (f" --image-name {target.image_name}" if target.image_name != target.app else "")
+    image_name = f" --image-name {target.image_name}" if target.image_name != target.app else ""
+    app_class = getattr(target, "app_class", None) or "business"
+    of_class = f" --app-class {app_class}" if app_class != "business" else ""
+    namespace = f" --namespace {target.namespace}" if target.namespace not in (None, NAMESPACES[app_class]) else ""
+    return f" --app {target.app}{image_name}{of_class}{namespace}"
 
 
 def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
@@ -159,7 +166,9 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
             run.state.clear_in_flight(job)
     except BuildFailed as error:
         run.state.clear_in_flight(job)
-        github.annotate("build failed", str(error))
+        failed = Record(**fields_of(build, Target), app_class=build.app_class)
+        with suppress(StateError):  # that it failed is what matters
+            run.note(history.FAILED, failed, built="cluster", job_name=job)
         error.message = f"{'' if shown else tail(run.client, job)}{error}"
         raise
     except JobNotFound:
@@ -220,5 +229,5 @@ def _told(run: Run, record: Record, earlier: Record | None) -> Record:
         console.warn(f"tag {record.image_tag} points to another image now: {earlier.build_id} → {build_id}")
     console.tell(f"recorded {record.image_name}:{record.image_tag} as {build_id}")
     pinned = images.pinned(run.settings.registry, record.image_name or "", build_id)
-    github.outputs({"build-id": build_id, "image": pinned})
+    github.outputs(f"recorded {record.image_name}:{record.image_tag}", {"build-id": build_id, "image": pinned})
     return record

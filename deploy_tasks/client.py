@@ -132,8 +132,7 @@ class DeployClient:
 
     def status(self, job: str, *, within: float | None = None) -> BuildState | None:
         """The phase of a build, or None where this server does not serve it; no longer than `within` seconds."""
-        seconds = None if within is None else min(self._timeout, max(within, 1.0) / (len(_PAUSES) + 1))
-        answer = self._known(f"/build/{images.label(job)}", timeout=seconds)
+        answer = self._known(f"/build/{images.label(job)}", timeout=self._share(within))
         return None if answer is None else self._decoded(_LOOK, BuildState, answer.body)
 
     def logs(self, job: str) -> Log | None:
@@ -141,9 +140,17 @@ class DeployClient:
         answer = self._known(f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
         return None if answer is None else Log(self._decoded(_LOOK, BuildLogs, answer.body).logs, answer.transferred)
 
-    def app(self, namespace: str, app: str) -> AppState | None:
-        """How an app runs, or None where this server does not say, or knows no such app."""
-        answer = self._known(f"/api/apps/{images.label(namespace)}/{images.label(app)}")
+    def log_size(self, job: str) -> int | None:
+        """How many bytes `logs` would bring, for the price of none (HEAD, RFC 9110 9.3.2); None if it is not said."""
+        try:
+            return self._request(_LOOK, "HEAD", f"/build/{images.label(job)}/logs").announced or None
+        except ApiRefused:
+            return None
+
+    def app(self, namespace: str, app: str, *, within: float | None = None) -> AppState | None:
+        """How an app runs, or None where this server does not say, or knows no such app; no longer than `within`
+        seconds."""
+        answer = self._known(f"/api/apps/{images.label(namespace)}/{images.label(app)}", timeout=self._share(within))
         return None if answer is None else self._decoded(_LOOK, AppAnswer, answer.body).app
 
     def digest(self, image_name: str, *, tag: str) -> str:
@@ -160,16 +167,21 @@ class DeployClient:
         except SettingsError as error:
             raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from None
 
-    def deploy(self, request: DeployRequest) -> Deployed:
-        """Deploys a digest without a build. DigestNotFound where the registry has no such manifest."""
+    def deploy(self, request: DeployRequest, *, again: str = "invoke reuse") -> Deployed:
+        """Deploys a digest without a build. DigestNotFound where the registry has no such manifest. `again` is the
+        command that deploys the same once more, for the message where that is what to do."""
+        purpose = _DEPLOY._replace(
+            again=f"try again: {again}",
+            unknown=f"the deploy may have happened; saying it twice does no harm: {again}",
+        )
         try:
-            answer = self._json(_DEPLOY, Deployed, "POST", "/build", request)
+            answer = self._json(purpose, Deployed, "POST", "/build", request)
         except ApiRefused as error:
             if error.status != 404 or error.is_page:
                 raise
             raise DigestNotFound(
                 f"buildId {request.build_id[:19]}… is not in the registry for image {request.image_name}; "
-                "nothing was built or deployed. Build it: invoke build, or invoke local"
+                "nothing was built or deployed. Build it: invoke build, or invoke local; others: invoke history"
             ) from None
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
@@ -180,6 +192,10 @@ class DeployClient:
         if not answer.success:
             raise ApiRefused("the API took the deploy and says that it did not succeed; look at the app's events", 200)
         return answer
+
+    def _share(self, within: float | None) -> float | None:
+        """What one of several tries may take, so that all of them take no longer than `within` seconds."""
+        return None if within is None else min(self._timeout, max(within, 1.0) / (len(_PAUSES) + 1))
 
     def _known(self, path: str, *, most: int = _MOST_BYTES, timeout: float | None = None) -> Answer | None:
         """GET from an endpoint that only some servers have."""

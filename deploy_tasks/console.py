@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from .errors import DeployError
 from .models import encode
@@ -25,7 +26,7 @@ def tell(text: str) -> None:
         if _above_live_line:
             _above_live_line[-1](redact(text))
         elif sys.stderr is not None:
-            print(redact(text), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints for people
+            print(_writable(redact(text), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints for people
 
 
 def warn(text: str) -> None:
@@ -72,7 +73,7 @@ def _signs_of_life(what: str) -> Callable[[str], None]:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as text for stdout: columns of their width, the first line its titles. Drawn for a person."""
-    if sys.stdout is not None and sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from .terminal import drawn_table
 
         return drawn_table(titles, rows)
@@ -86,7 +87,9 @@ def result(text: str, details: object, *, as_json: bool) -> None:
     what it does and recorded it; DeployError where nobody can read it."""
     line = encode(details).decode() if as_json else text
     try:
-        print_result(line)
+        _print(line)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # What Python still holds of it would fail once more at its end.
         sys.stdout = None
@@ -94,5 +97,22 @@ def result(text: str, details: object, *, as_json: bool) -> None:
 
 
 def print_result(text: str) -> None:
-    """A part of a result to stdout. OSError where nobody can read it."""
-    print(text, flush=True)  # noqa: T201 - the one place for results
+    """A part of a result to stdout. BrokenPipeError where its reader has had enough, DeployError where it cannot be
+    written."""
+    try:
+        _print(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None
+        raise DeployError(f"stdout cannot be written ({error.strerror})") from None
+
+
+def _print(text: str) -> None:
+    print(_writable(text, sys.stdout), flush=True)  # noqa: T201 - the one place for results
+
+
+def _writable(text: str, stream: TextIO | None) -> str:
+    """`text` as far as the encoding of `stream` has its characters."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, errors="replace").decode(encoding)

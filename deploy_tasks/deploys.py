@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 
 from . import console, github, history, images
 from .decide import deployed_record
-from .errors import RolloutFailed, SettingsError, StateError
+from .errors import ApiRefused, Interrupted, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError
 from .models import DeployRequest, HistoryEntry, Record
 from .rollout import wait_for_health, wait_for_rollout
 from .run import TARGET, Run
 from .settings import Settings
 
 _MOST_LOOKED_THROUGH = 1000
+_SECONDS_TO_SAY = 10.0
 
 
 def known_build(run: Run, build_id: str | None) -> Record | None:
-    """What is known of the digest to deploy: the record, or the history's entry of `build_id`."""
+    """What is known of the digest to deploy, the record's or `build_id`; None where that came from elsewhere."""
     record = run.record
     if build_id is None or (record and record.build_id == build_id):
         return record
-    return next((entry for entry in run.state.history() if entry.build_id == build_id), record)
+    return next((entry for entry in run.state.history() if entry.build_id == build_id), None)
 
 
 def tell_age(run: Run, known: Record | None) -> None:
@@ -42,50 +46,70 @@ def check_health_is_askable(settings: Settings, check_health: bool) -> None:
         raise SettingsError("--check-health needs a domain to ask at: --domain or DEPLOY_DOMAIN; nothing was sent")
 
 
-def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bool, check_health: bool) -> Record:
-    """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where that does not come up, and
-    StateError where it could not be noted."""
+def running(run: Run) -> str | None:
+    """The digest that runs now, where the API says so."""
+    try:
+        state = run.client.app(run.settings.namespace, run.settings.require("app"), within=_SECONDS_TO_SAY)
+    except (ApiRefused, NothingStarted):
+        return None
+    return (state.image or "").partition("@")[2] or None if state else None
+
+
+def deploy(
+    run: Run, request: DeployRequest, known: Record | None, *, flags: str, follow: bool, check_health: bool
+) -> Record:
+    """Deploys, notes it in the history, and follows the rollout. `flags` are those that this call was given. Raises
+    RolloutFailed where it does not come up, and StateError where it could not be noted."""
     before = _deployed_before(run, request)
-    run.if_interrupted = "stopped; the deploy may have happened; saying it twice does no harm: invoke reuse"
-    with run.interruptible():
-        run.client.deploy(request)
+    again = f"invoke reuse --build-id {request.build_id}{flags}"
     deployed = deployed_record(request, known)
+    run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
+    try:
+        with run.interruptible():
+            run.client.deploy(request, again=again)
+    except (MayHaveStarted, Interrupted):
+        with suppress(StateError):
+            run.note(history.UNKNOWN, deployed)
+        raise
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
     try:
         run.note(history.DEPLOYED, deployed)
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
-    undo = f"invoke rollback{_target_flags(run)}"
+    undo = f"invoke rollback{flags}"
     run.if_interrupted = f"stopped; {request.app} is deployed and comes up by itself; look: invoke status"
     try:
         with run.interruptible():
-            if follow:
+            if follow or check_health:
                 _follow(run, request, check_health=check_health)
     except RolloutFailed as error:
-        run.note(history.NOT_READY, deployed)
+        if error.blames:
+            with suppress(StateError):  # that it does not come up is what matters
+                run.note(history.NOT_READY, deployed)
         back = f"go back to {described(before)}: {undo}" if before else "there is nothing to go back to yet"
         raise RolloutFailed(f"{error}; {back}") from None
     if before:
         console.tell(f"undo: {undo} (back to {described(before)})")
-    github.outputs({"build-id": request.build_id, "image": reference})
+    github.outputs(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
     return deployed
 
 
 def _follow(run: Run, request: DeployRequest, *, check_health: bool) -> None:
     settings, start = run.settings, time.monotonic()
     with console.progress(request.app) as progress:
-        ready = wait_for_rollout(run.client, request, seconds=settings.rollout_timeout, progress=progress)
-        url = _url(request)
+        seconds, url = settings.rollout_timeout, _url(request)
+        ready = wait_for_rollout(run.client, request, seconds=seconds, progress=progress)
+        if ready is None:
+            console.tell("the API does not say how apps run, so the rollout was not followed")
+        else:
+            console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
         if check_health:
             from .transport import health_of
 
-            left = max(1.0, settings.rollout_timeout - (time.monotonic() - start))
             health = url + (request.deploy_config.health_path or "/")
-            wait_for_health(health, health_of, seconds=left, progress=progress)
+            wait_for_health(health, health_of, seconds=seconds, progress=progress)
             console.tell(f"{health} answers")
-    if ready is not None:
-        console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
 
 
 def _url(request: DeployRequest) -> str:
@@ -100,9 +124,15 @@ def _deployed_before(run: Run, request: DeployRequest) -> HistoryEntry | None:
     return next((entry for entry in earlier if entry.build_id != request.build_id), None)
 
 
-def _target_flags(run: Run) -> str:
-    given = {key: getattr(run.settings, key) for key in TARGET if run.settings.sources[key].startswith("flag")}
-    return "".join(f" --{key.replace('_', '-')} {value}" for key, value in given.items())
+def flags_given(run: Run, *, tls: bool, env: Sequence[str]) -> str:
+    """The flags of this call, as a person would type them again: what a flag said is said nowhere else."""
+    words: list[str] = []
+    for key in (*TARGET, "port", "replicas", "domain", "health_path"):
+        if run.settings.sources[key].startswith("flag"):
+            value = getattr(run.settings, key)
+            words += [f"--{key.replace('_', '-')}={text}" for text in (value if isinstance(value, tuple) else [value])]
+    words += [] if tls else ["--no-tls"]
+    return "".join(f" {shlex.quote(word)}" for word in [*words, *(f"--env={text}" for text in env)])
 
 
 def described(entry: HistoryEntry) -> str:

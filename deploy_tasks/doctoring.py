@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 def examine(c: Context) -> list[Finding]:
     """Everything that a build and a deploy from here depend on."""
     try:
-        run = begin(c, "doctor", from_record=True, git=("app", "repo_url", "git_ref"))
+        run = begin(c, "doctor", git=("app", "repo_url", "git_ref"))
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
     looks: list[Callable[[], Iterator[Finding]]] = [
@@ -94,6 +94,9 @@ def _ignore_files(run: Run) -> Iterator[Finding]:
             ".gitignore", "warning" if shown else "ok", seen, f"add {lines} to it, or: invoke init" if shown else ""
         )
     context = run.settings.root / run.settings.build_context
+    dockerfile = run.settings.root / run.settings.dockerfile
+    if not dockerfile.is_file():
+        yield Finding("Dockerfile", "warning", f"there is none at {dockerfile}", "name it: DEPLOY_DOCKERFILE")
     own = run.settings.root / f"{run.settings.dockerfile}.dockerignore"
     file = own if own.exists() else context / ".dockerignore"
     taken = [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)]
@@ -144,6 +147,8 @@ def _registry(settings: Settings) -> Iterator[Finding]:
     elif seen.status == 401 and seen.challenge.startswith("basic"):
         mend = "check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
         yield Finding("registry login", "failed", f"{settings.registry} does not accept {username}", mend)
+    elif seen.status >= 500:
+        yield Finding("registry", "warning", f"{settings.registry} answers {seen.status}", "try again later")
     elif seen.status == 401:
         yield Finding(
             "registry login", "ok", f"{settings.registry} answers; it gives out tokens, so the login is not checked"

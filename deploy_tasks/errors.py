@@ -130,7 +130,13 @@ class Locked(DeployError):
 
 
 class RolloutFailed(DeployError):
+    """Raised with `blames`: whether it is the deployed image that does not come up, and not the way to it."""
+
     exit_code = 12
+
+    def __init__(self, message: str, *, blames: bool = True) -> None:
+        super().__init__(message)
+        self.blames = blames
 
 
 class Interrupted(DeployError):

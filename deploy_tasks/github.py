@@ -6,6 +6,7 @@ Source: GitHub's documentation, "Workflow commands for GitHub Actions". Nothing 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,29 +21,31 @@ def is_here() -> bool:
 
 @contextmanager
 def group(title: str) -> Iterator[None]:
-    """What is told within it can be folded away."""
+    """What is told within it can be folded away, and is no command, whatever a build prints."""
     if not is_here():
         yield
         return
-    console.tell(f"::group::{_escaped(title)}")
+    token = secrets.token_hex(16)
+    console.tell(f"::group::{_escaped(title)}\n::stop-commands::{token}")
     try:
         yield
     finally:
-        console.tell("::endgroup::")
+        console.tell(f"::{token}::\n::endgroup::")
 
 
 def annotate(title: str, message: str) -> None:
     """Shows `message` as an error at the head of the run."""
     if is_here():
-        console.tell(f"::error title={_escaped(title)}::{_escaped(message)}")
+        of_property = _escaped(title).replace(":", "%3A").replace(",", "%2C")
+        console.tell(f"::error title={of_property}::{_escaped(message)}")
 
 
-def outputs(values: Mapping[str, str]) -> None:
-    """Makes `values` outputs of the step, `steps.<id>.outputs.<name>`, and a table of its summary."""
+def outputs(title: str, values: Mapping[str, str]) -> None:
+    """Makes `values` outputs of the step, `steps.<id>.outputs.<name>`, and a table of its summary under `title`."""
     if is_here():
         _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in values.items()))
         rows = "".join(f"| {name} | `{value}` |\n" for name, value in values.items())
-        _append("GITHUB_STEP_SUMMARY", f"| | |\n|---|---|\n{rows}\n")
+        _append("GITHUB_STEP_SUMMARY", f"| {title} | |\n|---|---|\n{rows}\n")
 
 
 def _append(variable: str, text: str) -> None:
@@ -55,4 +58,4 @@ def _append(variable: str, text: str) -> None:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace(":", "%3A")
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

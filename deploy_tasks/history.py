@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from .errors import SettingsError
 from .models import BuildRequest, HistoryEntry
 
-RECORDED, DEPLOYED, NOT_READY = "recorded", "deployed", "not ready"
+RECORDED, FAILED = "recorded", "failed"
+DEPLOYED, UNKNOWN, NOT_READY = "deployed", "unknown", "not ready"
+_MOST_LOOKED_THROUGH = 10_000
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{12,63})")
 
 
@@ -25,19 +28,24 @@ def deploys(entries: Iterable[HistoryEntry], app: str, namespace: str) -> Iterat
             continue
         if entry.outcome == NOT_READY:
             failed.add(entry.build_id)
-        if entry.outcome == DEPLOYED and entry.build_id not in seen:
+        # What may have been deployed is what may run now.
+        if entry.outcome in (DEPLOYED, UNKNOWN) and entry.build_id not in seen:
             if not seen or entry.build_id not in failed:
                 yield entry
             seen.add(entry.build_id)
 
 
-def deployed_before(entries: Iterable[HistoryEntry], app: str, namespace: str, back: int) -> HistoryEntry:
-    """The deploy that lies `back` digests behind the present one. SettingsError where there is none."""
-    known = []
-    for entry in deploys(entries, app, namespace):
-        known.append(entry)
-        if len(known) > back:
-            return entry
+def deployed_before(
+    entries: Iterable[HistoryEntry], app: str, namespace: str, back: int, running: str | None = None
+) -> HistoryEntry:
+    """The deploy that lies `back` digests behind the present one: the newest one of the history, or, where the API says
+    what is `running`, that; where this was not deployed from here, the newest one of the history lies one behind it.
+    SettingsError where there is none."""
+    known = list(deploys(islice(entries, _MOST_LOOKED_THROUGH), app, namespace))
+    digests = [entry.build_id for entry in known]
+    present = 0 if running is None else digests.index(running) if running in digests else -1
+    if present + back < len(known):
+        return known[present + back]
     counted = {0: "nothing was", 1: "only one digest was"}.get(len(known), f"only {len(known)} digests were")
     raise SettingsError(
         f"{app} in {namespace} cannot go back by {back}: {counted} deployed from here. Deploy one that you know: "

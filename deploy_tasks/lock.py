@@ -92,7 +92,8 @@ def _wait_for(
             waited = f" after {seconds:g} s" if seconds else ""
             raise Locked(
                 f"{_holder(file)} holds the lock of this checkout{waited}; nothing was sent. "
-                "Wait for it: --lock-timeout 600, or end it (Ctrl-C there; a build in the cluster goes on)"
+                "Wait for it (the same again with --lock-timeout 600), or end it (Ctrl-C there; a build in the cluster "
+                "goes on)"
             )
         if not told:
             tell(f"waiting for {_holder(file)}, up to {seconds:g} s")

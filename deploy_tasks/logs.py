@@ -9,27 +9,30 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Protocol
 
-from .errors import ApiRefused, NothingStarted, escaped
+from .errors import ApiRefused, DeployError, NothingStarted, escaped
 from .models import Log
 from .redaction import redact
 
 _TAIL_LINES = 30
-_LONGEST_LINE = 500
+_LONGEST_LINE = 4000
 _ANCHOR = 200
 _CUT = "… (the API cut its log here)"
 # Colours, as Kaniko has them on every line.
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _FIRST_DELAY, _LONGEST_EMPTY_DELAY, _SILENCE_DELAY, _LONG_SILENCE_DELAY = 0.5, 2.0, 4.0, 20.0
 _SECONDS_TO_FINISH = 5.0
+_SECONDS_BETWEEN_SIZES = 2.0
 
 
 class LoggingClient(Protocol):
     """The part of DeployClient that logs need."""
 
     def logs(self, job: str) -> Log | None: ...
+    def log_size(self, job: str) -> int | None: ...
 
 
 class LogText:
@@ -69,12 +72,12 @@ class LogText:
 
 class Schedule:
     """When to ask for the log again, so that all that is transferred, the last time included, stays under four times
-    its length."""
+    its length, even if not another line comes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._transferred = 0
-        self._length = 0
+        self._length = self._size = 0
         self._asked = clock()
         self._delay = _FIRST_DELAY
 
@@ -93,8 +96,14 @@ class Schedule:
         else:
             # At the pace of now, until the log is longer than all that was transferred: then once more is within reach.
             self._delay = max(_FIRST_DELAY, 1.3 * (self._transferred - length) * passed / grown)
-        last_time = 0 if log is None or not length else log.transferred
-        return self._delay if self._transferred + 2 * last_time <= 4 * length or not length else None
+        if log is not None:
+            self._size = log.transferred
+        return self._delay if not length or self._transferred + 2 * self._size <= 4 * length else None
+
+    def affords(self, size: int) -> bool:
+        """Whether a log of `size` bytes on the wire is worth asking for: longer than the last time, and long enough."""
+        length = size * self._length / max(self._size, 1)
+        return size > self._size and self._transferred + 2 * size <= 4 * length
 
 
 class LogFollower:
@@ -115,8 +124,9 @@ class LogFollower:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._over.set()
-        # Whoever presses Ctrl-C has seen enough.
-        if error is None or not issubclass(error, KeyboardInterrupt):
+        if error is not None and issubclass(error, KeyboardInterrupt):
+            self._show = _ignore  # whoever presses Ctrl-C has seen enough, and the last line says how to go on
+        else:
             self._thread.join(_SECONDS_TO_FINISH)
 
     def _follow(self) -> None:
@@ -134,17 +144,38 @@ class LogFollower:
                 self._tell(text.feed(log.text))
             delay = schedule.next(log)
             if not is_last:
-                self._over.wait(delay)
+                self._wait(delay, schedule)
         self._tell(text.end())
+
+    def _wait(self, delay: float | None, schedule: Schedule) -> None:
+        if delay is not None:
+            self._over.wait(delay)
+            return
+        # No more is within reach until the log has grown, which a server that says its size tells for next to nothing.
+        while not self._over.wait(_SECONDS_BETWEEN_SIZES):
+            with suppress(NothingStarted):
+                size = self._client.log_size(self._job)
+                if size is None:
+                    self._over.wait()
+                elif schedule.affords(size):
+                    return
 
     def _tell(self, lines: Sequence[str]) -> None:
         if lines:
-            self._show("\n".join(map(plain, lines)))
+            try:
+                self._show("\n".join(map(plain, lines)))
+            except (OSError, ValueError, DeployError):
+                self._show = _ignore  # nobody reads any more
+
+
+def _ignore(_: str) -> None: ...
 
 
 def plain(line: str) -> str:
     """A line of a log, fit for a terminal: without colours, what a progress bar overwrote, and control characters."""
-    return escaped(redact(_STYLE.sub("", line).rstrip("\r").rpartition("\r")[2]))[:_LONGEST_LINE]
+    text = _STYLE.sub("", line).rstrip("\r").rpartition("\r")[2].expandtabs().replace("\xa0", " ")
+    shown = escaped(redact(text))
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}… ({len(shown)} characters)"
 
 
 def tail(client: LoggingClient, job: str) -> str:
@@ -153,4 +184,5 @@ def tail(client: LoggingClient, job: str) -> str:
         log = client.logs(job)
     except (ApiRefused, NothingStarted):
         return ""  # the failure is what matters
-    return "".join(f"  {plain(line)}\n" for line in (log.text if log else "").splitlines()[-_TAIL_LINES:])
+    lines = log.text.rstrip("\n").split("\n")[-_TAIL_LINES:] if log and log.text else []
+    return "".join(f"  {plain(line)}\n" for line in lines)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import ApiRefused, NothingStarted, RolloutFailed
+from .errors import ApiRefused, NothingStarted, RolloutFailed, StillRunning
 from .models import AppState, DeployRequest
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
@@ -18,7 +18,7 @@ Progress = Callable[[str], None]
 class AppClient(Protocol):
     """The part of DeployClient that a rollout needs."""
 
-    def app(self, namespace: str, app: str) -> AppState | None: ...
+    def app(self, namespace: str, app: str, *, within: float | None = None) -> AppState | None: ...
 
 
 def wait_for_rollout(
@@ -32,44 +32,45 @@ def wait_for_rollout(
 ) -> int | None:
     """Returns how many replicas run the deployed digest once all of them are ready; None where the API does not say.
 
-    `progress` gets `1/2 ready`. RolloutFailed after `seconds`.
+    `progress` gets `1/2 ready`. RolloutFailed after `seconds`; StillRunning where the API did not say then.
     """
-    start, pause = clock(), _FIRST_PAUSE
-    state, looks_ready = AppState(), 0
+    start, pause, looks_ready = clock(), _FIRST_PAUSE, 0
     while True:
+        left = start + seconds - clock()
         try:
-            answer = client.app(request.namespace, request.app)
-        except NothingStarted:
-            answer = state  # a cut says nothing about the rollout
+            state = client.app(request.namespace, request.app, within=left)
+        except NothingStarted as cut:
+            state, seen = AppState(replicas=-1), cut.what  # a cut says nothing about the rollout
         except ApiRefused:
-            answer = None
-        if answer is None:
             return None
-        state = answer
+        else:
+            if state is None or state.replicas is None:
+                return None
+            seen = f"{state.ready_replicas}/{_wanted(state.replicas, request)} ready"
         looks_ready = looks_ready + 1 if _is_ready(state, request) else 0
         # Right after a deploy the old replicas may still be counted; only a state that names what it is of is believed
         # the first time.
         if looks_ready > (state.image is None and state.updated_replicas is None):
-            return state.replicas or 0
-        progress(f"{state.ready_replicas}/{_wanted(state, request)} ready")
+            return state.replicas
+        progress(seen)
         if clock() - start >= seconds:
-            ready = f"{state.ready_replicas} of {_wanted(state, request)} replicas are ready"
-            raise RolloutFailed(f"{request.app} is deployed, but {ready} after {seconds:g} s")
+            if state.replicas == -1:
+                raise StillRunning(f"{request.app} is deployed; whether it came up is not known: {seen}")
+            raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {seconds:g} s")
         sleep(min(pause, max(0.0, start + seconds - clock())))
         pause = min(1.5 * pause, _LONGEST_PAUSE)
 
 
-def _wanted(state: AppState, request: DeployRequest) -> int | str:
-    asked = request.deploy_config.replicas
-    known = state.replicas if asked is None else asked
-    return "?" if known is None else known
+def _wanted(replicas: int, request: DeployRequest) -> int:
+    # An autoscaler may want more than was asked for; fewer are those of before.
+    return max(replicas, request.deploy_config.replicas or 0)
 
 
 def _is_ready(state: AppState, request: DeployRequest) -> bool:
-    wanted = _wanted(state, request)
     is_ours = state.image is None or state.image.endswith(request.build_id)
     updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
-    return is_ours and state.replicas == wanted and min(state.ready_replicas, updated) >= state.replicas
+    wanted = _wanted(state.replicas or 0, request)
+    return is_ours and state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
 
 
 def wait_for_health(
@@ -91,6 +92,6 @@ def wait_for_health(
         seen = "no answer" if status is None else str(status)
         progress(f"{url}: {seen}")
         if clock() - start >= seconds:
-            raise RolloutFailed(f"{url} does not answer 2xx after {seconds:g} s ({seen})")
+            raise RolloutFailed(f"{url} does not answer 2xx after {seconds:g} s ({seen})", blames=status is not None)
         sleep(min(pause, max(0.0, start + seconds - clock())))
         pause = min(1.5 * pause, _LONGEST_PAUSE)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .git import Checkout
 from .settings import TABLE, Setting, project_root
 
 _TASKS = 'from deploy_tasks import ns\n\n__all__ = ["ns"]\n'
-_LINES_FOR_TASKS = "from deploy_tasks import ns as deploy; ns.add_collection(deploy, 'deploy')"
+# With a namespace of its own, tasks that are not in it are not seen.
+_ADD_TO_NAMESPACE = (
+    "from deploy_tasks import ns as deploy; ns.add_collection(deploy, 'deploy')  # invoke deploy.build …"
+)
+_ADD_TO_TASKS = "from deploy_tasks.tasks import *"
 _GIT_IGNORES = (".deploy/", ".env", ".env.*", "!.env.example")
 _DOCKER_IGNORES = ("**/.env*", "**/.deploy")
 # What a first deploy cannot do without.
@@ -24,17 +28,38 @@ _HEAD = """\
 def set_up(*, dry: bool) -> Iterator[str]:
     """Sets up the project around the current folder; yields what was done, in lines. With `dry` nothing is done."""
     root = project_root(Path.cwd())
-    known = _known(root)
-    yield from _new(root / "tasks.py", _TASKS, dry, f"add to it: {_LINES_FOR_TASKS}", unless="deploy_tasks")
-    of_deploy = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items())
-    advice = f"add to it: {of_deploy.strip()!r}"
-    yield from _new(root / "invoke.yaml", of_deploy, dry, advice, unless="deploy:")
-    yield from _new(
-        root / ".env", example(leave_out=known.keys() & {"port"}), dry, "its settings: invoke doctor", mode=0o600
-    )
+    # First of all that nothing of what comes can get into git or an image.
     yield from _add_lines(root / ".gitignore", _GIT_IGNORES, dry)
     yield from _add_lines(root / ".dockerignore", _DOCKER_IGNORES, dry)
-    yield "next: put DEPLOY_API_KEY into .env, then: invoke doctor, and: invoke build reuse"
+    yield from _tasks(root, dry)
+    known = _known(root)
+    yield from _configuration(root, known, dry)
+    yield from _new(root / ".env", example(leave_out=known.keys() & {"port"}), dry, mode=0o600)
+    yield "next: put DEPLOY_API_KEY into .env, commit and push the other files; then: invoke doctor, invoke build reuse"
+
+
+def _tasks(root: Path, dry: bool) -> Iterator[str]:
+    there = next((path for path in (root / "tasks.py", root / "tasks" / "__init__.py") if path.exists()), None)
+    if there is None:
+        yield from _new(root / "tasks.py", _TASKS, dry)
+        return
+    text = there.read_text(errors="replace")
+    advice = _ADD_TO_NAMESPACE if re.search(r"^(ns|namespace)\b", text, re.MULTILINE) else _ADD_TO_TASKS
+    uses_us = re.search(r"^\s*(from|import) deploy_tasks\b", text, re.MULTILINE)
+    yield f"{there.relative_to(root)} stays as it is" + ("" if uses_us else f"; add at its end: {advice}")
+
+
+def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[str]:
+    text = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items())
+    # Invoke reads the first of these alone.
+    files = [root / f"invoke.{kind}" for kind in ("yaml", "yml", "json", "py")]
+    there = next((path for path in files if path.exists()), None)
+    if there is None:
+        yield from _new(root / "invoke.yaml", text, dry)
+    elif re.search(r"^[\"']?deploy\b", there.read_text(errors="replace"), re.MULTILINE):
+        yield f"{there.name} stays as it is"
+    else:
+        yield f"{there.name} stays as it is; add to it:\n{text.rstrip()}"
 
 
 def example(leave_out: Sequence[str] | frozenset[str] | set[str] = ()) -> str:
@@ -62,10 +87,9 @@ def _known(root: Path) -> dict[str, str]:
     return {**known, "port": exposed[-1]} if exposed else known
 
 
-def _new(path: Path, text: str, dry: bool, advice: str, *, unless: str = "", mode: int = 0o644) -> Iterator[str]:
+def _new(path: Path, text: str, dry: bool, *, mode: int = 0o644) -> Iterator[str]:
     if path.exists() or path.is_symlink():
-        done = unless and path.is_file() and unless in path.read_text(errors="replace")
-        yield f"{path.name} is there and stays as it is{'' if done else f'; {advice}'}"
+        yield f"{path.name} stays as it is"
         return
     if not dry:
         path.touch(mode)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
-from . import signals
+from . import github, signals
 from .errors import DeployError, Interrupted
 from .redaction import redact
 
@@ -68,7 +71,14 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
         except DeployError as error:
             error.message = redact(error.message or "")
             error.args = (error.message,)  # which `invoke -d` prints
+            if not isinstance(error, Interrupted) and not getattr(error, "annotated", False):
+                github.annotate(f"{self.name} failed", error.message)
+                error.annotated = True  # type: ignore[attr-defined]  # a task may have been called by another
             raise
+        except BrokenPipeError:
+            # Whoever reads a result may have had enough of it, as `head` has.
+            sys.stdout = None
+            raise Exit(code=128 + signal.SIGPIPE) from None
         except KeyboardInterrupt as interrupt:
             raise Interrupted("stopped", signals.signal_number(interrupt)) from None
 

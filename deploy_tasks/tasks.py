@@ -15,15 +15,34 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from . import build_context as build_context_rules
-from . import builds, console, decide, deploys, history, images, parsing, preflight, views
+from . import builds, console, decide, deploys, images, parsing, preflight
+from . import history as past
 from .engine import Engine
 from .errors import DigestNotFound, SettingsError
-from .models import BuildInFlight, DeployRequest, HistoryEntry, Record, as_dict, record_as_json
+from .models import BuildInFlight, HistoryEntry, Record, as_dict, record_as_json
 from .redaction import keep_secret
 from .run import Run, begin
 from .task import API, deploy_task
+from .views import doctor, history, init, logs, status
 
 _SANDBOX_PORT = 8077
+
+# `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
+__all__ = [
+    "build",
+    "digest",
+    "doctor",
+    "history",
+    "init",
+    "local",
+    "local_deploy",
+    "logs",
+    "reuse",
+    "rollback",
+    "sandbox",
+    "status",
+    "wait",
+]
 
 
 @deploy_task()
@@ -205,7 +224,7 @@ def reuse(
     )
 
     def chosen() -> tuple[Record | None, str | None]:
-        wanted = None if build_id is None else history.completed_digest(run.state.history(), build_id)
+        wanted = None if build_id is None else past.completed_digest(run.state.history(), build_id)
         return deploys.known_build(run, wanted), wanted
 
     return _deployed(run, chosen, json, tls=tls, env=env, follow=follow, check_health=check_health)
@@ -220,7 +239,7 @@ def rollback(
     app_class: str | None = None,
     json: bool = False,
     lock_timeout: float | None = None,
-    back: int = 1,
+    back: int | None = None,
     port: int | None = None,
     replicas: int | None = None,
     domain: list[str] | None = None,
@@ -249,11 +268,16 @@ def rollback(
         health_path=health_path,
         rollout_timeout=rollout_timeout,
     )
-    steps = parsing.of_flag("--back", parsing.whole_number("a number of digests", 1, 1000), back)
+    steps = parsing.of_flag("--back", parsing.whole_number("a number of digests", 1, 1000), 1 if back is None else back)
 
     def chosen() -> tuple[Record | None, str | None]:
         settings = run.settings
-        before = history.deployed_before(run.state.history(), settings.require("app"), settings.namespace, steps)
+        entries, app = run.state.history(), settings.require("app")
+        now = None if run.dry else deploys.running(run)
+        before = past.deployed_before(entries, app, settings.namespace, steps, now)
+        newest = next(past.deploys(run.state.history(), app, settings.namespace))
+        if now not in (None, newest.build_id):
+            console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
         return before, before.build_id
 
     def says(known: Record | None) -> str:
@@ -274,25 +298,23 @@ def _deployed(
     follow: bool,
     check_health: bool,
 ) -> Record | None:
-    """Deploys the digest that is `chosen`: what is known of it, and the digest where it is not the record's."""
+    """Deploys the digest that is `chosen`, once no other run may change what there is to choose from: what is known of
+    it, and the digest where it is not the record's."""
     keep_secret(run.settings.secret_values_of(env or []))
     deploys.check_health_is_askable(run.settings, check_health)
-
-    def decided() -> tuple[Record | None, DeployRequest]:
-        known, build_id = chosen()
-        app_environment = decide.app_environment(run.settings, env or [])
-        return known, decide.deploy_request(run.settings, known, build_id=build_id, tls=tls, env=app_environment)
-
     run.lock_before_deciding()
-    known, request = decided()
+    known, build_id = chosen()
+    app_environment = decide.app_environment(run.settings, env or [])
+    request = decide.deploy_request(run.settings, known, build_id=build_id, tls=tls, env=app_environment)
+    if says:
+        console.tell(says(known))
     if run.dry:
         run.would_send("POST", "/build", request)
         return None
     run.lock()
-    if says:
-        console.tell(says(known))
     deploys.tell_age(run, known)
-    deployed = deploys.deploy(run, request, known, follow=follow, check_health=check_health)
+    flags = deploys.flags_given(run, tls=tls, env=env or [])
+    deployed = deploys.deploy(run, request, known, flags=flags, follow=follow, check_health=check_health)
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
     console.result(reference, {**as_dict(deployed), "image": reference}, as_json=as_json)
     return deployed
@@ -488,6 +510,6 @@ def _told(record: Record, as_json: bool) -> Record:
 
 ns = Collection(
     *(build, wait, digest, reuse, rollback, local, local_deploy),
-    *(views.logs, views.history, views.status, views.doctor, views.init),
+    *(logs, history, status, doctor, init),
     *(sandbox, demo),
 )

@@ -23,18 +23,21 @@ def live_line(what: str) -> Iterator[tuple[Callable[[str], None], Callable[[str]
         task = line.add_task(escape(what))
         yield (
             lambda state: line.update(task, description=f"{escape(what)} [bold]{escape(state)}[/bold]"),
-            lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True),
         )
 
 
 def drawn_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table as text with its colours, as wide as the terminal."""
+    """The table as text with its colours, without the last columns where the terminal is too narrow for all."""
+    width = Console().width
+    widths = [max(map(len, column)) + 3 for column in zip(titles, *rows, strict=True)]
+    fits = max(1, sum(sum(widths[: number + 1]) <= width for number in range(len(widths))))
+    titles, rows = titles[:fits], [row[:fits] for row in rows]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         table.add_column(title, no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
-    width = Console().width
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
     console.print(table)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]

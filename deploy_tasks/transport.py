@@ -45,13 +45,14 @@ class NoAnswer(Exception):
 
 class Answer(NamedTuple):
     """What came back: the HTTP status, where a redirect points (or ""), the body (of no 2xx only its beginning), for
-    how many seconds the server asks to be left alone, and how many bytes of body came over the wire."""
+    how many seconds the server asks to be left alone, how many bytes of body came, and how many were announced."""
 
     status: int
     location: str
     body: bytes
     retry_after: float = 0.0
     transferred: int = 0
+    announced: int = 0
 
 
 class Transport:
@@ -117,9 +118,10 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
         ) as response:
             is_success, headers = 200 <= response.status_code < 300, response.headers
             content = _read(response, most) if is_success else _beginning(response)
-            retry_after = _seconds_of(headers.get("Retry-After", ""))
+            retry_after = _number_of(headers.get("Retry-After", ""))
             location, transferred = headers.get("Location", ""), response.raw.tell()
-            return Answer(response.status_code, location, content, retry_after, transferred)
+            announced = int(_number_of(headers.get("Content-Length", "")))
+            return Answer(response.status_code, location, content, retry_after, transferred, announced)
     except (requests.RequestException, HTTPError, OSError) as error:
         why_not_sent = _why_not_sent(error)
         if why_not_sent is not None:
@@ -183,9 +185,9 @@ class _KeepAliveAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, socket_options=options)
 
 
-def _seconds_of(retry_after: str) -> float:
-    """The seconds of a Retry-After header; 0 where it says none that can be understood, a date included."""
-    return float(retry_after) if re.fullmatch(r"[0-9]{1,9}", retry_after) else 0.0
+def _number_of(text: str) -> float:
+    """The number that a header holds; 0 where that is none, as a Retry-After with a date."""
+    return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
 
 
 def _read(response: requests.Response, most: int) -> bytes:

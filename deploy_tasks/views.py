@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -9,10 +10,10 @@ from invoke.context import Context
 
 from . import console, doctoring, starting
 from . import history as told
-from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, escaped
+from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, escaped, excerpt
 from .images import label
 from .logs import LogFollower, plain
-from .models import HistoryEntry, as_dict, encode
+from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, as_dict, encode
 from .parsing import of_flag, whole_number
 from .run import Run, begin
 from .task import API, deploy_task
@@ -35,36 +36,40 @@ def logs(
     job = of_flag("--job", label, job) if job is not None else _last_job(run)
     if run.dry:
         return run.would_send("GET", f"/build/{job}/logs")
+    console.tell(f"log of {job}")
+    run.if_interrupted = "stopped looking; nothing else was stopped"
     with run.interruptible():
         if follow:
             with LogFollower(run.second_client, job, console.print_result) as shown:
-                wait_for_end(run.client, job, seconds=run.settings.timeout)
+                phase = wait_for_end(run.client, job, seconds=run.settings.timeout, tell=console.tell)
             served = shown.served
+            if phase:
+                console.tell(f"{job} {phase}" + ("; record its digest: invoke wait" if run.state.in_flight() else ""))
         else:
             log = run.client.logs(job)
             served = log is not None
             if log and log.text:
-                console.print_result("\n".join(map(plain, log.text.splitlines())))
+                console.print_result("\n".join(map(plain, log.text.rstrip("\n").split("\n"))))
     if not served:
         raise ApiRefused(f"the API has no log of {job}: it keeps none, or does not know the job (any more)", 404)
     return None
 
 
 def _last_job(run: Run) -> str:
-    in_flight = run.state.in_flight()
-    if in_flight is not None:
+    in_flight, app = run.state.in_flight(), run.settings.require("app")
+    if in_flight is not None and in_flight.app == app:
         return in_flight.job_name
-    job = next((entry.job_name for entry in run.state.history() if entry.job_name), None)
+    job = next((entry.job_name for entry in run.state.history() if entry.job_name and entry.app == app), None)
     if job is None:
         raise SettingsError("no build was started from here yet; name one: --job JOB; nothing was sent")
     return label(job)
 
 
 @deploy_task(help={"limit": "How many lines (20)", "json": "Print one JSON object a line"})
-def history(c: Context, app: str | None = None, limit: int = 20, json: bool = False) -> list[HistoryEntry]:
+def history(c: Context, app: str | None = None, limit: int | None = None, json: bool = False) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
     run = begin(c, "history", from_record=True, git=("app",), app=app)
-    most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), limit)
+    most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
     wanted = (entry for entry in run.state.history() if app is None or entry.app == app)
     entries = list(islice(wanted, most))
     if json:
@@ -102,44 +107,60 @@ def status(
     target = {"app": app, "namespace": namespace, "image_name": image_name, "app_class": app_class}
     run = begin(c, "status", needs=API, from_record=True, git=("app",), **target)
     settings, record, build = run.settings, run.state.record(), run.state.in_flight()
-    entries = told.deploys(run.state.history(), settings.require("app"), settings.namespace)
-    last = list(islice(entries, _LAST_DEPLOYS))
     if run.dry:
         run.would_send("GET", f"/api/apps/{settings.namespace}/{settings.app}")
         return {}
+    last = list(islice(_deploys(run), _LAST_DEPLOYS))
+    run.if_interrupted = "stopped looking; nothing else was stopped"
+    phase = state = trouble = None
     with run.interruptible():
-        phase = _asked(lambda: run.client.status(build.job_name) if build else None)
-        state = _asked(lambda: run.client.app(settings.namespace, settings.require("app")))
-    target_line = f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"
-    rows = [("target", target_line), ("record", _record_line(run, record))]
-    if build:
-        known = phase if isinstance(phase, str) else (phase.status if phase else None) or "running"
-        rows.append(
-            ("build in flight", f"{build.job_name}: {known}, since {build.started_at}; pick it up: invoke wait")
-        )
-    rows.append(("cluster", _cluster_line(state)))
-    rows += [("deployed", f"{entry.time} {entry.what} {(entry.build_id or '')[:19]}… by {entry.who}") for entry in last]
+        try:
+            state = run.client.app(settings.namespace, settings.require("app"))
+            phase = run.client.status(build.job_name) if build else None
+        except (NothingStarted, ApiRefused) as error:
+            trouble = error
+    rows = [
+        ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"),
+        ("record", _record_line(run, record)),
+        *([("build in flight", _build_line(build, phase))] if build else []),
+        ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
+        *(("deployed", f"{entry.time} {entry.what} {_short(entry)} by {entry.who}: {entry.outcome}") for entry in last),
+    ]
     width = max(len(title) for title, _ in rows)
     details = {
         "target": {key: getattr(settings, key) for key in (*target, "api_url")},
         "record": record and as_dict(record),
-        "buildInFlight": build and {**as_dict(build), "phase": getattr(phase, "status", None)},
-        "cluster": as_dict(state) if state is not None and not isinstance(state, str) else None,
+        "buildInFlight": build and {**as_dict(build), "phase": phase and phase.status},
+        "cluster": state and as_dict(state),
         "deploys": [as_dict(entry) for entry in last],
+        "trouble": trouble and str(trouble),
     }
     console.result("\n".join(f"{title.ljust(width)}  {text}" for title, text in rows), details, as_json=json)
+    if trouble:
+        raise trouble
     return details
 
 
-def _asked(ask: Any) -> Any:
-    """What the API answered, or in a line why it did not."""
-    try:
-        return ask()
-    except (NothingStarted, ApiRefused) as error:
-        return str(error)
+def _deploys(run: Run) -> Iterator[HistoryEntry]:
+    """What became of the last deploys, newest first: what did not come up is not listed as deployed as well."""
+    target, unwell = (run.settings.app, run.settings.namespace), None
+    for entry in run.state.history():
+        if (entry.app, entry.namespace) == target and entry.outcome in (told.DEPLOYED, told.UNKNOWN, told.NOT_READY):
+            if not (entry.outcome == told.DEPLOYED and unwell == entry.build_id):
+                yield entry
+            unwell = entry.build_id if entry.outcome == told.NOT_READY else None
 
 
-def _record_line(run: Run, record: Any) -> str:
+def _short(entry: HistoryEntry) -> str:
+    return f"{(entry.build_id or '')[:19]}…"
+
+
+def _build_line(build: BuildInFlight, phase: BuildState | None) -> str:
+    known = excerpt(phase.status) if phase and phase.status else "phase not known"
+    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: invoke wait"
+
+
+def _record_line(run: Run, record: Record | None) -> str:
     if record is None or record.build_id is None:
         return "none yet; begin: invoke build, or invoke local"
     age = run.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
@@ -149,15 +170,14 @@ def _record_line(run: Run, record: Any) -> str:
     return f"{record.image_name}:{record.image_tag} {record.build_id[:19]}…, {how}"
 
 
-def _cluster_line(state: Any) -> str:
+def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
     if state is None:
         return "the API does not say, or nothing is deployed there"
-    if isinstance(state, str):
-        return state
     wanted = "?" if state.replicas is None else state.replicas
     name, at, digest = (state.image or "").partition("@")
     image = f", {escaped(name)}{at}{f'{digest[:19]}…' if at else ''}" if name else ""
-    return f"{state.ready_replicas}/{wanted} ready{image}"
+    elsewhere = ", which is not what was deployed from here last" if at and last and digest != last[0].build_id else ""
+    return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
 
 
 @deploy_task()
@@ -165,6 +185,8 @@ def doctor(c: Context, json: bool = False) -> list[doctoring.Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
     findings = doctoring.examine(c)
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+    # What is wrong comes last, where the eye is.
+    findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))
     lines = [f"{mark[finding.state]}  {finding.what}: {finding.seen}" for finding in findings]
     lines = [
         f"{line}\n         → {finding.mend}" if finding.mend else line

@@ -83,19 +83,25 @@ def wait_for_end(
     job: str,
     *,
     seconds: float,
+    tell: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Returns when the build is over, well or not, or the server does not say, by looking at its phase: whether two may
-    wait for one job is not known. StillRunning after `seconds`."""
-    until = clock() + seconds
+) -> str | None:
+    """The phase in which the build ended, `succeeded` or `failed`, None where the server does not say, by looking at it
+    again and again: whether two may wait for one job is not known. `tell` gets what a person should know. StillRunning
+    after `seconds`."""
+    until, away = clock() + seconds, False
     while clock() < until:
         try:
-            state = client.status(job)
-        except NothingStarted:
+            state = client.status(job, within=until - clock())
+            away = False
+        except NothingStarted as cut:
             state = BuildState(status="running")  # a cut says nothing about the build
+            if not away:
+                tell(f"{cut.what}; asking again")
+            away = True
         if state is None or state.status in ("succeeded", "failed"):
-            return
+            return None if state is None else state.status
         sleep(_LOOK_SECONDS)
     raise StillRunning(f"{job} still runs after {seconds:g} s; look on: invoke logs --follow --job {job}")
 

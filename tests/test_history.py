@@ -44,6 +44,17 @@ def test_it_goes_back_to_the_digest_before() -> None:
     assert back(2, "a", "b", "c") == "a"
 
 
+@pytest.mark.parametrize(("running", "target"), [("c", "b"), ("b", "a"), ("z", "c"), (None, "b")])
+def test_what_runs_is_what_it_goes_back_from(running: str | None, target: str) -> None:
+    now = None if running is None else digest(running)
+    assert deployed_before(oldest_first("a", "b", "c"), "shop", "apps", 1, now).build_id == digest(target)
+
+
+def test_what_may_have_been_deployed_is_what_it_goes_back_from() -> None:
+    entries = [entry("b", "unknown"), entry("a")]
+    assert deployed_before(entries, "shop", "apps", 1).build_id == digest("a")
+
+
 def test_the_same_digest_twice_is_no_step() -> None:
     assert back(1, "a", "b", "b", "b") == "a"
 

@@ -60,7 +60,7 @@ MAY_IMPORT = {
         *("console", "decide", "errors", "github", "history", "images", "models", "rollout", "run", "settings"),
         "transport",
     },
-    "task": {"errors", "redaction", "signals"},
+    "task": {"errors", "github", "redaction", "signals"},
     "doctoring": {"build_context", "engine", "errors", "hosts", "run", "settings", "transport"},
     "starting": {"git", "settings"},
     "views": {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy_tasks import logs
 from deploy_tasks.errors import NothingStarted
 from deploy_tasks.logs import LogFollower, LogText, Schedule, plain, tail
 from deploy_tasks.models import Log
@@ -94,7 +95,13 @@ def test_less_than_four_times_the_log_is_transferred(growth: str, seconds: float
 
 
 class Growing:
-    """Gives the log in the state that it is in; None is a cut."""
+    """Gives the log in the state that it is in; None is a cut. `sizes` are what it says of its size."""
+
+    sizes: Sequence[int] = ()
+
+    def log_size(self, job: str) -> int | None:
+        first, *self.sizes = self.sizes or [0]
+        return first or None
 
     def __init__(self, *texts: str | None) -> None:
         self._texts = list(texts)
@@ -125,8 +132,36 @@ def test_a_cut_loses_no_line() -> None:
     assert shown == ["one", "two"]
 
 
+def test_a_log_that_is_silent_for_long_is_asked_for_once_its_size_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_SECONDS_BETWEEN_SIZES", 0.01)
+    monkeypatch.setattr(Schedule, "next", lambda *_: None)
+    monkeypatch.setattr(Schedule, "affords", lambda _, size: size == 9)
+    shown: list[str] = []
+    client = Growing("one\n", "one\ntwo\n")
+    client.sizes = [4, 4, 9]
+    with LogFollower(client, "job", shown.append):
+        assert client.asked.acquire(timeout=10)
+        assert client.asked.acquire(timeout=10)
+    assert shown == ["one", "two"]
+    assert client.sizes == []
+
+
+def test_a_size_is_worth_it_once_all_of_it_stays_within_bounds() -> None:
+    clock = Clock()
+    schedule = Schedule(clock)
+    for _ in range(3):
+        clock.now += 1
+        delay = schedule.next(Log("x" * 1000, 1000))
+    assert delay is None
+    assert not schedule.affords(1000)
+    assert not schedule.affords(1400)
+    assert schedule.affords(1500)
+
+
 def test_a_server_without_logs_is_asked_once() -> None:
     class Without:
+        def log_size(self, job: str) -> None: ...
+
         asked = 0
 
         def logs(self, job: str) -> None:
@@ -146,8 +181,9 @@ def test_a_server_without_logs_is_asked_once() -> None:
         ("10%\r50%\r100%", "100%"),
         ("dos\r", "dos"),
         ("\x1b]0;title\x07x", "\\x1b]0;title\\x07x"),
-        ("x" * 1000, "x" * 500),
-        ("y" * 495 + "s3cret-of-the-app", "y" * 495 + "***"),
+        ("a\tb\xa0c", "a       b c"),
+        ("x" * 5000, "x" * 4000 + "… (5000 characters)"),
+        ("y" * 3995 + "s3cret-of-the-app", "y" * 3995 + "***"),
     ],
 )
 def test_a_line_is_fit_for_a_terminal(line: str, shown: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed
+from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed, StillRunning
 from deploy_tasks.models import AppState, DeployConfig, DeployRequest
 from deploy_tasks.rollout import wait_for_health, wait_for_rollout
 from tests.test_waiting import Clock
@@ -22,7 +22,7 @@ class Apps:
         self._answers = list(answers)
         self.asked = 0
 
-    def app(self, namespace: str, app: str) -> AppState | None:
+    def app(self, namespace: str, app: str, *, within: float | None = None) -> AppState | None:
         self.asked += 1
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, DeployError):
@@ -74,8 +74,8 @@ def test_no_replica_is_none_to_wait_for() -> None:
     assert follow(state(0, replicas=0, image=OURS), replicas=0) == ["0"]
 
 
-@pytest.mark.parametrize("answer", [None, ApiRefused("403", 403)])
-def test_a_server_that_does_not_say_is_not_asked_again(answer: ApiRefused | None) -> None:
+@pytest.mark.parametrize("answer", [None, AppState(ready_replicas=1), ApiRefused("403", 403)])
+def test_a_server_that_does_not_say_is_not_asked_again(answer: AppState | ApiRefused | None) -> None:
     assert follow(answer) == ["None"]
 
 
@@ -84,10 +84,17 @@ def test_a_cut_says_nothing_about_the_rollout() -> None:
 
 
 def test_what_does_not_come_up_is_an_error_with_how_far_it_came() -> None:
-    with pytest.raises(RolloutFailed, match="shop is deployed, but 1 of 2 replicas are ready after 30 s"):
+    with pytest.raises(RolloutFailed, match="shop is deployed, but only 1/2 ready after 30 s"):
         follow(state(1, image=OURS))
-    with pytest.raises(RolloutFailed, match=r"0 of \? replicas"):
-        follow(NothingStarted("cut"), replicas=None)
+
+
+def test_an_api_that_is_away_blames_nobody() -> None:
+    with pytest.raises(StillRunning, match="shop is deployed; whether it came up is not known: cut"):
+        follow(state(1, image=OURS), NothingStarted("cut"))
+
+
+def test_an_autoscaler_may_want_more_than_was_asked_for() -> None:
+    assert follow(state(2, replicas=5, image=OURS), state(5, replicas=5, image=OURS)) == ["2/5 ready", "5"]
 
 
 def test_the_health_path_is_asked_until_it_answers_well() -> None:

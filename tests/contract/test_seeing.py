@@ -88,7 +88,7 @@ def test_the_log_can_be_read_later_and_followed(project: Project, slow: SandboxP
     job = project.invoke("build", "--no-wait").stdout.strip()
     followed = project.invoke("logs", "--follow")
     assert followed.returncode == 0, followed.stderr
-    assert followed.stderr == ""
+    assert followed.stderr == f"log of {job}\n{job} succeeded; record its digest: invoke wait\n"
     log = slow.call("GET", f"/build/{job}/logs").json()["logs"]
     assert followed.stdout == log
     assert project.in_flight is not None, "it only looks"
@@ -136,7 +136,7 @@ def test_what_does_not_come_up_is_exit_code_12_with_the_way_back(project: Projec
         first = project.invoke("build", "reuse", "--rollout-timeout", "1")
         assert first.returncode == 12
         assert first.stderr.splitlines()[-1] == (
-            "shop is deployed, but 0 of 1 replicas are ready after 1 s; there is nothing to go back to yet"
+            "shop is deployed, but only 0/1 ready after 1 s; there is nothing to go back to yet"
         )
         old = first.stdout.split()[0]
         change(project, "second")
@@ -177,7 +177,7 @@ def test_a_rollback_with_nothing_to_go_back_to_sends_nothing(project: Project, a
     for flags in ([], ["--back", "0"], ["--back", "2"]):
         refused = project.invoke("rollback", *flags)
         assert refused.returncode == 2
-    assert any_sandbox.seen() == []
+    assert any_sandbox.seen("POST") == [], "at the most it was asked what runs"
 
 
 def test_the_undo_of_a_target_that_was_named_names_it(project: Project, sandbox: SandboxProcess) -> None:
@@ -186,7 +186,7 @@ def test_the_undo_of_a_target_that_was_named_names_it(project: Project, sandbox:
     change(project, "two")
     done = project.invoke("build", "reuse", "--app-class", "non-business")
     undo = done.stderr.split("undo: invoke ")[1].split(" (")[0]
-    assert undo == "rollback --app-class non-business"
+    assert undo == "rollback --app-class=non-business"
     back = project.invoke(*undo.split())
     assert back.returncode == 0, back.stderr
     assert sandbox.app("non-business-apps", "shop")["image"] == back.stdout.strip()
@@ -371,15 +371,126 @@ def test_init_changes_nothing_that_is_there(project: Project) -> None:
     project.write(".gitignore", ".env\nnode_modules")
     done = project.run(sys.executable, "-m", "deploy_tasks", "init")
     assert done.returncode == 0, done.stderr
-    assert "tasks.py is there and stays as it is; add to it: from deploy_tasks import ns as deploy" in done.stderr
-    assert "invoke.yaml is there and stays as it is; add to it: " in done.stderr
-    assert ".env is there and stays as it is" in done.stderr
+    assert "tasks.py stays as it is; add at its end: from deploy_tasks.tasks import *\n" in done.stderr
+    assert "invoke.yaml stays as it is; add to it:\ndeploy:\n  app: shop\n" in done.stderr
+    assert ".env stays as it is" in done.stderr
     assert (project.folder / "tasks.py").read_text() == "from invoke import task\n"
     assert (project.folder / ".env").read_text() == "DEPLOY_APP=mine\n"
     assert (project.folder / ".gitignore").read_text() == ".env\nnode_modules\n.deploy/\n.env.*\n!.env.example\n"
     before = project.files()
     project.run(sys.executable, "-m", "deploy_tasks", "init")
     assert project.files() == before
+
+
+@pytest.mark.parametrize(
+    ("tasks", "name"),
+    [
+        ("from invoke import task\n\n\n@task\ndef own(c): ...\n", "build"),
+        ("from invoke import Collection, task\n\n\n@task\ndef own(c): ...\n\n\nns = Collection(own)\n", "deploy.build"),
+    ],
+)
+@pytest.mark.parametrize("file", ["tasks.py", "tasks/__init__.py"])
+def test_what_init_advises_works_beside_what_was_there(project: Project, file: str, tasks: str, name: str) -> None:
+    (project.folder / "tasks.py").unlink()
+    path = project.write(file, tasks)
+    done = project.run(sys.executable, "-m", "deploy_tasks", "init")
+    advice = done.stderr.split(f"{file} stays as it is; add at its end: ")[1].splitlines()[0]
+    assert path.read_text() == tasks
+    path.write_text(f"{tasks}{advice}\n")
+    listed = project.invoke("--list")
+    assert listed.returncode == 0, listed.stderr
+    assert {"own", name} <= {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")}
+    again = project.run(sys.executable, "-m", "deploy_tasks", "init")
+    assert f"{file} stays as it is\n" in again.stderr
+
+
+def test_another_file_of_invokes_is_not_hidden(project: Project) -> None:
+    project.write("invoke.yml", "deploy: {app: mine, port: 9999}\n")
+    assert "invoke.yml stays as it is\n" in project.run(sys.executable, "-m", "deploy_tasks", "init").stderr
+    assert not (project.folder / "invoke.yaml").exists()
+
+
+def test_the_undo_and_the_next_try_have_the_flags_of_the_deploy(project: Project, sandbox: SandboxProcess) -> None:
+    _, two = deployed(project, "one", "two")
+    flags = ["--replicas=2", "--domain=shop.example.com", "--no-tls", "--env=A=b c"]
+    done = project.invoke("reuse", *flags)
+    undo = done.stderr.split("undo: invoke ")[1].split(" (back")[0]
+    back = project.invoke(*shlex.split(undo))
+    assert back.returncode == 0, back.stderr
+    config = sandbox.app("apps", "shop")["deployConfig"]
+    assert config == {
+        **{"port": 3000, "replicas": 2, "domain": "shop.example.com", "tls": False, "env": {"A": "b c"}},
+        "appClass": "business",
+    }
+    away = project.invoke("rollback", *flags, DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_TIMEOUT="1")
+    assert away.returncode == 5
+    again = away.stderr.split("try again: invoke ")[1].strip()
+    tried = project.invoke(*shlex.split(again))
+    assert tried.returncode == 0, tried.stderr
+    assert tried.stdout.strip().endswith(f"@{two}"), "what the rollback was to deploy, not what is recorded"
+
+
+def test_what_was_deployed_from_elsewhere_is_seen(project: Project, sandbox: SandboxProcess) -> None:
+    one, _ = deployed(project, "one", "two")
+    config = {"port": 3000, "appClass": "business"}
+    body = {"app": "shop", "namespace": "apps", "buildId": one, "deploy": True, "deployConfig": config}
+    assert sandbox.call("POST", "/build", body).status_code == 200
+    assert "which is not what was deployed from here last" in project.invoke("status").stdout
+    refused = project.invoke("rollback")
+    assert refused.returncode == 2, "one runs, and nothing was deployed before it"
+    assert "is not what was deployed from here last" not in refused.stdout
+
+
+def test_a_failed_build_is_in_the_history_and_its_log_is_the_last(project: Project, sandbox: SandboxProcess) -> None:
+    deployed(project, "one")
+    failed = project.invoke("build", "--no-logs", "--dockerfile", "Nope")
+    assert failed.returncode == 9
+    newest = json.loads(project.invoke("history", "--json", "--limit", "1").stdout)
+    assert (newest["outcome"], newest["gitRef"], newest.get("buildId")) == ("failed", project.head, None)
+    log = project.invoke("logs")
+    assert log.stderr == f"log of {newest['jobName']}\n"
+    assert "Dockerfile 'Nope' is not in the repository" in log.stdout
+    other = project.invoke("logs", "--app", "other")
+    assert other.returncode == 2, "another app has no build here"
+
+
+def test_a_reader_that_has_had_enough_is_no_error(project: Project, sandbox: SandboxProcess) -> None:
+    deployed(project, "one")
+    for task in ("logs", "history --json", "status", "doctor"):
+        done = project.run("bash", "-c", f"set -o pipefail; {sys.executable} -m invoke {task} | true")
+        assert done.returncode in (0, 141), done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Errno" not in done.stderr
+    full = project.run("sh", "-c", f"{sys.executable} -m invoke history > /dev/full")
+    assert (full.returncode, full.stderr) == (1, "stdout cannot be written (No space left on device)\n")
+
+
+@pytest.mark.parametrize("words", [["history", "--limit", "x"], ["rollback", "--back", "x"]])
+def test_a_number_that_is_none_is_one_line(project: Project, sandbox: SandboxProcess, words: list[str]) -> None:
+    refused = project.invoke(*words)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_an_encoding_without_the_characters_is_no_error(project: Project, sandbox: SandboxProcess) -> None:
+    deployed(project, "one")
+    done = project.invoke("status", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "sha256:" in done.stdout
+
+
+def test_a_narrow_terminal_loses_columns_and_no_digest(project: Project, sandbox: SandboxProcess) -> None:
+    (one,) = deployed(project, "one")
+    assert one[7:19] in on_a_terminal(project, "history", COLUMNS="80")
+    assert "─" not in on_a_terminal(project, "history", TERM="dumb")
+
+
+def test_a_status_that_cannot_be_asked_for_says_so_at_the_end(project: Project, sandbox: SandboxProcess) -> None:
+    deployed(project, "one")
+    away = project.invoke("status", DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_TIMEOUT="1")
+    assert away.returncode == 5
+    assert "record    shop:" in away.stdout
+    assert "cluster   not known, see below" in away.stdout
 
 
 def on_a_terminal(project: Project, *arguments: str, **environment: str) -> str:
@@ -451,7 +562,10 @@ def test_in_github_actions_there_are_groups_outputs_and_a_summary(
     assert f"| image | `{reference}` |" in files["GITHUB_STEP_SUMMARY"].read_text()
     assert json.loads(project.invoke("history", "--json").stdout.splitlines()[0])["who"].startswith("octocat@")
     failed = project.invoke("build", "--dockerfile", "Nope", **actions)
-    assert re.search(r"^::error title=build failed::build-shop-\w+ failed", failed.stderr, re.MULTILINE)
+    assert re.search(r"^::error title=build failed::.*build-shop-\w+ failed: ", failed.stderr, re.MULTILINE)
+    token = re.search(r"^::stop-commands::(\w{32})$", failed.stderr, re.MULTILINE)
+    assert token, "nothing that a build prints is a command"
+    assert f"::{token[1]}::" in failed.stderr.splitlines()
     elsewhere = project.invoke("build", "--dockerfile", "Nope")
     assert "::" not in elsewhere.stderr
 

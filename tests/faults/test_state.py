@@ -259,7 +259,8 @@ def test_32_a_deploy_that_nobody_answers_may_have_happened(recorded: Project, ap
     assert done.returncode == 6
     assert "the deploy may have happened; saying it twice does no harm: invoke reuse" in line
     assert api.summary == "3 deploy"
-    assert not recorded.folder.joinpath(".deploy", "history.jsonl").exists()
+    line = json.loads((recorded.folder / ".deploy" / "history.jsonl").read_text())
+    assert (line["outcome"], line["buildId"]) == ("unknown", OLD)
 
 
 def test_32_a_server_that_builds_in_the_place_of_a_deploy_is_an_error(
