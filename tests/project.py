@@ -42,8 +42,8 @@ class Project:
         """A pushed repository called like `folder`, with a Dockerfile and a tasks.py."""
         project = cls(folder)
         folder.mkdir(parents=True)
-        project.git("init", "--quiet", "--bare", "--initial-branch=main", str(project.origin))
-        project.git("init", "--quiet", "--initial-branch=main")
+        project.git("init", "--quiet", "--template=", "--bare", "--initial-branch=main", str(project.origin))
+        project.git("init", "--quiet", "--template=", "--initial-branch=main")
         for name, text in {
             "tasks.py": TASKS,
             "Dockerfile": "FROM scratch\nCOPY . /\n",

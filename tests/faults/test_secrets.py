@@ -38,7 +38,6 @@ def everything(connection: Connection) -> bytes:
 
 ANSWERS: dict[str, Answer] = {
     "422 with all that was sent": lambda connection: http(422, everything(connection))(connection),
-    "401 with all that was sent": lambda connection: http(401, everything(connection))(connection),
     "200 with all that was sent": lambda connection: http(200, everything(connection))(connection),
     "a redirect to what was sent": lambda connection: http(
         302, Location="https://user:canary-key@canary-key.example.com/" + connection.request.headers["x-api-key"]

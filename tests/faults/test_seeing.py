@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 import trustme
 
-from tests.faults.api import DIGEST, JOB, Answer, FaultyApi, bomb, deep, faulty_api, http, page, reset, silence
+from tests.faults.api import DIGEST, JOB, Answer, FaultyApi, deep, faulty_api, http, page, reset, silence
 from tests.faults.conftest import WITHOUT_PAUSES, Saw
 from tests.faults.test_wait import start
 from tests.project import Project
@@ -48,7 +48,6 @@ LOGS: dict[str, Answer] = {
     "a reset": reset,
     "a web page": page(),
     "403": http(403),
-    "300 MB out of 292 KB": bomb,
     "1,000,000 nested lists": deep,
     "a log that is no text": http(200, {"logs": 5}),
 }

@@ -6,7 +6,7 @@ import copy
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deploy_tasks.__main__ import program
 from deploy_tasks.tasks import ns
-from tests.faults.api import FaultyApi
+from tests.faults.api import FaultyApi, faulty_api
 from tests.project import Project
 
 # A sandbox serves until it is stopped, and a demo takes a while; what both are given is tried by itself.
@@ -49,6 +49,20 @@ def test_any_words(
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
     assert "canary" not in shown.err + shown.out
+
+
+@pytest.fixture
+def api() -> Iterator[FaultyApi]:
+    with faulty_api() as server:
+        yield server
+
+
+@pytest.fixture
+def shop(project: Project, api: FaultyApi) -> Project:
+    """The project, set up for a server that counts."""
+    settings = {"API_URL": api.url, "API_KEY": "canary-key", "PORT": "3000", "API_TIMEOUT": "5"}
+    project.environment.update({f"DEPLOY_{name}": value for name, value in settings.items()})
+    return project
 
 
 @pytest.fixture
