@@ -125,14 +125,15 @@ def _deployed_before(run: Run, request: DeployRequest) -> HistoryEntry | None:
 
 
 def flags_given(run: Run, *, tls: bool, env: Sequence[str]) -> str:
-    """The flags of this call, as a person would type them again: what a flag said is said nowhere else."""
+    """The flags of this call, as a person would type them again: what a flag said is said nowhere else. Of the app's
+    environment only the names, since a value may be a secret; without one, the command asks for it."""
     words: list[str] = []
     for key in (*TARGET, "port", "replicas", "domain", "health_path"):
         if run.settings.sources[key].startswith("flag"):
             value = getattr(run.settings, key)
             words += [f"--{key.replace('_', '-')}={text}" for text in (value if isinstance(value, tuple) else [value])]
     words += [] if tls else ["--no-tls"]
-    return "".join(f" {shlex.quote(word)}" for word in [*words, *(f"--env={text}" for text in env)])
+    return "".join(f" {shlex.quote(word)}" for word in [*words, *(f"--env={text.partition('=')[0]}" for text in env)])
 
 
 def described(entry: HistoryEntry) -> str:
