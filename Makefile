@@ -11,7 +11,7 @@ demo: $(VENV)/.sandbox
 	$(BIN)/invoke demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest --numprocesses auto $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import pytest_socket
 
 from deploy_tasks import console, lock, redaction
+from tests.faults.table import stale
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
@@ -88,6 +90,27 @@ def _joined(sandbox: SandboxProcess, project: Project) -> SandboxProcess:
     project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
     sandbox.forget()
     return sandbox
+
+
+_SEEN_BY_ALL = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    seen = node.config.stash.setdefault(_SEEN_BY_ALL, set())
+    seen |= set(getattr(node, "workeroutput", {}).get("rows", []))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where the tests ran in several processes: the check that tests/faults/conftest.py makes in one."""
+    seen = session.config.stash.get(_SEEN_BY_ALL, None)
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    left_out = reporter and (reporter.stats.get("skipped") or session.config.args != session.config.getini("testpaths"))
+    if not seen or exitstatus != 0 or left_out:
+        return
+    if rows := stale(seen):
+        reporter.write_line(f"docs/reliability.md has rows that no test saw: {rows}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

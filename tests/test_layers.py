@@ -151,7 +151,7 @@ def ours(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", sorted(modules()))
 def test_a_room_imports_only_what_the_plan_lets_it(name: str) -> None:
     assert ours(modules()[name]) <= MAY_IMPORT.get(name, set())
 
@@ -173,7 +173,7 @@ def test_the_sandbox_imports_nothing_of_ours_but_itself(path: Path) -> None:
         assert not module.startswith("deploy_tasks"), path
 
 
-@pytest.mark.parametrize("name", modules().keys() - {"transport", "terminal"})
+@pytest.mark.parametrize("name", sorted(modules().keys() - {"transport", "terminal"}))
 def test_what_is_slow_to_import_is_not_imported_at_start(name: str) -> None:
     at_start = {module.split(".")[0] for level, module, _ in imports(modules()[name], at_start=True) if level == 0}
     assert not at_start & SLOW

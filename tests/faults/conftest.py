@@ -25,6 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     tables = session.config.stash[_TABLES]
+    if hasattr(session.config, "workeroutput"):
+        # One of several processes: what they all saw is put together by the one that started them.
+        session.config.workeroutput["rows"] = [key for rows in tables.seen.values() for key in rows]
+        return
     if exitstatus != 0 or session.testsfailed:
         return
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")

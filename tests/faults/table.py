@@ -39,9 +39,7 @@ class Tables:
 
     def stale(self) -> list[str]:
         """What is committed and was not seen."""
-        return [
-            text for name, rows in self.committed.items() for key, text in rows.items() if key not in self.seen[name]
-        ]
+        return stale({key for rows in self.seen.values() for key in rows})
 
     def save(self, *, complete: bool) -> None:
         """Writes what was seen; what was not goes where all tests ran."""
@@ -51,6 +49,11 @@ class Tables:
             before, _, rest = DOCUMENT.read_text().partition(_MARK.format(name))
             after = rest.partition(_END)[2]
             DOCUMENT.write_text(before + "\n".join([_MARK.format(name), _HEADS[name], *lines, _END]) + after)
+
+
+def stale(seen: set[str]) -> list[str]:
+    """The committed rows whose keys are not among those `seen`."""
+    return [text for name in _HEADS for key, text in _rows(name).items() if key not in seen]
 
 
 def _place(line: str) -> tuple[int, str]:
