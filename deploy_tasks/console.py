@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from threading import RLock
 from typing import TextIO
 
 from .errors import DeployError
@@ -17,16 +18,19 @@ _warned: set[str] = set()
 # On a terminal, what prints above the line that is kept up to date there.
 _above_live_line: list[Callable[[str], None]] = []
 _SECONDS_BETWEEN_SIGNS = 15.0
+# The log of a build comes from a thread of its own, and no line may be torn.
+_one_at_a_time = RLock()
 
 
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
     # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
-    with suppress(OSError):
+    with suppress(OSError), _one_at_a_time:
         if _above_live_line:
             _above_live_line[-1](redact(text))
         elif sys.stderr is not None:
-            print(_writable(redact(text), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints for people
+            sys.stderr.write(f"{_writable(redact(text), sys.stderr)}\n")
+            sys.stderr.flush()
 
 
 def warn(text: str) -> None:
@@ -109,7 +113,9 @@ def print_result(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    print(_writable(text, sys.stdout), flush=True)  # noqa: T201 - the one place for results
+    if sys.stdout is not None:
+        sys.stdout.write(f"{_writable(text, sys.stdout)}\n")
+        sys.stdout.flush()
 
 
 def _writable(text: str, stream: TextIO | None) -> str:

@@ -6,7 +6,6 @@ Source: GitHub's documentation, "Workflow commands for GitHub Actions". Nothing 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +24,8 @@ def group(title: str) -> Iterator[None]:
     if not is_here():
         yield
         return
+    import secrets
+
     token = secrets.token_hex(16)
     console.tell(f"::group::{_escaped(title)}\n::stop-commands::{token}")
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from . import console, doctoring, starting
+from . import console
 from . import history as told
 from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, escaped, excerpt
 from .images import label
@@ -18,6 +18,9 @@ from .parsing import of_flag, whole_number
 from .run import Run, begin
 from .task import API, deploy_task
 from .waiting import wait_for_end
+
+if TYPE_CHECKING:
+    from .doctoring import Finding
 
 _TIME = slice(0, 16)
 _LAST_DEPLOYS = 3
@@ -181,8 +184,10 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
 
 
 @deploy_task()
-def doctor(c: Context, json: bool = False) -> list[doctoring.Finding]:
+def doctor(c: Context, json: bool = False) -> list[Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
+    from . import doctoring
+
     findings = doctoring.examine(c)
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
@@ -202,6 +207,8 @@ def doctor(c: Context, json: bool = False) -> list[doctoring.Finding]:
 @deploy_task()
 def init(c: Context) -> None:
     """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    from . import starting
+
     try:
         for line in starting.set_up(dry=bool(c.config.run.dry)):
             console.tell(line)

@@ -119,8 +119,10 @@ class Project:
 
     @property
     def in_flight(self) -> dict[str, Any] | None:
-        path = self.folder / ".deploy" / "build-id.in-flight.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            return json.loads((self.folder / ".deploy" / "build-id.in-flight.json").read_text())  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return None
 
     def files(self) -> dict[str, bytes]:
         """Every file outside `.git`, by its path, with what is in it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from deploy_tasks import console
@@ -24,3 +26,18 @@ def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(
 
 def test_a_table_without_a_terminal_is_aligned_text() -> None:
     assert console.table(("A", "LONG"), [("aaa", "b"), ("c", "")]) == "A    LONG\naaa  b\nc"
+
+
+def test_lines_of_several_threads_are_not_torn(capfd: pytest.CaptureFixture[str]) -> None:
+    lines = [f"line {number} " + 200 * str(number) for number in range(4)]
+
+    def tell(line: str) -> None:
+        for _ in range(200):
+            console.tell(line)
+
+    threads = [threading.Thread(target=tell, args=(line,)) for line in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(capfd.readouterr().err.splitlines()) == sorted(lines * 200)
