@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -91,9 +91,9 @@ def _command_to_wait_for(build: BuildInFlight) -> str:
     return f"invoke wait --job {build.job_name}{_flags_of(build)} --image-tag {build.image_tag}"
 
 
-def _flags_of(target: Target) -> str:
+def _flags_of(target: BuildInFlight | Record) -> str:
     image_name = f" --image-name {target.image_name}" if target.image_name != target.app else ""
-    app_class = getattr(target, "app_class", None) or "business"
+    app_class = target.app_class or "business"
     of_class = f" --app-class {app_class}" if app_class != "business" else ""
     namespace = f" --namespace {target.namespace}" if target.namespace not in (None, NAMESPACES[app_class]) else ""
     return f" --app {target.app}{image_name}{of_class}{namespace}"
@@ -147,7 +147,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     StillRunning otherwise."""
     job, seconds = build.job_name, run.settings.timeout
     run.if_interrupted = _goes_on(build)
-    shown = LogFollower(run.second_client, job, console.tell) if logs else None
+    shown = LogFollower(run.new_client(), job, console.tell) if logs else None
     try:
         with github.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
             progress("started")
@@ -162,7 +162,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
             build_id = _digest_of(run, build)
             # Before the end of the log is waited for: the digest must not hang on that.
             of_build = {key: getattr(build, key) for key in ("job_name", "dockerfile", "build_context")}
-            told = save(run, build, build_id, app_class=build.app_class, built={"built": "cluster", **of_build})
+            saved = save(run, build, build_id, app_class=build.app_class, built={"built": "cluster", **of_build})
             run.state.clear_in_flight(job)
     except BuildFailed as error:
         run.state.clear_in_flight(job)
@@ -174,7 +174,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     except JobNotFound:
         run.state.clear_in_flight(job)
         raise
-    return told()
+    return _told(run, *saved)
 
 
 def _digest_of(run: Run, build: BuildInFlight) -> str:
@@ -192,7 +192,7 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
 
 def keep(run: Run, target: Target, build_id: str, **how: Any) -> Record:
     """`save`, and says so."""
-    return save(run, target, build_id, **how)()
+    return _told(run, *save(run, target, build_id, **how))
 
 
 def save(
@@ -203,9 +203,9 @@ def save(
     app_class: str | None = None,
     built: Mapping[str, str | None] | None = None,
     dirty: bool | None = None,
-) -> Callable[[], Record]:
+) -> tuple[Record, Record | None]:
     """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
-    fields that HistoryEntry has of a build, where this was one. Returns what says so, and gives the record.
+    fields that HistoryEntry has of a build, where this was one. Returns the record and the one before it.
 
     StateError where it cannot be written.
     """
@@ -219,7 +219,7 @@ def save(
     except StateError as error:
         reuse = f"invoke reuse --build-id {build_id}{_flags_of(record)}"
         raise StateError(f"{error}. The image is there: {reuse}") from None
-    return lambda: _told(run, record, earlier)
+    return record, earlier
 
 
 def _told(run: Run, record: Record, earlier: Record | None) -> Record:

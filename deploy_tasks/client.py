@@ -78,15 +78,18 @@ _START = _Purpose(
     "the build may have started, so it was not sent again; look for it in the cluster before you run: invoke build",
     repeatable=False,
 )
-_DEPLOY = _Purpose(
-    "deploy",
-    "nothing was deployed",
-    "try again: invoke reuse",
-    "the deploy may have happened; saying it twice does no harm: invoke reuse",
-)
 _WAIT = _Purpose("wait for the build", "the build goes on", "pick it up: invoke wait", None, repeatable=False)
 _READ = _Purpose("ask for the digest", "nothing was changed", "try again", None)
 _LOOK = _Purpose("look at the build or the app", "nothing was changed", "try again", None)
+
+
+def _deploy(again: str) -> _Purpose:
+    return _Purpose(
+        "deploy",
+        "nothing was deployed",
+        f"try again: {again}",
+        f"the deploy may have happened; saying it twice does no harm: {again}",
+    )
 
 
 class DeployClient:
@@ -170,17 +173,13 @@ class DeployClient:
     def deploy(self, request: DeployRequest, *, again: str = "invoke reuse") -> Deployed:
         """Deploys a digest without a build. DigestNotFound where the registry has no such manifest. `again` is the
         command that deploys the same once more, for the message where that is what to do."""
-        purpose = _DEPLOY._replace(
-            again=f"try again: {again}",
-            unknown=f"the deploy may have happened; saying it twice does no harm: {again}",
-        )
         try:
-            answer = self._json(purpose, Deployed, "POST", "/build", request)
+            answer = self._json(_deploy(again), Deployed, "POST", "/build", request)
         except ApiRefused as error:
             if error.status != 404 or error.is_page:
                 raise
             raise DigestNotFound(
-                f"buildId {request.build_id[:19]}… is not in the registry for image {request.image_name}; "
+                f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}; "
                 "nothing was built or deployed. Build it: invoke build, or invoke local; others: invoke history"
             ) from None
         if not answer.skipped:

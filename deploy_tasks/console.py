@@ -40,16 +40,16 @@ def warn(text: str) -> None:
         tell(f"warning: {text}")
 
 
-def is_watched() -> bool:
-    """Whether a person looks at stderr, on a terminal that can be drawn on."""
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+def _is_drawn_on(stream: TextIO | None) -> bool:
+    """Whether a person looks at `stream`, on a terminal that can be drawn on."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that takes how `what` stands. A person sees one line with it and the time that has passed, kept
     up to date; elsewhere it is a line every 15 s at the most, so that no CI takes the job for dead."""
-    if not is_watched():
+    if not _is_drawn_on(sys.stderr):
         yield _signs_of_life(what)
         return
     from .terminal import live_line
@@ -77,7 +77,7 @@ def _signs_of_life(what: str) -> Callable[[str], None]:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as text for stdout: columns of their width, the first line its titles. Drawn for a person."""
-    if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+    if _is_drawn_on(sys.stdout):
         from .terminal import drawn_table
 
         return drawn_table(titles, rows)
@@ -90,32 +90,26 @@ def result(text: str, details: object, *, as_json: bool) -> None:
     """A task's result to stdout: `text` alone on its line, or `details` as one JSON object. By then the task has done
     what it does and recorded it; DeployError where nobody can read it."""
     line = encode(details).decode() if as_json else text
-    try:
-        _print(line)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # What Python still holds of it would fail once more at its end.
-        sys.stdout = None
-        raise DeployError(f"done, but stdout cannot be written ({error.strerror}); the result: {line}") from None
+    _print(line, "done, but ", f"; the result: {line}")
 
 
 def print_result(text: str) -> None:
     """A part of a result to stdout. BrokenPipeError where its reader has had enough, DeployError where it cannot be
     written."""
+    _print(text)
+
+
+def _print(text: str, before: str = "", after: str = "") -> None:
     try:
-        _print(text)
+        if sys.stdout is not None:
+            sys.stdout.write(f"{_writable(text, sys.stdout)}\n")
+            sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
+        # What Python still holds of it would fail once more at its end.
         sys.stdout = None
-        raise DeployError(f"stdout cannot be written ({error.strerror})") from None
-
-
-def _print(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(f"{_writable(text, sys.stdout)}\n")
-        sys.stdout.flush()
+        raise DeployError(f"{before}stdout cannot be written ({error.strerror}){after}") from None
 
 
 def _writable(text: str, stream: TextIO | None) -> str:

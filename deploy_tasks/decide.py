@@ -13,7 +13,7 @@ from posixpath import normpath
 from . import images
 from .errors import SettingsError
 from .git import Checkout
-from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Record, Target
+from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Record, Target, timestamp
 from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
 from .publishing import Image
@@ -59,7 +59,7 @@ def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> Buil
         asked_image=f"{settings.require('image_name')}:{request.image_tag}",
         job_name=job,
         api_url=settings.require("api_url"),
-        started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        started_at=timestamp(),
     )
 
 

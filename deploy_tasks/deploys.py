@@ -46,13 +46,23 @@ def check_health_is_askable(settings: Settings, check_health: bool) -> None:
         raise SettingsError("--check-health needs a domain to ask at: --domain or DEPLOY_DOMAIN; nothing was sent")
 
 
-def running(run: Run) -> str | None:
-    """The digest that runs now, where the API says so."""
+def deployed_before_now(run: Run, back: int) -> HistoryEntry:
+    """The deploy that lies `back` digests behind what runs now. SettingsError where there is none."""
+    app, namespace = run.settings.require("app"), run.settings.namespace
+    now = None if run.dry else _running(run)
+    before = history.deployed_before(run.state.history(), app, namespace, back, now)
+    newest = next(history.deploys(run.state.history(), app, namespace))
+    if now not in (None, newest.build_id):
+        console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
+    return before
+
+
+def _running(run: Run) -> str | None:
     try:
         state = run.client.app(run.settings.namespace, run.settings.require("app"), within=_SECONDS_TO_SAY)
     except (ApiRefused, NothingStarted):
         return None
-    return (state.image or "").partition("@")[2] or None if state else None
+    return state.digest if state else None
 
 
 def deploy(
@@ -139,4 +149,4 @@ def flags_given(run: Run, *, tls: bool, env: Sequence[str]) -> str:
 def described(entry: HistoryEntry) -> str:
     """A digest of the history, as short as a person needs it."""
     commit = f", commit {entry.git_ref[:7]}" if entry.git_ref else ""
-    return f"{(entry.build_id or '')[:19]}…{commit}"
+    return f"{images.shortened(entry.build_id or '')}{commit}"

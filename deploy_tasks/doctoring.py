@@ -13,7 +13,8 @@ from invoke.context import Context
 from . import build_context
 from .engine import Engine
 from .errors import DeployError, DigestNotFound, NothingStarted
-from .hosts import is_loopback
+from .hosts import registry_url
+from .images import shortened
 from .run import Run, begin
 from .settings import TABLE, Settings
 
@@ -53,20 +54,18 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             mend = f"put {row.variable}=… into .env" if state != "ok" else ""
             yield Finding(row.variable, state, "unset", mend)
         else:
-            shown = (
-                "set"
-                if row.secret
-                else ", ".join(map(str, value))
-                if isinstance(value, tuple)
-                else f"{value:g}"
-                if isinstance(value, float)
-                else str(value)
-            )
+            shown = "set" if row.secret else _shown(value)
             yield Finding(row.variable, "ok", f"{shown} ({source})")
     for path in settings.secret_files_of_others:
         yield Finding(
             str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
         )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _git(run: Run) -> Iterator[Finding]:
@@ -117,7 +116,7 @@ def _state(run: Run) -> Iterator[Finding]:
     if not os.access(folder, os.W_OK):
         yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
         return
-    recorded = f"records {record.build_id[:19]}…" if record and record.build_id else "records nothing yet"
+    recorded = f"records {shortened(record.build_id)}" if record and record.build_id else "records nothing yet"
     in_flight = f"; {build.job_name} is in flight: invoke wait" if build else ""
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
@@ -136,10 +135,9 @@ def _engine(c: Context, settings: Settings) -> Iterator[Finding]:
 def _registry(settings: Settings) -> Iterator[Finding]:
     from .transport import look
 
-    scheme = "http" if is_loopback(settings.registry.partition(":")[0]) else "https"
     username, password = settings.registry_username, settings.registry_password
     login = (username, password) if username and password else None
-    seen = look(f"{scheme}://{settings.registry}/v2/", _SECONDS_TO_ANSWER, login)
+    seen = look(registry_url(settings.registry), _SECONDS_TO_ANSWER, login)
     if seen is None:
         yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")
     elif login is None:

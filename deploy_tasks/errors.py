@@ -45,6 +45,8 @@ class DeployError(Exit):
     """
 
     exit_code = 1
+    is_annotated = False
+    """Whether it was shown already where a whole run is summed up: a task may be called by another."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, self.exit_code)

@@ -49,6 +49,11 @@ def digest(text: str) -> str:
     return text
 
 
+def shortened(build_id: str) -> str:
+    """A digest, as much of it as tells it from others."""
+    return f"{build_id[:19]}…"
+
+
 def label(text: str) -> str:
     """`text` if it is a Kubernetes name (app, namespace, job); SettingsError otherwise."""
     if not _LABEL.fullmatch(text):

@@ -11,11 +11,10 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 
 from .errors import Locked, StateError
-from .models import LockHolder, decode, encode
+from .models import LockHolder, decode, encode, timestamp
 
 _PAUSE_SECONDS = 0.1
 _LONGEST_HOLDER = 4096
@@ -120,4 +119,4 @@ def _holder(file: int) -> str:
 
 
 def _this_process(task: str) -> LockHolder:
-    return LockHolder(pid=os.getpid(), task=task, since=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    return LockHolder(pid=os.getpid(), task=task, since=timestamp())

@@ -86,8 +86,9 @@ class Schedule:
         now, length = self._clock(), self._length if log is None else len(log.text.encode())
         grown, passed = length - self._length, max(now - self._asked, 1e-3)
         self._length, self._asked = length, now
-        if log is not None and length:
-            self._transferred += log.transferred
+        if log is not None:
+            self._size = log.transferred
+            self._transferred += log.transferred if length else 0
         if not length:
             self._delay = min(2 * self._delay, _LONGEST_EMPTY_DELAY)
         elif grown <= 0:
@@ -96,8 +97,6 @@ class Schedule:
         else:
             # At the pace of now, until the log is longer than all that was transferred: then once more is within reach.
             self._delay = max(_FIRST_DELAY, 1.3 * (self._transferred - length) * passed / grown)
-        if log is not None:
-            self._size = log.transferred
         return self._delay if not length or self._transferred + 2 * self._size <= 4 * length else None
 
     def affords(self, size: int) -> bool:

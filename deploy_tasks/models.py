@@ -6,6 +6,7 @@ differs from its default. Unknown keys in what comes in are ignored (the record 
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -97,6 +98,11 @@ class AppState(_Json, kw_only=True):
     updated_replicas: int | None = None
     image: str | None = None
 
+    @property
+    def digest(self) -> str | None:
+        """What runs, where the server names it by its digest."""
+        return (self.image or "").partition("@")[2] or None
+
 
 class AppAnswer(_Json, kw_only=True):
     app: AppState
@@ -180,6 +186,11 @@ class LockHolder(_Json, kw_only=True):
     pid: int
     task: str
     since: str
+
+
+def timestamp() -> str:
+    """The present, as the state files have it: UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def decode(text: bytes, kind: type[T]) -> T:

@@ -12,7 +12,7 @@ from . import console
 from .client import DeployClient
 from .engine import Engine
 from .errors import ApiRefused, DigestNotFound, NothingStarted
-from .hosts import is_loopback
+from .hosts import registry_url
 from .models import Target
 
 T = TypeVar("T")
@@ -63,8 +63,7 @@ def check_tag(client: DeployClient, registry: str, target: Target, build_id: str
 def _answers(registry: str) -> bool:
     from .transport import answers
 
-    scheme = "http" if is_loopback(registry.partition(":")[0]) else "https"
-    return answers(f"{scheme}://{registry}/v2/", _SECONDS_TO_ANSWER)
+    return answers(registry_url(registry), _SECONDS_TO_ANSWER)
 
 
 def _in_background(ask: Callable[[], T]) -> Callable[[], T]:

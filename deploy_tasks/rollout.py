@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from .errors import ApiRefused, NothingStarted, RolloutFailed, StillRunning
@@ -34,30 +34,38 @@ def wait_for_rollout(
 
     `progress` gets `1/2 ready`. RolloutFailed after `seconds`; StillRunning where the API did not say then.
     """
-    start, pause, looks_ready = clock(), _FIRST_PAUSE, 0
-    while True:
-        left = start + seconds - clock()
+    looks_ready, state, seen = 0, None, ""
+    for left in _looks(seconds, clock, sleep):
         try:
             state = client.app(request.namespace, request.app, within=left)
         except NothingStarted as cut:
-            state, seen = AppState(replicas=-1), cut.what  # a cut says nothing about the rollout
+            state, seen, looks_ready = None, cut.what, 0  # a cut says nothing about the rollout
         except ApiRefused:
             return None
         else:
             if state is None or state.replicas is None:
                 return None
             seen = f"{state.ready_replicas}/{_wanted(state.replicas, request)} ready"
-        looks_ready = looks_ready + 1 if _is_ready(state, request) else 0
-        # Right after a deploy the old replicas may still be counted; only a state that names what it is of is believed
-        # the first time.
-        if looks_ready > (state.image is None and state.updated_replicas is None):
-            return state.replicas
+            looks_ready = looks_ready + 1 if _is_ready(state, request) else 0
+            # Right after a deploy the old replicas may still be counted; only a state that names what it is of is
+            # believed the first time.
+            if looks_ready > (state.image is None and state.updated_replicas is None):
+                return state.replicas
         progress(seen)
-        if clock() - start >= seconds:
-            if state.replicas == -1:
-                raise StillRunning(f"{request.app} is deployed; whether it came up is not known: {seen}")
-            raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {seconds:g} s")
-        sleep(min(pause, max(0.0, start + seconds - clock())))
+    if state is None:
+        raise StillRunning(f"{request.app} is deployed; whether it came up is not known: {seen}")
+    raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {seconds:g} s")
+
+
+def _looks(seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[float]:
+    """A turn for each look, ever more slowly, the last one once `seconds` have passed; each with the seconds left."""
+    until, pause = clock() + seconds, _FIRST_PAUSE
+    while True:
+        yield until - clock()
+        left = until - clock()
+        if left <= 0:
+            return
+        sleep(min(pause, left))
         pause = min(1.5 * pause, _LONGEST_PAUSE)
 
 
@@ -84,14 +92,15 @@ def wait_for_health(
 ) -> None:
     """Returns once `url` answers 2xx. `status_of` gives the status of a URL, None where nobody answers within the
     seconds. RolloutFailed after `seconds`."""
-    start, pause = clock(), _FIRST_PAUSE
-    while True:
+    status: int | None = None
+    for _ in _looks(seconds, clock, sleep):
         status = status_of(url, _SECONDS_A_LOOK)
         if status is not None and 200 <= status < 300:
             return
-        seen = "no answer" if status is None else str(status)
-        progress(f"{url}: {seen}")
-        if clock() - start >= seconds:
-            raise RolloutFailed(f"{url} does not answer 2xx after {seconds:g} s ({seen})", blames=status is not None)
-        sleep(min(pause, max(0.0, start + seconds - clock())))
-        pause = min(1.5 * pause, _LONGEST_PAUSE)
+        progress(f"{url}: {_status(status)}")
+    is_there = status is not None
+    raise RolloutFailed(f"{url} does not answer 2xx after {seconds:g} s ({_status(status)})", blames=is_there)
+
+
+def _status(status: int | None) -> str:
+    return "no answer" if status is None else str(status)

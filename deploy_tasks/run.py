@@ -6,7 +6,6 @@ import getpass
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from . import console, lock
 from .client import DeployClient
 from .errors import Interrupted, SettingsError
 from .git import Checkout
-from .models import HistoryEntry, Record, Target, encode, fields_of
+from .models import HistoryEntry, Record, Target, encode, fields_of, timestamp
 from .parsing import NAMESPACES
 from .redaction import keep_secret
 from .settings import Settings, project_root, resolve
@@ -47,7 +46,7 @@ class Run:
 
     @cached_property
     def client(self) -> DeployClient:
-        return self.second_client
+        return self.new_client()
 
     def lock_before_deciding(self) -> None:
         """As `lock`, for what is decided from the record: another run may be about to write it. Where none ever ran
@@ -67,13 +66,11 @@ class Run:
 
     def note(self, outcome: str, record: Record, **built: Any) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        of_record = fields_of(record, Record)
-        self.state.append(HistoryEntry(**of_record, **built, time=now, who=_who(), what=self._task, outcome=outcome))
+        fields = {**fields_of(record, Record), **built}
+        self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self._task, outcome=outcome))
 
-    @property
-    def second_client(self) -> DeployClient:
-        """For a thread of its own: requests does not say that its sessions can be shared."""
+    def new_client(self) -> DeployClient:
+        """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
         settings = self.settings
         return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
 

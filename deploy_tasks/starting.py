@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .git import Checkout
@@ -62,19 +62,24 @@ def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[
         yield f"{there.name} stays as it is; add to it:\n{text.rstrip()}"
 
 
-def example(leave_out: Sequence[str] | frozenset[str] | set[str] = ()) -> str:
+def example(leave_out: Collection[str] = ()) -> str:
     """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
     `leave_out`."""
     return _HEAD + "".join(f"\n# {row.reason[0].upper()}{row.reason[1:]}.\n{_line(row, leave_out)}\n" for row in TABLE)
 
 
-def _line(row: Setting, leave_out: Sequence[str] | frozenset[str] | set[str]) -> str:
+def _line(row: Setting, leave_out: Collection[str]) -> str:
     if row.key in _NEEDED and row.key not in leave_out:
         return f"{row.variable}={_NEEDED[row.key]}"
-    default = (
-        "" if row.default in (None, ()) else str(row.default).lower() if isinstance(row.default, bool) else row.default
-    )
-    return f"# {row.variable}={default:g}" if isinstance(default, float) else f"# {row.variable}={default}"
+    return f"# {row.variable}={_written(row.default)}"
+
+
+def _written(default: object) -> str:
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _known(root: Path) -> dict[str, str]:

@@ -71,9 +71,9 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
         except DeployError as error:
             error.message = redact(error.message or "")
             error.args = (error.message,)  # which `invoke -d` prints
-            if not isinstance(error, Interrupted) and not getattr(error, "annotated", False):
+            if not isinstance(error, Interrupted) and not error.is_annotated:
                 github.annotate(f"{self.name} failed", error.message)
-                error.annotated = True  # type: ignore[attr-defined]  # a task may have been called by another
+                error.is_annotated = True
             raise
         except BrokenPipeError:
             # Whoever reads a result may have had enough of it, as `head` has.

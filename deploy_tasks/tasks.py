@@ -7,7 +7,6 @@ With Invoke's `--dry` nothing is run, sent or written, and a task returns None w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from . import builds, console, decide, deploys, images, parsing, preflight
 from . import history as past
 from .engine import Engine
 from .errors import DigestNotFound, SettingsError
-from .models import BuildInFlight, HistoryEntry, Record, as_dict, record_as_json
+from .models import BuildInFlight, Record, as_dict, record_as_json
 from .redaction import keep_secret
 from .run import Run, begin
 from .task import API, deploy_task
@@ -205,12 +204,11 @@ def reuse(
     check_health: bool = False,
 ) -> Record | None:
     """Deploy a recorded digest; never builds."""
-    run = begin(
+    run = _begin_deploy(
         c,
         "reuse",
-        needs=(*API, "port"),
-        from_record=True,
-        git=("app",),
+        env,
+        check_health=check_health,
         app=app,
         namespace=namespace,
         image_name=image_name,
@@ -222,12 +220,10 @@ def reuse(
         health_path=health_path,
         rollout_timeout=rollout_timeout,
     )
-
-    def chosen() -> tuple[Record | None, str | None]:
-        wanted = None if build_id is None else past.completed_digest(run.state.history(), build_id)
-        return deploys.known_build(run, wanted), wanted
-
-    return _deployed(run, chosen, json, tls=tls, env=env, follow=follow, check_health=check_health)
+    run.lock_before_deciding()
+    wanted = None if build_id is None else past.completed_digest(run.state.history(), build_id)
+    known = deploys.known_build(run, wanted)
+    return _deployed(run, known, wanted, json, tls=tls, env=env, follow=follow, check_health=check_health)
 
 
 @deploy_task()
@@ -251,12 +247,11 @@ def rollback(
     check_health: bool = False,
 ) -> Record | None:
     """Deploy the digest that was deployed before the present one."""
-    run = begin(
+    run = _begin_deploy(
         c,
         "rollback",
-        needs=(*API, "port"),
-        from_record=True,
-        git=("app",),
+        env,
+        check_health=check_health,
         app=app,
         namespace=namespace,
         image_name=image_name,
@@ -269,45 +264,39 @@ def rollback(
         rollout_timeout=rollout_timeout,
     )
     steps = parsing.of_flag("--back", parsing.whole_number("a number of digests", 1, 1000), 1 if back is None else back)
+    run.lock_before_deciding()
+    before = deploys.deployed_before_now(run, steps)
+    says = f"going back to {deploys.described(before)}, deployed {before.time} by {before.who}"
+    how: dict[str, Any] = {"tls": tls, "env": env, "follow": follow, "check_health": check_health}
+    return _deployed(run, before, before.build_id, json, says, **how)
 
-    def chosen() -> tuple[Record | None, str | None]:
-        settings = run.settings
-        entries, app = run.state.history(), settings.require("app")
-        now = None if run.dry else deploys.running(run)
-        before = past.deployed_before(entries, app, settings.namespace, steps, now)
-        newest = next(past.deploys(run.state.history(), app, settings.namespace))
-        if now not in (None, newest.build_id):
-            console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
-        return before, before.build_id
 
-    def says(known: Record | None) -> str:
-        assert isinstance(known, HistoryEntry)  # noqa: S101 - chosen above
-        return f"going back to {deploys.described(known)}, deployed {known.time} by {known.who}"
-
-    return _deployed(run, chosen, json, says, tls=tls, env=env, follow=follow, check_health=check_health)
+def _begin_deploy(c: Context, task: str, env: list[str] | None, *, check_health: bool, **flags: Any) -> Run:
+    """What the tasks that deploy a digest begin with; what cannot be asked for is refused before any wait."""
+    run = begin(c, task, needs=(*API, "port"), from_record=True, git=("app",), **flags)
+    keep_secret(run.settings.secret_values_of(env or []))
+    deploys.check_health_is_askable(run.settings, check_health)
+    return run
 
 
 def _deployed(
     run: Run,
-    chosen: Callable[[], tuple[Record | None, str | None]],
+    known: Record | None,
+    build_id: str | None,
     as_json: bool,
-    says: Callable[[Record | None], str] | None = None,
+    says: str = "",
     *,
     tls: bool,
     env: list[str] | None,
     follow: bool,
     check_health: bool,
 ) -> Record | None:
-    """Deploys the digest that is `chosen`, once no other run may change what there is to choose from: what is known of
-    it, and the digest where it is not the record's."""
-    keep_secret(run.settings.secret_values_of(env or []))
-    deploys.check_health_is_askable(run.settings, check_health)
-    run.lock_before_deciding()
-    known, build_id = chosen()
+    """Deploys the digest `build_id`, or that of the record; `known` is what is known of it, `says` what a person is to
+    know before."""
     app_environment = decide.app_environment(run.settings, env or [])
     request = decide.deploy_request(run.settings, known, build_id=build_id, tls=tls, env=app_environment)
     if says:
-        console.tell(says(known))
+        console.tell(says)
     if run.dry:
         run.would_send("POST", "/build", request)
         return None

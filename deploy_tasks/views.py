@@ -11,7 +11,7 @@ from invoke.context import Context
 from . import console
 from . import history as told
 from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, escaped, excerpt
-from .images import label
+from .images import label, shortened
 from .logs import LogFollower, plain
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, as_dict, encode
 from .parsing import of_flag, whole_number
@@ -43,7 +43,7 @@ def logs(
     run.if_interrupted = "stopped looking; nothing else was stopped"
     with run.interruptible():
         if follow:
-            with LogFollower(run.second_client, job, console.print_result) as shown:
+            with LogFollower(run.new_client(), job, console.print_result) as shown:
                 phase = wait_for_end(run.client, job, seconds=run.settings.timeout, tell=console.tell)
             served = shown.served
             if phase:
@@ -127,7 +127,10 @@ def status(
         ("record", _record_line(run, record)),
         *([("build in flight", _build_line(build, phase))] if build else []),
         ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
-        *(("deployed", f"{entry.time} {entry.what} {_short(entry)} by {entry.who}: {entry.outcome}") for entry in last),
+        *(
+            ("deployed", f"{entry.time} {entry.what} {shortened(entry.build_id or '')} by {entry.who}: {entry.outcome}")
+            for entry in last
+        ),
     ]
     width = max(len(title) for title, _ in rows)
     details = {
@@ -154,10 +157,6 @@ def _deploys(run: Run) -> Iterator[HistoryEntry]:
             unwell = entry.build_id if entry.outcome == told.NOT_READY else None
 
 
-def _short(entry: HistoryEntry) -> str:
-    return f"{(entry.build_id or '')[:19]}…"
-
-
 def _build_line(build: BuildInFlight, phase: BuildState | None) -> str:
     known = excerpt(phase.status) if phase and phase.status else "phase not known"
     return f"{build.job_name}: {known}, since {build.started_at}; pick it up: invoke wait"
@@ -170,16 +169,17 @@ def _record_line(run: Run, record: Record | None) -> str:
     how = (
         "built from uncommitted changes" if record.dirty else age or f"built from {record.git_ref or 'no known commit'}"
     )
-    return f"{record.image_name}:{record.image_tag} {record.build_id[:19]}…, {how}"
+    return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
 
 
 def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
     if state is None:
         return "the API does not say, or nothing is deployed there"
     wanted = "?" if state.replicas is None else state.replicas
-    name, at, digest = (state.image or "").partition("@")
-    image = f", {escaped(name)}{at}{f'{digest[:19]}…' if at else ''}" if name else ""
-    elsewhere = ", which is not what was deployed from here last" if at and last and digest != last[0].build_id else ""
+    name, digest = (state.image or "").partition("@")[0], state.digest
+    image = f", {escaped(name)}{f'@{shortened(digest)}' if digest else ''}" if name else ""
+    is_elsewheres = digest and last and digest != last[0].build_id
+    elsewhere = ", which is not what was deployed from here last" if is_elsewheres else ""
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
 
 

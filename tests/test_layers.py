@@ -61,7 +61,7 @@ MAY_IMPORT = {
         "transport",
     },
     "task": {"errors", "github", "redaction", "signals"},
-    "doctoring": {"build_context", "engine", "errors", "hosts", "run", "settings", "transport"},
+    "doctoring": {"build_context", "engine", "errors", "hosts", "images", "run", "settings", "transport"},
     "starting": {"git", "settings"},
     "views": {
         *(
