@@ -70,7 +70,6 @@ def deploy(
 ) -> Record:
     """Deploys, notes it in the history, and follows the rollout. `flags` are those that this call was given. Raises
     RolloutFailed where it does not come up, and StateError where it could not be noted."""
-    before = _deployed_before(run, request)
     again = f"invoke reuse --build-id {request.build_id}{flags}"
     deployed = deployed_record(request, known)
     run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
@@ -86,6 +85,7 @@ def deploy(
         run.note(history.DEPLOYED, deployed)
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
+    before = _deployed_before(run, request)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     undo = f"invoke rollback{flags}"
     run.if_interrupted = f"stopped; {request.app} is deployed and comes up by itself; look: invoke status"

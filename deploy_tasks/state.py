@@ -83,8 +83,8 @@ class State:
             raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
         # Only the history is written in its place; the others are replaced.
         written = [self.path.parent, *([self.history_path] if self.history_path.exists() else [])]
-        if unwritable := [path for path in written if not os.access(path, os.W_OK)]:
-            raise StateError(f"{unwritable[0]} cannot be written; {_ANOTHER_PLACE}")
+        if unwritable := [path for path in written if not os.access(path, os.R_OK | os.W_OK)]:
+            raise StateError(f"{unwritable[0]} cannot be read and written; {_ANOTHER_PLACE}")
         if self.history_path.exists() and not self.history_path.is_file():
             raise StateError(f"{self.history_path} is not a file; move it away; nothing was started")
 

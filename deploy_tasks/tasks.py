@@ -408,6 +408,7 @@ def local_deploy(
     }
     run = begin(c, "local-deploy", needs=(*API, "port"), git=("app",), **target, **reuse_settings)
     decide.app_environment(run.settings, env or [])
+    deploys.check_health_is_askable(run.settings, check_health)
     target["json"] = json
     local(
         c,

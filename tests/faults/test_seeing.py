@@ -171,12 +171,24 @@ def test_the_health_path_is_asked_at_the_domain_until_it_is_well(shop: Project, 
         assert "https://shop.example.com/health does not answer 2xx after 1 s (503)" in ill.stderr
 
 
-def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: FaultyApi) -> None:
+@pytest.mark.parametrize("task", ["reuse", "rollback", "local-deploy"])
+def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: FaultyApi, task: str) -> None:
     shop.write_record(RECORD)
-    refused = shop.invoke("reuse", "--check-health")
+    refused = shop.invoke(task, "--check-health")
     assert refused.returncode == 2
     assert "--check-health needs a domain to ask at" in refused.stderr
     assert api.summary == "none"
+
+
+def test_the_way_back_is_the_one_that_rollback_goes(shop: Project, api: FaultyApi) -> None:
+    well, unwell, newest = (f"sha256:{letter * 64}" for letter in "abc")
+    for build_id, ready in [(well, 1), (unwell, 0), (newest, 1)]:
+        api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": ready, "image": f"shop@{build_id}"}}))
+        last = shop.invoke("reuse", "--build-id", build_id, "--rollout-timeout", "0.5")
+        assert last.returncode == (0 if ready else 12), last.stderr
+    assert f"undo: invoke rollback (back to {well[:19]}…" in last.stderr
+    api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": 1}}))
+    assert f"shop@{well}" in shop.invoke("rollback").stdout
 
 
 def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, api: FaultyApi, saw: Saw) -> None:
