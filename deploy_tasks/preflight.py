@@ -14,6 +14,7 @@ from .engine import Engine
 from .errors import ApiRefused, DigestNotFound, NothingStarted
 from .hosts import registry_url
 from .models import Target
+from .signals import taken
 
 T = TypeVar("T")
 
@@ -82,7 +83,7 @@ def _in_background(ask: Callable[[], T]) -> Callable[[], T]:
     Thread(target=work, daemon=True).start()
 
     def result() -> T:
-        return outcome.get()()
+        return taken(outcome)()
 
     return result
 

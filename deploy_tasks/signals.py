@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
+T = TypeVar("T")
+
+_SECONDS_UNSEEN = 0.2
 _SIGNALS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -35,6 +41,19 @@ def raised() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+def taken(queue: SimpleQueue[T], seconds: float | None = None) -> T:
+    """What comes out of `queue`; Empty after `seconds`. A signal ends it at once: where the system hands one to another
+    thread, as it does now and then, a wait in one piece would not see it before its end."""
+    until = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = _SECONDS_UNSEEN if until is None else min(_SECONDS_UNSEEN, until - time.monotonic())
+        try:
+            return queue.get(timeout=max(0.0, left))
+        except Empty:
+            if until is not None and time.monotonic() >= until:
+                raise
 
 
 @contextmanager

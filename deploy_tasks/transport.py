@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from .hosts import is_loopback
+from .signals import taken
 
 _READ_AT_ONCE = 65_536
 _MOST_QUOTED = 4096
@@ -90,7 +91,7 @@ class Transport:
 
         Thread(target=attempt, daemon=True).start()
         try:
-            answer = outcome.get(timeout=seconds)
+            answer = taken(outcome, seconds)
         except Empty:
             self._session = self._new_session()
             raise NoAnswer("did not finish its answer in time") from None
