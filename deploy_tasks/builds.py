@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from . import console, github, history, images, parsing
+from . import console, history, images, parsing
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .parsing import NAMESPACES
-from .run import Run
+from .run import TARGET, Run
 from .waiting import wait_for_build
 
 
@@ -28,6 +28,14 @@ def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
         )
     if git_ref == checkout.commit and checkout.dirty:
         console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
+
+
+def warn_of_build_args(run: Run) -> None:
+    """The API takes none, and an image without them may be another than is thought."""
+    named = [*(text.partition("=")[0] for text in run.settings.build_args), *run.settings.build_args_from]
+    if named:
+        of = f"{run.call.name}: " if run.call.name else ""
+        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; invoke local has them")
 
 
 def built_already(run: Run, request: BuildRequest) -> Record | None:
@@ -58,20 +66,23 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
         build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
         return build
     if earlier:
-        console.warn(f"{earlier.job_name} goes on by itself; to get at its image: {_command_to_wait_for(earlier)}")
-    run.if_interrupted = "stopped; the build may have started: look for it in the cluster before you run: invoke build"
+        console.warn(f"{earlier.job_name} goes on by itself; to get at its image: {_command_to_wait_for(run, earlier)}")
+    run.if_interrupted = (
+        f"stopped; the build may have started: look for it in the cluster before you run: {run.command('build')}"
+    )
     started = client.start_build(request)
     build.job_name = started.job_name
     with suppress(SettingsError):  # a job is not lost to an image that cannot be read: then it is what was asked for
         reference = images.parse(started.image or "")
         build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
-    run.if_interrupted = _goes_on(build)
-    # Told before it is written, so that not even a crash in between loses the job.
-    console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
+    run.if_interrupted = _goes_on(run, build)
     try:
-        run.state.save_in_flight(build)
+        with run.undivided():
+            # Told before it is written, so that not even a crash in between loses the job.
+            console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
+            run.state.save_in_flight(build)
     except StateError as error:
-        raise StateError(f"{error}. {_goes_on(build)}") from None
+        raise StateError(f"{error}. {_goes_on(run, build)}") from None
     return build
 
 
@@ -83,15 +94,22 @@ def _has_failed(run: Run, build: BuildInFlight) -> bool:
     return state is not None and state.status == "failed"
 
 
-def _goes_on(build: BuildInFlight) -> str:
-    return f"{build.job_name} goes on in the cluster; pick it up: {_command_to_wait_for(build)}"
+def _goes_on(run: Run, build: BuildInFlight) -> str:
+    return f"{build.job_name} goes on in the cluster; pick it up: {_command_to_wait_for(run, build)}"
 
 
-def _command_to_wait_for(build: BuildInFlight) -> str:
-    return f"invoke wait --job {build.job_name}{_flags_of(build)} --image-tag {build.image_tag}"
+def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
+    return f"invoke wait --job {build.job_name}{_flags_of(run, build)} --image-tag {build.image_tag}"
 
 
-def _flags_of(target: BuildInFlight | Record) -> str:
+def _flags_of(run: Run, target: BuildInFlight | Record) -> str:
+    if run.call.name:
+        keys = [key for key in TARGET[1:] if getattr(target, key) not in (None, getattr(run.settings, key))]
+        given = [key for key in TARGET[1:] if run.settings.sources[key].startswith("flag") or key in keys]
+        values = {key: getattr(target, key) for key in given}
+        return "".join(
+            f" --{key.replace('_', '-')} {value}" for key, value in [("app", run.call.name), *values.items()]
+        )
     image_name = f" --image-name {target.image_name}" if target.image_name != target.app else ""
     app_class = target.app_class or "business"
     of_class = f" --app-class {app_class}" if app_class != "business" else ""
@@ -128,7 +146,8 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
         build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
         return build
     if known is None:
-        raise SettingsError("no build is in flight; start one: invoke build, or name one: --job JOB --image-tag TAG")
+        start = run.command("build")
+        raise SettingsError(f"no build is in flight; start one: {start}, or name one: --job JOB --image-tag TAG")
     if known.api_url != settings.require("api_url"):
         raise SettingsError(
             f"{known.job_name} was started at {known.api_url}; set DEPLOY_API_URL to that to wait for it"
@@ -146,16 +165,16 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     """Waits for the build, showing its log where `logs` is true, resolves its digest and records it. BuildFailed or
     StillRunning otherwise."""
     job, seconds = build.job_name, run.settings.timeout
-    run.if_interrupted = _goes_on(build)
-    shown = LogFollower(run.new_client(), job, console.tell) if logs else None
+    run.if_interrupted = _goes_on(run, build)
+    shown = LogFollower(run.new_client(), job, console.for_other_threads(console.tell)) if logs else None
     try:
-        with github.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
+        with run.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
             progress("started")
             wait_for_build(
                 run.client,
                 job,
                 seconds=seconds,
-                resume=_command_to_wait_for(build),
+                resume=_command_to_wait_for(run, build),
                 tell=console.tell,
                 progress=progress,
             )
@@ -185,7 +204,7 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
         raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from None
     except (ApiRefused, NothingStarted) as error:
         error.message = (
-            f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(build)}"
+            f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(run, build)}"
         )
         raise
 
@@ -217,7 +236,7 @@ def save(
         run.state.save_record(record)
         run.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
-        reuse = f"invoke reuse --build-id {build_id}{_flags_of(record)}"
+        reuse = f"invoke reuse --build-id {build_id}{_flags_of(run, record)}"
         raise StateError(f"{error}. The image is there: {reuse}") from None
     return record, earlier
 
@@ -229,5 +248,5 @@ def _told(run: Run, record: Record, earlier: Record | None) -> Record:
         console.warn(f"tag {record.image_tag} points to another image now: {earlier.build_id} → {build_id}")
     console.tell(f"recorded {record.image_name}:{record.image_tag} as {build_id}")
     pinned = images.pinned(run.settings.registry, record.image_name or "", build_id)
-    github.outputs(f"recorded {record.image_name}:{record.image_tag}", {"build-id": build_id, "image": pinned})
+    run.output(f"recorded {record.image_name}:{record.image_tag}", {"build-id": build_id, "image": pinned})
     return record

@@ -282,4 +282,4 @@ def _unknown(purpose: _Purpose, what: str, *, retry_after: float = 0.0) -> Deplo
     what = f"could not {purpose.does}: {what}"
     if purpose.unknown is None:
         return NothingStarted(what, f"{purpose.unsent}; {purpose.again}", retry_after=retry_after)
-    return MayHaveStarted(f"{what}; {purpose.unknown}", retry_after=retry_after)
+    return MayHaveStarted(f"{what}; {purpose.unknown}", retry_after=retry_after, is_repeatable=purpose.repeatable)

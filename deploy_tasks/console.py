@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from threading import RLock
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from .errors import DeployError
 from .models import encode
@@ -18,19 +19,119 @@ _warned: set[str] = set()
 # On a terminal, what prints above the line that is kept up to date there.
 _above_live_line: list[Callable[[str], None]] = []
 _SECONDS_BETWEEN_SIGNS = 15.0
+_MOST_NAMED = 5
 # The log of a build comes from a thread of its own, and no line may be torn.
 _one_at_a_time = RLock()
+# With several apps at once: whose lines those of this thread are, with what each line begins, and where they stand.
+_speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
+
+
+class Speaker(NamedTuple):
+    """One of several apps that a person hears of at once."""
+
+    name: str
+    begins: str
+    board: Board
+
+
+class Board:
+    """How several apps stand. `show` draws it; once it is `silent`, nothing of theirs is told any more."""
+
+    def __init__(self, names: Sequence[str], show: Callable[[str, str], None]) -> None:
+        self._width = max(map(len, names))
+        self._show = show
+        self.silent = False
+
+    @contextmanager
+    def speaking(self, name: str) -> Iterator[None]:
+        """Within it, in this thread, every line that is told begins with `name`."""
+        token = _speaker.set(Speaker(name, f"{name:<{self._width}} | ", self))
+        try:
+            yield
+        finally:
+            _speaker.reset(token)
+
+    def set(self, name: str, state: str) -> None:
+        """How `name` stands; an empty text: it is done."""
+        with suppress(OSError), _one_at_a_time:
+            if not self.silent:
+                self._show(name, state)
+
+
+@contextmanager
+def board(names: Sequence[str]) -> Iterator[Board]:
+    """Shows how the apps `names` stand while they are worked on: on a terminal a line for each at work, elsewhere one
+    for all, every 15 s at the most."""
+    if not _is_drawn_on(sys.stderr):
+        yield Board(names, _counts(len(names)))
+        return
+    from .terminal import live_lines
+
+    with live_lines(len(names)) as (show, print_above):
+        _above_live_line.append(print_above)
+        try:
+            yield Board(names, lambda name, state: show(name, redact(state)))
+        finally:
+            _above_live_line.pop()
+
+
+def _counts(number: int) -> Callable[[str, str], None]:
+    at_work: dict[str, str] = {}
+    done: set[str] = set()
+    sign = _signs_of_life(f"{number} apps")
+
+    def show(name: str, state: str) -> None:
+        at_work.pop(name, None)
+        if state:
+            at_work[name] = state
+        else:
+            done.add(name)
+        named = ", ".join(list(at_work)[:_MOST_NAMED])
+        more = f" and {len(at_work) - _MOST_NAMED} more" if len(at_work) > _MOST_NAMED else ""
+        sign(f"{len(done)} done, at work: {named or 'none'}{more}")
+
+    return show
+
+
+def for_other_threads(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, for other threads than this one: it speaks for the app that this one speaks for."""
+    speaker = _speaker.get()
+
+    def said(text: str) -> None:
+        token = _speaker.set(speaker)
+        try:
+            say(text)
+        finally:
+            _speaker.reset(token)
+
+    return said
+
+
+def is_one_of_several() -> bool:
+    """Whether this thread speaks for one of several apps, so that its lines need a name."""
+    return _speaker.get() is not None
 
 
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
+    shown = _said_by(redact(text))
     # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
     with suppress(OSError), _one_at_a_time:
+        if shown is None:
+            return
         if _above_live_line:
-            _above_live_line[-1](redact(text))
+            _above_live_line[-1](shown)
         elif sys.stderr is not None:
-            sys.stderr.write(f"{_writable(redact(text), sys.stderr)}\n")
+            sys.stderr.write(f"{_writable(shown, sys.stderr)}\n")
             sys.stderr.flush()
+
+
+def _said_by(text: str) -> str | None:
+    """`text` with the name of the app on every line, where there are several; None where nobody listens to it now."""
+    speaker = _speaker.get()
+    if speaker is None:
+        return text
+    return None if speaker.board.silent else "\n".join(speaker.begins + line for line in text.split("\n"))
 
 
 def warn(text: str) -> None:
@@ -49,6 +150,10 @@ def _is_drawn_on(stream: TextIO | None) -> bool:
 def progress(what: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that takes how `what` stands. A person sees one line with it and the time that has passed, kept
     up to date; elsewhere it is a line every 15 s at the most, so that no CI takes the job for dead."""
+    speaker = _speaker.get()
+    if speaker is not None:
+        yield lambda state: speaker.board.set(speaker.name, state if what == speaker.name else f"{what} {state}")
+        return
     if not _is_drawn_on(sys.stderr):
         yield _signs_of_life(what)
         return
@@ -75,9 +180,9 @@ def _signs_of_life(what: str) -> Callable[[str], None]:
     return sign
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as text for stdout: columns of their width, the first line its titles. Drawn for a person."""
-    if _is_drawn_on(sys.stdout):
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None) -> str:
+    """A table as text for the stream `to`: columns of their width, the first line its titles. Drawn for a person."""
+    if _is_drawn_on(to):
         from .terminal import drawn_table
 
         return drawn_table(titles, rows)
@@ -96,7 +201,10 @@ def result(text: str, details: object, *, as_json: bool) -> None:
 def print_result(text: str) -> None:
     """A part of a result to stdout. BrokenPipeError where its reader has had enough, DeployError where it cannot be
     written."""
-    _print(text)
+    shown = _said_by(text)
+    if shown is not None:
+        with _one_at_a_time:
+            _print(shown)
 
 
 def _print(text: str, before: str = "", after: str = "") -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from posixpath import normpath
 
 from . import images
 from .errors import SettingsError
 from .git import Checkout
-from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Record, Target, timestamp
+from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
 from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
 from .publishing import Image
@@ -102,49 +101,39 @@ def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
 
 def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
     """What a build on this machine is to build; `build_args` go before those of the settings."""
-    dockerfile, context = _local_files(settings)
     given = of_flag("--build-arg", parsed_build_args, build_args)
-    by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *given)}
+    by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *settings.build_args_from, *given)}
     named = [name for name, text in by_name.items() if "=" not in text]
     values = settings.values_of(named, "build arg")
     if secret := [row.variable for row in TABLE if row.secret and row.variable in by_name]:
         raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image; nothing was built")
     return Image(
         reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
-        context=context,
-        dockerfile=dockerfile,
+        context=settings.root / settings.build_context,
+        dockerfile=settings.root / settings.dockerfile,
         platform=settings.platform,
         build_args=tuple(by_name.values()),
         variables=values,
     )
 
 
-def _local_files(settings: Settings) -> tuple[Path, Path]:
-    """The Dockerfile and the build context; both are looked at, so that they are there."""
-    file, context = settings.root / settings.dockerfile, settings.root / settings.build_context
-    if not file.is_file():
-        raise SettingsError(f"there is no Dockerfile at {file}; name another with --dockerfile; nothing was built")
-    if not context.is_dir():
-        raise SettingsError(
-            f"the build context {context} is not a folder; name one with --build-context; nothing was built"
-        )
-    return file, context
-
-
 def deploy_request(
-    settings: Settings, record: Record | None, *, build_id: str | None, tls: bool, env: dict[str, str]
+    settings: Settings, record: Record | None, *, build_id: str | None, env: dict[str, str]
 ) -> DeployRequest:
     """What a deploy without a build is asked for: `build_id`, or the recorded digest if it is of this image."""
     image_name = settings.require("image_name")
     # An empty one is what the shell makes of a `--build-id "$(…)"` that failed: not the same as none.
     known = record.build_id if record and build_id is None else build_id
+    app = f" --app {settings.name}" if settings.name else ""
     if known is None:
-        raise SettingsError("no digest is recorded yet; build one: invoke build, or invoke local; nothing was deployed")
+        raise SettingsError(
+            f"no digest is recorded yet; build one: invoke build{app}, or invoke local{app}; nothing was deployed"
+        )
     wanted = images.digest(str(known)) if build_id is None else of_flag("--build-id", images.digest, str(build_id))
     if record and record.build_id == wanted and record.image_name not in (None, image_name):
         raise SettingsError(
             f"the recorded digest is of image {record.image_name}, not of {image_name}; nothing was deployed. "
-            f"Build {image_name} first: invoke build, or invoke local"
+            f"Build {image_name} first: invoke build{app}, or invoke local{app}"
         )
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
@@ -155,13 +144,15 @@ def deploy_request(
         build_id=wanted,
         deploy=True,
         deploy_config=DeployConfig(
-            port=settings.require("port"),
+            port=None if settings.ports else settings.require("port"),
+            ports=[Port(**port) for port in settings.ports] or None,
             replicas=settings.replicas,
             domain=domains[0] if domains and not several else None,
             domains=domains if several else None,
             health_path=settings.health_path,
-            tls=tls,
+            tls=settings.tls,
             env=env,
+            metrics=Metrics(**settings.metrics) if settings.metrics else None,
             app_class=settings.app_class,
         ),
     )
@@ -184,12 +175,15 @@ def deployed_record(request: DeployRequest, record: Record | None) -> Record:
 
 
 def app_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
-    """The app's environment out of `KEY=VALUE` and `KEY`, whose value is that of the environment or of `.env`."""
+    """The app's environment: what the configuration says, then `texts`, which are `KEY=VALUE`, or `KEY` with its value
+    from the environment or `.env`."""
     pairs = [as_text(text).partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not name:
             raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY; nothing was sent")
-    if secret := [row.variable for row in TABLE if row.secret and row.variable in {name for name, _, _ in pairs}]:
+    configured = settings.app_environment
+    names = {*configured, *(name for name, _, _ in pairs)}
+    if secret := [row.variable for row in TABLE if row.secret and row.variable in names]:
         raise SettingsError(f"--env {', '.join(secret)} would hand a secret of the deploy to the app; nothing was sent")
     values = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
-    return {name: value if equals else values[name] for name, equals, value in pairs}
+    return {**configured, **{name: value if equals else values[name] for name, equals, value in pairs}}

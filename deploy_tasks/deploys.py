@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
-from . import console, github, history, images
+from . import console, history, images
 from .decide import deployed_record
 from .errors import ApiRefused, Interrupted, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError
 from .models import DeployRequest, HistoryEntry, Record
@@ -65,11 +64,10 @@ def _running(run: Run) -> str | None:
     return state.digest if state else None
 
 
-def deploy(
-    run: Run, request: DeployRequest, known: Record | None, *, flags: str, follow: bool, check_health: bool
-) -> Record:
-    """Deploys, notes it in the history, and follows the rollout. `flags` are those that this call was given. Raises
-    RolloutFailed where it does not come up, and StateError where it could not be noted."""
+def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bool, check_health: bool) -> Record:
+    """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where it does not come up, and
+    StateError where it could not be noted."""
+    flags = _flags_given(run)
     again = f"invoke reuse --build-id {request.build_id}{flags}"
     deployed = deployed_record(request, known)
     run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
@@ -88,7 +86,7 @@ def deploy(
     before = _deployed_before(run, request)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     undo = f"invoke rollback{flags}"
-    run.if_interrupted = f"stopped; {request.app} is deployed and comes up by itself; look: invoke status"
+    run.if_interrupted = f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
     try:
         with run.interruptible():
             if follow or check_health:
@@ -101,7 +99,7 @@ def deploy(
         raise RolloutFailed(f"{error}; {back}") from None
     if before:
         console.tell(f"undo: {undo} (back to {described(before)})")
-    github.outputs(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
+    run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
     return deployed
 
 
@@ -134,16 +132,17 @@ def _deployed_before(run: Run, request: DeployRequest) -> HistoryEntry | None:
     return next((entry for entry in earlier if entry.build_id != request.build_id), None)
 
 
-def flags_given(run: Run, *, tls: bool, env: Sequence[str]) -> str:
+def _flags_given(run: Run) -> str:
     """The flags of this call, as a person would type them again: what a flag said is said nowhere else. Of the app's
     environment only the names, since a value may be a secret; without one, the command asks for it."""
-    words: list[str] = []
+    words = [f"--app={run.call.name}"] if run.call.name else []
     for key in (*TARGET, "port", "replicas", "domain", "health_path"):
         if run.settings.sources[key].startswith("flag"):
             value = getattr(run.settings, key)
             words += [f"--{key.replace('_', '-')}={text}" for text in (value if isinstance(value, tuple) else [value])]
-    words += [] if tls else ["--no-tls"]
-    return "".join(f" {shlex.quote(word)}" for word in [*words, *(f"--env={text.partition('=')[0]}" for text in env)])
+    words += [] if run.call.flags["tls"] else ["--no-tls"]
+    words += [f"--env={text.partition('=')[0]}" for text in run.call.flags["env"] or []]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def described(entry: HistoryEntry) -> str:

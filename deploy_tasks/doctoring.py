@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import NamedTuple
 
 from invoke.context import Context
 
 from . import build_context
+from .apps import ALL
 from .engine import Engine
-from .errors import DeployError, DigestNotFound, NothingStarted
+from .errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from .hosts import registry_url
 from .images import shortened
-from .run import Run, begin
-from .settings import TABLE, Settings
+from .run import Call, Run, begin
+from .settings import OF_ALL_APPS, TABLE, Settings
 
 _SECONDS_TO_ANSWER = 10.0
 _LARGEST_SKEW = 60.0
@@ -32,22 +35,49 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def examine(c: Context) -> list[Finding]:
-    """Everything that a build and a deploy from here depend on."""
+def examine(c: Context, app: str | None = None) -> list[Finding]:
+    """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
-        run = begin(c, "doctor", git=("app", "repo_url", "git_ref"))
+        call = Call.of(c, "doctor", {"app": app})
+        calls = replace(call, flags={"app": app or ALL}).of_each() if call.table else [call]
+        # What is of all apps, then what each has of its own.
+        runs = [begin(replace(one, name=None), git=("app", "repo_url", "git_ref")) for one in calls[:1]]
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
+    run = runs[0]
+    of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
     looks: list[Callable[[], Iterator[Finding]]] = [
-        *(lambda: _settings(run.settings), lambda: _git(run), lambda: _ignore_files(run), lambda: _state(run)),
+        *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
+        *([partial(_app, one) for one in calls] if call.table else [lambda: _files(run), lambda: _state(run)]),
         *(lambda: _engine(c, run.settings), lambda: _registry(run.settings), lambda: _api(run)),
     ]
     return [finding for look in looks for finding in look()]
 
 
-def _settings(settings: Settings) -> Iterator[Finding]:
+def _app(call: Call) -> Iterator[Finding]:
+    """What one app of the table has of its own."""
+    try:
+        run = begin(call, git=("app", "repo_url", "git_ref"))
+    except DeployError as error:
+        yield Finding(f"{call.name}", "failed", str(error), "correct it, and ask again")
+        return
+    settings = run.settings
+    chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
+    found = [Finding("settings", "ok", "; ".join(chosen)), *_files(run), *_state(run)]
+    try:
+        settings.require("port", "env_from", "build_args_from", "files")
+    except SettingsError as error:
+        found.append(Finding("needs", "failed", str(error).removesuffix("; nothing was sent"), "give what is missing"))
+    yield from (finding._replace(what=f"{call.name} {finding.what}") for finding in found)
+
+
+def _is_own(settings: Settings, key: str) -> bool:
+    return key not in OF_ALL_APPS and settings.sources[key].startswith("configuration")
+
+
+def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
     needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
-    for row in TABLE:
+    for row in (row for row in TABLE if row.key in keys):
         value, source = getattr(settings, row.key), settings.sources[row.key]
         if value is None or value == ():
             state = needed.get(row.key, "ok")
@@ -84,7 +114,7 @@ def _git(run: Run) -> Iterator[Finding]:
         )
 
 
-def _ignore_files(run: Run) -> Iterator[Finding]:
+def _git_ignores(run: Run) -> Iterator[Finding]:
     if run.checkout.commit is not None:
         shown = [name for name in _NEVER_SHOWN if not run.checkout.ignores(name)]
         lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
@@ -92,6 +122,9 @@ def _ignore_files(run: Run) -> Iterator[Finding]:
         yield Finding(
             ".gitignore", "warning" if shown else "ok", seen, f"add {lines} to it, or: invoke init" if shown else ""
         )
+
+
+def _files(run: Run) -> Iterator[Finding]:
     context = run.settings.root / run.settings.build_context
     dockerfile = run.settings.root / run.settings.dockerfile
     if not dockerfile.is_file():

@@ -13,10 +13,13 @@ DeployError
 ├── StateError      10  a file under .deploy/ cannot be read or written
 ├── Locked          11  another run holds the lock of this checkout; nothing was sent
 ├── RolloutFailed   12  what was deployed does not come up
-└── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
+├── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
+└── SomeFailed      of  several apps; the code of the worst of their errors
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from invoke.exceptions import Exit
 
@@ -102,13 +105,15 @@ class NothingStarted(DeployError):
 
 
 class MayHaveStarted(DeployError):
-    """Raised with the seconds in `retry_after` for which the API asked to be left alone."""
+    """Raised with the seconds in `retry_after` for which the API asked to be left alone; `is_repeatable` says whether
+    the same once more does no harm, as with a deploy."""
 
     exit_code = 6
 
-    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+    def __init__(self, message: str, *, retry_after: float = 0.0, is_repeatable: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_repeatable = is_repeatable
 
 
 class StillRunning(DeployError):
@@ -139,6 +144,17 @@ class RolloutFailed(DeployError):
     def __init__(self, message: str, *, blames: bool = True) -> None:
         super().__init__(message)
         self.blames = blames
+
+
+class SomeFailed(DeployError):
+    """Of several apps, some failed: raised with the error of each in `errors`, by the app's name. The worst of them is
+    what may have started, since it must not be repeated unseen; else that of the highest exit code."""
+
+    def __init__(self, message: str, errors: Mapping[str, DeployError]) -> None:
+        self.errors = errors
+        codes = [error.exit_code for error in errors.values()]
+        self.exit_code = MayHaveStarted.exit_code if MayHaveStarted.exit_code in codes else max(codes)
+        super().__init__(message)
 
 
 class Interrupted(DeployError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from functools import cached_property
 from pathlib import Path
 
 from .images import as_label
@@ -23,15 +22,16 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._answers: dict[tuple[str, ...], str | None] = {}
         self.trouble: str | None = None
         """Why git could not be asked, in a line, where it could not."""
 
-    @cached_property
+    @property
     def commit(self) -> str | None:
         """The commit of HEAD, 40 hex digits."""
         return self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
 
-    @cached_property
+    @property
     def repo_url(self) -> str | None:
         """The remote as a cluster can clone it: https for ssh forms, never with a user or a password in it."""
         url = self._ask("remote", "get-url", self._remote) if self._remote else None
@@ -40,12 +40,12 @@ class Checkout:
             url = str((Path(self._ask("rev-parse", "--show-toplevel") or self.folder) / url).resolve())
         return clone_url(url) if url else None
 
-    @cached_property
+    @property
     def prefix(self) -> str:
         """Where `folder` lies in the repository: "" at its top, else a path that ends with `/`."""
         return self._ask("rev-parse", "--show-prefix") or ""
 
-    @cached_property
+    @property
     def _remote(self) -> str | None:
         """The name of the remote of the current branch, else `origin`, else the first."""
         branch = self._ask("symbolic-ref", "--quiet", "--short", "HEAD")
@@ -53,14 +53,14 @@ class Checkout:
         names = (self._ask("remote") or "").split()
         return upstream if upstream in names else "origin" if "origin" in names else next(iter(names), None)
 
-    @cached_property
+    @property
     def app(self) -> str | None:
         """The repository's name as a Kubernetes name; without a remote, the name of its folder."""
         top = self._ask("rev-parse", "--show-toplevel")
         name = self.repo_url or top
         return as_label(name.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")) if name else None
 
-    @cached_property
+    @property
     def dirty(self) -> bool:
         """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
         return bool(self._ask("status", "--porcelain"))
@@ -93,6 +93,11 @@ class Checkout:
         return any(branch.startswith((f"{self._remote}/", "pull/")) for branch in branches)
 
     def _ask(self, *arguments: str) -> str | None:
+        if arguments not in self._answers:
+            self._answers[arguments] = self._asked(*arguments)
+        return self._answers[arguments]
+
+    def _asked(self, *arguments: str) -> str | None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         try:
             answer = subprocess.run(

@@ -37,16 +37,35 @@ class BuildRequest(_Json, kw_only=True):
         return f"BuildRequest({self.app}, {self.repo_url}@{self.git_ref})"
 
 
-class DeployConfig(_Json, kw_only=True):
-    """How the image runs. Source: build-id-reuse.md 4, deploy-api.md "more deployConfig"."""
+class Port(_Json, kw_only=True):
+    """One of several ports of an app. Source: deploy-api.md "more deployConfig"."""
 
     port: int
+    name: str | None = None
+
+
+class Metrics(_Json, kw_only=True):
+    """Where an app's metrics are read; what is None the API decides. Source: deploy-api.md "more deployConfig"."""
+
+    port: int
+    path: str | None = None
+    scrape_interval: str | None = None
+    scheme: str | None = None
+
+
+class DeployConfig(_Json, kw_only=True):
+    """How the image runs; `ports` stand in the place of `port`. Source: build-id-reuse.md 4, deploy-api.md "more
+    deployConfig"."""
+
+    port: int | None = None
+    ports: list[Port] | None = None
     replicas: int | None = None
     domain: str | None = None
     domains: list[str] | None = None
     health_path: str | None = None
     tls: bool = True
     env: dict[str, str] = {}
+    metrics: Metrics | None = None
     app_class: str
 
     def __repr__(self) -> str:

@@ -134,6 +134,75 @@ def build_args(value: object) -> tuple[str, ...]:
     return arguments
 
 
+def variable_names(value: object) -> tuple[str, ...]:
+    """Names of environment variables, from a list or from text with commas."""
+    texts: Iterable[object] = value if isinstance(value, list | tuple) else str(value).split(",")
+    names = tuple(str(text).strip() for text in texts)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise SettingsError(f"{name!r} is not the name of an environment variable")
+    return names
+
+
+def environment(value: object) -> dict[str, str]:
+    """The variables of an app and their values, from a table."""
+    if not isinstance(value, Mapping):
+        raise SettingsError("that is no table of names and values")
+    for name, item in value.items():
+        if not str(name) or "=" in str(name) or isinstance(item, list | tuple | Mapping):
+            raise SettingsError(f"{str(name)!r} is not a name with one value")
+        if item is None:
+            raise SettingsError(f"{name} has no value; one from the environment or .env is named in env_from")
+    return {str(name): as_text(item) for name, item in value.items()}
+
+
+def ports(value: object) -> tuple[dict[str, Any], ...]:
+    """Several ports of one app: a list of tables with `port` and `name`."""
+    if not isinstance(value, list | tuple) or not value:
+        raise SettingsError("that is no list of tables with port and name")
+    return tuple(_table(entry, {"port": whole_number("a port", 1, 65535), "name": printable}) for entry in value)
+
+
+def metrics(value: object) -> dict[str, Any]:
+    """Where metrics are read: a table with `port`, and if wanted `path`, `scrape_interval`, `scheme`."""
+    parts = {"path": path_on_site, "scrape_interval": _duration, "scheme": _scheme}
+    return _table(value, {"port": whole_number("a port", 1, 65535), **parts})
+
+
+def _table(value: object, parts: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """A table with the first of `parts` and, if wanted, the others."""
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{value!r} is no table with {', '.join(parts)}")
+    needed = next(iter(parts))
+    if needed not in value:
+        raise SettingsError(f"{needed} is missing in it")
+    for key in value:
+        if key not in parts:
+            raise SettingsError(f"{unknown('key', str(key), parts)}; it may hold {', '.join(parts)}")
+    return {str(key): parts[key](as_text(item)) for key, item in value.items()}
+
+
+def _duration(value: object) -> str:
+    text = str(value)
+    if not re.fullmatch(r"([0-9]{1,6}(ms|s|m|h))+", text):
+        raise SettingsError(f"{text!r} is not a duration; it looks like 30s")
+    return text
+
+
+def _scheme(value: object) -> str:
+    if value not in ("http", "https"):
+        raise SettingsError(f"{str(value)!r} is not a scheme: http or https")
+    return str(value)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Says that there is no `what` called `name`, and which of the `known` ones is the nearest."""
+    from difflib import get_close_matches
+
+    nearest = next(iter(get_close_matches(name, list(known), n=1)), None)
+    return f"{name!r} is no {what}{f'; did you mean {nearest}?' if nearest else ''}"
+
+
 def as_text(value: object) -> str:
     """A value of YAML or Python as the word that a person would write."""
     text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,48 +1,116 @@
-"""One call of one task: its settings and what it works with; and what the calls of one command line share."""
+"""One call of one task: which apps it means, for each its settings and what it works with; and what the calls of one
+command line share."""
 
 from __future__ import annotations
 
 import getpass
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from invoke.context import Context
 
-from . import console, lock
+from . import apps, console, github, lock
 from .client import DeployClient
 from .errors import Interrupted, SettingsError
 from .git import Checkout
 from .models import HistoryEntry, Record, Target, encode, fields_of, timestamp
 from .parsing import NAMESPACES
 from .redaction import keep_secret
-from .settings import Settings, project_root, resolve
-from .signals import signal_number
+from .settings import TABLE, Settings, project_root, resolve
+from .signals import Signalled, held_back, signal_number
 from .state import State
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
 _CHAIN = "deploy_chain"
 TARGET = ("app", "namespace", "image_name", "app_class")
+_HELD = (*TARGET, "jobs")
+_SECONDS_TO_WRITE = 2.0
+
+
+@dataclass
+class Chain:
+    """What the calls of one command line share: the flags that say the target and how many apps at once, and what was
+    recorded, by the app's name in the table of apps ("" where there is none)."""
+
+    target: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one task, for one app; for several apps, that many of them, which share all but their `name`.
+
+    `flags` are those of the call, with the target that an earlier call of the command line was given.
+    """
+
+    c: Context
+    task: str
+    flags: Mapping[str, Any]
+    general: Mapping[str, Any]
+    table: apps.Table
+    chain: Chain
+    checkout: Checkout
+    name: str | None = None
+    """The app's name in the table of apps; None where there is no such table."""
+    is_of_several: bool = False
+    jobs: int | None = None
+    """How many of them at once; None where nobody says."""
+
+    @classmethod
+    def of(cls, c: Context, task: str, flags: Mapping[str, Any]) -> Call:
+        """The call as such, before its apps are known. SettingsError where the configuration cannot be used."""
+        known: Any = c.config.get(_CHAIN)
+        chain = known if isinstance(known, Chain) else Chain()
+        if chain is not known:
+            # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
+            config: Any = c.config
+            config[_CHAIN] = chain
+        general, table = apps.split(_mapping(c.config.get("deploy")))
+        target = _target_with(chain, flags)
+        root = _current_root()
+        return cls(c, task, {**flags, **target}, general, table, chain, Checkout(root))
+
+    def of_each(self) -> list[Call]:
+        """This call for each of the apps that it means. SettingsError where that cannot be told."""
+        text = self.flags.get("app")
+        is_several = apps.is_several(text)
+        if not self.table:
+            if is_several:
+                raise SettingsError(f"--app {text} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent")
+            return [self]
+        if is_several:
+            apps.check_flags_of_several(self.flags)
+        # With a table, DEPLOY_APP, too, is a choice among its apps.
+        for_all = resolve({"jobs": self.flags.get("jobs")}, config=self.general, folder=self.checkout.folder)
+        names = apps.chosen(self.table, text or for_all.app)
+        return [replace(self, name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
+
+    def hold_target(self) -> None:
+        """From now on the later calls of the command line have this call's target."""
+        self.chain.target.clear()
+        self.chain.target.update({key: self.flags[key] for key in _HELD if self.flags.get(key)})
 
 
 class Run:
-    """One call of one task: its settings, and what it works with. Made by `begin`."""
+    """What a call does for its app: its settings, and what it works with. Made by `begin`."""
 
-    def __init__(
-        self, c: Context, task: str, settle: Callable[[], Settings], checkout: Checkout, *, from_record: bool
-    ) -> None:
-        self._c = c
-        self._task = task
+    def __init__(self, call: Call, settle: Callable[[], Settings], *, from_record: bool) -> None:
+        self.call = call
         self._from_record = from_record
         self._settle = settle
         self.settings = settle()
-        self.checkout = checkout
+        self.checkout = call.checkout
         self.state = State(self.settings.state_file)
-        self.dry: bool = c.config.run.dry
+        self.dry: bool = call.c.config.run.dry
         self.if_interrupted = "stopped; nothing was started"
+        self.results: list[tuple[str, object]] = []
+        self._undivided = Lock()
 
     @cached_property
     def client(self) -> DeployClient:
@@ -59,7 +127,7 @@ class Run:
         StateError otherwise: nothing was started then."""
         self.state.check_writable()
         path, seconds = self.state.lock_path, self.settings.lock_timeout
-        if lock.take(path, self._task, seconds=seconds, tell=console.tell):
+        if lock.take(path, self.call.task, seconds=seconds, tell=console.tell):
             self.state.sweep()
             if self._from_record:  # what another run recorded until now counts
                 self.settings = self._settle()
@@ -67,7 +135,7 @@ class Run:
     def note(self, outcome: str, record: Record, **built: Any) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
         fields = {**fields_of(record, Record), **built}
-        self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self._task, outcome=outcome))
+        self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self.call.task, outcome=outcome))
 
     def new_client(self) -> DeployClient:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
@@ -82,10 +150,23 @@ class Run:
         except KeyboardInterrupt as interrupt:
             raise Interrupted(self.if_interrupted, signal_number(interrupt)) from None
 
+    @contextmanager
+    def undivided(self) -> Iterator[None]:
+        """What is done within it is done to its end, before an interrupt counts."""
+        with self._undivided, held_back() as arrived:
+            yield
+        if arrived:
+            raise Signalled(arrived[0])
+
+    def wait_for_undivided(self) -> None:
+        """Returns once another thread is not within `undivided` any more, or takes too long for it."""
+        if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
+            self._undivided.release()
+
     @property
     def recorded_here(self) -> Record | None:
         """What an earlier task of this command line recorded for the image."""
-        record = _recorded_in(_chain(self._c))
+        record = self.call.chain.records.get(self.call.name or "")
         return record if record and record.image_name == self.settings.image_name else None
 
     @property
@@ -95,7 +176,29 @@ class Run:
 
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
-        _set_chain(self._c, {**_chain(self._c), "record": fields_of(record)})
+        self.call.chain.records[self.call.name or ""] = record
+
+    def result(self, text: str, details: object) -> None:
+        """The task's result for this app: `text` for people and scripts, `details` for `--json`."""
+        if self.call.is_of_several:
+            self.results.append((text, details))
+        else:
+            console.result(text, details, as_json=self.call.flags["json"])
+
+    def command(self, words: str) -> str:
+        """The command line that goes on with this app: `invoke <words>`, with its name where it has one."""
+        return f"invoke {words}{f' --app {self.call.name}' if self.call.name else ''}"
+
+    def output(self, title: str, values: Mapping[str, str]) -> None:
+        """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
+        named = {f"{self.call.name}-{key}": value for key, value in values.items()}
+        github.outputs(title, named if self.call.is_of_several else values)
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        """What is told within it can be folded away there; not of several apps, whose lines are mixed."""
+        with nullcontext() if self.call.is_of_several else github.group(title):
+            yield
 
     def pretend(self, target: Target) -> None:
         """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is shown as zeros."""
@@ -108,35 +211,27 @@ class Run:
         console.tell(f"dry run, not sent: {method} {self.settings.require('api_url')}{path}{text}")
 
 
-def begin(
-    c: Context,
-    task: str,
-    *,
-    needs: Sequence[str] = (),
-    git: Sequence[str] = (),
-    from_record: bool = False,
-    **flags: Any,
-) -> Run:
-    """Gathers what `task` works with.
+def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), from_record: bool = False) -> Run:
+    """Gathers what `call` works with.
 
-    `needs` names the settings that the task cannot do without, `git` those that the checkout may fill in; with
-    `from_record` the record may fill in the target. A target flag holds for the later tasks of the command line too.
-    Raises SettingsError, and StateError where the state file is unusable: before anything is sent.
+    `needs` names what the task cannot do without (see `Settings.require`), `git` those settings that the checkout may
+    fill in; with `from_record` the record may fill in the target. Raises SettingsError, and StateError where the state
+    file is unusable: before anything is sent.
     """
-    root = _current_root()
-    checkout = Checkout(root)
-    config = _mapping(c.config.get("deploy"))
-    chain = _chain_with(c, flags)
+    checkout, name = call.checkout, call.name
 
     def recorded(state_file: Path) -> Mapping[str, object]:
-        known = _recorded_in(chain) or State(state_file).record()
+        # Read in any case: a file that is no record is refused before anything is sent.
+        known = call.chain.records.get(name or "") or State(state_file).record()
         return {key: getattr(known, key) for key in TARGET} if known and from_record else {}
 
     def settle() -> Settings:
         settled = resolve(
-            {**flags, **{key: chain.get(key) for key in TARGET}},
-            config=config,
-            folder=root,
+            _settings_of(call),
+            config=call.general,
+            name=name,
+            own=call.table[name] if name else None,
+            folder=checkout.folder,
             record=recorded,
             git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
         )
@@ -144,16 +239,36 @@ def begin(
         _require(settled, checkout, needs)
         return settled
 
-    run = Run(c, task, settle, checkout, from_record=from_record)
+    run = Run(call, settle, from_record=from_record)
     settings = run.settings
-    _set_chain(c, chain)
     if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
         console.warn(f"app class business in namespace {settings.namespace}: the pods go to the business nodes")
     for path in settings.secret_files_of_others:
         console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-    for variable in settings.secrets_in(config):
+    for variable in settings.secrets_in(call.general):
         console.warn(f"{variable} comes from the Invoke configuration, which invoke -d prints; keep it in .env")
     return run
+
+
+def _settings_of(call: Call) -> dict[str, Any]:
+    """The flags of `call` that are settings, by their keys there."""
+    flags = {row.key: call.flags.get(row.key) for row in TABLE if row.key in {*call.flags, *TARGET}}
+    if flags.get("tls"):
+        flags["tls"] = None  # what a flag that is not there looks like
+    if call.flags.get("if_needed"):
+        flags["build_if_needed"] = True
+    if call.name is not None:
+        flags["app"] = None  # there it chose among the apps, and the table says how they are called
+    return flags
+
+
+def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The target flags that hold for a call with `flags`: of those of earlier calls too, unless it is another app."""
+    given = {key: flags[key] for key in _HELD if flags.get(key)}
+    earlier = chain.target
+    if given.get("app") not in (None, earlier.get("app")):
+        earlier = {}
+    return {**earlier, **given}
 
 
 def _who() -> str:
@@ -182,31 +297,6 @@ def _require(settings: Settings, checkout: Checkout, keys: Sequence[str]) -> Non
 
 
 _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
-
-
-def _chain_with(c: Context, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What the calls of this command line share, with this call's target; another app is another target."""
-    chain = _chain(c)
-    given = {key: flags[key] for key in TARGET if flags.get(key)}
-    if given.get("app") not in (None, chain.get("app")):
-        chain = {key: value for key, value in chain.items() if key not in TARGET}
-    return {**chain, **given}
-
-
-def _chain(c: Context) -> dict[str, Any]:
-    chain = c.config.get(_CHAIN)
-    return dict(chain) if hasattr(chain, "keys") else {}
-
-
-def _set_chain(c: Context, chain: dict[str, Any]) -> None:
-    # A change to the configuration outlives the task: Invoke hands the same one to every task of a command line.
-    config: Any = c.config
-    config[_CHAIN] = chain
-
-
-def _recorded_in(chain: Mapping[str, Any]) -> Record | None:
-    fields = chain.get("record")
-    return Record(**fields) if fields else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

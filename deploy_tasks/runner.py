@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from subprocess import PIPE, Popen, TimeoutExpired
+from threading import Lock
 from typing import IO, Any
 
 from invoke.context import Context
 from invoke.runners import Local
 
+from . import console
 from .errors import Interrupted
 from .redaction import Redactor, redact
 from .signals import Signalled, held_back, signal_number
@@ -22,6 +25,22 @@ from .signals import Signalled, held_back, signal_number
 _KEPT_CHARACTERS = 65_536
 _SECONDS_TO_STOP = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.05
+
+
+_one_at_a_time = Lock()
+# What the configuration named before each of those that are within; only the first and the last change it, since nobody
+# else can read Invoke's configuration while it is changed.
+_usual: list[Any] = []
+_running: set[_StreamingRunner] = set()
+
+
+def end_all(number: int) -> None:
+    """Ends every command that runs by the signal `number`, and sees to it that nothing of them is left."""
+    running = list(_running)
+    for runner in running:
+        runner.signal(number)
+    for runner in running:
+        runner.end(number)
 
 
 class AtOnce:
@@ -37,14 +56,35 @@ class AtOnce:
 
 @contextmanager
 def streaming(c: Context) -> Iterator[None]:
-    """Within it, `c.run` uses the runner below: the runner's class is Invoke's own extension point."""
-    runners = c.config.runners
-    usual = runners.local
-    runners.local = _StreamingRunner
+    """Within it, `c.run` uses the runner below: the runner's class is Invoke's own extension point. Several threads may
+    be within it at once, where one has been since before they began."""
+    with _one_at_a_time:
+        runners = c.config.runners
+        _usual.append(runners.local)
+        if len(_usual) == 1:
+            runners.local = _StreamingRunner
     try:
         yield
     finally:
-        runners.local = usual
+        with _one_at_a_time:
+            usual = _usual.pop()
+            if not _usual:
+                runners.local = usual
+
+
+def _in_lines(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Takes a text in pieces, and tells it line by line; empty lines are left out."""
+    part = ""
+
+    def show(text: str) -> None:
+        nonlocal part
+        *lines, part = (part + text).split("\n")
+        # What a progress bar overwrote is no line.
+        for line in lines:
+            if shown := line.rstrip("\r").rpartition("\r")[2]:
+                tell(shown)
+
+    return show
 
 
 class _StreamingRunner(Local):
@@ -56,9 +96,17 @@ class _StreamingRunner(Local):
 
     read_chunk_size = 65_536
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        # Of several at once, each line is told whole and with its app's name.
+        self._tell = console.for_other_threads(console.tell) if console.is_one_of_several() else None
+
     def echo(self, command: str) -> None:
         line = redact(self.opts["echo_format"].format(command=command))
-        self.write_our_output(stream=sys.stderr, string=f"{line}\n")
+        if self._tell:
+            self._tell(line)
+        else:
+            self.write_our_output(stream=sys.stderr, string=f"{line}\n")
 
     def write_our_output(self, stream: IO[str], string: str) -> None:
         # A terminal that went away must not end the command: what it pushes would be lost.
@@ -67,6 +115,7 @@ class _StreamingRunner(Local):
                 super().write_our_output(stream=stream, string=string)
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
+        _running.add(self)
         # An exception out of Popen would leave a command running that nobody knows of.
         with held_back() as arrived:
             self.process = Popen(
@@ -80,19 +129,20 @@ class _StreamingRunner(Local):
             return super().run(command, **options)
         except KeyboardInterrupt as interrupt:
             number = signal_number(interrupt)
-            self._end(number)
+            self.end(number)
             raise Interrupted("stopped, and the engine with it; nothing was recorded or deployed", number) from None
 
     def send_interrupt(self, interrupt: KeyboardInterrupt) -> None:
         # Invoke would type ^C into the command's stdin and wait on.
-        self._end(signal_number(interrupt))
+        self.end(signal_number(interrupt))
         raise interrupt
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     def stop(self) -> None:
         super().stop()
+        _running.discard(self)
         # Invoke leaves the pipes to the garbage collector.
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr) if hasattr(self, "process") else ():
             if pipe is not None:
@@ -101,27 +151,30 @@ class _StreamingRunner(Local):
     def _handle_output(self, buffer_: list[str], hide: bool, output: IO[str], reader: Any) -> None:  # noqa: ARG002
         # A step of a Dockerfile may print the build arg that it got.
         redactor = Redactor()
+        show = _in_lines(self._tell) if self._tell else partial(self.write_our_output, self.streams["err"])
         for text in self.read_proc_output(reader):
             if not hide:
-                self.write_our_output(stream=self.streams["err"], string=redactor.feed(text))
+                show(redactor.feed(text))
             buffer_[:] = ["".join([*buffer_, text])[-_KEPT_CHARACTERS:]]
         if not hide:
-            self.write_our_output(stream=self.streams["err"], string=redactor.end())
+            show(redactor.end())
+            if self._tell:
+                show("\n")
 
-    def _end(self, number: int) -> None:
+    def end(self, number: int) -> None:
         """Lets the command end by the signal that we got, then sees to it that nothing of it is left."""
         while hasattr(self, "process") and self.process.returncode is None:
             with suppress(KeyboardInterrupt), held_back() as arrived:
-                self._signal(number)
+                self.signal(number)
                 until = time.monotonic() + _SECONDS_TO_STOP
                 # A second signal is impatience: no more waiting then.
                 while not arrived and time.monotonic() < until:
                     with suppress(TimeoutExpired):
                         self.process.wait(_SECONDS_BETWEEN_LOOKS)
                         break
-                self._signal(signal.SIGKILL)
+                self.signal(signal.SIGKILL)
                 self.process.wait()
 
-    def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, AttributeError):  # ended, or not started yet
             os.killpg(self.process.pid, number)

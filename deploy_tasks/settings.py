@@ -1,8 +1,10 @@
 """One frozen `Settings`, resolved in one place; every value knows where it came from.
 
 Precedence: flag, environment, `.env.local`, `.env`, Invoke configuration (`deploy:` in invoke.yaml, `INVOKE_DEPLOY_*`),
-the record, git, default. `None` and the empty string are "not given". `TABLE` is the one list of settings: its key is
-the flag's name, `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the environment.
+the record, git, default. `None` and the empty string are "not given". What the configuration says of one app alone
+(`deploy.apps.<name>.<key>`) comes right after the flag: the other sources speak for all apps. `TABLE` is the list of
+settings: its key is the flag's name, `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the environment;
+`CONFIGURED` lists those that only the configuration has.
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ _SHORTEST_SECRET = 6
 class Settings:
     """What a task works with. A value that nobody gave is None; `sources` says where each of the others is from."""
 
+    name: str | None
+    """The app's name in the table of apps; None where there is no such table."""
     root: Path
     state_file: Path
     api_url: str | None
@@ -45,6 +48,13 @@ class Settings:
     replicas: int | None
     domain: tuple[str, ...]
     health_path: str | None
+    tls: bool
+    ports: tuple[Mapping[str, Any], ...]
+    metrics: Mapping[str, Any] | None
+    env: Mapping[str, str] = field(repr=False)
+    env_from: tuple[str, ...]
+    env_from_optional: tuple[str, ...]
+    env_file: str | None
     docker: str
     platform: str
     dockerfile: str
@@ -54,10 +64,12 @@ class Settings:
     image_tag: str | None
     builder: str | None
     build_args: tuple[str, ...]
+    build_args_from: tuple[str, ...]
     timeout: float
     rollout_timeout: float
     build_if_needed: bool
     lock_timeout: float
+    jobs: int | None
     sources: Mapping[str, str] = field(repr=False)
     flags: frozenset[str] = field(repr=False)
     """The settings that the task has a flag for."""
@@ -66,17 +78,47 @@ class Settings:
     env_files: Mapping[str, Mapping[str, str]] = field(repr=False)
     """What each of the `.env` files has, by its name."""
 
-    def require(self, *keys: str) -> Any:
-        """The value of the first of `keys`. Where nobody gave one of them, SettingsError says how to give all that
-        are missing."""
-        missing = [row for row in TABLE if row.key in keys and getattr(self, row.key) is None]
-        if missing:
-            ways = [f"{row.flag} or {row.variable}" if row.key in self.flags else row.variable for row in missing]
-            raise SettingsError(
-                f"not set: {', '.join(ways)}; put variables into the environment or into .env at the project's root; "
-                "nothing was sent"
-            )
-        return getattr(self, keys[0])
+    def require(self, *needs: str) -> Any:
+        """The value of the first of `needs`: keys of settings; `env_from`, `build_args_from` for what they name;
+        `files` for the Dockerfile and the build context, `cloned_files` for those that the cluster clones from here.
+        SettingsError says all that is missing, and how to give it."""
+        unset = [row for row in TABLE if row.key in needs and getattr(self, row.key) is None]
+        unset = [row for row in unset if row.key != "port" or not self.ports]
+        unvalued = [name for key in ("env_from", "build_args_from") if key in needs for name in self._unvalued(key)]
+        parts = [
+            *([f"not set: {', '.join(map(self._ways, unset))}"] if unset else []),
+            *([f"no value for {', '.join(dict.fromkeys(unvalued))}"] if unvalued else []),
+        ]
+        if parts:
+            parts.append("put variables into the environment or into .env at the project's root")
+        is_cloned_from_here = self.sources["repo_url"] == self.sources["git_ref"] == "git"
+        parts = [*self._missing_files("files" in needs or ("cloned_files" in needs and is_cloned_from_here)), *parts]
+        if parts:
+            raise SettingsError(f"{'; '.join(parts)}; nothing was sent")
+        return getattr(self, needs[0])
+
+    def _ways(self, row: Setting) -> str:
+        if self.name is not None and row.key not in OF_ALL_APPS:
+            return f"{row.flag} or deploy.apps.{self.name}.{row.key}"
+        return f"{row.flag} or {row.variable}" if row.key in self.flags else row.variable
+
+    def _unvalued(self, key: str) -> list[str]:
+        return [name for name in getattr(self, key) if not self.variables.get(name)]
+
+    def _missing_files(self, to_build: bool) -> Iterator[str]:
+        if self.env_file is not None and not _env_path(self.root, self.env_file).exists():
+            yield f"there is no env_file at {self.root / self.env_file}"
+        file, context = self.root / self.dockerfile, self.root / self.build_context
+        if to_build and not file.is_file():
+            yield f"there is no Dockerfile at {file}; name another with --dockerfile"
+        if to_build and not context.is_dir():
+            yield f"the build context {context} is not a folder; name one with --build-context"
+
+    @property
+    def app_environment(self) -> dict[str, str]:
+        """What the configuration gives the app for its environment. The names that need a value have one by now."""
+        named = [*self.env_from_optional, *self.env_from]
+        return {**self.env, **{name: self.variables[name] for name in named if self.variables.get(name)}}
 
     def given(self, key: str) -> Any:
         """The value of `key` if somebody chose it, None if it was made up: what a request may leave to the server."""
@@ -84,8 +126,10 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret value, to be redacted on every way out."""
-        return [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
+        """Every secret value, to be redacted on every way out: also what the app gets from the environment by name."""
+        by_name = [self.variables.get(name, "") for name in (*self.env_from, *self.env_from_optional)]
+        long = [value for value in by_name if len(value) >= _SHORTEST_SECRET]
+        return [*(value for row in TABLE if row.secret and (value := getattr(self, row.key))), *long]
 
     def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
         """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
@@ -139,6 +183,8 @@ def resolve(
     flags: Mapping[str, object],
     *,
     config: Mapping[str, object],
+    name: str | None = None,
+    own: Mapping[str, object] | None = None,
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
     record: Callable[[Path], Mapping[str, object]] | None = None,
@@ -146,19 +192,23 @@ def resolve(
 ) -> Settings:
     """Settles every setting once.
 
-    `flags` are this call's, by key; `config` is the `deploy` part of the Invoke configuration; `record` tells what an
-    earlier build left in a state file, and `git` what the checkout knows, asked only for what nobody gave. The
-    project's root is looked for from `folder` up, the current one unless given. Raises SettingsError.
+    `flags` are this call's, by key; `config` is the `deploy` part of the Invoke configuration, without its apps; `name`
+    and `own` are an app's name and entry there; `record` tells what an earlier build left in a state file, and `git`
+    what the checkout knows, asked only for what nobody gave. The project's root is looked for from `folder` up, the
+    current one unless given. Raises SettingsError.
     """
     root = project_root(folder or Path.cwd())
-    files = env_files(root, environ.get("DEPLOY_ENV_FILE"))
-    _check_known(config)
+    own = own or {}
+    check_known(config)
+    configured = {row.key: _only_configured(row, name, own, config) for row in CONFIGURED}
+    files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
     recorded: Mapping[str, object] = {}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for row in TABLE:
         found = [
             (f"flag {row.flag}", flags.get(row.key)),
+            (f"configuration deploy.apps.{name}.{row.key}", own.get(row.key)),
             (f"environment {row.variable}", environ.get(row.variable)),
             *((f"{name} {row.variable}", content.get(row.variable)) for name, content in files.items()),
             (f"configuration deploy.{row.key}", _configured(config, row.key, environ)),
@@ -172,7 +222,8 @@ def resolve(
         values[row.key] = None if value is None else _parsed(row, value, source)
         sources[row.key] = source
         if row.key == "state_file":
-            values["state_file"] = root / values["state_file"]
+            path = root / values["state_file"]
+            values["state_file"] = path if name is None else path.with_name(f"{path.stem}.{name}{path.suffix}")
             recorded = record(values["state_file"]) if record else {}
         if row.key == "app" and recorded.get("app") not in (None, values["app"]):
             recorded = {}  # another app's record says nothing about this one
@@ -183,7 +234,18 @@ def resolve(
         values["namespace"], sources["namespace"] = NAMESPACES[values["app_class"]], "default of app_class"
     if values["image_name"] is None:
         values["image_name"], sources["image_name"] = values["app"], "default of app"
-    return Settings(root=root, sources=sources, flags=frozenset(flags), variables=variables, env_files=files, **values)
+    if sources["port"].startswith("flag"):
+        configured["ports"] = ()  # what is said on the spot counts
+    return Settings(
+        name=name,
+        root=root,
+        sources=sources,
+        flags=frozenset(flags),
+        variables=variables,
+        env_files=files,
+        **values,
+        **configured,
+    )
 
 
 def project_root(folder: Path) -> Path:
@@ -193,18 +255,18 @@ def project_root(folder: Path) -> Path:
     return next((place for place in candidates if any((place / mark).exists() for mark in marks)), folder)
 
 
-def env_files(root: Path, named: str | None) -> dict[str, Mapping[str, str]]:
+def env_files(root: Path, named: str | None, of_app: str | None = None) -> dict[str, Mapping[str, str]]:
     """The `.env` files that count, strongest first, each by its name with its values; `os.environ` is left alone.
 
-    `named` (DEPLOY_ENV_FILE) takes the place of `.env.local` and `.env` at the project's root.
+    `of_app` is one app's own, before the others, and is passed over where it is not there; `named` (DEPLOY_ENV_FILE)
+    takes the place of `.env.local` and `.env` at the project's root.
     """
-    if named:
-        path = _env_path(root, named)
-        if not path.exists():
-            raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
-        return {named: _read_env_file(path)}
-    paths = (root / ".env.local", root / ".env")
-    return {path.name: _read_env_file(path) for path in paths if path.exists() or path.is_symlink()}
+    first = {of_app: _env_path(root, of_app)} if of_app else {}
+    if named and not _env_path(root, named).exists():
+        raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
+    others = [named] if named else [".env.local", ".env"]
+    paths = {**first, **{name: _env_path(root, name) for name in others}}
+    return {name: _read_env_file(path) for name, path in paths.items() if path.exists() or path.is_symlink()}
 
 
 def _env_path(root: Path, name: str) -> Path:
@@ -236,13 +298,24 @@ def _read_env_file(path: Path) -> Mapping[str, str]:
     return values
 
 
-def _check_known(config: Mapping[str, object]) -> None:
-    known = [row.key for row in TABLE]
+def check_known(config: Mapping[str, object], path: str = "deploy") -> None:
+    """SettingsError where the configuration has a key under `path` that is no setting (of one app alone)."""
+    known = [row.key for row in (*TABLE, *CONFIGURED)]
     for key in config:
+        if path != "deploy" and key in OF_ALL_APPS:
+            raise SettingsError(f"configuration {path}.{key} is of all apps: put it under deploy; nothing was sent")
         if key not in known:
-            nearest = next(iter(get_close_matches(key, known, n=1)), None)
-            hint = f"; did you mean deploy.{nearest}?" if nearest else ""
-            raise SettingsError(f"configuration deploy.{key} is no setting{hint}; nothing was sent")
+            said = parsing.unknown("setting", f"{path}.{key}", [f"{path}.{name}" for name in known])
+            raise SettingsError(f"configuration: {said}; nothing was sent")
+
+
+def _only_configured(row: Setting, name: str | None, own: Mapping[str, object], config: Mapping[str, object]) -> Any:
+    source = f"configuration deploy.apps.{name}.{row.key}" if row.key in own else f"configuration deploy.{row.key}"
+    value = own.get(row.key, config.get(row.key))
+    try:
+        return row.parse(value) if _is_given(value) else row.default
+    except SettingsError as error:
+        raise SettingsError(f"{source}: {error}; nothing was sent") from None
 
 
 def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, str]) -> object:
@@ -252,7 +325,7 @@ def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, st
 
 
 def _is_given(value: object) -> bool:
-    return value is not None and value not in ("", [], ())
+    return value is not None and value not in ("", [], (), {})
 
 
 def _parsed(row: Setting, value: object, source: str) -> Any:
@@ -285,6 +358,7 @@ TABLE = (
     Setting("replicas", parsing.whole_number("a number of replicas", 0, 1000), None, "unset: the API's own default"),
     Setting("domain", parsing.domains, (), "where the app is reached; several with commas between them"),
     Setting("health_path", parsing.path_on_site, None, "answers 2xx once the app is well"),
+    Setting("tls", parsing.switch, True, "whether the domains are served over TLS"),
     Setting("docker", parsing.not_a_flag, "docker", "the container engine's program: docker or podman"),
     Setting("platform", parsing.platforms, "linux/amd64", "the cluster's; several with commas between them"),
     Setting("dockerfile", parsing.not_a_flag, "Dockerfile", "relative to the project's root"),
@@ -298,4 +372,20 @@ TABLE = (
     Setting("rollout_timeout", parsing.seconds, 300.0, "seconds for what was deployed to come up"),
     Setting("build_if_needed", parsing.switch, False, "whether `build` leaves out what is built already"),
     Setting("lock_timeout", parsing.seconds_or_none, 0.0, "seconds to wait for another run of this checkout to end"),
+    Setting("jobs", parsing.whole_number("a number of apps", 1, 1000), None, "apps at once; unset: 12, `local` 2"),
 )
+CONFIGURED = (
+    Setting("env", parsing.environment, {}, "the app's environment: names and values"),
+    Setting("env_from", parsing.variable_names, (), "names for it, with their values from the environment or `.env`"),
+    Setting("env_from_optional", parsing.variable_names, (), "names for it that may have no value"),
+    Setting("env_file", parsing.file_path, None, "a `.env` file of the app's own, before the root's"),
+    Setting("build_args_from", parsing.variable_names, (), "of `local`: build args, with values as `env_from`"),
+    Setting("ports", parsing.ports, (), "several ports, in place of `port`: a list of tables with `port` and `name`"),
+    Setting("metrics", parsing.metrics, None, "where metrics are read: `port`, `path`, `scrape_interval`, `scheme`"),
+)
+"""What has no flag and no variable, since it is a table or a list."""
+OF_ALL_APPS = {
+    *("state_file", "api_url", "api_key", "api_timeout", "registry", "registry_username", "registry_password"),
+    *("git_token", "docker", "lock_timeout", "jobs"),
+}
+"""What one app alone cannot have another value of."""

@@ -83,8 +83,9 @@ class State:
             raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
         # Only the history is written in its place; the others are replaced.
         written = [self.path.parent, *([self.history_path] if self.history_path.exists() else [])]
-        if unwritable := [path for path in written if not os.access(path, os.R_OK | os.W_OK)]:
-            raise StateError(f"{unwritable[0]} cannot be read and written; {_ANOTHER_PLACE}")
+        for right, what in ((os.W_OK, "written"), (os.R_OK, "read")):
+            if closed := [path for path in written if not os.access(path, right)]:
+                raise StateError(f"{closed[0]} cannot be {what}; {_ANOTHER_PLACE}")
         if self.history_path.exists() and not self.history_path.is_file():
             raise StateError(f"{self.history_path} is not a file; move it away; nothing was started")
 

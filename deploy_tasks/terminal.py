@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 
@@ -17,14 +17,41 @@ from rich.table import Table
 def live_line(what: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """A line on stderr with `what`, how it stands, and the time since it began; gone at the end. Yields a function that
     takes how it stands, and one that prints a text above it."""
+    with _live() as (lines, print_above):
+        task = lines.add_task(escape(what), state="")
+        yield lambda state: lines.update(task, state=escape(state)), print_above
+
+
+@contextmanager
+def live_lines(number: int) -> Iterator[tuple[Callable[[str, str], None], Callable[[str], None]]]:
+    """Such a line for each of `number` apps that is at work, and one that counts them. Yields a function that takes an
+    app's name and how it stands, empty once it is done, and one that prints a text above them."""
+    with _live() as (lines, print_above):
+        tasks: dict[str, TaskID] = {}
+        done: set[str] = set()
+        count = lines.add_task("", state=f"0/{number} done")
+
+        def show(name: str, state: str) -> None:
+            if state and name not in tasks:
+                tasks[name] = lines.add_task(escape(name), state="")
+            if state:
+                lines.update(tasks[name], state=escape(state))
+                return
+            done.add(name)
+            lines.update(count, state=f"{len(done)}/{number} done")
+            if name in tasks:
+                lines.remove_task(tasks.pop(name))
+
+        yield show, print_above
+
+
+@contextmanager
+def _live() -> Iterator[tuple[Progress, Callable[[str], None]]]:
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as line:
-        task = line.add_task(escape(what))
-        yield (
-            lambda state: line.update(task, description=f"{escape(what)} [bold]{escape(state)}[/bold]"),
-            lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True),
-        )
+    texts = (TextColumn("{task.description}"), TextColumn("[bold]{task.fields[state]}[/bold]"))
+    columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as lines:
+        yield lines, lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def drawn_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, esca
 from .images import label, shortened
 from .logs import LogFollower, plain
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, as_dict, encode
+from .parallel import Act
 from .parsing import of_flag, whole_number
-from .run import Run, begin
-from .task import API, deploy_task
+from .run import TARGET, Call, Run, begin
+from .task import API, app_task, deploy_task
 from .waiting import wait_for_end
 
 if TYPE_CHECKING:
@@ -26,36 +28,49 @@ _TIME = slice(0, 16)
 _LAST_DEPLOYS = 3
 
 
-@deploy_task()
+@app_task(changes=False)
 def logs(
-    c: Context,
+    call: Call,
     app: str | None = None,
     job: str | None = None,
     follow: bool = False,
     timeout: float | None = None,
-) -> None:
+    jobs: int | None = None,
+) -> Act:
     """Print the log of a build: the one in flight, or the last one."""
-    run = begin(c, "logs", needs=API, from_record=True, git=("app",), app=app, timeout=timeout)
-    job = of_flag("--job", label, job) if job is not None else _last_job(run)
-    if run.dry:
-        return run.would_send("GET", f"/build/{job}/logs")
-    console.tell(f"log of {job}")
-    run.if_interrupted = "stopped looking; nothing else was stopped"
-    with run.interruptible():
-        if follow:
-            with LogFollower(run.new_client(), job, console.print_result) as shown:
-                phase = wait_for_end(run.client, job, seconds=run.settings.timeout, tell=console.tell)
-            served = shown.served
-            if phase:
-                console.tell(f"{job} {phase}" + ("; record its digest: invoke wait" if run.state.in_flight() else ""))
-        else:
-            log = run.client.logs(job)
-            served = log is not None
-            if log and log.text:
-                console.print_result("\n".join(map(plain, log.text.rstrip("\n").split("\n"))))
-    if not served:
-        raise ApiRefused(f"the API has no log of {job}: it keeps none, or does not know the job (any more)", 404)
-    return None
+    run = begin(call, needs=API, from_record=True, git=("app",))
+    wanted = of_flag("--job", label, job) if job is not None else _last_job(run)
+
+    def act() -> None:
+        if run.dry:
+            return run.would_send("GET", f"/build/{wanted}/logs")
+        console.tell(f"log of {wanted}")
+        run.if_interrupted = "stopped looking; nothing else was stopped"
+        with run.interruptible():
+            served = _follow(run, wanted) if follow else _print(run, wanted)
+        if not served:
+            raise ApiRefused(f"the API has no log of {wanted}: it keeps none, or does not know the job (any more)", 404)
+        return None
+
+    return Act(run, act)
+
+
+def _print(run: Run, job: str) -> bool:
+    """Prints the log as it is; whether the API has one."""
+    log = run.client.logs(job)
+    if log and log.text:
+        console.print_result("\n".join(map(plain, log.text.rstrip("\n").split("\n"))))
+    return log is not None
+
+
+def _follow(run: Run, job: str) -> bool:
+    """Prints the log as it grows; whether the API has one."""
+    with LogFollower(run.new_client(), job, console.for_other_threads(console.print_result)) as shown:
+        phase = wait_for_end(run.client, job, seconds=run.settings.timeout, tell=console.tell)
+    if phase:
+        in_flight = run.state.in_flight()
+        console.tell(f"{job} {phase}" + (f"; record its digest: {run.command('wait')}" if in_flight else ""))
+    return shown.served
 
 
 def _last_job(run: Run) -> str:
@@ -71,9 +86,12 @@ def _last_job(run: Run) -> str:
 @deploy_task(help={"limit": "How many lines (20)", "json": "Print one JSON object a line"})
 def history(c: Context, app: str | None = None, limit: int | None = None, json: bool = False) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
-    run = begin(c, "history", from_record=True, git=("app",), app=app)
+    call = Call.of(c, "history", {"app": app})
+    runs = [begin(one, from_record=True, git=("app",)) for one in (call.of_each() if app or not call.table else [call])]
+    call.hold_target()
     most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
-    wanted = (entry for entry in run.state.history() if app is None or entry.app == app)
+    apps = {run.settings.app for run in runs} if app else None
+    wanted = (entry for entry in runs[0].state.history() if apps is None or entry.app in apps)
     entries = list(islice(wanted, most))
     if json:
         for entry in entries:
@@ -87,7 +105,7 @@ def history(c: Context, app: str | None = None, limit: int | None = None, json: 
 
 def _history_table(entries: list[HistoryEntry]) -> str:
     titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO")
-    return console.table(titles, [_history_row(entry) for entry in entries])
+    return console.table(titles, [_history_row(entry) for entry in entries], to=sys.stdout)
 
 
 def _history_row(entry: HistoryEntry) -> list[str]:
@@ -97,18 +115,22 @@ def _history_row(entry: HistoryEntry) -> list[str]:
     return [escaped(cell or "-") for cell in cells]
 
 
-@deploy_task()
+@app_task(changes=False)
 def status(
-    c: Context,
+    call: Call,
     app: str | None = None,
     namespace: str | None = None,
     image_name: str | None = None,
     app_class: str | None = None,
     json: bool = False,
-) -> dict[str, Any]:
+    jobs: int | None = None,
+) -> Act:
     """Show how things stand: target, record, build in flight, replicas, last deploys."""
-    target = {"app": app, "namespace": namespace, "image_name": image_name, "app_class": app_class}
-    run = begin(c, "status", needs=API, from_record=True, git=("app",), **target)
+    run = begin(call, needs=API, from_record=True, git=("app",))
+    return Act(run, lambda: _status(run))
+
+
+def _status(run: Run) -> dict[str, Any]:
     settings, record, build = run.settings, run.state.record(), run.state.in_flight()
     if run.dry:
         run.would_send("GET", f"/api/apps/{settings.namespace}/{settings.app}")
@@ -125,7 +147,7 @@ def status(
     rows = [
         ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"),
         ("record", _record_line(run, record)),
-        *([("build in flight", _build_line(build, phase))] if build else []),
+        *([("build in flight", _build_line(run, build, phase))] if build else []),
         ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
         *(
             ("deployed", f"{entry.time} {entry.what} {shortened(entry.build_id or '')} by {entry.who}: {entry.outcome}")
@@ -134,14 +156,14 @@ def status(
     ]
     width = max(len(title) for title, _ in rows)
     details = {
-        "target": {key: getattr(settings, key) for key in (*target, "api_url")},
+        "target": {key: getattr(settings, key) for key in (*TARGET, "api_url")},
         "record": record and as_dict(record),
         "buildInFlight": build and {**as_dict(build), "phase": phase and phase.status},
         "cluster": state and as_dict(state),
         "deploys": [as_dict(entry) for entry in last],
         "trouble": trouble and str(trouble),
     }
-    console.result("\n".join(f"{title.ljust(width)}  {text}" for title, text in rows), details, as_json=json)
+    run.result("\n".join(f"{title.ljust(width)}  {text}" for title, text in rows), details)
     if trouble:
         raise trouble
     return details
@@ -157,14 +179,14 @@ def _deploys(run: Run) -> Iterator[HistoryEntry]:
             unwell = entry.build_id if entry.outcome == told.NOT_READY else None
 
 
-def _build_line(build: BuildInFlight, phase: BuildState | None) -> str:
+def _build_line(run: Run, build: BuildInFlight, phase: BuildState | None) -> str:
     known = excerpt(phase.status) if phase and phase.status else "phase not known"
-    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: invoke wait"
+    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: {run.command('wait')}"
 
 
 def _record_line(run: Run, record: Record | None) -> str:
     if record is None or record.build_id is None:
-        return "none yet; begin: invoke build, or invoke local"
+        return f"none yet; begin: {run.command('build')}, or {run.command('local')}"
     age = run.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
     how = (
         "built from uncommitted changes" if record.dirty else age or f"built from {record.git_ref or 'no known commit'}"
@@ -184,11 +206,11 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
 
 
 @deploy_task()
-def doctor(c: Context, json: bool = False) -> list[Finding]:
+def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
     from . import doctoring
 
-    findings = doctoring.examine(c)
+    findings = doctoring.examine(c, app)
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
     findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))

@@ -95,6 +95,37 @@ class Project:
         """A real `invoke` process in the folder `at`, its stdin at its end."""
         return self.run(sys.executable, "-m", "invoke", *arguments, at=at, **environment)
 
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """An `invoke` process that goes on beside the test."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def on_a_terminal(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        """What `invoke` writes to a terminal of 120 columns until it ends with the exit code."""
+        inside, outside = os.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=self.folder,
+            env={**self.environment, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
+            stdin=outside,
+            stdout=outside,
+            stderr=outside,
+        ) as process:
+            os.close(outside)
+            shown = b""
+            while piece := _read(inside):
+                shown += piece
+            os.close(inside)
+            assert process.wait(SECONDS_A_COMMAND) == code, shown
+        return shown.decode()
+
     def run(self, *command: str, at: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
@@ -130,9 +161,28 @@ class Project:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
 
 
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux has no other end for a terminal that nobody holds any more
+        return b""
+
+
 def without_root_rights() -> list[str]:
     """What goes before a command so that root, too, may read only what its mode lets it."""
     if os.getuid() != 0:
         return []
     rights = "-dac_override,-dac_read_search"
     return ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", "--"]
+
+
+def three_apps(folder: Path, **secrets: str) -> Project:
+    """A pushed repository with the apps of `tests/three_apps`, and their `.env` files, with `secrets` in the root's."""
+    sample = Path(__file__).parent / "three_apps"
+    files = {str(path.relative_to(sample)): path.read_text() for path in sample.rglob("*") if path.is_file()}
+    files[".gitignore"] = files.pop("gitignore.txt")
+    project = Project.make(folder, files)
+    values = {"SUPABASE_URL": "https://supabase.example.com", **secrets}
+    project.write(".env", "".join(f"{name}={value}\n" for name, value in values.items())).chmod(0o600)
+    project.write("frontend/.env", "PUBLIC_SUPABASE_URL=https://public.example.com\n").chmod(0o600)
+    return project

@@ -25,7 +25,7 @@ def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(
 
 
 def test_a_table_without_a_terminal_is_aligned_text() -> None:
-    assert console.table(("A", "LONG"), [("aaa", "b"), ("c", "")]) == "A    LONG\naaa  b\nc"
+    assert console.table(("A", "LONG"), [("aaa", "b"), ("c", "")], to=None) == "A    LONG\naaa  b\nc"
 
 
 def test_lines_of_several_threads_are_not_torn(capfd: pytest.CaptureFixture[str]) -> None:

@@ -36,11 +36,14 @@ MAY_IMPORT = {
     "publishing": {"errors", "hosts", "images"},
     "engine": {"errors", "images", "publishing", "runner"},
     "lock": {"errors", "models"},
-    "runner": {"errors", "redaction", "signals"},
+    "runner": {"console", "errors", "redaction", "signals"},
+    "apps": {"errors", "images", "parsing", "settings"},
+    "parallel": {"console", "errors", "github", "models", "redaction", "run", "runner", "signals"},
     "decide": {"errors", "git", "images", "models", "parsing", "publishing", "settings"},
-    "preflight": {"client", "console", "engine", "errors", "hosts", "models", "transport"},
-    "transport": {"hosts"},
+    "preflight": {"client", "console", "engine", "errors", "hosts", "models", "signals", "transport"},
+    "transport": {"hosts", "signals"},
     "run": {
+        *("apps", "github"),
         "redaction",
         "client",
         "console",
@@ -54,14 +57,14 @@ MAY_IMPORT = {
         "state",
     },
     "builds": {
-        *("console", "decide", "errors", "github", "history", "images", "logs", "models", "parsing", "run", "waiting"),
+        *("console", "decide", "errors", "history", "images", "logs", "models", "parsing", "run", "waiting"),
     },
     "deploys": {
-        *("console", "decide", "errors", "github", "history", "images", "models", "rollout", "run", "settings"),
+        *("console", "decide", "errors", "history", "images", "models", "rollout", "run", "settings"),
         "transport",
     },
-    "task": {"errors", "github", "redaction", "signals"},
-    "doctoring": {"build_context", "engine", "errors", "hosts", "images", "run", "settings", "transport"},
+    "task": {"apps", "errors", "github", "parallel", "redaction", "run", "signals"},
+    "doctoring": {"apps", "build_context", "engine", "errors", "hosts", "images", "run", "settings", "transport"},
     "starting": {"git", "settings"},
     "views": {
         *(
@@ -77,7 +80,7 @@ MAY_IMPORT = {
             "starting",
             "task",
         ),
-        "waiting",
+        *("parallel", "waiting"),
     },
     "tasks": {
         *(
@@ -93,7 +96,7 @@ MAY_IMPORT = {
             "history",
             "images",
         ),
-        *("models", "parsing", "preflight", "run", "sandbox", "task", "views"),
+        *("models", "parallel", "parsing", "preflight", "run", "sandbox", "task", "views"),
     },
     "__init__": {"tasks"},
     "__main__": {"", "settings", "tasks"},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.settings import TABLE, Settings, project_root, resolve
+from deploy_tasks.settings import CONFIGURED, TABLE, Settings, project_root, resolve
 from deploy_tasks.starting import example
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +34,7 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
     "replicas": ("1", "2"),
     "domain": ("one.example.com", "two.example.com"),
     "health_path": ("/one", "/two"),
+    "tls": ("true", "false"),
     "docker": ("podman", "nerdctl"),
     "platform": ("linux/arm64", "linux/amd64,linux/arm64"),
     "dockerfile": ("One", "Two"),
@@ -47,6 +48,7 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
     "rollout_timeout": ("1", "2"),
     "build_if_needed": ("true", "false"),
     "lock_timeout": ("0", "5"),
+    "jobs": ("1", "2"),
 }
 SOURCES = ["flag", "environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
 
@@ -375,6 +377,11 @@ def test_an_env_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 def test_the_example_is_what_the_table_makes() -> None:
     assert (ROOT / ".env.example").read_text() == example()
+
+
+def test_the_readme_has_every_key_that_only_the_configuration_has() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"| `{row.key}` | {row.reason} |\n" in readme for row in CONFIGURED)
 
 
 def test_the_readme_has_every_setting_with_its_default() -> None:

@@ -183,7 +183,7 @@ def test_a_typo_in_the_configuration_is_refused_with_the_nearest_setting(
     project.write("invoke.yaml", "deploy: {replcas: 2}\n")
     refused = project.invoke("build")
     assert refused.returncode == 2
-    assert "configuration deploy.replcas is no setting; did you mean deploy.replicas?" in refused.stderr
+    assert "'deploy.replcas' is no setting; did you mean deploy.replicas?" in refused.stderr
     assert sandbox.seen() == []
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -483,8 +481,8 @@ def test_an_encoding_without_the_characters_is_no_error(project: Project, sandbo
 
 def test_a_narrow_terminal_loses_columns_and_no_digest(project: Project, sandbox: SandboxProcess) -> None:
     (one,) = deployed(project, "one")
-    assert one[7:19] in on_a_terminal(project, "history", COLUMNS="80")
-    assert "─" not in on_a_terminal(project, "history", TERM="dumb")
+    assert one[7:19] in project.on_a_terminal("history", COLUMNS="80")
+    assert "─" not in project.on_a_terminal("history", TERM="dumb")
 
 
 def test_a_status_that_cannot_be_asked_for_says_so_at_the_end(project: Project, sandbox: SandboxProcess) -> None:
@@ -495,49 +493,23 @@ def test_a_status_that_cannot_be_asked_for_says_so_at_the_end(project: Project, 
     assert "cluster   not known, see below" in away.stdout
 
 
-def on_a_terminal(project: Project, *arguments: str, **environment: str) -> str:
-    """What `invoke` writes to a terminal of 120 columns."""
-    inside, outside = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "invoke", *arguments],
-        cwd=project.folder,
-        env={**project.environment, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
-        stdin=outside,
-        stdout=outside,
-        stderr=outside,
-    ) as process:
-        os.close(outside)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(inside, 65_536)
-            except OSError:  # Linux has no other end for a terminal that nobody holds any more
-                break
-            if not piece:
-                break
-            shown += piece
-        os.close(inside)
-        assert process.wait(60) == 0, shown
-    return shown.decode()
-
-
 def test_on_a_terminal_a_line_is_kept_up_to_date(project: Project, slow: SandboxProcess) -> None:
-    shown = on_a_terminal(project, "build", "reuse")
+    shown = project.on_a_terminal("build", "reuse")
     assert "\x1b[?25l" in shown
     assert re.search(r"build-shop-\w+ \x1b\[1mrunning\x1b\[0m", shown)
     assert "0:00:01" in shown
     assert LINE in shown
     assert shown.rstrip().endswith(f"@{project.record['buildId']}")
     assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l"), "the cursor is back"
-    table = on_a_terminal(project, "history")
+    table = project.on_a_terminal("history")
     assert "─────" in table
     assert "\x1b[1m" in table
 
 
 def test_no_color_is_honoured(project: Project, slow: SandboxProcess) -> None:
-    shown = on_a_terminal(project, "build", "reuse", NO_COLOR="1")
+    shown = project.on_a_terminal("build", "reuse", NO_COLOR="1")
     assert not re.search(r"\x1b\[3[0-9]m", shown)
-    dumb = on_a_terminal(project, "reuse", TERM="dumb")
+    dumb = project.on_a_terminal("reuse", TERM="dumb")
     assert "\x1b" not in dumb
 
 

@@ -16,7 +16,6 @@ import pytest
 from tests.faults.api import DIGEST, FaultyApi, http
 from tests.faults.conftest import Saw
 from tests.faults.engine import FakeEngine, told
-from tests.faults.test_wait import start
 from tests.project import Project
 
 OLD = "sha256:" + 64 * "b"
@@ -96,7 +95,7 @@ def test_27_sigterm_in_a_build_stops_the_engine(recorded: Project, api: FaultyAp
     running = tmp_path / "running"
     os.mkfifo(running)
     FakeEngine(recorded, tmp_path / "engine", build=f"exec 9> {running}; echo running >&9; sleep 60; true")
-    process = start(recorded, "local", "reuse")
+    process = recorded.start("local", "reuse")
     with running.open() as alive:
         assert alive.readline() == "running\n"
         begun = time.monotonic()

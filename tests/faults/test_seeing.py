@@ -15,7 +15,6 @@ import trustme
 
 from tests.faults.api import DIGEST, JOB, Answer, FaultyApi, deep, faulty_api, http, page, reset, silence
 from tests.faults.conftest import WITHOUT_PAUSES, Saw
-from tests.faults.test_wait import start
 from tests.project import Project
 
 RECORD = {"app": "shop", "namespace": "apps", "imageName": "shop", "imageTag": "v1", "buildId": DIGEST}
@@ -25,7 +24,7 @@ READY = http(200, {"app": {"replicas": 1, "readyReplicas": 1, "image": f"r/shop@
 def test_a_log_that_hangs_does_not_delay_the_end_of_the_build(shop: Project, api: FaultyApi, saw: Saw) -> None:
     api.always("logs", silence)
     api.answers["wait"] = [silence]
-    process = start(shop, "build")
+    process = shop.start("build")
     api.until("logs")
     api.until("wait")
     api.answers["wait"] = []
@@ -67,7 +66,7 @@ def test_a_log_that_is_cut_at_its_front_is_shown_once(shop: Project, api: Faulty
     parts = [lines[:10], lines[:20], lines[15:30]]
     api.answers["logs"] = [http(200, {"logs": "".join(part)}) for part in parts]
     api.always("wait", silence)
-    process = start(shop, "build")
+    process = shop.start("build")
     api.until("logs", 2)
     api.answers["wait"] = []
     api.always("logs", http(200, {"logs": "".join(lines[25:])}))
@@ -104,7 +103,7 @@ def test_a_rollout_that_cannot_be_seen_ends_in_time(shop: Project, api: FaultyAp
 def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Project, api: FaultyApi, saw: Saw) -> None:
     shop.write_record(RECORD)
     api.always("app", silence)
-    process = start(shop, "reuse")
+    process = shop.start("reuse")
     api.until("app")
     process.send_signal(2)
     out, err = process.communicate(timeout=20)
@@ -193,9 +192,9 @@ def test_the_way_back_is_the_one_that_rollback_goes(shop: Project, api: FaultyAp
 
 def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, api: FaultyApi, saw: Saw) -> None:
     api.answers["wait"] = [silence]
-    first = start(shop, "build")
+    first = shop.start("build")
     api.until("wait")
-    second = start(shop, "wait", "--lock-timeout", "30", "reuse")
+    second = shop.start("wait", "--lock-timeout", "30", "reuse")
     assert second.stderr is not None
     waiting = second.stderr.readline()
     assert waiting.startswith(f"waiting for another run (pid {first.pid}")
@@ -211,11 +210,11 @@ def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, ap
 
 def test_a_first_build_elsewhere_is_waited_for(shop: Project, api: FaultyApi) -> None:
     api.answers["wait"] = [silence]
-    first = start(shop, "build")
+    first = shop.start("build")
     api.until("wait")
     at_once = shop.invoke("reuse")
     assert at_once.returncode == 11, "not: nothing is recorded yet"
-    second = start(shop, "reuse", "--lock-timeout", "30")
+    second = shop.start("reuse", "--lock-timeout", "30")
     assert second.stderr is not None
     second.stderr.readline()
     api.let_go("wait")
@@ -227,7 +226,7 @@ def test_a_first_build_elsewhere_is_waited_for(shop: Project, api: FaultyApi) ->
 
 def test_a_chain_lets_no_other_run_in_between(shop: Project, api: FaultyApi) -> None:
     api.answers["deploy"] = [silence]
-    chain = start(shop, "build", "reuse")
+    chain = shop.start("build", "reuse")
     api.until("deploy")
     refused = shop.invoke("digest")
     assert refused.returncode == 11

@@ -14,7 +14,6 @@ import pytest
 from tests.faults.api import DIGEST, JOB, Answer, Connection, FaultyApi, http, reset, silence
 from tests.faults.conftest import Saw
 from tests.faults.engine import FakeEngine
-from tests.faults.test_wait import start
 from tests.left_out import need_root_and
 from tests.project import Project
 
@@ -183,7 +182,7 @@ def test_31_a_second_run_is_refused_at_once_and_told_who_holds_the_lock(
 ) -> None:
     engine = FakeEngine(recorded, tmp_path / "engine")
     api.always("wait", silence)
-    first = start(recorded, "build")
+    first = recorded.start("build")
     api.until("wait")
     api.requests.clear()
     done = recorded.invoke(task)
@@ -203,9 +202,9 @@ def test_31_with_a_lock_timeout_the_second_run_waits_and_goes_by_what_the_first_
     recorded: Project, api: FaultyApi, saw: Saw
 ) -> None:
     api.answers["wait"] = [silence]
-    first = start(recorded, "build")
+    first = recorded.start("build")
     api.until("wait")
-    second = start(recorded, "reuse", "--lock-timeout", "30")
+    second = recorded.start("reuse", "--lock-timeout", "30")
     assert second.stderr is not None
     waiting = second.stderr.readline()
     assert waiting.startswith(f"waiting for another run (pid {first.pid}: invoke build, since ")
@@ -225,7 +224,7 @@ def test_the_lock_does_not_pass_on_to_what_the_engine_leaves_running(
     running = tmp_path / "running"
     os.mkfifo(running)
     FakeEngine(recorded, tmp_path / "engine", build=f"echo $$ > {running}; exec sleep 60")
-    process = start(recorded, "local")
+    process = recorded.start("local")
     engine = int(running.read_text())
     process.kill()
     process.communicate()

@@ -162,7 +162,7 @@ def test_20_ctrl_c_detaches_from_the_build(
     shop: Project, api: FaultyApi, saw: Saw, number: str, name: signal.Signals
 ) -> None:
     api.always("wait", silence)
-    process = start(shop, "build")
+    process = shop.start("build")
     api.until("wait")
     begun = time.monotonic()
     process.send_signal(name)
@@ -237,16 +237,3 @@ def test_14_a_black_hole_is_asked_again(project: Project, saw: Saw) -> None:
             saw("faults", "14", "wait: a black hole", done, api.summary)
             assert done.returncode == 0, done.stderr
             assert api.summary == "1 start, 2 wait, 1 digest"
-
-
-def start(project: Project, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """An `invoke` process that goes on beside the test."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "invoke", *arguments],
-        cwd=project.folder,
-        env={**project.environment, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )

@@ -1,0 +1,259 @@
+"""The table of apps: which apps a call means, what each has of its own, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.vendor.yaml import safe_load
+
+from deploy_tasks.apps import Table, check_apart, check_flags_of_several, chosen, is_several, split
+from deploy_tasks.errors import (
+    BuildFailed,
+    DeployError,
+    Locked,
+    MayHaveStarted,
+    RolloutFailed,
+    SettingsError,
+    SomeFailed,
+)
+from deploy_tasks.settings import CONFIGURED, OF_ALL_APPS, TABLE, Settings, resolve
+
+ROOT = Path(__file__).parent.parent
+TABLE_OF_THREE: Table = {"backend": {"app": "shop-backend"}, "frontend": {}, "mcp-agent": {}}
+
+
+def settings(folder: Path, config: dict[str, Any], name: str, environ: dict[str, str] | None = None) -> Settings:
+    general, table = split(config)
+    (folder / "tasks.py").touch()
+    return resolve({}, config=general, name=name, own=table[name], environ=environ or {}, folder=folder)
+
+
+def test_the_readmes_example_is_that_of_the_tests() -> None:
+    block = re.search(r"```yaml\n(deploy:\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block
+    yaml: Any = safe_load
+    shown = split(yaml(block[1])["deploy"])
+    sample = split(yaml((ROOT / "tests" / "three_apps" / "invoke.yaml").read_text())["deploy"])
+    assert shown[0] == sample[0]
+    assert {"backend", "frontend"} == shown[1].keys() < sample[1].keys()
+    assert shown[1]["frontend"] == sample[1]["frontend"]
+    assert shown[1]["backend"] == {**sample[1]["backend"], "env": {"NODE_ENV": "production"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("backend", ["backend"]),
+        ("frontend,backend", ["frontend", "backend"]),
+        ("frontend, backend,frontend", ["frontend", "backend"]),
+        ("all", ["backend", "frontend", "mcp-agent"]),
+    ],
+)
+def test_the_apps_that_are_meant(text: str, names: list[str]) -> None:
+    assert chosen(TABLE_OF_THREE, text) == names
+
+
+def test_without_a_name_the_only_app_is_meant() -> None:
+    assert chosen({"backend": {}}, None) == ["backend"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "which app? There are backend, frontend, mcp-agent: --app NAME, several with commas, or --app all"),
+        ("bakend", "'bakend' is no app here; did you mean backend? (deploy.apps: backend, frontend, mcp-agent)"),
+        ("backend,xyz", "'xyz' is no app here (deploy.apps: backend, frontend, mcp-agent)"),
+        ("shop-backend", "'shop-backend' is backend here (deploy.apps: backend, frontend, mcp-agent)"),
+        ("backend,", "'' is no app here (deploy.apps: backend, frontend, mcp-agent)"),
+    ],
+)
+def test_what_names_no_app_is_told_what_there_is(text: str | None, says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        chosen(TABLE_OF_THREE, text)
+    assert str(refused.value).startswith(says)
+
+
+def test_the_plural_is_all_or_a_comma() -> None:
+    assert [is_several(text) for text in ("all", "a,b", "a", None)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"apps": {"a": {"prot": 1}}}, "'deploy.apps.a.prot' is no setting; did you mean deploy.apps.a.port?"),
+        ({"nmespace": "x", "apps": {"a": {}}}, "'deploy.nmespace' is no setting; did you mean deploy.namespace?"),
+        ({"apps": {"a": {"api_url": "x"}}}, "deploy.apps.a.api_url is of all apps: put it under deploy"),
+        ({"apps": {"a": {}, "b": {"api_key": "x"}}}, "deploy.apps.b.api_key is of all apps"),
+        ({"apps": {"A_b": {}}}, "configuration deploy.apps: 'A_b' is not a Kubernetes name"),
+        ({"apps": {"all": {}}}, "deploy.apps.all: 'all' has a meaning of its own"),
+        ({"apps": {"in-flight": {}}}, "deploy.apps.in-flight: 'in-flight' has a meaning of its own"),
+        ({"apps": ["a"]}, "deploy.apps is no table of apps"),
+        ({"apps": {"a": "b"}}, "deploy.apps.a is no table of settings"),
+        ({"apps": {"a": {"port": 1, "ports": [{"port": 2}]}}}, "deploy.apps.a has port and ports"),
+        ({"apps": {"a": {"domain": "a.b", "domains": ["c.d"]}}}, "deploy.apps.a has domain and domains"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused_with_its_path(config: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        split(config)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"env": ["A=1"]}, "deploy.apps.a.env: that is no table of names and values"),
+        (
+            {"env": {"A": None}},
+            "deploy.apps.a.env: A has no value; one from the environment or .env is named in env_from",
+        ),
+        ({"env": {"A": ["x"]}}, "deploy.apps.a.env: 'A' is not a name with one value"),
+        ({"env_from": ["A-B"]}, "deploy.apps.a.env_from: 'A-B' is not the name of an environment variable"),
+        ({"ports": {"port": 1}}, "deploy.apps.a.ports: that is no list of tables with port and name"),
+        ({"ports": [{"name": "x"}]}, "deploy.apps.a.ports: port is missing in it"),
+        ({"ports": [{"port": 1, "nam": "x"}]}, "'nam' is no key; did you mean name?; it may hold port, name"),
+        ({"ports": [{"port": 70000}]}, "deploy.apps.a.ports: '70000' is not a port"),
+        ({"metrics": {"path": "/m"}}, "deploy.apps.a.metrics: port is missing in it"),
+        ({"metrics": {"port": 1, "scrapeInterval": "1s"}}, "did you mean scrape_interval?"),
+        ({"metrics": {"port": 1, "scrape_interval": "soon"}}, "'soon' is not a duration; it looks like 30s"),
+        ({"metrics": {"port": 1, "scheme": "ftp"}}, "'ftp' is not a scheme: http or https"),
+        ({"port": "abc"}, "deploy.apps.a.port: 'abc' is not a port"),
+        ({"port": [1, 2]}, "deploy.apps.a.port: that is one value, not a list or a table"),
+        ({"tls": "maybe"}, "deploy.apps.a.tls: 'maybe' is neither true nor false"),
+        ({"env_file": "folder/"}, "deploy.apps.a.env_file: 'folder/' is not the path of a file"),
+    ],
+)
+def test_a_bad_value_of_an_app_is_one_line_with_its_path(tmp_path: Path, own: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings(tmp_path, {"apps": {"a": own}}, "a")
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_setting_is_of_one_app_or_of_all() -> None:
+    keys = {row.key for row in (*TABLE, *CONFIGURED)}
+    assert keys > OF_ALL_APPS
+    split({"apps": {"a": dict.fromkeys(keys - OF_ALL_APPS - {"port", "ports"})}})
+
+
+def test_what_is_of_one_app_goes_before_what_speaks_for_all_and_after_the_flag(tmp_path: Path) -> None:
+    config = {"port": 1, "apps": {"a": {"port": 2}, "b": {}}}
+    general, table = split(config)
+    (tmp_path / ".env").write_text("DEPLOY_PORT=3\n")
+    environ = {"DEPLOY_PORT": "4"}
+    assert settings(tmp_path, config, "a", environ).port == 2
+    assert settings(tmp_path, config, "b", environ).port == 4
+    assert settings(tmp_path, config, "b").port == 3
+    flagged = resolve({"port": 5}, config=general, name="a", own=table["a"], environ=environ, folder=tmp_path)
+    assert flagged.port == 5
+    assert settings(tmp_path, config, "a").sources["port"] == "configuration deploy.apps.a.port"
+
+
+def test_an_app_is_called_as_its_entry_unless_that_says_otherwise(tmp_path: Path) -> None:
+    config = {"apps": {"a": {}, "b": {"app": "other"}}}
+    environ = {"DEPLOY_APP": "b"}
+    assert [settings(tmp_path, config, name, environ).app for name in ("a", "b")] == ["a", "other"]
+
+
+def test_each_app_has_a_state_file_of_its_own(tmp_path: Path) -> None:
+    config: dict[str, Any] = {"apps": {"a": {}, "b": {}}}
+    assert settings(tmp_path, config, "a").state_file == tmp_path / ".deploy" / "build-id.a.json"
+    environ = {"DEPLOY_STATE_FILE": "/elsewhere/state.json"}
+    assert settings(tmp_path, config, "b", environ).state_file == Path("/elsewhere/state.b.json")
+
+
+def test_tables_and_names_for_all_go_along_with_an_apps_own(tmp_path: Path) -> None:
+    own = {"env": {"B": 2, "C": 3}, "env_from": ["E"], "build_args": {"Z": None}}
+    general = {"env": {"A": True, "B": 1}, "env_from": ["D"], "build_args": {"Y": "1"}}
+    found = settings(tmp_path, {**general, "apps": {"a": own, "b": {}}}, "a")
+    assert found.env == {"A": "true", "B": "2", "C": "3"}
+    assert found.env_from == ("D", "E")
+    assert found.build_args == ("Y=1", "Z")
+
+
+def test_an_apps_own_env_file_goes_before_the_roots(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".env").write_text("X=own\nDEPLOY_REPLICAS=2\n")
+    (tmp_path / ".env.local").write_text("X=all\nDEPLOY_REPLICAS=1\nY=all\n")
+    config = {"apps": {"a": {"env_file": "a/.env", "env_from": ["X", "Y"]}, "b": {"env_from": ["X"]}}}
+    first, second = (settings(tmp_path, config, name) for name in ("a", "b"))
+    assert (first.app_environment, first.replicas) == ({"X": "own", "Y": "all"}, 2)
+    assert (second.app_environment, second.replicas) == ({"X": "all"}, 1)
+    assert settings(tmp_path, config, "a", {"X": "environment"}).app_environment["X"] == "environment"
+
+
+def test_the_apps_environment_is_its_values_and_those_that_it_names(tmp_path: Path) -> None:
+    names = {"env_from": ["A"], "env_from_optional": ["B", "C"]}
+    found = settings(tmp_path, {"apps": {"a": {"env": {"A": "0", "D": "4"}, **names}}}, "a", {"A": "1", "B": "2"})
+    assert found.app_environment == {"A": "1", "B": "2", "D": "4"}
+
+
+def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    own = {
+        "env_file": "own.env",
+        "env_from": ["A", "B"],
+        "build_args_from": ["C"],
+        "dockerfile": "No",
+        "build_context": "no",
+    }
+    found = settings(tmp_path, {"apps": {"a": own}}, "a", {"B": "here"})
+    with pytest.raises(SettingsError) as refused:
+        found.require("api_url", "port", "files", "env_from", "build_args_from")
+    assert str(refused.value) == (
+        f"there is no env_file at {tmp_path}/own.env; there is no Dockerfile at {tmp_path}/No; name another with "
+        f"--dockerfile; the build context {tmp_path}/no is not a folder; name one with --build-context; "
+        "not set: DEPLOY_API_URL, --port or deploy.apps.a.port; no value for A, C; "
+        "put variables into the environment or into .env at the project's root; nothing was sent"
+    )
+
+
+def test_several_ports_are_a_port(tmp_path: Path) -> None:
+    found = settings(tmp_path, {"apps": {"a": {"app": "x", "ports": [{"port": 1, "name": "http"}]}}}, "a")
+    assert found.require("app", "port") == "x"
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "says"),
+    [
+        ({"app": "x"}, {"app": "x"}, "a and b both have app x in apps"),
+        (
+            {"domain": "x.example.com"},
+            {"domains": ["y.example.com", "x.example.com"]},
+            "both have domain x.example.com",
+        ),
+        ({"image_name": "x"}, {"image_name": "x", "dockerfile": "Other"}, "both have image x"),
+    ],
+)
+def test_two_apps_that_would_be_one_are_refused(
+    tmp_path: Path, one: dict[str, Any], two: dict[str, Any], says: str
+) -> None:
+    config = {"apps": {"a": one, "b": two}}
+    with pytest.raises(SettingsError, match=says):
+        check_apart([settings(tmp_path, config, name) for name in ("a", "b")])
+
+
+def test_the_same_app_in_two_places_and_one_image_for_two_apps_are_fine(tmp_path: Path) -> None:
+    config = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
+    check_apart([settings(tmp_path, config, name) for name in ("a", "b")])
+
+
+def test_what_only_one_app_can_be_given_is_refused_for_several() -> None:
+    check_flags_of_several({"job": None, "domain": [], "port": 80})
+    with pytest.raises(SettingsError, match="--build-id, --domain can be meant for one app only"):
+        check_flags_of_several({"domain": ["x"], "build_id": "sha256:"})
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([BuildFailed("b")], 9),
+        ([SettingsError("s"), BuildFailed("b")], 9),
+        ([RolloutFailed("r"), Locked("l")], 12),
+        ([RolloutFailed("r"), MayHaveStarted("m"), BuildFailed("b")], 6),
+    ],
+)
+def test_the_worst_of_several_errors_gives_the_exit_code(errors: list[DeployError], code: int) -> None:
+    assert SomeFailed("some", dict(zip("abc", errors, strict=False))).exit_code == code

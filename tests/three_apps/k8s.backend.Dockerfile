@@ -1,0 +1,3 @@
+FROM scratch
+COPY backend /app
+EXPOSE 3325

@@ -1,0 +1,3 @@
+from deploy_tasks import ns
+
+__all__ = ["ns"]
