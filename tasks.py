@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from invoke.context import Context
+from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from deploy_tasks import ns
@@ -19,4 +20,26 @@ def pictures(_c: Context, folder: str = "docs/pictures") -> None:
         print(path)  # noqa: T201 - the result
 
 
+@task(
+    help={
+        "check": "Take few pairs, write nothing, and fail where a row is over twice what it may be",
+        "only": "A group of rows: reuse, listing, history, local, many, waiting; repeatable",
+    },
+    iterable=["only"],
+)
+def bench(_c: Context, check: bool = False, only: list[str] | None = None) -> None:
+    """Measure what the kit costs, and write docs/benchmarks.md."""
+    from benchmarks import report
+
+    rows = []
+    for row in report.measured(only or [], quick=check):
+        print(report.line(row), flush=True)  # noqa: T201 - the result
+        rows.append(row)
+    if check and (worse := report.worse(rows)):
+        raise Exit(f"over twice what it may be: {', '.join(row.row for row in worse)}", 1)
+    if not check and not only:
+        report.write(rows)
+
+
+ns.add_task(bench)
 ns.add_task(pictures)

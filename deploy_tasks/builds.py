@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from typing import Any
 
 from . import console, history, images, parsing
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
-from .parsing import NAMESPACES
-from .run import TARGET, Run
+from .recording import flags_of, keep, result, save, say
+from .run import API, Act, Call, Run, begin
 from .waiting import wait_for_build
+
+
+def build(call: Call) -> Act:
+    """Builds in the cluster, waits for it, and records the digest."""
+    flags = call.flags
+    run = begin(call, needs=(*API, "repo_url", "git_ref", *call.needs_to_deploy), git=("app", "repo_url", "git_ref"))
+    request = build_request(run.settings, run.checkout, cache=flags["cache"])
+    check_clonable(run, request.git_ref, allow_unpushed=flags["allow_unpushed"])
+    warn_of_build_args(run)
+
+    def act() -> Record | BuildInFlight | None:
+        if run.dry:
+            run.would_send("POST", "/build", request)
+            run.pretend(build_in_flight(run.settings, request, job=""))
+            return None
+        run.lock()
+        with run.interruptible():
+            if run.settings.build_if_needed and flags["cache"] and (known := built_already(run, request)):
+                return result(run, known)
+            in_flight = start_or_join(run, request)
+            if not flags["wait"]:
+                console.tell(f"the build goes on by itself; pick it up: {run.command('wait')}")
+                run.result(in_flight.job_name, in_flight)
+                return in_flight
+            return result(run, finish(run, in_flight, logs=flags["logs"]))
+
+    return Act(run, act)
+
+
+def wait(call: Call) -> Act:
+    """Waits for the build in flight, and records its digest."""
+    job: str | None = call.flags["job"]
+    run = begin(call, needs=API, from_record=True, git=("app", "repo_url", "git_ref"))
+    before = run.state.in_flight()
+
+    def act() -> Record | None:
+        if run.dry:
+            run.would_send("POST", f"/build/{job or '<job>'}/wait")
+            return None
+        run.lock_before_deciding()
+        if known := recorded_meanwhile(run, before, job):
+            return result(run, known)
+        in_flight = pick_up(run, job)
+        run.lock()
+        with run.interruptible():
+            return result(run, finish(run, in_flight, logs=call.flags["logs"]))
+
+    return Act(run, act)
 
 
 def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
@@ -99,22 +145,7 @@ def _goes_on(run: Run, build: BuildInFlight) -> str:
 
 
 def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
-    return f"invoke wait --job {build.job_name}{_flags_of(run, build)} --image-tag {build.image_tag}"
-
-
-def _flags_of(run: Run, target: BuildInFlight | Record) -> str:
-    if run.call.name:
-        keys = [key for key in TARGET[1:] if getattr(target, key) not in (None, getattr(run.settings, key))]
-        given = [key for key in TARGET[1:] if run.settings.sources[key].startswith("flag") or key in keys]
-        values = {key: getattr(target, key) for key in given}
-        return "".join(
-            f" --{key.replace('_', '-')} {value}" for key, value in [("app", run.call.name), *values.items()]
-        )
-    image_name = f" --image-name {target.image_name}" if target.image_name != target.app else ""
-    app_class = target.app_class or "business"
-    of_class = f" --app-class {app_class}" if app_class != "business" else ""
-    namespace = f" --namespace {target.namespace}" if target.namespace not in (None, NAMESPACES[app_class]) else ""
-    return f" --app {target.app}{image_name}{of_class}{namespace}"
+    return f"invoke wait --job {build.job_name}{flags_of(run, build)} --image-tag {build.image_tag}"
 
 
 def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
@@ -193,7 +224,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     except JobNotFound:
         run.state.clear_in_flight(job)
         raise
-    return _told(run, *saved)
+    return say(run, *saved)
 
 
 def _digest_of(run: Run, build: BuildInFlight) -> str:
@@ -207,46 +238,3 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
             f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(run, build)}"
         )
         raise
-
-
-def keep(run: Run, target: Target, build_id: str, **how: Any) -> Record:
-    """`save`, and says so."""
-    return _told(run, *save(run, target, build_id, **how))
-
-
-def save(
-    run: Run,
-    target: Target,
-    build_id: str,
-    *,
-    app_class: str | None = None,
-    built: Mapping[str, str | None] | None = None,
-    dirty: bool | None = None,
-) -> tuple[Record, Record | None]:
-    """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
-    fields that HistoryEntry has of a build, where this was one. Returns the record and the one before it.
-
-    StateError where it cannot be written.
-    """
-    chosen = app_class or run.settings.app_class
-    record = Record(**fields_of(target, Target), build_id=build_id, app_class=chosen, dirty=dirty or None)
-    run.remember(record)
-    try:
-        earlier = run.state.record()
-        run.state.save_record(record)
-        run.note(history.RECORDED, record, **(built or {}))
-    except StateError as error:
-        reuse = f"invoke reuse --build-id {build_id}{_flags_of(run, record)}"
-        raise StateError(f"{error}. The image is there: {reuse}") from None
-    return record, earlier
-
-
-def _told(run: Run, record: Record, earlier: Record | None) -> Record:
-    build_id = record.build_id or ""
-    same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
-    if earlier and same_tag and earlier.build_id != build_id:
-        console.warn(f"tag {record.image_tag} points to another image now: {earlier.build_id} → {build_id}")
-    console.tell(f"recorded {record.image_name}:{record.image_tag} as {build_id}")
-    pinned = images.pinned(run.settings.registry, record.image_name or "", build_id)
-    run.output(f"recorded {record.image_name}:{record.image_tag}", {"build-id": build_id, "image": pinned})
-    return record

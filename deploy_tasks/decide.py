@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from posixpath import normpath
+from typing import TYPE_CHECKING
 
 from . import images
 from .errors import SettingsError
@@ -15,8 +16,10 @@ from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
 from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
-from .publishing import Image
 from .settings import TABLE, Settings
+
+if TYPE_CHECKING:
+    from .publishing import Image
 
 _SHORT = 12
 
@@ -101,6 +104,8 @@ def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
 
 def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
     """What a build on this machine is to build; `build_args` go before those of the settings."""
+    from .publishing import Image
+
     given = of_flag("--build-arg", parsed_build_args, build_args)
     by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *settings.build_args_from, *given)}
     named = [name for name, text in by_name.items() if "=" not in text]

@@ -8,15 +8,74 @@ from contextlib import suppress
 from itertools import islice
 
 from . import console, history, images
-from .decide import deployed_record
+from .decide import app_environment, deploy_request, deployed_record
 from .errors import ApiRefused, Interrupted, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError
-from .models import DeployRequest, HistoryEntry, Record
+from .models import DeployRequest, HistoryEntry, Record, as_dict
+from .parsing import of_flag, whole_number
+from .redaction import keep_secret
 from .rollout import wait_for_health, wait_for_rollout
-from .run import TARGET, Run
+from .run import API, TARGET, Act, Call, Run, begin
 from .settings import Settings
 
 _MOST_LOOKED_THROUGH = 1000
 _SECONDS_TO_SAY = 10.0
+
+
+def reuse(call: Call) -> Act:
+    """Deploys a recorded digest; never builds."""
+    run = begin_deploy(call)
+    build_id: str | None = call.flags.get("build_id")
+
+    def act() -> Record | None:
+        run.lock_before_deciding()
+        wanted = None if build_id is None else history.completed_digest(run.state.history(), build_id)
+        return _deployed(run, known_build(run, wanted), wanted)
+
+    return Act(run, act)
+
+
+def rollback(call: Call) -> Act:
+    """Deploys the digest that was deployed before the present one."""
+    run = begin_deploy(call)
+    steps = of_flag(
+        "--back", whole_number("a number of digests", 1, 1000), 1 if call.flags["back"] is None else call.flags["back"]
+    )
+
+    def act() -> Record | None:
+        run.lock_before_deciding()
+        before = deployed_before_now(run, steps)
+        says = f"going back to {described(before)}, deployed {before.time} by {before.who}"
+        return _deployed(run, before, before.build_id, says)
+
+    return Act(run, act)
+
+
+def begin_deploy(call: Call) -> Run:
+    """What the tasks that deploy a digest begin with; what cannot be asked for is refused before any wait."""
+    run = begin(call, needs=(*API, "port", "env_from"), from_record=True, git=("app",))
+    keep_secret(run.settings.secret_values_of(call.flags["env"] or []))
+    app_environment(run.settings, call.flags["env"] or [])
+    check_health_is_askable(run.settings, call.flags["check_health"])
+    return run
+
+
+def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = "") -> Record | None:
+    """Deploys the digest `build_id`, or that of the record; `known` is what is known of it, `says` what a person is to
+    know before."""
+    flags = run.call.flags
+    env = app_environment(run.settings, flags["env"] or [])
+    request = deploy_request(run.settings, known, build_id=build_id, env=env)
+    if says:
+        console.tell(says)
+    if run.dry:
+        run.would_send("POST", "/build", request)
+        return None
+    run.lock()
+    tell_age(run, known)
+    deployed = deploy(run, request, known, follow=flags["follow"], check_health=flags["check_health"])
+    reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
+    run.result(reference, {**as_dict(deployed), "image": reference})
+    return deployed
 
 
 def known_build(run: Run, build_id: str | None) -> Record | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -39,9 +38,9 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
         call = Call.of(c, "doctor", {"app": app})
-        calls = replace(call, flags={"app": app or ALL}).of_each() if call.table else [call]
+        calls = call._replace(flags={"app": app or ALL}).of_each() if call.table else [call]
         # What is of all apps, then what each has of its own.
-        runs = [begin(replace(one, name=None), git=("app", "repo_url", "git_ref")) for one in calls[:1]]
+        runs = [begin(one._replace(name=None), git=("app", "repo_url", "git_ref")) for one in calls[:1]]
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
     run = runs[0]

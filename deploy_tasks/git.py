@@ -11,10 +11,8 @@ from .images import as_label
 
 # git needs no setting of ours, and no hook or helper of git's is handed a key.
 _OURS = ("DEPLOY_", "INVOKE_DEPLOY_")
-_SCP_FORM = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:@]{2,}):(?!//)(?P<path>.+)")
-_URL_FORM = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+]*)://(?:.*@)?(?P<host>[^/:]+|\[[^\]]+\])(?::(?P<port>\d+))?/(?P<path>.+)"
-)
+_SCP_FORM = r"(?:[^@/:]+@)?(?P<host>[^/:@]{2,}):(?!//)(?P<path>.+)"
+_URL_FORM = r"(?P<scheme>[A-Za-z][A-Za-z0-9+]*)://(?:.*@)?(?P<host>[^/:]+|\[[^\]]+\])(?::(?P<port>\d+))?/(?P<path>.+)"
 
 
 class Checkout:
@@ -67,10 +65,10 @@ class Checkout:
 
     def age(self, commit: str) -> str | None:
         """How `commit` relates to HEAD, in words; None where either is not in this checkout."""
-        # One git for all of it: the commits on either side, HEAD first on its own.
-        listed = self._ask("rev-list", "--left-right", f"{commit}...HEAD")
-        if listed is None:
-            return f"built from HEAD ({commit[:7]})" if self.commit == commit else None
+        # One git for all of it: the commits on either side, HEAD's first; none where they are the same.
+        listed = self._said("rev-list", "--left-right", f"{commit}...HEAD")
+        if not listed:
+            return None if listed is None else f"built from HEAD ({commit[:7]})"
         since = [line[1:8] for line in listed.split() if line.startswith(">")]
         if len(since) < len(listed.split()):
             return f"built from {commit[:7]}, which is not among the commits of HEAD ({(self.commit or '')[:7]})"
@@ -93,11 +91,15 @@ class Checkout:
         return any(branch.startswith((f"{self._remote}/", "pull/")) for branch in branches)
 
     def _ask(self, *arguments: str) -> str | None:
+        return self._said(*arguments) or None
+
+    def _said(self, *arguments: str) -> str | None:
+        """What git says to `arguments`; None where it fails."""
         if arguments not in self._answers:
-            self._answers[arguments] = self._asked(*arguments)
+            self._answers[arguments] = self._run(*arguments)
         return self._answers[arguments]
 
-    def _asked(self, *arguments: str) -> str | None:
+    def _run(self, *arguments: str) -> str | None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         try:
             answer = subprocess.run(
@@ -114,7 +116,7 @@ class Checkout:
             said = answer.stderr.decode(errors="replace").strip().partition("\n")[0]
             self.trouble = self.trouble or (f"git says: {said}" if said else None)
             return None
-        return answer.stdout.decode(errors="replace").strip() or None
+        return answer.stdout.decode(errors="replace").strip()
 
 
 def clone_url(remote: str) -> str | None:
@@ -125,14 +127,14 @@ def clone_url(remote: str) -> str | None:
     >>> clone_url("git@github.com:org/repo.git")
     'https://github.com/org/repo'
     """
-    url = _URL_FORM.fullmatch(remote)
+    url = re.fullmatch(_URL_FORM, remote)
     scheme = url["scheme"].lower() if url else ""
     if url and scheme in ("http", "https"):
         port = f":{url['port']}" if url["port"] else ""
         return f"{scheme}://{url['host']}{port}/{_without_suffix(url['path'])}"
     if url and scheme in ("ssh", "git+ssh", "git"):
         return f"https://{url['host']}/{_without_suffix(url['path'])}"
-    scp = None if url or remote.startswith(("/", ".", "file:")) else _SCP_FORM.fullmatch(remote)
+    scp = None if url or remote.startswith(("/", ".", "file:")) else re.fullmatch(_SCP_FORM, remote)
     if scp:
         return f"https://{scp['host']}/{_without_suffix(scp['path'].lstrip('/'))}"
     return None if remote.lower().startswith("http") else remote

@@ -6,7 +6,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
 from textwrap import indent
 from threading import Thread
@@ -16,18 +15,10 @@ from . import console, github, runner
 from .errors import DeployError, Interrupted, MayHaveStarted, SomeFailed, escaped
 from .models import encode
 from .redaction import redact
-from .run import Run
+from .run import Act
 from .signals import signal_number, taken
 
 _LONGEST_DETAIL = 100
-
-
-@dataclass
-class Act:
-    """What a task does for one app, once it is known that it can: `do` returns the task's value."""
-
-    run: Run
-    do: Callable[[], Any]
 
 
 class Outcome(NamedTuple):

@@ -7,11 +7,10 @@ import getpass
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from invoke.context import Context
 
@@ -30,20 +29,21 @@ from .state import State
 _CHAIN = "deploy_chain"
 TARGET = ("app", "namespace", "image_name", "app_class")
 _HELD = (*TARGET, "jobs")
+API = ("api_url", "api_key", "app")
+"""What every task needs that talks to the API."""
 _SECONDS_TO_WRITE = 2.0
 
 
-@dataclass
 class Chain:
     """What the calls of one command line share: the flags that say the target and how many apps at once, and what was
     recorded, by the app's name in the table of apps ("" where there is none)."""
 
-    target: dict[str, Any] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.target: dict[str, Any] = {}
+        self.records: dict[str, Record] = {}
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of one task, for one app; for several apps, that many of them, which share all but their `name`.
 
     `flags` are those of the call, with the target that an earlier call of the command line was given.
@@ -89,7 +89,12 @@ class Call:
         # With a table, DEPLOY_APP, too, is a choice among its apps.
         for_all = resolve({"jobs": self.flags.get("jobs")}, config=self.general, folder=self.checkout.folder)
         names = apps.chosen(self.table, text or for_all.app)
-        return [replace(self, name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
+        return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
+
+    @property
+    def needs_to_deploy(self) -> tuple[str, ...]:
+        """What a build asks for beyond its own needs: an app of the table is not built that cannot be deployed."""
+        return ("port", "env_from", "cloned_files") if self.name or self.task == "local-deploy" else ()
 
     def hold_target(self) -> None:
         """From now on the later calls of the command line have this call's target."""
@@ -209,6 +214,14 @@ class Run:
         """Shows a request that `--dry` keeps from being sent."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.require('api_url')}{path}{text}")
+
+
+class Act:
+    """What a task does for one app, once it is known that it can: `do` returns the task's value."""
+
+    def __init__(self, run: Run, do: Callable[[], Any]) -> None:
+        self.run = run
+        self.do = do
 
 
 def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), from_record: bool = False) -> Run:

@@ -13,10 +13,9 @@ import os
 import stat
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from . import images, parsing
 from .errors import SettingsError
@@ -25,21 +24,21 @@ from .parsing import NAMESPACES
 _SHORTEST_SECRET = 6
 
 
-@dataclass(frozen=True)
 class Settings:
-    """What a task works with. A value that nobody gave is None; `sources` says where each of the others is from."""
+    """What a task works with. A value that nobody gave is None; `sources` says where each of the others is from. Its
+    own text shows none of them."""
 
     name: str | None
     """The app's name in the table of apps; None where there is no such table."""
     root: Path
     state_file: Path
     api_url: str | None
-    api_key: str | None = field(repr=False)
+    api_key: str | None
     api_timeout: float
     registry: str
     registry_username: str | None
-    registry_password: str | None = field(repr=False)
-    git_token: str | None = field(repr=False)
+    registry_password: str | None
+    git_token: str | None
     app: str | None
     namespace: str
     image_name: str | None
@@ -51,7 +50,7 @@ class Settings:
     tls: bool
     ports: tuple[Mapping[str, Any], ...]
     metrics: Mapping[str, Any] | None
-    env: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]
     env_from: tuple[str, ...]
     env_from_optional: tuple[str, ...]
     env_file: str | None
@@ -70,13 +69,19 @@ class Settings:
     build_if_needed: bool
     lock_timeout: float
     jobs: int | None
-    sources: Mapping[str, str] = field(repr=False)
-    flags: frozenset[str] = field(repr=False)
+    sources: Mapping[str, str]
+    flags: frozenset[str]
     """The settings that the task has a flag for."""
-    variables: Mapping[str, str] = field(repr=False)
+    variables: Mapping[str, str]
     """The environment, and what the `.env` files have beyond it."""
-    env_files: Mapping[str, Mapping[str, str]] = field(repr=False)
+    env_files: Mapping[str, Mapping[str, str]]
     """What each of the `.env` files has, by its name."""
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
+
+    def __setattr__(self, key: str, value: object) -> NoReturn:
+        raise AttributeError(f"{key} is settled")
 
     def require(self, *needs: str) -> Any:
         """The value of the first of `needs`: keys of settings; `env_from`, `build_args_from` for what they name;

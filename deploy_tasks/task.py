@@ -1,24 +1,16 @@
-"""What a task of this kit is: its help, its errors without secrets, its calls never equal."""
+"""What a task of ours is: its flags' help, and calls that are never equal. The rest is loaded with the first call."""
 
 from __future__ import annotations
 
-import shlex
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial, wraps
+from collections.abc import Callable
+from copy import copy
+from functools import wraps
 from inspect import signature
 from typing import Any
 
 from invoke.context import Context
-from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
-
-from . import apps, github, parallel, signals
-from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
-from .parallel import Act
-from .redaction import redact
-from .run import Call
 
 _HELP = {
     "app": "The app's name in the cluster (the repository's name); of deploy.apps: a name, several with commas, or all",
@@ -57,124 +49,82 @@ _HELP = {
 }
 
 
-_NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
 _REPEATABLE = ("domain", "env", "build_arg")
-API = ("api_url", "api_key", "app")
-"""What every task needs that talks to the API."""
+
+
+class _Flag(Argument):
+    """A flag that is copied in one piece. Invoke copies all flags of all tasks at every start, part by part."""
+
+    def __deepcopy__(self, memo: object) -> _Flag:
+        copied = copy(self)
+        if isinstance(self._value, list):
+            copied.raw_value = copied._value = list(self._value)
+        return copied
 
 
 class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, which every use below fills in itself
     """A task whose calls are never equal, since Invoke drops a call that equals an earlier one: of
-    `local --app a reuse local --app b reuse` it ran one `reuse` only. Its errors show no secret."""
+    `local --app a reuse local --app b reuse` it ran one `reuse` only."""
 
     def __eq__(self, other: object) -> bool:
         return False
 
     __hash__ = Task.__hash__
 
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        flags = super().get_arguments(ignore_unknown_help)
+        for flag in flags:
+            flag.__class__ = _Flag
+        return flags
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            with signals.raised():
-                return super().__call__(*args, **kwargs)
-        except DeployError as error:
-            error.message = redact(error.message or "")
-            error.args = (error.message,)  # which `invoke -d` prints
-            if not isinstance(error, Interrupted) and not error.is_annotated:
-                github.annotate(f"{self.name} failed", error.message)
-                error.is_annotated = True
-            raise
-        except BrokenPipeError:
-            # Whoever reads a result may have had enough of it, as `head` has.
-            sys.stdout = None
-            raise Exit(code=128 + signal.SIGPIPE) from None
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted("stopped", signals.signal_number(interrupt)) from None
+        from .calls import ended_well
+
+        with ended_well(self.name):
+            return super().__call__(*args, **kwargs)
 
 
-def deploy_task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Makes a function that takes the context and its flags a task of ours."""
-    own_help = options.pop("help", {})
+def deploy_task(room: str, *, help: dict[str, str] | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Makes a declared function a task of ours. What it does is the function of its name in the module `room`, which
+    takes the context and the flags."""
 
-    def make(body: Callable[..., Any]) -> Any:
-        names = signature(body).parameters
-        known = {name: text for name, text in {**_HELP, **own_help}.items() if name in names}
-        several = [name for name in _REPEATABLE if name in names]
-        return task(klass=DeployTask, auto_shortflags=False, help=known, iterable=several, **options)(body)
+    def make(declared: Callable[..., Any]) -> Any:
+        @wraps(declared)
+        def run(c: Context, *args: Any, **kwargs: Any) -> Any:
+            from .calls import function_of
+
+            return function_of(declared, room)(c, *args, **kwargs)
+
+        return _made(run, help or {})
 
     return make
 
 
-def app_task(*, jobs: int = 12, changes: bool = True, **options: Any) -> Callable[[Callable[..., Act]], Any]:
-    """Makes a function a task for one app or several, `jobs` of them at once unless the call says otherwise. One that
-    only looks (`changes` false) is not summed up at its end.
+def app_task(
+    room: str, *, jobs: int = 12, changes: bool = True, aliases: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Any]:
+    """Makes a declared function a task for one app or several, `jobs` of them at once unless the call says otherwise.
+    One that only looks (`changes` false) is not summed up at its end.
 
-    The function takes a Call in the place of the context, and its flags. It gathers and decides, sends and changes
-    nothing, and returns what is to be done then. So of several apps, all that is missing is said before any is begun.
+    What it does for an app is the function of its name in the module `room`. That takes a Call, gathers and decides,
+    sends and changes nothing, and returns what is to be done then. So of several apps, all that is missing is said
+    before any is begun.
     """
 
-    def make(body: Callable[..., Act]) -> Any:
-        @wraps(body)
-        def for_each_app(c: Context, *args: Any, **kwargs: Any) -> Any:
-            bound = signature(body).bind(c, *args, **kwargs)
-            bound.apply_defaults()
-            flags = dict(list(bound.arguments.items())[1:])
-            name = body.__name__.replace("_", "-")
-            call = Call.of(c, name, flags)
-            calls = call.of_each()
-            if not calls[0].is_of_several:
-                act = body(calls[0], **flags)
-                call.hold_target()
-                return act.do()
-            acts = _decided(body, calls, flags)
-            call.hold_target()
+    def make(declared: Callable[..., Any]) -> Any:
+        @wraps(declared)
+        def run(c: Context, *args: Any, **kwargs: Any) -> Any:
+            from .calls import call_for_apps
 
-            def again(names: Sequence[str]) -> str:
-                return _command(name, {**call.flags, "app": ",".join(names)}, body)
+            return call_for_apps(c, declared, room, args, kwargs, jobs=jobs, changes=changes)
 
-            is_dry = bool(c.config.run.dry)
-            at_once = 1 if is_dry else calls[0].jobs or jobs
-            return parallel.each(name, acts, jobs=at_once, again=again, changes=changes and not is_dry)
-
-        made = deploy_task(**options)(for_each_app)
-        made.of_one = partial(_of_one, body)
-        return made
+        return _made(run, {}, aliases=aliases)
 
     return make
 
 
-def _of_one(body: Callable[..., Act], call: Call) -> Act:
-    """What is to be done for one app, as a part of a call that has other flags too."""
-    return body(call, **{name: call.flags[name] for name in signature(body).parameters if name in call.flags})
-
-
-def _decided(body: Callable[..., Act], calls: Sequence[Call], flags: Mapping[str, Any]) -> dict[str, Act]:
-    """What is to be done for each app. SettingsError says all that keeps any of them from it."""
-    acts: dict[str, Act] = {}
-    errors: dict[str, DeployError] = {}
-    for call in calls:
-        name = call.name or ""
-        try:
-            acts[name] = body(call, **flags)
-        except (SettingsError, StateError) as error:
-            errors[name] = error
-    if errors:
-        lines = [f"{name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
-        raise SomeFailed("\n  ".join([_NOT_ALL_CAN, *lines]), errors)
-    apps.check_apart(act.run.settings for act in acts.values())
-    return acts
-
-
-def _command(name: str, flags: Mapping[str, Any], body: Callable[..., Any]) -> str:
-    """The command line that calls the task `name` with `flags`. Of the app's environment only the names, since a value
-    may be a secret; without one, the command asks for it."""
-    words = ["invoke", name]
-    for key, parameter in list(signature(body).parameters.items())[1:]:
-        value, flag = flags[key], key.replace("_", "-")
-        if value == parameter.default or value in (None, []):
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{flag}={str(text).partition('=')[0] if key == 'env' else text}" for text in values]
-    return " ".join(map(shlex.quote, words))
+def _made(run: Callable[..., Any], own_help: dict[str, str], **options: Any) -> Any:
+    names = signature(run).parameters
+    known = {name: text for name, text in {**_HELP, **own_help}.items() if name in names}
+    several = [name for name in _REPEATABLE if name in names]
+    return task(klass=DeployTask, auto_shortflags=False, help=known, iterable=several, **options)(run)

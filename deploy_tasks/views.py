@@ -15,10 +15,8 @@ from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, esca
 from .images import label, shortened
 from .logs import LogFollower, plain
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, as_dict, encode
-from .parallel import Act
 from .parsing import of_flag, whole_number
-from .run import TARGET, Call, Run, begin
-from .task import API, app_task, deploy_task
+from .run import API, TARGET, Act, Call, Run, begin
 from .waiting import wait_for_end
 
 if TYPE_CHECKING:
@@ -28,17 +26,10 @@ _TIME = slice(0, 16)
 _LAST_DEPLOYS = 3
 
 
-@app_task(changes=False)
-def logs(
-    call: Call,
-    app: str | None = None,
-    job: str | None = None,
-    follow: bool = False,
-    timeout: float | None = None,
-    jobs: int | None = None,
-) -> Act:
+def logs(call: Call) -> Act:
     """Print the log of a build: the one in flight, or the last one."""
     run = begin(call, needs=API, from_record=True, git=("app",))
+    job, follow = call.flags["job"], call.flags["follow"]
     wanted = of_flag("--job", label, job) if job is not None else _last_job(run)
 
     def act() -> None:
@@ -83,7 +74,6 @@ def _last_job(run: Run) -> str:
     return label(job)
 
 
-@deploy_task(help={"limit": "How many lines (20)", "json": "Print one JSON object a line"})
 def history(c: Context, app: str | None = None, limit: int | None = None, json: bool = False) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
     call = Call.of(c, "history", {"app": app})
@@ -115,16 +105,7 @@ def _history_row(entry: HistoryEntry) -> list[str]:
     return [escaped(cell or "-") for cell in cells]
 
 
-@app_task(changes=False)
-def status(
-    call: Call,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    jobs: int | None = None,
-) -> Act:
+def status(call: Call) -> Act:
     """Show how things stand: target, record, build in flight, replicas, last deploys."""
     run = begin(call, needs=API, from_record=True, git=("app",))
     return Act(run, lambda: _status(run))
@@ -205,7 +186,6 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
 
 
-@deploy_task()
 def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
     from . import doctoring
@@ -226,7 +206,6 @@ def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Findi
     return findings
 
 
-@deploy_task()
 def init(c: Context) -> None:
     """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
     from . import starting

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from deploy_tasks.tasks import ns
 from tests.project import Project, clean_environment
 
 PACKAGE = Path(__file__).parent.parent / "deploy_tasks"
 SLOW = {"requests", "urllib3", "rich", "starlette", "uvicorn"}
 
 # What each room may import of ours; a room that is not named here may import nothing of ours.
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
     "errors": {"redaction"},
     "images": {"errors"},
     "git": {"images"},
-    "logs": {"redaction", "errors", "models"},
+    "logs": {"errors", "models", "redaction"},
     "rollout": {"errors", "models"},
     "history": {"errors", "models"},
     "terminal": set(),
     "github": {"console"},
     "models": set(),
     "state": {"errors", "images", "models"},
-    "client": {"redaction", "errors", "images", "models", "transport"},
+    "client": {"errors", "images", "models", "redaction", "transport"},
     "waiting": {"errors", "models"},
-    "console": {"redaction", "errors", "models", "terminal"},
+    "console": {"errors", "models", "redaction", "terminal"},
     "parsing": {"errors", "hosts"},
     "settings": {"errors", "images", "parsing"},
     "build_context": {"errors"},
@@ -43,63 +47,31 @@ MAY_IMPORT = {
     "preflight": {"client", "console", "engine", "errors", "hosts", "models", "signals", "transport"},
     "transport": {"hosts", "signals"},
     "run": {
-        *("apps", "github"),
-        "redaction",
-        "client",
-        "console",
-        "errors",
-        "git",
-        "lock",
-        "models",
-        "parsing",
-        "settings",
-        "signals",
-        "state",
+        *("apps", "client", "console", "errors", "git", "github", "lock", "models", "parsing", "redaction"),
+        *("settings", "signals", "state"),
     },
     "builds": {
-        *("console", "decide", "errors", "history", "images", "logs", "models", "parsing", "run", "waiting"),
+        *("console", "decide", "errors", "history", "images", "logs", "models", "parsing", "recording", "run"),
+        *("waiting",),
     },
     "deploys": {
-        *("console", "decide", "errors", "history", "images", "models", "rollout", "run", "settings"),
-        "transport",
+        *("console", "decide", "errors", "history", "images", "models", "parsing", "redaction", "rollout"),
+        *("run", "settings", "transport"),
     },
-    "task": {"apps", "errors", "github", "parallel", "redaction", "run", "signals"},
+    "task": {"calls"},
     "doctoring": {"apps", "build_context", "engine", "errors", "hosts", "images", "run", "settings", "transport"},
     "starting": {"git", "settings"},
     "views": {
-        *(
-            "console",
-            "doctoring",
-            "errors",
-            "history",
-            "images",
-            "logs",
-            "models",
-            "parsing",
-            "run",
-            "starting",
-            "task",
-        ),
-        *("parallel", "waiting"),
+        *("console", "doctoring", "errors", "history", "images", "logs", "models", "parsing", "run"),
+        *("starting", "waiting"),
     },
-    "tasks": {
-        *(
-            "redaction",
-            "build_context",
-            "builds",
-            "console",
-            "decide",
-            "demo",
-            "deploys",
-            "engine",
-            "errors",
-            "history",
-            "images",
-        ),
-        *("models", "parallel", "parsing", "preflight", "run", "sandbox", "task", "views"),
-    },
+    "tasks": {"doctoring", "models", "task"},
     "__init__": {"tasks"},
     "__main__": {"", "settings", "tasks"},
+    "recording": {"console", "decide", "errors", "history", "images", "models", "parsing", "run"},
+    "serving": {"console", "demo", "errors", "parsing", "run", "sandbox"},
+    "calls": {"apps", "errors", "github", "parallel", "redaction", "run", "signals"},
+    "local": {"build_context", "decide", "deploys", "engine", "models", "preflight", "recording", "redaction", "run"},
 }
 # Rooms that can be used as a plain library know nothing of Invoke.
 WITHOUT_INVOKE = {
@@ -186,9 +158,19 @@ def test_what_is_slow_to_import_is_not_imported_at_start(name: str) -> None:
 def test_listing_and_completing_load_nothing_slow(project: Project, arguments: list[str]) -> None:
     done = project.run(sys.executable, "-X", "importtime", "-m", "invoke", *arguments)
     assert done.returncode == 0
-    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
-    assert "msgspec" in loaded
-    assert not loaded & SLOW
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert {name for name in loaded if name.startswith("deploy_tasks")} == {
+        *("deploy_tasks", "deploy_tasks.tasks", "deploy_tasks.task")
+    }
+    assert not {name.split(".")[0] for name in loaded} & {*SLOW, "msgspec", "dotenv"}
+
+
+def test_every_task_is_done_in_the_room_that_it_names() -> None:
+    declared = (PACKAGE / "tasks.py").read_text()
+    named = re.findall(r'^@(?:app|deploy)_task\(\s*"(\w+)".*?^def (\w+)\(', declared, re.MULTILINE | re.DOTALL)
+    assert len(named) == len(ns.task_names)
+    for room, name in named:
+        assert inspect.isfunction(getattr(importlib.import_module(f"deploy_tasks.{room}"), name))
 
 
 def test_the_client_is_a_library_that_loads_no_tasks() -> None:

@@ -305,7 +305,10 @@ def _lines_to_paste(url: str, key: str, registry: str) -> list[str]:
 def _listen(options: Options) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((options.host, options.port), family=family, backlog=256)
+        listener = socket.create_server((options.host, options.port), family=family, backlog=256)
+        # asyncio does not set it of a socket made elsewhere, and each second answer would wait 40 ms for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(getattr(error, "errno", 0) or 22)
         raise SandboxError(

@@ -1,0 +1,1 @@
+"""What is promised of the kit's speed, measured side by side with the least that would do the same."""

@@ -1,0 +1,100 @@
+"""How it is measured: whole processes, two commands in turn, the ratio pair by pair."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command line, where it runs, and its environment. `before` runs ahead of each time, and is not timed."""
+
+    argv: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    before: Callable[[], object] = lambda: None
+
+
+class Usage(NamedTuple):
+    """What one run took: seconds of wall clock and of processor time, megabytes at its largest."""
+
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+
+
+@dataclass
+class Measured:
+    """A row: the figure, between which others it lay, the bound that it must keep, and how both read."""
+
+    row: str
+    against: str
+    figure: float
+    low: float
+    high: float
+    bound: float
+    unit: str = " x"
+    detail: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        return self.figure <= self.bound
+
+    def shown(self, value: float) -> str:
+        return f"{value:.2f}{self.unit}" if self.unit == " x" else f"{value:.3g}{self.unit}"
+
+
+def run(command: Command) -> Usage:
+    """Runs a command to its end. RuntimeError where it fails."""
+    command.before()
+    begun = time.perf_counter()
+    process = start(command)
+    return ended(process, begun)
+
+
+def start(command: Command) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command.argv,
+        cwd=command.folder,
+        env=command.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def ended(process: subprocess.Popen[bytes], begun: float) -> Usage:
+    """Waits for the end of a process that was started at `begun`. RuntimeError where it fails."""
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    if process.returncode:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said.decode()[-2000:]}")
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def ratio(row: str, against: str, one: Command, other: Command, *, bound: float, pairs: int) -> Measured:
+    """The wall clock of `one` over that of `other`: the median over pairs in turn, after one of each that is not
+    counted; the spread is that of the middle half."""
+    run(one), run(other)
+    taken = [(run(one).seconds, run(other).seconds) for _ in range(pairs)]
+    ratios = sorted(first / second for first, second in taken)
+    medians = [statistics.median(column) for column in zip(*taken, strict=True)]
+    return Measured(
+        row,
+        against,
+        statistics.median(ratios),
+        ratios[len(ratios) // 4],
+        ratios[(3 * len(ratios)) // 4],
+        bound,
+        detail=f"{medians[0]:.3f} s, {medians[1]:.3f} s",
+    )
