@@ -7,14 +7,16 @@ from typing import Any
 
 from . import images
 from .errors import SettingsError
-from .parsing import unknown
-from .settings import Settings, check_known
+from .parsing import NAMESPACES, unknown
+from .settings import Settings, check_known, is_given
 
 ALL = "all"
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
 # One value of these cannot be meant for several apps.
 _NAMES = ("env_from", "env_from_optional", "build_args_from")
+_TABLES = ("env", "build_args")
+_MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
 
 Table = Mapping[str, Mapping[str, Any]]
@@ -28,7 +30,34 @@ def split(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Table]:
     tables = config.get("apps") or {}
     if not isinstance(tables, Mapping):
         raise SettingsError("configuration deploy.apps is no table of apps; nothing was sent")
-    return general, {str(name): _own(general, str(name), table) for name, table in tables.items()}
+    _check_ports(general, "deploy")
+    table = {str(name): _own(general, str(name), table) for name, table in tables.items()}
+    _check_apart(general, table)
+    return general, table
+
+
+def _check_ports(table: Mapping[str, Any], path: str) -> None:
+    if is_given(table.get("port")) and is_given(table.get("ports")):
+        raise SettingsError(f"configuration {path} has port and ports, where one of them is needed; nothing was sent")
+
+
+def _check_apart(general: Mapping[str, Any], table: Table) -> None:
+    """As `check_apart`, for all apps of the table, by what stands there: also where only one of them is meant now."""
+    seen: dict[str, tuple[str, object]] = {}
+    for name, own in table.items():
+        of_app = {**general, **own}
+        image, tag = of_app.get("image_name") or own["app"], of_app.get("image_tag") or of_app.get("git_ref")
+        domains = own.get("domain") or []
+        namespace = of_app.get("namespace") or NAMESPACES.get(str(of_app.get("app_class", "business")))
+        marks: dict[str, object] = {
+            f"app {own['app']} in {namespace}": name,
+            **{f"domain {str(text).lower()}": name for text in (domains if isinstance(domains, list) else [domains])},
+            f"image {image}:{tag or '(the commit)'}": [of_app.get(key) for key in _MAKES_AN_IMAGE],
+        }
+        for mark, same in marks.items():
+            other, before = seen.setdefault(mark, (name, same))
+            if same != before:
+                raise SettingsError(f"deploy.apps.{other} and deploy.apps.{name} both have {mark}; nothing was sent")
 
 
 def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, Any]:
@@ -43,9 +72,9 @@ def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, A
         raise SettingsError(f"configuration {path} is no table of settings; nothing was sent")
     own = _with_domains(dict(table or {}), path)  # type: ignore[call-overload]
     check_known(own, path)
-    if "port" in own and "ports" in own:
-        raise SettingsError(f"configuration {path} has port and ports, where one of them is needed; nothing was sent")
-    return {"app": name, **{key: _joined(key, general.get(key), value) for key, value in own.items()}}
+    _check_ports(own, path)
+    own = {"app": name, **{key: value for key, value in own.items() if is_given(value)}}
+    return {**own, **_joined(general, own)}
 
 
 def _with_domains(table: dict[str, Any], path: str) -> dict[str, Any]:
@@ -57,17 +86,26 @@ def _with_domains(table: dict[str, Any], path: str) -> dict[str, Any]:
     return {**{key: value for key, value in table.items() if key != "domains"}, "domain": table["domains"]}
 
 
-def _joined(key: str, general: object, own: object) -> object:
-    """An app's value of a setting: of tables, and of lists of names, what is for all goes along."""
-    if isinstance(general, Mapping) and isinstance(own, Mapping) and key != "metrics":
-        return {**general, **own}
-    if isinstance(general, list) and isinstance(own, list) and key in _NAMES:
-        return [*general, *own]
-    return own
+def _joined(general: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is for all and goes along with what an app has of its own: in tables, and in lists of names. A name that the
+    app has a value of its own for is not taken from elsewhere."""
+    tables = {key: {**general[key], **own[key]} for key in _TABLES if _are(Mapping, general.get(key), own.get(key))}
+    values = own["env"] if isinstance(own.get("env"), Mapping) else {}
+    names = {
+        key: [*(name for name in general[key] if name not in values), *own.get(key, [])]
+        for key in _NAMES
+        if _are(list, general.get(key), own.get(key, []))
+    }
+    return {**tables, **names}
 
 
-def chosen(table: Table, text: str | None) -> list[str]:
-    """The names that `text` (`a`, `a,b`, `all`, or None for the only one) means. SettingsError names what there is."""
+def _are(kind: type, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def chosen(table: Table, text: str | None, source: str = "flag --app") -> list[str]:
+    """The names that `text` (`a`, `a,b`, `all`, or None for the only one) means, which is from `source`. SettingsError
+    names what there is."""
     there = ", ".join(table)
     if text is None:
         if len(table) > 1:
@@ -79,7 +117,8 @@ def chosen(table: Table, text: str | None) -> list[str]:
     for name in names:
         if name not in table:
             said = next((f"{name!r} is {key} here" for key, own in table.items() if own.get("app") == name), "")
-            raise SettingsError(f"{said or unknown('app here', name, table)} (deploy.apps: {there}); nothing was sent")
+            said = said or unknown("app here", name, table)
+            raise SettingsError(f"{source}: {said} (deploy.apps: {there}); nothing was sent")
     return names
 
 
@@ -96,16 +135,15 @@ def check_flags_of_several(flags: Mapping[str, Any]) -> None:
 
 
 def check_apart(several: Iterable[Settings]) -> None:
-    """SettingsError where two apps would be one in the cluster, or their images one in the registry."""
-    seen: dict[tuple[str, ...], tuple[str | None, object]] = {}
+    """SettingsError where two apps would be one in the cluster, be reached at one domain, or push different images by
+    one name and tag."""
+    seen: dict[str, tuple[str | None, object]] = {}
     for settings in several:
-        build = (settings.dockerfile, settings.build_context, settings.build_args, settings.platform)
-        marks: dict[tuple[str, ...], object] = {
-            ("app", str(settings.app), "in", settings.namespace): None,
-            **{("domain", domain): None for domain in settings.domain},
-            ("image", str(settings.image_name)): build,
-        }
-        for mark, same in marks.items():
-            name, before = seen.setdefault(mark, (settings.name, same))
-            if name != settings.name and (same is None or same != before):
-                raise SettingsError(f"{name} and {settings.name} both have {' '.join(mark)}; nothing was sent")
+        made = [getattr(settings, key) for key in _MAKES_AN_IMAGE]
+        image = f"image {settings.image_name}:{settings.image_tag or settings.git_ref}"
+        domains = [f"domain {name.lower()}" for name in settings.domain]
+        marks = [f"app {settings.app} in {settings.namespace}", *domains]
+        for mark, same in [*((mark, settings.name) for mark in marks), (image, made)]:
+            other, before = seen.setdefault(mark, (settings.name, same))
+            if same != before:
+                raise SettingsError(f"{other} and {settings.name} both have {mark}; nothing was sent")

@@ -10,7 +10,7 @@ from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, Nothin
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .recording import flags_of, keep, result, save, say
-from .run import API, Act, Call, Run, begin
+from .run import AGAIN, API, LOOK, NOTHING, WAIT, Act, Call, Run, begin
 from .waiting import wait_for_build
 
 
@@ -54,6 +54,9 @@ def wait(call: Call) -> Act:
         run.lock_before_deciding()
         if known := recorded_meanwhile(run, before, job):
             return result(run, known)
+        if call.is_of_several and before is None and (known := run.record):
+            console.tell(f"nothing is in flight; recorded is {known.build_id}")
+            return result(run, known)
         in_flight = pick_up(run, job)
         run.lock()
         with run.interruptible():
@@ -70,7 +73,11 @@ def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
     if not allow_unpushed and not checkout.pushed(git_ref):
         raise SettingsError(
             f"commit {git_ref[:12]} is on no branch of the remote, so the cluster cannot clone it; nothing was started."
-            " Push it (git push), build here (invoke local), or pass --allow-unpushed"
+            f" Push it (git push), build here ({run.command('local')}), or pass --allow-unpushed"
+        )
+    if run.call.name and not checkout.has(git_ref, run.settings.dockerfile):
+        raise SettingsError(
+            f"{run.settings.dockerfile} is not in commit {git_ref[:12]}, which the cluster clones: commit and push it"
         )
     if git_ref == checkout.commit and checkout.dirty:
         console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
@@ -81,7 +88,8 @@ def warn_of_build_args(run: Run) -> None:
     named = [*(text.partition("=")[0] for text in run.settings.build_args), *run.settings.build_args_from]
     if named:
         of = f"{run.call.name}: " if run.call.name else ""
-        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; invoke local has them")
+        here = run.command("local")
+        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; with them: {here}")
 
 
 def built_already(run: Run, request: BuildRequest) -> Record | None:
@@ -110,13 +118,19 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     if earlier and request.cache and is_same_build(earlier, build) and not _has_failed(run, earlier):
         console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
         build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
+        run.left = WAIT
         return build
     if earlier:
         console.warn(f"{earlier.job_name} goes on by itself; to get at its image: {_command_to_wait_for(run, earlier)}")
-    run.if_interrupted = (
-        f"stopped; the build may have started: look for it in the cluster before you run: {run.command('build')}"
-    )
-    started = client.start_build(request)
+    run.check_awaited()
+    again = run.command("build")
+    run.if_interrupted = f"stopped; the build may have started: look for it in the cluster before you run: {again}"
+    run.left = LOOK
+    try:
+        started = client.start_build(request)
+    except (ApiRefused, NothingStarted):
+        run.left = AGAIN
+        raise
     build.job_name = started.job_name
     with suppress(SettingsError):  # a job is not lost to an image that cannot be read: then it is what was asked for
         reference = images.parse(started.image or "")
@@ -127,6 +141,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
             # Told before it is written, so that not even a crash in between loses the job.
             console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
             run.state.save_in_flight(build)
+            run.left = WAIT
     except StateError as error:
         raise StateError(f"{error}. {_goes_on(run, build)}") from None
     return build
@@ -145,6 +160,8 @@ def _goes_on(run: Run, build: BuildInFlight) -> str:
 
 
 def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
+    if run.left == WAIT and run.call.name:
+        return run.command("wait")  # the file of the app's own has the rest
     return f"invoke wait --job {build.job_name}{flags_of(run, build)} --image-tag {build.image_tag}"
 
 
@@ -177,8 +194,11 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
         build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
         return build
     if known is None:
+        run.left = NOTHING
         start = run.command("build")
         raise SettingsError(f"no build is in flight; start one: {start}, or name one: --job JOB --image-tag TAG")
+    if run.call.name and (known.app, known.image_name) != (settings.app, settings.image_name):
+        raise SettingsError(f"{known.job_name} builds {known.app}, not {settings.app}; nothing was done")
     if known.api_url != settings.require("api_url"):
         raise SettingsError(
             f"{known.job_name} was started at {known.api_url}; set DEPLOY_API_URL to that to wait for it"
@@ -215,6 +235,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
             saved = save(run, build, build_id, app_class=build.app_class, built={"built": "cluster", **of_build})
             run.state.clear_in_flight(job)
     except BuildFailed as error:
+        run.left = AGAIN
         run.state.clear_in_flight(job)
         failed = Record(**fields_of(build, Target), app_class=build.app_class)
         with suppress(StateError):  # that it failed is what matters
@@ -222,6 +243,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
         error.message = f"{'' if shown else tail(run.client, job)}{error}"
         raise
     except JobNotFound:
+        run.left = AGAIN
         run.state.clear_in_flight(job)
         raise
     return say(run, *saved)

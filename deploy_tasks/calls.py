@@ -19,6 +19,7 @@ from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateEr
 from .redaction import redact
 from .run import Act, Call
 
+_MAY_BE_SECRET = ("env", "build_arg")
 _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
 
 
@@ -73,10 +74,13 @@ def call_for_apps(
     from . import parallel
 
     acts = _decided(decide, calls)
+    if changes:
+        apps.check_apart(act.run.settings for act in acts.values())
     call.hold_target()
 
     def again(names: Sequence[str]) -> str:
-        return _command(name, {**call.flags, "app": ",".join(names)}, declared)
+        words = _command(name, {**call.flags, "app": ",".join(names)}, declared)
+        return words.replace("invoke ", "invoke --dry ", 1) if is_dry else words
 
     is_dry = bool(c.config.run.dry)
     at_once = 1 if is_dry else calls[0].jobs or jobs
@@ -96,13 +100,12 @@ def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, 
     if errors:
         lines = [f"{name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
         raise SomeFailed("\n  ".join([_NOT_ALL_CAN, *lines]), errors)
-    apps.check_apart(act.run.settings for act in acts.values())
     return acts
 
 
 def _command(name: str, flags: Mapping[str, Any], declared: Callable[..., Any]) -> str:
-    """The command line that calls the task `name` with `flags`. Of the app's environment only the names, since a value
-    may be a secret; without one, the command asks for it."""
+    """The command line that calls the task `name` with `flags`. Of the app's environment and of build args only the
+    names, since a value may be a secret; without one, the command asks for it."""
     words = ["invoke", name]
     for key, parameter in list(signature(declared).parameters.items())[1:]:
         value, flag = flags[key], key.replace("_", "-")
@@ -112,5 +115,5 @@ def _command(name: str, flags: Mapping[str, Any], declared: Callable[..., Any]) 
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{flag}={str(text).partition('=')[0] if key == 'env' else text}" for text in values]
+            words += [f"--{flag}={str(text).partition('=')[0] if key in _MAY_BE_SECRET else text}" for text in values]
     return " ".join(map(shlex.quote, words))

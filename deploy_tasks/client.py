@@ -69,17 +69,11 @@ class _Purpose(NamedTuple):
     unknown: str | None
     """Both, where it may have done something; None for what changes nothing, however often it is sent."""
     repeatable: bool = True
+    is_api_only: bool = False
+    """Whether a 404 with a web page cannot be an answer of the API's own."""
 
 
-_START = _Purpose(
-    "start the build",
-    "no build was started",
-    "try again: invoke build",
-    "the build may have started, so it was not sent again; look for it in the cluster before you run: invoke build",
-    repeatable=False,
-)
-_WAIT = _Purpose("wait for the build", "the build goes on", "pick it up: invoke wait", None, repeatable=False)
-_READ = _Purpose("ask for the digest", "nothing was changed", "try again", None)
+_READ = _Purpose("ask for the digest", "nothing was changed", "try again", None, is_api_only=True)
 _LOOK = _Purpose("look at the build or the app", "nothing was changed", "try again", None)
 
 
@@ -96,13 +90,21 @@ class DeployClient:
     """Speaks to one Deploy API.
 
     `url` is its address without a trailing slash, `key` goes into `X-API-Key`, `timeout` bounds one request, in
-    seconds. Raises the errors of `errors.py`; neither the key nor a git token is ever part of a message.
+    seconds; `command` makes the command line of a task, for messages. Raises the errors of `errors.py`; neither the key
+    nor a git token is ever part of a message.
     """
 
     def __init__(
-        self, url: str, key: str, *, timeout: float = 30.0, sleep: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout: float = 30.0,
+        command: Callable[[str], str] = "invoke {}".format,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url
+        self._command = command
         self._sleep = sleep
         self._key = key
         self._timeout = timeout
@@ -110,11 +112,16 @@ class DeployClient:
 
     def start_build(self, request: BuildRequest) -> BuildStarted:
         """Starts an in-cluster build, exactly once. MayHaveStarted where it is not known whether it did."""
-        started = self._json(_START, BuildStarted, "POST", "/build", request)
+        again = self._command("build")
+        unsure = (
+            f"the build may have started, so it was not sent again; look for it in the cluster before you run: {again}"
+        )
+        start = _Purpose("start the build", "no build was started", f"try again: {again}", unsure, repeatable=False)
+        started = self._json(start, BuildStarted, "POST", "/build", request)
         try:
             images.label(started.job_name)
         except SettingsError as error:
-            raise _unknown(_START, f"the API answered not as it should: {error}") from None
+            raise _unknown(start, f"the API answered not as it should: {error}") from None
         return started
 
     def wait(self, job: str, *, seconds: float, within: float) -> BuildState:
@@ -125,13 +132,16 @@ class DeployClient:
         job.
         """
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
+        go_on = f"pick it up: {self._command('wait')}"
+        purpose = _Purpose("wait for the build", "the build goes on", go_on, None, repeatable=False, is_api_only=True)
         try:
-            body = self._request(_WAIT, "POST", path, timeout=min(seconds + _SPARE_SECONDS, within)).body
+            body = self._request(purpose, "POST", path, timeout=min(seconds + _SPARE_SECONDS, within)).body
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            raise JobNotFound(f"the API knows no build job {job} (any more); build again: invoke build") from None
-        return self._decoded(_WAIT, BuildState, body) if body.strip() else BuildState()
+            again = self._command("build")
+            raise JobNotFound(f"the API knows no build job {job} (any more); build again: {again}") from None
+        return self._decoded(purpose, BuildState, body) if body.strip() else BuildState()
 
     def status(self, job: str, *, within: float | None = None) -> BuildState | None:
         """The phase of a build, or None where this server does not serve it; no longer than `within` seconds."""
@@ -180,7 +190,8 @@ class DeployClient:
                 raise
             raise DigestNotFound(
                 f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}; "
-                "nothing was built or deployed. Build it: invoke build, or invoke local; others: invoke history"
+                f"nothing was built or deployed. Build it: {self._command('build')}, or {self._command('local')}; "
+                f"others: {self._command('history')}"
             ) from None
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
@@ -268,7 +279,7 @@ class DeployClient:
         if status in (401, 403):
             return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.unsent}", status)
         is_page = answer.body.lstrip().startswith(b"<")
-        if status == 404 and is_page and purpose in (_WAIT, _READ):
+        if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{self._host} answered 404 with a web page, which is not the API's")
         return ApiRefused(f"{what}: {excerpt(answer.body)}; {purpose.unsent}", status, is_page=is_page)
 
@@ -282,4 +293,4 @@ def _unknown(purpose: _Purpose, what: str, *, retry_after: float = 0.0) -> Deplo
     what = f"could not {purpose.does}: {what}"
     if purpose.unknown is None:
         return NothingStarted(what, f"{purpose.unsent}; {purpose.again}", retry_after=retry_after)
-    return MayHaveStarted(f"{what}; {purpose.unknown}", retry_after=retry_after, is_repeatable=purpose.repeatable)
+    return MayHaveStarted(f"{what}; {purpose.unknown}", retry_after=retry_after)

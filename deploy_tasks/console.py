@@ -35,12 +35,12 @@ class Speaker(NamedTuple):
 
 
 class Board:
-    """How several apps stand. `show` draws it; once it is `silent`, nothing of theirs is told any more."""
+    """How several apps stand. `show` draws it; once it `is_over`, nothing of theirs is told or begun any more."""
 
     def __init__(self, names: Sequence[str], show: Callable[[str, str], None]) -> None:
         self._width = max(map(len, names))
         self._show = show
-        self.silent = False
+        self.is_over = False
 
     @contextmanager
     def speaking(self, name: str) -> Iterator[None]:
@@ -54,14 +54,17 @@ class Board:
     def set(self, name: str, state: str) -> None:
         """How `name` stands; an empty text: it is done."""
         with suppress(OSError), _one_at_a_time:
-            if not self.silent:
+            if not self.is_over:
                 self._show(name, state)
 
 
 @contextmanager
-def board(names: Sequence[str]) -> Iterator[Board]:
-    """Shows how the apps `names` stand while they are worked on: on a terminal a line for each at work, elsewhere one
-    for all, every 15 s at the most."""
+def board(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
+    """Shows how the apps `names` stand while they are worked on, if that `is_shown`: on a terminal a line for each at
+    work, elsewhere one for all, every 15 s at the most."""
+    if not is_shown:
+        yield Board(names, lambda _name, _state: None)
+        return
     if not _is_drawn_on(sys.stderr):
         yield Board(names, _counts(len(names)))
         return
@@ -78,7 +81,7 @@ def board(names: Sequence[str]) -> Iterator[Board]:
 def _counts(number: int) -> Callable[[str, str], None]:
     at_work: dict[str, str] = {}
     done: set[str] = set()
-    sign = _signs_of_life(f"{number} apps")
+    sign = for_other_threads(_signs_of_life(f"{number} apps"))
 
     def show(name: str, state: str) -> None:
         at_work.pop(name, None)
@@ -112,6 +115,12 @@ def is_one_of_several() -> bool:
     return _speaker.get() is not None
 
 
+def nobody_waits() -> Callable[[], bool]:
+    """Tells whether nobody waits any more for the app that this thread speaks for: then it is to begin nothing new."""
+    speaker = _speaker.get()
+    return lambda: speaker is not None and speaker.board.is_over
+
+
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
     shown = _said_by(redact(text))
@@ -131,7 +140,7 @@ def _said_by(text: str) -> str | None:
     speaker = _speaker.get()
     if speaker is None:
         return text
-    return None if speaker.board.silent else "\n".join(speaker.begins + line for line in text.split("\n"))
+    return None if speaker.board.is_over else "\n".join(speaker.begins + line for line in text.split("\n"))
 
 
 def warn(text: str) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 from . import console, history, images
 from .decide import app_environment, deploy_request, deployed_record
-from .errors import ApiRefused, Interrupted, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError
+from .errors import ApiRefused, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError, StillRunning
 from .models import DeployRequest, HistoryEntry, Record, as_dict
 from .parsing import of_flag, whole_number
 from .redaction import keep_secret
 from .rollout import wait_for_health, wait_for_rollout
-from .run import API, TARGET, Act, Call, Run, begin
+from .run import AGAIN, API, NOTHING, TARGET, Act, Call, Run, begin
 from .settings import Settings
 
 _MOST_LOOKED_THROUGH = 1000
@@ -26,10 +27,16 @@ def reuse(call: Call) -> Act:
     run = begin_deploy(call)
     build_id: str | None = call.flags.get("build_id")
 
+    def decided() -> tuple[Record | None, str | None]:
+        wanted = None if build_id is None else history.completed_digest(run.state.history(), build_id)
+        return known_build(run, wanted), wanted
+
+    if call.is_of_several and run.is_unlocked:  # nothing is deployed by halves that can be known not to be
+        _request(run, *decided())
+
     def act() -> Record | None:
         run.lock_before_deciding()
-        wanted = None if build_id is None else history.completed_digest(run.state.history(), build_id)
-        return _deployed(run, known_build(run, wanted), wanted)
+        return _deployed(run, *decided())
 
     return Act(run, act)
 
@@ -40,6 +47,9 @@ def rollback(call: Call) -> Act:
     steps = of_flag(
         "--back", whole_number("a number of digests", 1, 1000), 1 if call.flags["back"] is None else call.flags["back"]
     )
+
+    if call.is_of_several and run.is_unlocked:
+        deployed_before_now(run, steps)
 
     def act() -> Record | None:
         run.lock_before_deciding()
@@ -62,9 +72,7 @@ def begin_deploy(call: Call) -> Run:
 def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = "") -> Record | None:
     """Deploys the digest `build_id`, or that of the record; `known` is what is known of it, `says` what a person is to
     know before."""
-    flags = run.call.flags
-    env = app_environment(run.settings, flags["env"] or [])
-    request = deploy_request(run.settings, known, build_id=build_id, env=env)
+    flags, request = run.call.flags, _request(run, known, build_id)
     if says:
         console.tell(says)
     if run.dry:
@@ -78,6 +86,11 @@ def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = 
     return deployed
 
 
+def _request(run: Run, known: Record | None, build_id: str | None) -> DeployRequest:
+    env = app_environment(run.settings, run.call.flags["env"] or [])
+    return deploy_request(run.settings, known, build_id=build_id, env=env)
+
+
 def known_build(run: Run, build_id: str | None) -> Record | None:
     """What is known of the digest to deploy, the record's or `build_id`; None where that came from elsewhere."""
     record = run.record
@@ -88,6 +101,11 @@ def known_build(run: Run, build_id: str | None) -> Record | None:
 
 def tell_age(run: Run, known: Record | None) -> None:
     """Says how what is deployed relates to HEAD: nobody shall deploy other code than they think."""
+    if in_flight := run.state.in_flight():
+        console.warn(
+            f"{in_flight.job_name} still builds, and what is deployed is what was recorded before it; "
+            f"for that one: {run.command('wait')}, then reuse"
+        )
     if known is None or known.build_id is None:
         return
     if known.dirty:
@@ -108,7 +126,8 @@ def deployed_before_now(run: Run, back: int) -> HistoryEntry:
     """The deploy that lies `back` digests behind what runs now. SettingsError where there is none."""
     app, namespace = run.settings.require("app"), run.settings.namespace
     now = None if run.dry else _running(run)
-    before = history.deployed_before(run.state.history(), app, namespace, back, now)
+    other = run.command("reuse --build-id sha256:…")
+    before = history.deployed_before(run.state.history(), app, namespace, back, now, other=other)
     newest = next(history.deploys(run.state.history(), app, namespace))
     if now not in (None, newest.build_id):
         console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
@@ -129,28 +148,39 @@ def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bo
     flags = _flags_given(run)
     again = f"invoke reuse --build-id {request.build_id}{flags}"
     deployed = deployed_record(request, known)
+    run.check_awaited()
     run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
+    run.when_interrupted = partial(run.note, history.UNKNOWN, deployed)
     try:
         with run.interruptible():
             run.client.deploy(request, again=again)
-    except (MayHaveStarted, Interrupted):
+    except MayHaveStarted:
         with suppress(StateError):
             run.note(history.UNKNOWN, deployed)
         raise
+    run.left = NOTHING
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
     try:
-        run.note(history.DEPLOYED, deployed)
+        with run.undivided():
+            run.note(history.DEPLOYED, deployed)
+            run.when_interrupted = lambda: None
+            run.if_interrupted = (
+                f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
+            )
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
     before = _deployed_before(run, request)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     undo = f"invoke rollback{flags}"
-    run.if_interrupted = f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
     try:
         with run.interruptible():
             if follow or check_health:
                 _follow(run, request, check_health=check_health)
+    except StillRunning:
+        run.left = AGAIN
+        raise
     except RolloutFailed as error:
+        run.left = AGAIN
         if error.blames:
             with suppress(StateError):  # that it does not come up is what matters
                 run.note(history.NOT_READY, deployed)

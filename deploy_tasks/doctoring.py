@@ -40,10 +40,9 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
         call = Call.of(c, "doctor", {"app": app})
         calls = call._replace(flags={"app": app or ALL}).of_each() if call.table else [call]
         # What is of all apps, then what each has of its own.
-        runs = [begin(one._replace(name=None), git=("app", "repo_url", "git_ref")) for one in calls[:1]]
+        run = begin(call.of_none(), git=("app", "repo_url", "git_ref"))
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
-    run = runs[0]
     of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
     looks: list[Callable[[], Iterator[Finding]]] = [
         *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
@@ -64,9 +63,11 @@ def _app(call: Call) -> Iterator[Finding]:
     chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
     found = [Finding("settings", "ok", "; ".join(chosen)), *_files(run), *_state(run)]
     try:
-        settings.require("port", "env_from", "build_args_from", "files")
+        settings.require("port", "env_from", "files")
+        settings.require("build_args_from")
     except SettingsError as error:
-        found.append(Finding("needs", "failed", str(error).removesuffix("; nothing was sent"), "give what is missing"))
+        seen = str(error).removesuffix("; nothing was sent")
+        found.append(Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml"))
     yield from (finding._replace(what=f"{call.name} {finding.what}") for finding in found)
 
 
@@ -149,7 +150,7 @@ def _state(run: Run) -> Iterator[Finding]:
         yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
         return
     recorded = f"records {shortened(record.build_id)}" if record and record.build_id else "records nothing yet"
-    in_flight = f"; {build.job_name} is in flight: invoke wait" if build else ""
+    in_flight = f"; {build.job_name} is in flight: {run.command('wait')}" if build else ""
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 

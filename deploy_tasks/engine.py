@@ -97,8 +97,12 @@ class Engine:
         several platforms), with `--dry` an empty text. EngineError where either fails, or it is not sure which image
         was pushed."""
         # Fresh files: after a failed push, an old one still held the digest of the push before.
-        with tempfile.TemporaryDirectory(prefix="deploy-tasks-") as folder:
-            digests = self._way.publish(self, image, Path(folder) / "digest")
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="deploy-tasks-")
+        except OSError as error:
+            raise EngineError(f"there is no place for a temporary file ({error.strerror}); nothing was built") from None
+        with folder as place:
+            digests = self._way.publish(self, image, Path(place) / "digest")
         if self.is_dry:
             return ""
         if len(digests) != 1:

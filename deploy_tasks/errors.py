@@ -105,15 +105,13 @@ class NothingStarted(DeployError):
 
 
 class MayHaveStarted(DeployError):
-    """Raised with the seconds in `retry_after` for which the API asked to be left alone; `is_repeatable` says whether
-    the same once more does no harm, as with a deploy."""
+    """Raised with the seconds in `retry_after` for which the API asked to be left alone."""
 
     exit_code = 6
 
-    def __init__(self, message: str, *, retry_after: float = 0.0, is_repeatable: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.is_repeatable = is_repeatable
 
 
 class StillRunning(DeployError):

@@ -82,6 +82,10 @@ class Checkout:
         """Whether `commit` is in this checkout."""
         return self._ask("cat-file", "-t", commit) == "commit"
 
+    def has(self, commit: str, path: str) -> bool:
+        """Whether `path`, from `folder` on, is a file of `commit`."""
+        return self._ask("cat-file", "-t", f"{commit}:./{path}") == "blob"
+
     def pushed(self, commit: str) -> bool:
         """Whether a branch of the remote holds `commit`, as far as the last fetch or push told. Where CI checks out a
         pull request, its merge is the remote's too, under `pull/`."""

@@ -36,11 +36,17 @@ def deploys(entries: Iterable[HistoryEntry], app: str, namespace: str) -> Iterat
 
 
 def deployed_before(
-    entries: Iterable[HistoryEntry], app: str, namespace: str, back: int, running: str | None = None
+    entries: Iterable[HistoryEntry],
+    app: str,
+    namespace: str,
+    back: int,
+    running: str | None = None,
+    *,
+    other: str = "invoke reuse --build-id sha256:…",
 ) -> HistoryEntry:
     """The deploy that lies `back` digests behind the present one: the newest one of the history, or, where the API says
     what is `running`, that; where this was not deployed from here, the newest one of the history lies one behind it.
-    SettingsError where there is none."""
+    SettingsError where there is none, with the command that deploys another (`other`)."""
     known = list(deploys(islice(entries, _MOST_LOOKED_THROUGH), app, namespace))
     digests = [entry.build_id for entry in known]
     present = 0 if running is None else digests.index(running) if running in digests else -1
@@ -49,7 +55,7 @@ def deployed_before(
     counted = {0: "nothing was", 1: "only one digest was"}.get(len(known), f"only {len(known)} digests were")
     raise SettingsError(
         f"{app} in {namespace} cannot go back by {back}: {counted} deployed from here. Deploy one that you know: "
-        "invoke reuse --build-id sha256:…; nothing was deployed"
+        f"{other}; nothing was deployed"
     )
 
 

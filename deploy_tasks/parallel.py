@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from textwrap import indent
 from threading import Thread
 from typing import Any, NamedTuple
 
 from . import console, github, runner
-from .errors import DeployError, Interrupted, MayHaveStarted, SomeFailed, escaped
-from .models import encode
+from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed, escaped
 from .redaction import redact
-from .run import Act
-from .signals import signal_number, taken
+from .run import AGAIN, LOOK, NOTHING, WAIT, Act
+from .signals import held_back, signal_number, taken
 
 _LONGEST_DETAIL = 100
+_NOT_THERE = (SettingsError, DigestNotFound, JobNotFound)
 
 
 class Outcome(NamedTuple):
@@ -41,33 +41,40 @@ def each(
     """
     start = time.monotonic()
     c = next(iter(acts.values())).run.call.c
-    with console.board(list(acts)) as board, runner.streaming(c):
+    with console.board(list(acts), is_shown=changes) as board, runner.streaming(c):
         outcomes: dict[str, Outcome] = {}
+        waiting = deque[str]()
         try:
             if changes:
                 outcomes = _lock(task, acts, board)
-            over = _begin({name: act for name, act in acts.items() if name not in outcomes}, jobs, board)
+            waiting.extend(name for name in acts if name not in outcomes)
+            over = _begin(acts, waiting, jobs, board)
             while len(outcomes) < len(acts):
                 outcome = taken(over)
                 outcomes[outcome.name] = outcome
                 _tell(task, outcome, board)
         except KeyboardInterrupt as interrupt:
-            board.silent = True
-            number = signal_number(interrupt)
-            runner.end_all(number)
-            for act in acts.values():
-                act.run.wait_for_undivided()
-            left = [name for name in acts if name not in outcomes or outcomes[name].error]
-            _tell_what_goes_on(acts, outcomes)
-            raise Interrupted(
-                f"stopped; {len(acts) - len(left)} of {len(acts)} done; go on: {again(left)}", number
-            ) from None
-    failed = {name: error for name in acts if isinstance(error := outcomes[name].error, DeployError)}
-    if failed or changes:
+            board.is_over = True
+            waiting.clear()
+            with held_back():  # a second one would cost the lines that say how to go on
+                number = signal_number(interrupt)
+                runner.end_all(number)
+                raise _interrupted(acts, outcomes, number, again) from None
+    failed = {name: error for name in acts if (error := outcomes[name].error) is not None}
+    if changes:
         _tell_table([outcomes[name] for name in acts], time.monotonic() - start)
-    _print_results(acts, outcomes)
-    if failed:
-        raise _summed_up(failed, len(acts), again)
+    for error in failed.values():
+        if not isinstance(error, DeployError):
+            raise error  # a bug of ours, or a reader of stdout that has had enough
+    summed_up = _summed_up(acts, failed, again) if failed else None
+    try:
+        _print_results(acts, outcomes)
+    except DeployError as error:
+        if summed_up is None:
+            raise
+        console.tell(str(error))
+    if summed_up:
+        raise summed_up
     return {name: outcomes[name].value for name in acts}
 
 
@@ -75,25 +82,28 @@ def _lock(task: str, acts: Mapping[str, Act], board: console.Board) -> dict[str,
     """Locks the state of all apps, always in the same order: two runs that each hold what the other waits for would
     both wait in vain. What cannot be locked is over."""
     outcomes: dict[str, Outcome] = {}
+    start = time.monotonic()
     for name, act in sorted(acts.items(), key=lambda item: item[1].run.state.lock_path):
+        left = max(0.0, act.run.settings.lock_timeout - (time.monotonic() - start))
         try:
             with board.speaking(name):
-                act.run.lock()
+                act.run.lock(left)
         except DeployError as error:
             outcomes[name] = Outcome(name, 0.0, error=error)
             _tell(task, outcomes[name], board)
     return outcomes
 
 
-def _begin(acts: Mapping[str, Act], jobs: int, board: console.Board) -> SimpleQueue[Outcome]:
-    """Starts the threads. They do not keep the program from its end: what is interrupted is left where it is."""
-    waiting, over = deque(acts), SimpleQueue[Outcome]()
+def _begin(acts: Mapping[str, Act], waiting: deque[str], jobs: int, board: console.Board) -> SimpleQueue[Outcome]:
+    """Starts the threads that work off `waiting`. They do not keep the program from its end: what is interrupted is
+    left where it is."""
+    over = SimpleQueue[Outcome]()
 
     def work() -> None:
-        while waiting:
+        while not board.is_over:
             try:
                 name = waiting.popleft()
-            except IndexError:  # another thread was quicker
+            except IndexError:
                 return
             start = time.monotonic()
             with board.speaking(name):
@@ -103,27 +113,46 @@ def _begin(acts: Mapping[str, Act], jobs: int, board: console.Board) -> SimpleQu
                     outcome = Outcome(name, 0.0, error=error)
             over.put(outcome._replace(seconds=time.monotonic() - start))
 
-    for _ in range(min(jobs, len(acts))):
+    for _ in range(min(jobs, len(waiting))):
         Thread(target=work, daemon=True).start()
     return over
 
 
 def _tell(task: str, outcome: Outcome, board: console.Board) -> None:
     error = outcome.error
-    if error is not None and not isinstance(error, DeployError):
-        raise error
     board.set(outcome.name, "")
-    if error is not None:
+    if isinstance(error, DeployError):
         with board.speaking(outcome.name):
             console.tell(str(error))
         github.annotate(f"{task} {outcome.name} failed", redact(str(error)))
 
 
-def _tell_what_goes_on(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome]) -> None:
+def _interrupted(
+    acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], number: int, again: Callable[[Sequence[str]], str]
+) -> Interrupted:
+    """Says of each app that is not over what becomes of it, and how to go on with all that are not done."""
     width = max(map(len, acts))
     for name, act in acts.items():
         if name not in outcomes:
+            act.run.note_interrupt()
             console.tell(f"{name:<{width}} | {act.run.if_interrupted}")
+    left = {name: act.run.left for name, act in acts.items() if name not in outcomes or outcomes[name].error}
+    left = {name: what for name, what in left.items() if what != NOTHING}
+    return Interrupted(
+        "; ".join([f"stopped; {len(acts) - len(left)} of {len(acts)} done", *_how_to_go_on(left, "go on", again)]),
+        number,
+    )
+
+
+def _how_to_go_on(left: Mapping[str, str], says: str, again: Callable[[Sequence[str]], str]) -> Iterator[str]:
+    """What to do about the apps, by what is `left` to do for each."""
+    unsure, in_flight, rest = ([name for name, what in left.items() if what == kind] for kind in (LOOK, WAIT, AGAIN))
+    if unsure:
+        yield f"look first what became of {', '.join(unsure)}"
+    if in_flight:
+        yield f"pick up the builds in flight: invoke wait --app={','.join(in_flight)}"
+    if rest:
+        yield f"{says}: {again(rest)}"
 
 
 def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -142,12 +171,12 @@ def _shown(text: str) -> str:
 
 def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome]) -> None:
     """The results to stdout: a line for each app and result, its name first; as JSON one object by the apps' names."""
-    if next(iter(acts.values())).run.call.flags.get("json"):
-        console.print_result(encode({name: _details(act, outcomes[name].error) for name, act in acts.items()}).decode())
-        return
-    for name, act in acts.items():
-        for text, _ in act.run.results:
-            console.print_result(f"{name}:\n{indent(text, '  ')}" if "\n" in text else f"{name} {text}")
+    as_json = bool(next(iter(acts.values())).run.call.flags.get("json"))
+    results = [(name, text) for name, act in acts.items() for text, _ in act.run.results]
+    lines = [f"{name}:\n{indent(text, '  ')}" if "\n" in text else f"{name} {text}" for name, text in results]
+    if as_json or lines:
+        details = {name: _details(act, outcomes[name].error) for name, act in acts.items()}
+        console.result("\n".join(lines), details, as_json=as_json)
 
 
 def _details(act: Act, error: BaseException | None) -> object:
@@ -161,15 +190,14 @@ def _code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, DeployError) else 1
 
 
-def _summed_up(errors: Mapping[str, DeployError], several: int, again: Callable[[Sequence[str]], str]) -> SomeFailed:
-    unsure = [name for name, error in errors.items() if isinstance(error, MayHaveStarted) and not error.is_repeatable]
-    repeated = [name for name in errors if name not in unsure]
-    parts = [f"{len(errors)} of {several} apps failed: {', '.join(errors)}"]
-    if unsure:
-        parts.append(f"look first what became of {', '.join(unsure)}")
-    if repeated:
-        whom = "the others" if unsure else "just those" if len(repeated) > 1 else "just that one"
-        parts.append(f"again, for {whom}: {again(repeated)}")
-    error = SomeFailed("; ".join(parts), errors)
-    error.is_annotated = True
-    return error
+def _summed_up(
+    acts: Mapping[str, Act], errors: Mapping[str, BaseException], again: Callable[[Sequence[str]], str]
+) -> SomeFailed:
+    ours = {name: error for name, error in errors.items() if isinstance(error, DeployError)}
+    # What is not there is not there the next time either; the app's own line says what to do.
+    left = {name: acts[name].run.left for name, error in ours.items() if not isinstance(error, _NOT_THERE)}
+    says = "again, for just that one" if len(ours) == 1 else "again, for just those"
+    what = f"{len(ours)} of {len(acts)} apps failed: {', '.join(ours)}"
+    summed_up = SomeFailed("; ".join([what, *_how_to_go_on(left, says, again)]), ours)
+    summed_up.is_annotated = True
+    return summed_up

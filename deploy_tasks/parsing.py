@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from . import images
 from .errors import SettingsError
 from .hosts import is_loopback
 
@@ -173,12 +174,12 @@ def _table(value: object, parts: Mapping[str, Callable[[Any], Any]]) -> dict[str
     """A table with the first of `parts` and, if wanted, the others."""
     if not isinstance(value, Mapping):
         raise SettingsError(f"{value!r} is no table with {', '.join(parts)}")
-    needed = next(iter(parts))
-    if needed not in value:
-        raise SettingsError(f"{needed} is missing in it")
     for key in value:
         if key not in parts:
             raise SettingsError(f"{unknown('key', str(key), parts)}; it may hold {', '.join(parts)}")
+    needed = next(iter(parts))
+    if needed not in value:
+        raise SettingsError(f"{needed} is missing in it")
     return {str(key): parts[key](as_text(item)) for key, item in value.items()}
 
 
@@ -201,6 +202,11 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
     nearest = next(iter(get_close_matches(name, list(known), n=1)), None)
     return f"{name!r} is no {what}{f'; did you mean {nearest}?' if nearest else ''}"
+
+
+def app_or_apps(value: object) -> str:
+    """A Kubernetes name; or several with commas, and `all`, which are names in a table of apps."""
+    return ",".join(images.label(name.strip()) for name in str(value).split(","))
 
 
 def as_text(value: object) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from invoke.context import Context
 
 from . import apps, console, github, lock
 from .client import DeployClient
-from .errors import Interrupted, SettingsError
+from .errors import Interrupted, SettingsError, StateError
 from .git import Checkout
 from .models import HistoryEntry, Record, Target, encode, fields_of, timestamp
 from .parsing import NAMESPACES
@@ -29,6 +29,9 @@ from .state import State
 _CHAIN = "deploy_chain"
 TARGET = ("app", "namespace", "image_name", "app_class")
 _HELD = (*TARGET, "jobs")
+# What is left to do for an app that did not come to its end: the same again, to wait for its build in the cluster, to
+# look what became of it, or nothing.
+AGAIN, WAIT, LOOK, NOTHING = "again", "wait", "look", "nothing"
 API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
 _SECONDS_TO_WRITE = 2.0
@@ -65,6 +68,8 @@ class Call(NamedTuple):
     @classmethod
     def of(cls, c: Context, task: str, flags: Mapping[str, Any]) -> Call:
         """The call as such, before its apps are known. SettingsError where the configuration cannot be used."""
+        if isinstance(flags.get("app"), list | tuple):
+            flags = {**flags, "app": ",".join(flags["app"])}
         known: Any = c.config.get(_CHAIN)
         chain = known if isinstance(known, Chain) else Chain()
         if chain is not known:
@@ -78,23 +83,25 @@ class Call(NamedTuple):
 
     def of_each(self) -> list[Call]:
         """This call for each of the apps that it means. SettingsError where that cannot be told."""
-        text = self.flags.get("app")
-        is_several = apps.is_several(text)
         if not self.table:
-            if is_several:
-                raise SettingsError(f"--app {text} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent")
             return [self]
+        # With a table, DEPLOY_APP, too, is a choice among its apps.
+        given = {key: self.flags.get(key) for key in ("app", "jobs")}
+        for_all = resolve(given, config=self.general, folder=self.checkout.folder)
+        is_several = apps.is_several(for_all.app)
         if is_several:
             apps.check_flags_of_several(self.flags)
-        # With a table, DEPLOY_APP, too, is a choice among its apps.
-        for_all = resolve({"jobs": self.flags.get("jobs")}, config=self.general, folder=self.checkout.folder)
-        names = apps.chosen(self.table, text or for_all.app)
+        names = apps.chosen(self.table, for_all.app, for_all.sources["app"])
         return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
 
     @property
     def needs_to_deploy(self) -> tuple[str, ...]:
         """What a build asks for beyond its own needs: an app of the table is not built that cannot be deployed."""
         return ("port", "env_from", "cloned_files") if self.name or self.task == "local-deploy" else ()
+
+    def of_none(self) -> Call:
+        """This call for what is of all apps."""
+        return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
 
     def hold_target(self) -> None:
         """From now on the later calls of the command line have this call's target."""
@@ -116,10 +123,18 @@ class Run:
         self.if_interrupted = "stopped; nothing was started"
         self.results: list[tuple[str, object]] = []
         self._undivided = Lock()
+        self.left = AGAIN
+        self.when_interrupted: Callable[[], object] = lambda: None
+        """What is to be noted of an interrupt, before it ends the run."""
 
     @cached_property
     def client(self) -> DeployClient:
         return self.new_client()
+
+    @property
+    def is_unlocked(self) -> bool:
+        """Whether what is recorded now is what will be decided from: no other run is to be waited for."""
+        return not self.settings.lock_timeout or not self.state.lock_path.exists()
 
     def lock_before_deciding(self) -> None:
         """As `lock`, for what is decided from the record: another run may be about to write it. Where none ever ran
@@ -127,11 +142,11 @@ class Run:
         if not self.dry and self.state.lock_path.exists():
             self.lock()
 
-    def lock(self) -> None:
-        """Makes this run the only one that writes the state and deploys from it, until the process ends. Locked or
-        StateError otherwise: nothing was started then."""
+    def lock(self, within: float | None = None) -> None:
+        """Makes this run the only one that writes the state and deploys from it, until the process ends; `within` so
+        many seconds (those of the settings). Locked or StateError otherwise: nothing was started then."""
         self.state.check_writable()
-        path, seconds = self.state.lock_path, self.settings.lock_timeout
+        path, seconds = self.state.lock_path, self.settings.lock_timeout if within is None else within
         if lock.take(path, self.call.task, seconds=seconds, tell=console.tell):
             self.state.sweep()
             if self._from_record:  # what another run recorded until now counts
@@ -145,7 +160,8 @@ class Run:
     def new_client(self) -> DeployClient:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
         settings = self.settings
-        return DeployClient(settings.require("api_url"), settings.require("api_key"), timeout=settings.api_timeout)
+        url, key = settings.require("api_url"), settings.require("api_key")
+        return DeployClient(url, key, timeout=settings.api_timeout, command=self.command)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -153,7 +169,19 @@ class Run:
         try:
             yield
         except KeyboardInterrupt as interrupt:
+            self.note_interrupt()
             raise Interrupted(self.if_interrupted, signal_number(interrupt)) from None
+
+    def note_interrupt(self) -> None:
+        """Does what is to be done of an interrupt, once what is undivided is done."""
+        self.wait_for_undivided()
+        with suppress(StateError):
+            self.when_interrupted()
+
+    def check_awaited(self) -> None:
+        """Interrupted where nobody waits for this app any more: nothing more is started for it."""
+        if console.nobody_waits()():
+            raise Interrupted(self.if_interrupted)
 
     @contextmanager
     def undivided(self) -> Iterator[None]:
@@ -249,13 +277,18 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
             git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
         )
         keep_secret(settled.secrets)
-        _require(settled, checkout, needs)
+        if not call.table and apps.is_several(settled.app):
+            raise SettingsError(
+                f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent"
+            )
+        _require(call, settled, needs)
         return settled
 
     run = Run(call, settle, from_record=from_record)
     settings = run.settings
     if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
-        console.warn(f"app class business in namespace {settings.namespace}: the pods go to the business nodes")
+        of = f"{name}: " if name else ""
+        console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
     for path in settings.secret_files_of_others:
         console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
     for variable in settings.secrets_in(call.general):
@@ -300,12 +333,13 @@ def _current_root() -> Path:
         raise SettingsError("the current folder is not there any more; nothing was sent") from None
 
 
-def _require(settings: Settings, checkout: Checkout, keys: Sequence[str]) -> None:
+def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
+    given = [text.partition("=")[0] for text in call.flags.get("env") or [] if "=" in text]
     try:
-        if keys:
-            settings.require(*keys)
+        if needs:
+            settings.require(*needs, given=given)
     except SettingsError as error:
-        why = f" ({checkout.trouble})" if checkout.trouble else ""
+        why = f" ({call.checkout.trouble})" if call.checkout.trouble else ""
         raise SettingsError(f"{error}{why}") from None
 
 

@@ -35,8 +35,10 @@ _running: set[_StreamingRunner] = set()
 
 
 def end_all(number: int) -> None:
-    """Ends every command that runs by the signal `number`, and sees to it that nothing of them is left."""
-    running = list(_running)
+    """Ends every command that runs by the signal `number`, and sees to it that nothing of them is left. Where nobody
+    waits for them any more (`console.Board`), no other begins."""
+    with _one_at_a_time:
+        running = list(_running)
     for runner in running:
         runner.signal(number)
     for runner in running:
@@ -99,6 +101,7 @@ class _StreamingRunner(Local):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         # Of several at once, each line is told whole and with its app's name.
+        self._nobody_waits = console.nobody_waits()
         self._tell = console.for_other_threads(console.tell) if console.is_one_of_several() else None
 
     def echo(self, command: str) -> None:
@@ -115,12 +118,14 @@ class _StreamingRunner(Local):
                 super().write_our_output(stream=stream, string=string)
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
-        _running.add(self)
         # An exception out of Popen would leave a command running that nobody knows of.
-        with held_back() as arrived:
+        with _one_at_a_time, held_back() as arrived:
+            if self._nobody_waits():
+                raise Interrupted("stopped")
             self.process = Popen(
                 [shell, "-c", command], env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
             )
+            _running.add(self)
         if arrived:
             raise Signalled(arrived[0])
 

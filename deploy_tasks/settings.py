@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -83,18 +83,19 @@ class Settings:
     def __setattr__(self, key: str, value: object) -> NoReturn:
         raise AttributeError(f"{key} is settled")
 
-    def require(self, *needs: str) -> Any:
+    def require(self, *needs: str, given: Collection[str] = ()) -> Any:
         """The value of the first of `needs`: keys of settings; `env_from`, `build_args_from` for what they name;
         `files` for the Dockerfile and the build context, `cloned_files` for those that the cluster clones from here.
-        SettingsError says all that is missing, and how to give it."""
+        `given` are names with a value from elsewhere. SettingsError says all that is missing, and how to give it."""
         unset = [row for row in TABLE if row.key in needs and getattr(self, row.key) is None]
         unset = [row for row in unset if row.key != "port" or not self.ports]
         unvalued = [name for key in ("env_from", "build_args_from") if key in needs for name in self._unvalued(key)]
+        unvalued = [name for name in unvalued if name not in given]
         parts = [
             *([f"not set: {', '.join(map(self._ways, unset))}"] if unset else []),
             *([f"no value for {', '.join(dict.fromkeys(unvalued))}"] if unvalued else []),
         ]
-        if parts:
+        if unvalued or any("DEPLOY_" in self._ways(row) for row in unset):
             parts.append("put variables into the environment or into .env at the project's root")
         is_cloned_from_here = self.sources["repo_url"] == self.sources["git_ref"] == "git"
         parts = [*self._missing_files("files" in needs or ("cloned_files" in needs and is_cloned_from_here)), *parts]
@@ -104,7 +105,8 @@ class Settings:
 
     def _ways(self, row: Setting) -> str:
         if self.name is not None and row.key not in OF_ALL_APPS:
-            return f"{row.flag} or deploy.apps.{self.name}.{row.key}"
+            flag = f"{row.flag} or " if row.key in self.flags else ""
+            return f"{flag}deploy.apps.{self.name}.{row.key} in invoke.yaml"
         return f"{row.flag} or {row.variable}" if row.key in self.flags else row.variable
 
     def _unvalued(self, key: str) -> list[str]:
@@ -114,10 +116,12 @@ class Settings:
         if self.env_file is not None and not _env_path(self.root, self.env_file).exists():
             yield f"there is no env_file at {self.root / self.env_file}"
         file, context = self.root / self.dockerfile, self.root / self.build_context
+        own = f"deploy.apps.{self.name}." if self.name else ""
         if to_build and not file.is_file():
-            yield f"there is no Dockerfile at {file}; name another with --dockerfile"
+            yield f"there is no Dockerfile at {file}; name another with {f'{own}dockerfile' if own else '--dockerfile'}"
         if to_build and not context.is_dir():
-            yield f"the build context {context} is not a folder; name one with --build-context"
+            name = f"{own}build_context" if own else "--build-context"
+            yield f"the build context {context} is not a folder; name one with {name}"
 
     @property
     def app_environment(self) -> dict[str, str]:
@@ -219,7 +223,7 @@ def resolve(
             (f"configuration deploy.{row.key}", _configured(config, row.key, environ)),
             ("the record", recorded.get(row.key)),
         ]
-        source, value = next(((source, value) for source, value in found if _is_given(value)), ("git", None))
+        source, value = next(((source, value) for source, value in found if is_given(value)), ("git", None))
         if value is None and git and row.key in git:
             value = git[row.key]()
         if value is None:
@@ -228,7 +232,8 @@ def resolve(
         sources[row.key] = source
         if row.key == "state_file":
             path = root / values["state_file"]
-            values["state_file"] = path if name is None else path.with_name(f"{path.stem}.{name}{path.suffix}")
+            own_name = f"{path.stem}.{name}{path.suffix or '.json'}"
+            values["state_file"] = path if name is None else path.with_name(own_name)
             recorded = record(values["state_file"]) if record else {}
         if row.key == "app" and recorded.get("app") not in (None, values["app"]):
             recorded = {}  # another app's record says nothing about this one
@@ -239,8 +244,8 @@ def resolve(
         values["namespace"], sources["namespace"] = NAMESPACES[values["app_class"]], "default of app_class"
     if values["image_name"] is None:
         values["image_name"], sources["image_name"] = values["app"], "default of app"
-    if sources["port"].startswith("flag"):
-        configured["ports"] = ()  # what is said on the spot counts
+    if sources["port"].startswith("flag") or ("ports" not in own and sources["port"] != "default"):
+        configured["ports"] = ()  # the port comes from a stronger source than they do
     return Settings(
         name=name,
         root=root,
@@ -306,10 +311,11 @@ def _read_env_file(path: Path) -> Mapping[str, str]:
 def check_known(config: Mapping[str, object], path: str = "deploy") -> None:
     """SettingsError where the configuration has a key under `path` that is no setting (of one app alone)."""
     known = [row.key for row in (*TABLE, *CONFIGURED)]
+    known += ["apps", "domains"]
     for key in config:
         if path != "deploy" and key in OF_ALL_APPS:
             raise SettingsError(f"configuration {path}.{key} is of all apps: put it under deploy; nothing was sent")
-        if key not in known:
+        if key not in known or (key == "apps" and path != "deploy"):
             said = parsing.unknown("setting", f"{path}.{key}", [f"{path}.{name}" for name in known])
             raise SettingsError(f"configuration: {said}; nothing was sent")
 
@@ -318,7 +324,7 @@ def _only_configured(row: Setting, name: str | None, own: Mapping[str, object], 
     source = f"configuration deploy.apps.{name}.{row.key}" if row.key in own else f"configuration deploy.{row.key}"
     value = own.get(row.key, config.get(row.key))
     try:
-        return row.parse(value) if _is_given(value) else row.default
+        return row.parse(value) if is_given(value) else row.default
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}; nothing was sent") from None
 
@@ -329,7 +335,8 @@ def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, st
     return config[key] if key in config else environ.get(f"INVOKE_DEPLOY_{key.upper()}")
 
 
-def _is_given(value: object) -> bool:
+def is_given(value: object) -> bool:
+    """Whether a source that has `value` gives one: None and what is empty are "not given"."""
     return value is not None and value not in ("", [], (), {})
 
 
@@ -355,7 +362,7 @@ TABLE = (
     Setting("registry_username", parsing.printable, None, "given with the password, `local` logs the engine in"),
     Setting("registry_password", parsing.secret, None, "goes to the engine over stdin", secret=True),
     Setting("git_token", parsing.secret, None, "lets the cluster clone a private repository", secret=True),
-    Setting("app", images.label, None, "the app's name in the cluster; unset: the repository's name"),
+    Setting("app", parsing.app_or_apps, None, "the app's name in the cluster; unset: the repository's name"),
     Setting("namespace", images.label, None, "unset: the app class decides (apps, non-business-apps)"),
     Setting("image_name", images.image_name, None, "the repository in the registry; unset: the app's name"),
     Setting("app_class", parsing.app_class, "business", "which nodes run it: business or non-business"),

@@ -33,13 +33,13 @@ def signal_number(interrupt: KeyboardInterrupt) -> int:
 def raised() -> Iterator[None]:
     """Within it, SIGTERM and SIGHUP raise Signalled, unless somebody handles or ignores them already (nohup does)."""
     is_main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
+    ours = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
         signal.signal(number, _raise)
     try:
         yield
     finally:
-        for number in taken:
+        for number in ours:
             signal.signal(number, signal.SIG_DFL)
 
 

@@ -30,9 +30,10 @@ def logs(call: Call) -> Act:
     """Print the log of a build: the one in flight, or the last one."""
     run = begin(call, needs=API, from_record=True, git=("app",))
     job, follow = call.flags["job"], call.flags["follow"]
-    wanted = of_flag("--job", label, job) if job is not None else _last_job(run)
+    known = None if job is None else of_flag("--job", label, job)
 
     def act() -> None:
+        wanted = known or _last_job(run)
         if run.dry:
             return run.would_send("GET", f"/build/{wanted}/logs")
         console.tell(f"log of {wanted}")
@@ -57,7 +58,8 @@ def _print(run: Run, job: str) -> bool:
 def _follow(run: Run, job: str) -> bool:
     """Prints the log as it grows; whether the API has one."""
     with LogFollower(run.new_client(), job, console.for_other_threads(console.print_result)) as shown:
-        phase = wait_for_end(run.client, job, seconds=run.settings.timeout, tell=console.tell)
+        again, seconds = run.command(f"logs --follow --job {job}"), run.settings.timeout
+        phase = wait_for_end(run.client, job, seconds=seconds, again=again, tell=console.tell)
     if phase:
         in_flight = run.state.in_flight()
         console.tell(f"{job} {phase}" + (f"; record its digest: {run.command('wait')}" if in_flight else ""))
@@ -77,7 +79,8 @@ def _last_job(run: Run) -> str:
 def history(c: Context, app: str | None = None, limit: int | None = None, json: bool = False) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
     call = Call.of(c, "history", {"app": app})
-    runs = [begin(one, from_record=True, git=("app",)) for one in (call.of_each() if app or not call.table else [call])]
+    calls = call.of_each() if app or not call.table else [call.of_none()]
+    runs = [begin(one, from_record=True, git=("app",)) for one in calls]
     call.hold_target()
     most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
     apps = {run.settings.app for run in runs} if app else None
@@ -94,14 +97,16 @@ def history(c: Context, app: str | None = None, limit: int | None = None, json: 
 
 
 def _history_table(entries: list[HistoryEntry]) -> str:
-    titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO")
+    # Where a terminal is narrow, the last ones are not shown.
+    titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
     return console.table(titles, [_history_row(entry) for entry in entries], to=sys.stdout)
 
 
 def _history_row(entry: HistoryEntry) -> list[str]:
     commit = f"{(entry.git_ref or '')[:7]}{' dirty' if entry.dirty else ''}"
-    when, where = entry.time[_TIME].replace("T", " "), f"{entry.namespace}/{entry.app}"
-    cells = [when, entry.what, entry.outcome, where, (entry.build_id or "")[7:19], commit, entry.built, entry.who]
+    when, digest = entry.time[_TIME].replace("T", " "), (entry.build_id or "")[7:19]
+    made = [entry.what, entry.outcome, entry.app, digest, commit, entry.built]
+    cells = [when, *made, entry.who, entry.namespace]
     return [escaped(cell or "-") for cell in cells]
 
 

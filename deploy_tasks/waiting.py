@@ -14,6 +14,7 @@ from .models import BuildState
 SLICE_SECONDS = 15.0
 _FIRST_SLICE = 1.0
 _LOOK_SECONDS = 1.0
+_SECONDS_BETWEEN_TELLING = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 # A server has asked for six hours.
 _LONGEST_RETRY_AFTER = 60.0
@@ -44,6 +45,7 @@ def wait_for_build(
     nobody was reached until then, and the client's refusals.
     """
     start, reached = clock(), False
+    away_since, told = None, ("", 0.0)
     pause, slice_ = _FIRST_PAUSE, _FIRST_SLICE
     while (left := start + seconds - clock()) > 0:
         asked = clock()
@@ -60,11 +62,16 @@ def wait_for_build(
                 progress("running")
                 slice_ = min(2 * slice_, SLICE_SECONDS)
                 continue
-            tell(f"{cut.what}; asking again")
+            away_since = asked if away_since is None else away_since
+            if cut.what != told[0] or clock() - told[1] >= _SECONDS_BETWEEN_TELLING:
+                told, away = (cut.what, clock()), clock() - away_since
+                since = f", for {away:.0f} s now; the build may go on, and so does the wait, for {seconds:g} s in all"
+                tell(f"{cut.what}; asking again{since if away >= _SECONDS_BETWEEN_TELLING else ''}")
             asked_for = min(cut.retry_after, _LONGEST_RETRY_AFTER)
             sleep(min(asked_for + pause * random.uniform(0.5, 1.0), max(0.0, start + seconds - clock())))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
+        away_since, told = None, ("", 0.0)
         progress(excerpt(state.status or "running"))
         slice_ = min(2 * slice_, SLICE_SECONDS)
         if clock() - asked < _FIRST_PAUSE:
@@ -83,13 +90,14 @@ def wait_for_end(
     job: str,
     *,
     seconds: float,
+    again: str,
     tell: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str | None:
     """The phase in which the build ended, `succeeded` or `failed`, None where the server does not say, by looking at it
     again and again: whether two may wait for one job is not known. `tell` gets what a person should know. StillRunning
-    after `seconds`."""
+    after `seconds`, with the command that looks `again`."""
     until, away = clock() + seconds, False
     while clock() < until:
         try:
@@ -103,7 +111,7 @@ def wait_for_end(
         if state is None or state.status in ("succeeded", "failed"):
             return None if state is None else state.status
         sleep(_LOOK_SECONDS)
-    raise StillRunning(f"{job} still runs after {seconds:g} s; look on: invoke logs --follow --job {job}")
+    raise StillRunning(f"{job} still runs after {seconds:g} s; look on: {again}")
 
 
 def _is_over(client: WaitingClient, job: str, state: BuildState, left: float) -> bool:

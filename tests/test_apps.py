@@ -20,6 +20,7 @@ from deploy_tasks.errors import (
     SomeFailed,
 )
 from deploy_tasks.settings import CONFIGURED, OF_ALL_APPS, TABLE, Settings, resolve
+from deploy_tasks.state import State
 
 ROOT = Path(__file__).parent.parent
 TABLE_OF_THREE: Table = {"backend": {"app": "shop-backend"}, "frontend": {}, "mcp-agent": {}}
@@ -64,10 +65,12 @@ def test_without_a_name_the_only_app_is_meant() -> None:
     ("text", "says"),
     [
         (None, "which app? There are backend, frontend, mcp-agent: --app NAME, several with commas, or --app all"),
-        ("bakend", "'bakend' is no app here; did you mean backend? (deploy.apps: backend, frontend, mcp-agent)"),
-        ("backend,xyz", "'xyz' is no app here (deploy.apps: backend, frontend, mcp-agent)"),
-        ("shop-backend", "'shop-backend' is backend here (deploy.apps: backend, frontend, mcp-agent)"),
-        ("backend,", "'' is no app here (deploy.apps: backend, frontend, mcp-agent)"),
+        (
+            "bakend",
+            "flag --app: 'bakend' is no app here; did you mean backend? (deploy.apps: backend, frontend, mcp-agent)",
+        ),
+        ("backend,xyz", "flag --app: 'xyz' is no app here (deploy.apps: backend, frontend, mcp-agent)"),
+        ("shop-backend", "flag --app: 'shop-backend' is backend here (deploy.apps: backend, frontend, mcp-agent)"),
     ],
 )
 def test_what_names_no_app_is_told_what_there_is(text: str | None, says: str) -> None:
@@ -94,6 +97,25 @@ def test_the_plural_is_all_or_a_comma() -> None:
         ({"apps": {"a": "b"}}, "deploy.apps.a is no table of settings"),
         ({"apps": {"a": {"port": 1, "ports": [{"port": 2}]}}}, "deploy.apps.a has port and ports"),
         ({"apps": {"a": {"domain": "a.b", "domains": ["c.d"]}}}, "deploy.apps.a has domain and domains"),
+        ({"port": 1, "ports": [{"port": 2}]}, "configuration deploy has port and ports"),
+        ({"aps": {}}, "did you mean deploy.apps?"),
+        ({"apps": {"a": {"apps": {}}}}, "'deploy.apps.a.apps' is no setting"),
+        ({"apps": {"a": {"app": "x"}, "b": {"app": "x"}}}, "deploy.apps.a and deploy.apps.b both have app x in apps"),
+        (
+            {"apps": {"a": {"domain": "X.example.com"}, "b": {"domains": ["y.example.com", "x.example.com"]}}},
+            "deploy.apps.a and deploy.apps.b both have domain x.example.com",
+        ),
+        (
+            {"apps": {"a": {"image_name": "x"}, "b": {"image_name": "x", "dockerfile": "Other"}}},
+            "both have image x:(the commit)",
+        ),
+        (
+            {
+                "image_tag": "stable",
+                "apps": {"a": {"image_name": "x", "git_ref": "v1"}, "b": {"image_name": "x", "git_ref": "v2"}},
+            },
+            "both have image x:stable",
+        ),
     ],
 )
 def test_a_key_that_cannot_be_is_refused_with_its_path(config: dict[str, Any], says: str) -> None:
@@ -118,6 +140,7 @@ def test_a_key_that_cannot_be_is_refused_with_its_path(config: dict[str, Any], s
         ({"ports": [{"port": 70000}]}, "deploy.apps.a.ports: '70000' is not a port"),
         ({"metrics": {"path": "/m"}}, "deploy.apps.a.metrics: port is missing in it"),
         ({"metrics": {"port": 1, "scrapeInterval": "1s"}}, "did you mean scrape_interval?"),
+        ({"metrics": {"prot": 1}}, "'prot' is no key; did you mean port?"),
         ({"metrics": {"port": 1, "scrape_interval": "soon"}}, "'soon' is not a duration; it looks like 30s"),
         ({"metrics": {"port": 1, "scheme": "ftp"}}, "'ftp' is not a scheme: http or https"),
         ({"port": "abc"}, "deploy.apps.a.port: 'abc' is not a port"),
@@ -204,8 +227,8 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
         found.require("api_url", "port", "files", "env_from", "build_args_from")
     assert str(refused.value) == (
         f"there is no env_file at {tmp_path}/own.env; there is no Dockerfile at {tmp_path}/No; name another with "
-        f"--dockerfile; the build context {tmp_path}/no is not a folder; name one with --build-context; "
-        "not set: DEPLOY_API_URL, --port or deploy.apps.a.port; no value for A, C; "
+        f"deploy.apps.a.dockerfile; the build context {tmp_path}/no is not a folder; name one with "
+        "deploy.apps.a.build_context; not set: DEPLOY_API_URL, deploy.apps.a.port in invoke.yaml; no value for A, C; "
         "put variables into the environment or into .env at the project's root; nothing was sent"
     )
 
@@ -216,34 +239,77 @@ def test_several_ports_are_a_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "says"),
+    ("environ", "says"),
     [
-        ({"app": "x"}, {"app": "x"}, "a and b both have app x in apps"),
-        (
-            {"domain": "x.example.com"},
-            {"domains": ["y.example.com", "x.example.com"]},
-            "both have domain x.example.com",
-        ),
-        ({"image_name": "x"}, {"image_name": "x", "dockerfile": "Other"}, "both have image x"),
+        ({"DEPLOY_DOMAIN": "x.example.com"}, "a and b both have domain x.example.com"),
+        ({"DEPLOY_IMAGE_NAME": "x"}, "a and b both have image x:None"),
     ],
 )
-def test_two_apps_that_would_be_one_are_refused(
-    tmp_path: Path, one: dict[str, Any], two: dict[str, Any], says: str
-) -> None:
-    config = {"apps": {"a": one, "b": two}}
+def test_what_speaks_for_all_cannot_make_two_apps_one(tmp_path: Path, environ: dict[str, str], says: str) -> None:
+    config = {"apps": {"a": {"dockerfile": "One"}, "b": {"dockerfile": "Two"}}}
     with pytest.raises(SettingsError, match=says):
-        check_apart([settings(tmp_path, config, name) for name in ("a", "b")])
+        check_apart([settings(tmp_path, config, name, environ) for name in ("a", "b")])
 
 
 def test_the_same_app_in_two_places_and_one_image_for_two_apps_are_fine(tmp_path: Path) -> None:
-    config = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
+    config: dict[str, Any] = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
     check_apart([settings(tmp_path, config, name) for name in ("a", "b")])
+    split({"apps": {"a": {"image_name": "x", "image_tag": "1"}, "b": {"image_name": "x", "dockerfile": "B"}}})
+
+
+def test_an_empty_value_of_an_app_is_not_given(tmp_path: Path) -> None:
+    config = {"env": {"A": "1"}, "replicas": 2, "apps": {"a": {"env": None, "replicas": None, "app": ""}}}
+    found = settings(tmp_path, config, "a")
+    assert (found.app, found.env, found.replicas) == ("a", {"A": "1"}, 2)
+
+
+def test_an_apps_own_value_goes_before_a_name_for_all(tmp_path: Path) -> None:
+    config = {"env_from": ["LEVEL", "TOKEN"], "metrics": {"port": 1, "path": "/m"}}
+    apps = {"a": {"env": {"LEVEL": "debug"}, "metrics": {"port": 2}}}
+    found = settings(tmp_path, {**config, "apps": apps}, "a", {"LEVEL": "info", "TOKEN": "t"})
+    assert found.app_environment == {"LEVEL": "debug", "TOKEN": "t"}
+    assert found.metrics == {"port": 2}, "a place, not a table to add to"
+
+
+def test_a_name_that_a_flag_gives_a_value_is_not_missing(tmp_path: Path) -> None:
+    found = settings(tmp_path, {"apps": {"a": {"env_from": ["TOKEN", "OTHER"]}}}, "a")
+    with pytest.raises(SettingsError, match="no value for OTHER;"):
+        found.require("env_from", given=["TOKEN"])
+
+
+@pytest.mark.parametrize(
+    ("general", "own", "environ", "ports"),
+    [
+        ({"ports": [{"port": 1}]}, {}, {}, 1),
+        ({"ports": [{"port": 1}]}, {"port": 2}, {}, 0),
+        ({"ports": [{"port": 1}]}, {}, {"DEPLOY_PORT": "3"}, 0),
+        ({}, {"ports": [{"port": 1}]}, {"DEPLOY_PORT": "3"}, 1),
+        ({"port": 4}, {"ports": [{"port": 1}]}, {}, 1),
+    ],
+)
+def test_the_stronger_of_port_and_ports_counts(
+    tmp_path: Path, general: dict[str, Any], own: dict[str, Any], environ: dict[str, str], ports: int
+) -> None:
+    assert len(settings(tmp_path, {**general, "apps": {"a": own}}, "a", environ).ports) == ports
+
+
+def test_values_by_name_are_secrets_also_the_optional_ones(tmp_path: Path) -> None:
+    own = {"env_from": ["A"], "env_from_optional": ["B", "C"]}
+    found = settings(tmp_path, {"apps": {"a": own}}, "a", {"A": "secret-one", "B": "secret-two", "C": "short"})
+    assert {"secret-one", "secret-two"} <= set(found.secrets)
+    assert "short" not in found.secrets
+
+
+def test_a_state_file_without_a_suffix_is_another_for_each_app(tmp_path: Path) -> None:
+    config: dict[str, Any] = {"apps": {"a": {}, "b": {}}}
+    states = [State(settings(tmp_path, config, name, {"DEPLOY_STATE_FILE": "s"}).state_file) for name in ("a", "b")]
+    assert states[0].in_flight_path != states[1].in_flight_path
 
 
 def test_what_only_one_app_can_be_given_is_refused_for_several() -> None:
     check_flags_of_several({"job": None, "domain": [], "port": 80})
-    with pytest.raises(SettingsError, match="--build-id, --domain can be meant for one app only"):
-        check_flags_of_several({"domain": ["x"], "build_id": "sha256:"})
+    with pytest.raises(SettingsError, match="--job, --build-id, --image-name, --domain can be meant for one app only"):
+        check_flags_of_several({"domain": ["x"], "build_id": "sha256:", "job": "j", "image_name": "i", "port": 1})
 
 
 @pytest.mark.parametrize(

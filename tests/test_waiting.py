@@ -143,6 +143,17 @@ def test_an_api_that_was_never_reached_is_not_a_build_that_runs() -> None:
         run(ScriptedClient(clock, iter(lambda: nobody, None), takes=lambda _: 0.0), clock, seconds=30)
 
 
+def test_an_api_that_is_away_for_long_is_told_of_once_a_minute() -> None:
+    clock = Clock()
+    nobody = NothingStarted("no connection", reached=False)
+    client = ScriptedClient(clock, [RUNNING, *[nobody] * 20, DONE], takes=lambda _: 0.1)
+    told = [line for line in run(client, clock, seconds=600) if not line.startswith("running")]
+    assert told[0] == "no connection; asking again"
+    assert told[1].startswith("no connection; asking again, for 6")
+    assert told[1].endswith("s now; the build may go on, and so does the wait, for 600 s in all")
+    assert len(told) == 3
+
+
 def test_a_cut_while_the_phase_is_asked_for_is_asked_again_too() -> None:
     clock = Clock()
     client = ScriptedClient(clock, [SILENT, SILENT])

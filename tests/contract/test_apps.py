@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from deploy_tasks import lock
 from tests.project import Project, three_apps
 from tests.sandboxes import SandboxProcess
 
+INVOKE = [sys.executable, "-m", "invoke"]
 NAMES = ["backend", "frontend", "mcp-agent"]
 KEY = "a-service-role-key-that-nobody-shall-see"
 TWELVE = [f"app-{number:02}" for number in range(12)]
@@ -134,8 +136,9 @@ def test_all_that_is_missing_is_said_before_anything_is_sent(shop: Project, sand
     first, backend, frontend, agent = refused.stderr.splitlines()
     assert first == "nothing was sent, since not all of the apps have what they need:"
     assert backend.startswith("  backend: no value for SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY; put variables into")
-    assert f"  frontend: there is no env_file at {shop.folder}/frontend/.env; not set: --port or " in frontend
-    assert "deploy.apps.frontend.port" in frontend
+    assert f"  frontend: there is no env_file at {shop.folder}/frontend/.env; not set: " in frontend
+    assert "deploy.apps.frontend.port in invoke.yaml" in frontend
+    assert ("--port or" in frontend) == (task == "local-deploy"), "the others have no such flag"
     assert ("PUBLIC_SUPABASE_URL" in frontend) == (task != "build"), "the API takes no build args"
     assert agent.startswith(f"  mcp-agent: there is no Dockerfile at {shop.folder}/mcp-agent/Dockerfile")
 
@@ -144,8 +147,9 @@ def test_all_that_is_missing_is_said_before_anything_is_sent(shop: Project, sand
     ("words", "says"),
     [
         (["build"], "which app? There are backend, frontend, mcp-agent: --app NAME, several with commas, or --app all"),
-        (["reuse", "--app", "front"], "'front' is no app here; did you mean frontend?"),
-        (["status", "--app", "backend,shop-frontend"], "'shop-frontend' is frontend here"),
+        (["reuse", "--app", "front"], "flag --app: 'front' is no app here; did you mean frontend?"),
+        (["status", "--app", "backend,shop-frontend"], "flag --app: 'shop-frontend' is frontend here"),
+        (["history", "--app", "front"], "flag --app: 'front' is no app here; did you mean frontend?"),
         (["wait", "--app", "all", "--job", "x"], "--job can be meant for one app only"),
         (["reuse", "--app", "a,b", "--build-id", "sha256:" + 64 * "0"], "--build-id can be meant for one app only"),
     ],
@@ -166,6 +170,10 @@ def test_the_environment_can_choose_the_app(shop: Project) -> None:
     assert done.returncode == 0, done.stderr
     assert list(records(shop)) == ["backend"]
     assert done.stdout.startswith("sha256:"), "one app's result stands alone"
+    (shop.folder / ".env.local").write_text("DEPLOY_APP=all\n")
+    assert shop.invoke("reuse").returncode == 2, "two of them have no record"
+    assert shop.invoke("build").returncode == 0
+    assert list(records(shop)) == NAMES
 
 
 @pytest.mark.parametrize("words", [["build"], ["init"], ["history"], ["doctor"], ["--dry", "reuse", "--app", "all"]])
@@ -181,20 +189,22 @@ def test_a_key_that_is_no_setting_ends_every_task_that_reads_them(shop: Project,
 
 
 def test_one_that_fails_does_not_stop_the_others(shop: Project, sandbox: SandboxProcess) -> None:
-    shop.git("rm", "--quiet", "--cached", "k8s.frontend.Dockerfile")
-    shop.git("commit", "--quiet", "--message", "forgotten")
-    shop.push()
+    config = shop.folder / "invoke.yaml"
+    good = config.read_text()
+    (shop.folder / "empty").mkdir()  # which git does not keep
+    config.write_text(good.replace("env_file: frontend/.env", "env_file: frontend/.env\n      build_context: empty"))
     failed = shop.invoke("build", "--app", "all", "--no-cache", "reuse")
     assert failed.returncode == 9, failed.stderr
     assert list(records(shop)) == ["backend", "mcp-agent"]
     assert [line.split(" ")[0] for line in failed.stdout.splitlines()] == ["backend", "mcp-agent"]
-    assert re.search(r"^frontend +failed \(9\) +[0-9.]+ s  .*Dockerfile 'k8s.frontend.Docker", failed.stderr, re.M)
+    assert re.search(
+        r"^frontend +failed \(9\) +[0-9.]+ s  .*build context 'empty' is not a folder", failed.stderr, re.M
+    )
     assert re.search(r"^backend +done +[0-9.]+ s$", failed.stderr, re.M)
     again = "1 of 3 apps failed: frontend; again, for just that one: invoke build --app=frontend --no-cache"
     assert last_line(failed) == again
     assert sandbox.seen("GET /api/apps") == [], "the chain ends with a task that failed"
-    shop.commit("mended")
-    shop.push()
+    config.write_text(good)
     assert repeated(shop, last_line(failed)).returncode == 0
     assert list(records(shop)) == NAMES
 
@@ -209,14 +219,15 @@ def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, _slow_
     *each, last = rest.strip().splitlines()
     resumable = [line for line in each if re.match(r"app-\d\d \| build-app-\d\d-\w+ goes on in the cluster; ", line)]
     assert len(resumable) == 12, rest
-    assert all("; pick it up: invoke wait --job build-app-" in line for line in resumable)
-    assert last == f"stopped; 0 of 12 done; go on: invoke build --app={','.join(TWELVE)} --no-logs"
+    assert all(re.search(r"; pick it up: invoke wait --app app-\d\d$", line) for line in resumable)
+    assert last == f"stopped; 0 of 12 done; pick up the builds in flight: invoke wait --app={','.join(TWELVE)}"
     assert len(said) == 12
     assert records(twelve) == {}
     one = twelve.invoke(*shlex.split(resumable[3].partition("pick it up: ")[2])[1:])
     assert one.returncode == 0, one.stderr
     assert list(records(twelve)) == ["app-03"]
-    rest_of_them = twelve.invoke("wait", "--app", ",".join(name for name in TWELVE if name != "app-03"))
+    rest_of_them = repeated(twelve, last)
+    assert f"app-03 | nothing is in flight; recorded is {records(twelve)['app-03']['buildId']}" in rest_of_them.stderr
     assert rest_of_them.returncode == 0, rest_of_them.stderr
     assert list(records(twelve)) == TWELVE
     assert len(_slow_sandbox.seen("POST /build 202")) == 12
@@ -300,11 +311,11 @@ def test_no_apps_record_reaches_another_app(shop: Project, sandbox: SandboxProce
     sandbox.forget()
     done = shop.invoke("reuse", "--app", "all")
     assert done.returncode == 2
-    assert "frontend  | the recorded digest is of image shop-backend, not of shop-frontend; nothing was deployed" in (
-        done.stderr
+    assert last_line(done) == (
+        "  frontend: the recorded digest is of image shop-backend, not of shop-frontend; nothing was deployed. "
+        "Build shop-frontend first: invoke build --app frontend, or invoke local --app frontend"
     )
-    assert len(sandbox.seen("POST /build 200")) == 2
-    assert last_line(done).endswith("invoke reuse --app=frontend")
+    assert sandbox.seen() == [], "nothing is deployed by halves that can be known not to be"
 
 
 def test_an_app_that_another_run_works_on_does_not_hold_up_the_others(shop: Project) -> None:
@@ -321,12 +332,79 @@ def test_an_app_that_another_run_works_on_does_not_hold_up_the_others(shop: Proj
 def test_json_is_one_object_by_the_apps_names(shop: Project) -> None:
     built = shop.invoke("build", "--app", "backend,frontend", "--json")
     assert json.loads(built.stdout) == {name: records(shop)[name] for name in ("backend", "frontend")}
-    partly = shop.invoke("reuse", "--app", "backend,mcp-agent", "--json")
+    partly = shop.invoke("wait", "--app", "backend,mcp-agent", "--json")
     told = json.loads(partly.stdout)
     assert partly.returncode == 2
     assert told["backend"]["buildId"] == records(shop)["backend"]["buildId"]
     assert told["mcp-agent"]["exitCode"] == 2
-    assert told["mcp-agent"]["error"].startswith("no digest is recorded yet; build one: invoke build --app mcp-agent")
+    assert told["mcp-agent"]["error"].startswith("no build is in flight; start one: invoke build --app mcp-agent")
+    assert last_line(partly) == "1 of 2 apps failed: mcp-agent", "which the same once more would not mend"
+
+
+def test_a_file_that_is_not_in_the_commit_is_not_built(shop: Project, sandbox: SandboxProcess) -> None:
+    shop.git("rm", "--quiet", "--cached", "k8s.frontend.Dockerfile")
+    shop.git("commit", "--quiet", "--message", "forgotten")
+    shop.push()
+    refused = shop.invoke("build", "--app", "all")
+    assert refused.returncode == 2
+    assert "  frontend: k8s.frontend.Dockerfile is not in commit" in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_what_still_builds_is_said_where_what_was_before_it_is_deployed(twelve: Project) -> None:
+    assert twelve.invoke("build", "--app", "app-00").returncode == 0
+    twelve.commit("next")
+    twelve.push()
+    done = twelve.invoke("build", "--app", "app-00", "--no-wait", "reuse")
+    assert done.returncode == 0
+    assert "still builds, and what is deployed is what was recorded before it" in done.stderr
+    assert "for that one: invoke wait --app app-00, then reuse" in done.stderr
+
+
+def test_flags_of_an_earlier_task_and_dry_are_in_the_command_to_repeat(shop: Project) -> None:
+    shop.git("rm", "--quiet", "--cached", "--", "backend/server.txt")
+    config = shop.folder / "invoke.yaml"
+    config.write_text(config.read_text().replace("dockerfile: k8s.backend.Dockerfile", "dockerfile: ."))
+    done = shop.invoke(
+        "local", "--app", "all", "--jobs", "3", "--build-arg", "TOKEN=x-secret-value", DEPLOY_DOCKER="nope"
+    )
+    assert done.returncode == 2
+    config.write_text(config.read_text().replace("dockerfile: .", "dockerfile: k8s.backend.Dockerfile"))
+    done = shop.invoke(
+        "local", "--app", "all", "--jobs", "3", "--build-arg", "TOKEN=x-secret-value", DEPLOY_DOCKER="nope"
+    )
+    assert done.returncode == 3
+    again = f"invoke local --app={','.join(NAMES)} --jobs=3 --build-arg=TOKEN"
+    assert last_line(done).endswith(f"again, for just those: {again}")
+    assert "x-secret-value" not in done.stderr
+    dry = shop.invoke("--dry", "local", "--app", "all", "--jobs", "3", DEPLOY_DOCKER="nope")
+    assert last_line(dry).endswith(f"again, for just those: invoke --dry local --app={','.join(NAMES)} --jobs=3")
+    chain = shop.invoke("build", "--app", "all", "--namespace", "other", "local", DEPLOY_DOCKER="nope")
+    assert last_line(chain).endswith(f"invoke local --app={','.join(NAMES)} --namespace=other")
+
+
+def test_a_chain_may_look_at_all_apps(shop: Project) -> None:
+    done = shop.invoke("build", "--app", "backend,frontend", "history", "doctor")
+    assert "shop-frontend" in done.stdout
+    assert "is not a Kubernetes name" not in done.stderr + done.stdout
+
+
+def test_a_result_that_nobody_can_read_does_not_hide_what_failed(shop: Project) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [*INVOKE, "build", "--app", "all"],
+            cwd=shop.folder,
+            env=shop.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert process.returncode == 1
+    digest = records(shop)["mcp-agent"]["buildId"]
+    assert "done, but stdout cannot be written (No space left on device); the result: backend sha256:" in process.stderr
+    assert process.stderr.endswith(f"mcp-agent {digest}\n")
 
 
 def test_a_program_gets_the_records_by_app(shop: Project) -> None:
@@ -339,7 +417,7 @@ from deploy_tasks.tasks import build, reuse
 
 @task
 def ship(c):
-    records = build(c, app="all")
+    records = build(c, app=["backend", "frontend", "mcp-agent"])
     print("built", {name: record.app for name, record in records.items()})
     print("alone", build(c, app="backend").app)
     try:
@@ -413,5 +491,6 @@ def test_without_a_table_all_is_no_app(project: Project, sandbox: SandboxProcess
     sandbox.forget()
     refused = project.invoke("build", "--app", "all")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("--app all needs a table of apps, deploy.apps in invoke.yaml")
+    assert refused.stderr.startswith("app all needs a table of apps, deploy.apps in invoke.yaml")
+    assert project.invoke("build", DEPLOY_APP="a,b").returncode == 2
     assert sandbox.seen() == []

@@ -239,16 +239,17 @@ def test_the_history_has_every_record_and_every_deploy(project: Project, any_san
     assert build["jobName"].startswith("build-shop-")
     table = project.invoke("history", "--limit", "1").stdout.splitlines()
     assert [line.split() for line in table] == [
-        ["TIME", "(UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO"],
+        ["TIME", "(UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE"],
         [
             *entries[0]["time"][:16].split("T"),
             "reuse",
             "deployed",
-            "apps/shop",
+            "shop",
             two[7:19],
             project.head[:7],
             "-",
             build["who"],
+            "apps",
         ],
     ]
     assert project.invoke("history", "--limit", "0").returncode == 2

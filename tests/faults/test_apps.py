@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy_tasks import lock
 from tests.faults.api import FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
 from tests.project import Project
@@ -38,7 +40,7 @@ def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: Faulty
     last = done.stderr.strip().splitlines()[-1]
     said = re.fullmatch(
         r"2 of 3 apps failed: [a-z]+, [a-z]+; look first what became of ([a-z]+); "
-        r"again, for the others: invoke build --app=([a-z]+) --no-logs",
+        r"again, for just those: invoke build --app=([a-z]+) --no-logs",
         last,
     )
     assert said, last
@@ -109,3 +111,93 @@ def test_eight_runs_at_once_of_all_apps_lose_no_line_of_history(apps: Project, a
     history = (apps.folder / ".deploy" / "history.jsonl").read_text().splitlines()
     assert sum('"outcome":"deployed"' in line for line in history) == 24
     assert api.count("deploy") == 24
+
+
+def engines(apps: Project, folder: Path, build: str) -> Path:
+    """A fake engine whose builds run the shell line `build`, and the FIFO that is open while one of them runs."""
+    running = folder / "running"
+    os.mkfifo(running)
+    FakeEngine(apps, folder / "engine", build=f"exec 9> {running}; echo running >&9; {build}")
+    return running
+
+
+@pytest.mark.parametrize("task", ["local", "local-deploy"])
+def test_after_ctrl_c_no_app_is_begun(apps: Project, api: FaultyApi, tmp_path: Path, task: str) -> None:
+    # One build ends at once by the signal, and its thread would take the next app; the other takes its time.
+    slow = "case \"$*\" in *two*) trap '' INT; sleep 2 ;; *) sleep 60 ;; esac; true"
+    running = engines(apps, tmp_path, slow)
+    process = apps.start(task, "--app", "one,two,three")
+    with running.open() as alive:
+        assert [alive.readline() for _ in range(2)] == ["running\n"] * 2
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert select.select([alive], [], [], 5)[0]
+        assert alive.read() == "", "nobody has begun another build"
+    assert process.returncode == 130
+    assert not (apps.folder / ".deploy" / "build-id.three.json").exists()
+    assert api.count("deploy") == 0
+    assert "three | stopped; nothing was started" in err
+    assert err.strip().splitlines()[-1] == f"stopped; 0 of 3 done; go on: invoke {task} --app=one,two,three"
+
+
+def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api: FaultyApi) -> None:
+    api.answers["start"] = [reset]
+    api.always("start", silence)
+    process = apps.start("build", "--app", "all", "--no-logs")
+    api.until("start", 3)
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert "could not start the build" in said
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    last = err.strip().splitlines()[-1]
+    assert last == "stopped; 0 of 3 done; look first what became of one, two, three", err
+    api.always("start", http(202, {"jobName": "build-shop-1"}))
+    assert apps.invoke("build", "--app", "all").returncode == 0
+    api.always("deploy", silence)
+    process = apps.start("reuse", "--app", "one,two")
+    api.until("deploy", 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    history = (apps.folder / ".deploy" / "history.jsonl").read_text()
+    assert history.count('"outcome":"unknown"') == 2
+    assert err.strip().endswith("stopped; 0 of 2 done; go on: invoke reuse --app=one,two")
+
+
+def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api: FaultyApi) -> None:
+    api.always("wait", http(200, {"status": "running"}))
+    done = apps.invoke("build", "--app", "one,two", "--no-cache", "--timeout", "1", "--no-logs")
+    assert done.returncode == 7
+    assert done.stderr.strip().splitlines()[-1] == (
+        "2 of 2 apps failed: one, two; pick up the builds in flight: invoke wait --app=one,two"
+    )
+
+
+def test_a_bug_in_one_app_ends_after_the_others(apps: Project, api: FaultyApi) -> None:
+    bug = (
+        "from deploy_tasks import builds, __main__; usual = builds.finish\n"
+        "def finish(run, *a, **k):\n"
+        "    if run.call.name == 'one': raise ZeroDivisionError('a bug')\n"
+        "    return usual(run, *a, **k)\n"
+        "builds.finish = finish; __main__.main()"
+    )
+    done = apps.run(sys.executable, "-c", bug, "build", "--app", "all", "--no-logs")
+    assert done.returncode == 1
+    assert "ZeroDivisionError: a bug" in done.stderr
+    names = {path.name for path in (apps.folder / ".deploy").glob("build-id.*.json")}
+    assert {"build-id.two.json", "build-id.three.json", "build-id.one.in-flight.json"} == names
+
+
+def test_locks_of_several_apps_are_waited_for_no_longer_than_is_said(apps: Project, api: FaultyApi) -> None:
+    assert apps.invoke("build", "--app", "all").returncode == 0
+    folder = apps.folder / ".deploy"
+    for name in ("one", "two"):
+        lock.take(folder / f"build-id.{name}.json.lock", "local", seconds=0, tell=print)
+    begun = time.monotonic()
+    done = apps.invoke("reuse", "--app", "all", "--lock-timeout", "2")
+    took = time.monotonic() - begun
+    lock.release()
+    assert done.returncode == 11
+    assert took < 4
+    assert api.count("deploy") == 1

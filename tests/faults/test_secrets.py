@@ -117,6 +117,7 @@ def test_no_secret_is_shown_where_the_engine_fails(
 
 def test_an_env_file_that_others_can_read_is_a_warning(guarded: Project, api: FaultyApi) -> None:
     (guarded.folder / ".env").chmod(0o640)
+    (guarded.folder / ".deploy" / "build-id.in-flight.json").unlink()
     done = guarded.invoke("digest", "reuse")
     warnings = [line for line in done.stderr.splitlines() if line.startswith("warning")]
     path = guarded.folder / ".env"
