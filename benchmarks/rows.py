@@ -31,6 +31,16 @@ def post(c):
     answer.raise_for_status()
     print(answer.json()["image"])
 """
+_PUSH = """from invoke import task
+import requests
+
+@task
+def push(c):
+    with c.cd({folder!r}):
+        c.run({build!r})
+        c.run("docker push {image}")
+    requests.get({url!r}, headers={{"X-API-Key": {key!r}}}, timeout=30).raise_for_status()
+"""
 _EMPTY = """from invoke import task
 
 @task
@@ -51,7 +61,6 @@ def shop(folder: Path, *, build_seconds: float = 0, apps: int = 0) -> Iterator[t
         files = {"invoke.yaml": f"deploy:\n  port: 3000\n{f'  apps:{chr(10)}{table}' if apps else ''}"}
         project = Project.make(folder / "shop", files)
         project.environment.update(sandbox.settings)
-        del project.environment["PYTHONDONTWRITEBYTECODE"]  # what is installed has its bytecode
         yield project, sandbox
     finally:
         sandbox.stop()
@@ -142,15 +151,21 @@ def local(folder: Path, pairs: int) -> Iterator[Measured]:
             capture_output=True,
         )
         image = f"{registry}/bench-local:script"
+        build = f"docker build --platform linux/amd64 --tag {image} --file Dockerfile ."
+        url = f"{sandbox.url}/registry/bench-local/digest?tag=script"
         script = project.folder.with_name("script")
         script.write_text(
-            f"set -e\ndocker build --platform linux/amd64 --tag {image} --file Dockerfile .\ndocker push {image}\n"
-            f"curl --silent --fail --header X-API-Key:{sandbox.key} "
-            f"'{sandbox.url}/registry/bench-local/digest?tag=script'\n"
+            f"set -e\n{build}\ndocker push {image}\ncurl --silent --fail --header X-API-Key:{sandbox.key} '{url}'\n"
         )
         bare = Command(["sh", str(script)], project.folder, project.environment)
+        row, ours = "`invoke local`, cached", command(project, "local")
         of = "a shell script with `docker build`, `docker push` and one `curl`"
-        yield ratio("`invoke local`, cached", of, command(project, "local"), bare, bound=1.1, pairs=pairs)
+        yield ratio(row, of, ours, bare, bound=1.1, pairs=pairs, is_ours=False)
+        task = Project(folder / "task", project.environment)
+        words = {"build": build, "folder": str(project.folder), "image": image, "url": url, "key": sandbox.key}
+        task.write("tasks.py", _PUSH.format(**words))
+        of = "an Invoke task with the same two commands and one `requests.get`"
+        yield ratio(row, of, ours, command(task, "push"), bound=1.3, pairs=pairs)
     finally:
         sandbox.stop()
 

@@ -110,6 +110,12 @@ class DeployClient:
         self._timeout = timeout
         self._transport: Transport | None = None
 
+    def get_ready(self) -> None:
+        """Loads what the first request needs: to be called where something else has to be waited for."""
+        from .transport import Transport
+
+        self._transport = self._transport or Transport(self._key)
+
     def start_build(self, request: BuildRequest) -> BuildStarted:
         """Starts an in-cluster build, exactly once. MayHaveStarted where it is not known whether it did."""
         again = self._command("build")
@@ -252,9 +258,10 @@ class DeployClient:
     def _exchange(
         self, purpose: _Purpose, method: str, path: str, body: bytes | None, *, seconds: float, most: int
     ) -> Answer:
-        from .transport import NoAnswer, NotSent, Transport
+        from .transport import NoAnswer, NotSent
 
-        self._transport = self._transport or Transport(self._key)
+        self.get_ready()
+        assert self._transport is not None  # noqa: S101 - what getting ready is for
         try:
             answer = self._transport.exchange(method, self.url + path, body, seconds=seconds, most=most)
         except NotSent as error:

@@ -79,6 +79,9 @@ def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = 
         run.would_send("POST", "/build", request)
         return None
     run.lock()
+    if known and known.git_ref and images.is_commit(known.git_ref) and not known.dirty:
+        run.checkout.ask_for_age(known.git_ref)
+    run.client.get_ready()
     tell_age(run, known)
     deployed = deploy(run, request, known, follow=flags["follow"], check_health=flags["check_health"])
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)

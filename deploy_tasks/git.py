@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from .images import as_label
@@ -21,6 +22,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._answers: dict[tuple[str, ...], str | None] = {}
+        self._asked: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self.trouble: str | None = None
         """Why git could not be asked, in a line, where it could not."""
 
@@ -63,10 +65,17 @@ class Checkout:
         """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
         return bool(self._ask("status", "--porcelain"))
 
+    def ask_for_age(self, commit: str) -> None:
+        """Lets git find out what `age` will say, while something else is done; `age` is to be called then."""
+        arguments = _age_of(commit)
+        if arguments not in self._answers:
+            with suppress(OSError):
+                self._asked[arguments] = self._start(*arguments)
+
     def age(self, commit: str) -> str | None:
         """How `commit` relates to HEAD, in words; None where either is not in this checkout."""
         # One git for all of it: the commits on either side, HEAD's first; none where they are the same.
-        listed = self._said("rev-list", "--left-right", f"{commit}...HEAD")
+        listed = self._said(*_age_of(commit))
         if not listed:
             return None if listed is None else f"built from HEAD ({commit[:7]})"
         since = [line[1:8] for line in listed.split() if line.startswith(">")]
@@ -104,23 +113,31 @@ class Checkout:
         return self._answers[arguments]
 
     def _run(self, *arguments: str) -> str | None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         try:
-            answer = subprocess.run(
-                ["git", "-C", str(self.folder), *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
-                check=False,
-            )
+            with self._asked.pop(arguments, None) or self._start(*arguments) as git:
+                answer, complaint = git.communicate()
         except OSError as error:
             self.trouble = f"git cannot be run ({error.strerror})"
             return None
-        if answer.returncode:
-            said = answer.stderr.decode(errors="replace").strip().partition("\n")[0]
+        if git.returncode:
+            said = complaint.decode(errors="replace").strip().partition("\n")[0]
             self.trouble = self.trouble or (f"git says: {said}" if said else None)
             return None
-        return answer.stdout.decode(errors="replace").strip()
+        return answer.decode(errors="replace").strip()
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+        return subprocess.Popen(
+            ["git", "-C", str(self.folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+
+
+def _age_of(commit: str) -> tuple[str, ...]:
+    return ("rev-list", "--left-right", f"{commit}...HEAD")
 
 
 def clone_url(remote: str) -> str | None:

@@ -24,6 +24,7 @@ from .signals import Signalled, held_back, signal_number
 # Enough for the last lines of any push.
 _KEPT_CHARACTERS = 65_536
 _SECONDS_TO_STOP = 10.0
+_SHORTEST_NAP, _LONGEST_NAP = 0.0005, 0.01
 _SECONDS_BETWEEN_LOOKS = 0.05
 
 
@@ -103,6 +104,16 @@ class _StreamingRunner(Local):
         # Of several at once, each line is told whole and with its app's name.
         self._nobody_waits = console.nobody_waits()
         self._tell = console.for_other_threads(console.tell) if console.is_one_of_several() else None
+
+    @property
+    def input_sleep(self) -> float:
+        """How long Invoke sleeps between its looks at the command: its own 10 ms, less where the command is young, so
+        that the end of a short one is not slept through."""
+        return min(_LONGEST_NAP, (time.monotonic() - self._made) / 20 + _SHORTEST_NAP)
+
+    @input_sleep.setter
+    def input_sleep(self, _seconds: float) -> None:
+        self._made = time.monotonic()
 
     def echo(self, command: str) -> None:
         line = redact(self.opts["echo_format"].format(command=command))
