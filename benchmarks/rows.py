@@ -18,6 +18,7 @@ from benchmarks.server import Build, serving
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
+_PAIRS_FOR_A_HUNDRED = 15
 INVOKE = [sys.executable, "-m", "invoke"]
 # The same request as `reuse` sends, by the same library.
 _POST = """import json, pathlib
@@ -123,6 +124,14 @@ def many(folder: Path, pairs: int) -> Iterator[Measured]:
         commands = [command(project, "build", "--app", app, "--no-cache", "reuse") for app in ("all", "app-00")]
         row = "12 apps, `build` then `reuse`, builds of 3 s, rollouts of 1 s"
         yield ratio(row, "one app", *commands, bound=1.3, pairs=pairs)
+    if pairs < _PAIRS_FOR_A_HUNDRED:
+        return
+    with shop(folder / "hundred", build_seconds=3, apps=100) as (project, _):
+        words = ["build", "--app", "all", "--jobs", "32", "--no-cache", "reuse"]
+        all_of_them, one = command(project, *words), command(project, "build", "--app", "app-00", "--no-cache", "reuse")
+        yield ratio("100 apps, `--jobs 32`, otherwise the same", "one app", all_of_them, one, bound=4, pairs=3)
+        megabytes = run(all_of_them).megabytes
+        yield Measured("100 apps, `--jobs 32`", "memory", megabytes, megabytes, megabytes, 200, " MB")
 
 
 def local(folder: Path, pairs: int) -> Iterator[Measured]:

@@ -14,7 +14,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from . import apps, github, signals
+from . import apps, commands, github, signals
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from .redaction import redact
 from .run import Act, Call
@@ -26,11 +26,12 @@ _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:
 @contextmanager
 def ended_well(task: str) -> Iterator[None]:
     """Within it, a task runs: a signal ends it as Ctrl-C does, and its errors show no secret."""
+    commands.learn_from(task)
     try:
         with signals.raised():
             yield
     except DeployError as error:
-        error.message = redact(error.message or "")
+        error.message = commands.as_called(redact(error.message or ""))
         error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
             github.annotate(f"{task} failed", error.message)

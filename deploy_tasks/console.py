@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from threading import RLock
 from typing import NamedTuple, TextIO
 
+from .commands import as_called
 from .errors import DeployError
 from .models import encode
 from .redaction import redact
@@ -123,7 +124,7 @@ def nobody_waits() -> Callable[[], bool]:
 
 def tell(text: str) -> None:
     """One thing that a person wants to know, to stderr."""
-    shown = _said_by(redact(text))
+    shown = _said_by(as_called(redact(text)))
     # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
     with suppress(OSError), _one_at_a_time:
         if shown is None:

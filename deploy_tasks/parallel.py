@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from . import console, github, runner
+from .commands import as_called
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed, escaped
 from .redaction import redact
 from .run import AGAIN, LOOK, NOTHING, WAIT, Act
@@ -165,7 +166,7 @@ def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 
 def _shown(text: str) -> str:
-    line = escaped(redact(text).strip().partition("\n")[0])
+    line = escaped(as_called(redact(text)).strip().partition("\n")[0])
     return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
 
 
@@ -182,7 +183,7 @@ def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome]) -> 
 def _details(act: Act, error: BaseException | None) -> object:
     results = [details for _, details in act.run.results]
     if error is not None:
-        results.append({"error": redact(str(error)), "exitCode": _code(error)})
+        results.append({"error": as_called(redact(str(error))), "exitCode": _code(error)})
     return results[0] if len(results) == 1 else results
 
 

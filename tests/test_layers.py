@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "state": {"errors", "images", "models"},
     "client": {"errors", "images", "models", "redaction", "transport"},
     "waiting": {"errors", "models"},
-    "console": {"errors", "models", "redaction", "terminal"},
+    "console": {"commands", "errors", "models", "redaction", "terminal"},
     "parsing": {"errors", "hosts", "images"},
     "settings": {"errors", "images", "parsing"},
     "build_context": {"errors"},
@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lock": {"errors", "models"},
     "runner": {"console", "errors", "redaction", "signals"},
     "apps": {"errors", "images", "parsing", "settings"},
-    "parallel": {"console", "errors", "github", "redaction", "run", "runner", "signals"},
+    "parallel": {"commands", "console", "errors", "github", "redaction", "run", "runner", "signals"},
     "decide": {"errors", "git", "images", "models", "parsing", "publishing", "settings"},
     "preflight": {"client", "console", "engine", "errors", "hosts", "models", "signals", "transport"},
     "transport": {"hosts", "signals"},
@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"", "settings", "tasks"},
     "recording": {"console", "decide", "errors", "history", "images", "models", "parsing", "run"},
     "serving": {"console", "demo", "errors", "parsing", "run", "sandbox"},
-    "calls": {"apps", "errors", "github", "parallel", "redaction", "run", "signals"},
+    "calls": {"apps", "commands", "errors", "github", "parallel", "redaction", "run", "signals"},
     "local": {"build_context", "decide", "deploys", "engine", "models", "preflight", "recording", "redaction", "run"},
 }
 # Rooms that can be used as a plain library know nothing of Invoke.

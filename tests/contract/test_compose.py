@@ -57,6 +57,27 @@ ns.configure({"deploy": {"port": 4000}})
     assert sandbox.app("apps", "shop")["deployConfig"]["port"] == 4000
 
 
+@pytest.mark.parametrize("how", ["a sub-collection", "the program"])
+def test_the_command_that_a_message_names_can_be_run(project: Project, sandbox: SandboxProcess, how: str) -> None:
+    if how == "the program":
+        (project.folder / "tasks.py").unlink()
+        started = project.run(sys.executable, "-m", "deploy_tasks", "build", "--no-wait")
+        program = [str(Path(sys.executable).with_name("deploy-tasks"))]
+    else:
+        lines = ("from invoke import Collection", "from deploy_tasks import ns", "ns = Collection(deploy=ns)", "")
+        project.write("tasks.py", "\n".join(lines))
+        started = project.invoke("deploy.build", "--no-wait")
+        program = [sys.executable, "-m", "invoke"]
+    assert started.returncode == 0, started.stderr
+    _, named, command = started.stderr.strip().splitlines()[-1].partition("pick it up: ")
+    assert named, started.stderr
+    assert command.split()[0] == Path(program[-1]).name
+    waited = project.run(*program, *command.split()[1:])
+    assert waited.returncode == 0, waited.stderr
+    refused = project.run(*program, *command.split()[1:])
+    assert refused.stderr.startswith(f"no build is in flight; start one: {command.replace('wait', 'build')},")
+
+
 def test_single_tasks_called_from_an_own_task(project: Project, sandbox: SandboxProcess, engine_log: Path) -> None:
     project.write(
         "tasks.py",

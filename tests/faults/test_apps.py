@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy_tasks import lock
-from tests.faults.api import FaultyApi, http, reset, silence
+from tests.faults.api import DIGEST, FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
 from tests.project import Project
 
@@ -106,7 +106,11 @@ def test_an_app_whose_value_no_one_may_see_is_silent_about_it(apps: Project, api
 def test_eight_runs_at_once_of_all_apps_lose_no_line_of_history(apps: Project, api: FaultyApi) -> None:
     assert apps.invoke("build", "--app", "all").returncode == 0
     with ExitStack() as stack:
-        runs = [stack.enter_context(apps.start("reuse", "--app", "all", "--lock-timeout", "50")) for _ in range(8)]
+        orders = [
+            "one,two,three",
+            "three,two,one",
+        ] * 4  # where each held what the other waits for, both would wait in vain
+        runs = [stack.enter_context(apps.start("reuse", "--app", order, "--lock-timeout", "50")) for order in orders]
         assert [(run.communicate(timeout=60), run.returncode)[1] for run in runs] == [0] * 8
     history = (apps.folder / ".deploy" / "history.jsonl").read_text().splitlines()
     assert sum('"outcome":"deployed"' in line for line in history) == 24
@@ -137,6 +141,7 @@ def test_after_ctrl_c_no_app_is_begun(apps: Project, api: FaultyApi, tmp_path: P
     assert not (apps.folder / ".deploy" / "build-id.three.json").exists()
     assert api.count("deploy") == 0
     assert "three | stopped; nothing was started" in err
+    assert " failed (" not in err, "what ends by our doing says nothing more"
     assert err.strip().splitlines()[-1] == f"stopped; 0 of 3 done; go on: invoke {task} --app=one,two,three"
 
 
@@ -163,6 +168,17 @@ def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api:
     history = (apps.folder / ".deploy" / "history.jsonl").read_text()
     assert history.count('"outcome":"unknown"') == 2
     assert err.strip().endswith("stopped; 0 of 2 done; go on: invoke reuse --app=one,two")
+
+
+def test_local_deploy_of_several_has_both_results_of_each(apps: Project, api: FaultyApi, tmp_path: Path) -> None:
+    FakeEngine(apps, tmp_path / "engine")
+    done = apps.invoke("local-deploy", "--app", "one,two")
+    assert done.returncode == 0, done.stderr
+    images = [f"{api.address}/{name}@{DIGEST}" for name in ("one", "two")]
+    assert done.stdout.splitlines() == [f"one {DIGEST}", f"one {images[0]}", f"two {DIGEST}", f"two {images[1]}"]
+    refused = apps.invoke("local-deploy", "--app", "one,two", "--check-health")
+    assert refused.returncode == 2
+    assert "  two: --check-health needs a domain to ask at" in refused.stderr
 
 
 def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api: FaultyApi) -> None:
