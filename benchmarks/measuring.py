@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import NamedTuple
+
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Command(NamedTuple):
@@ -74,14 +79,35 @@ def start(command: Command) -> subprocess.Popen[bytes]:
 def ended(process: subprocess.Popen[bytes], begun: float) -> Usage:
     """Waits for the end of a process that was started at `begun`. RuntimeError where it fails."""
     assert process.stderr is not None
+    memory = _Memory(process.pid)
+    memory.start()
     said = process.stderr.read()
+    memory.over.set()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stderr.close()
     if process.returncode:
         raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said.decode()[-2000:]}")
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    memory.join()
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, memory.megabytes)
+
+
+class _Memory(Thread):
+    """Looks at the largest size of a process, as long as it runs. Its usage at the end would not do: that counts what
+    its parent was when it started it, too (getrusage(2), ru_maxrss)."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._status = Path(f"/proc/{pid}/status")
+        self.over = Event()
+        self.megabytes = 0.0
+
+    def run(self) -> None:
+        while not self.over.wait(_SECONDS_BETWEEN_LOOKS):
+            with suppress(OSError):
+                found = re.search(r"VmHWM:\s+(\d+) kB", self._status.read_text())
+                self.megabytes = max(self.megabytes, int(found[1]) / 1024 if found else 0.0)
 
 
 def ratio(
