@@ -31,6 +31,14 @@ def apps(shop: Project) -> Iterator[Project]:
     yield shop
 
 
+def engines(apps: Project, folder: Path, build: str) -> Path:
+    """A fake engine whose builds run the shell line `build`, and the FIFO that is open while one of them runs."""
+    running = folder / "running"
+    os.mkfifo(running)
+    FakeEngine(apps, folder / "engine", build=f"exec 9> {running}; echo running >&9; {build}")
+    return running
+
+
 def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: FaultyApi) -> None:
     api.answers["start"] = [reset]
     api.answers["digest"] = [http(404)]
@@ -60,9 +68,7 @@ def test_a_deploy_that_may_have_happened_is_said_again(apps: Project, api: Fault
 def test_a_signal_ends_the_engine_of_every_app(
     apps: Project, api: FaultyApi, tmp_path: Path, number: int, code: int
 ) -> None:
-    running = tmp_path / "running"
-    os.mkfifo(running)
-    FakeEngine(apps, tmp_path / "engine", build=f"exec 9> {running}; echo running >&9; sleep 60; true")
+    running = engines(apps, tmp_path, "sleep 60; true")
     process = apps.start("local", "--app", "all")
     with running.open() as alive:
         assert [alive.readline() for _ in range(2)] == ["running\n"] * 2, "two builds at once"
@@ -115,14 +121,6 @@ def test_eight_runs_at_once_of_all_apps_lose_no_line_of_history(apps: Project, a
     history = (apps.folder / ".deploy" / "history.jsonl").read_text().splitlines()
     assert sum('"outcome":"deployed"' in line for line in history) == 24
     assert api.count("deploy") == 24
-
-
-def engines(apps: Project, folder: Path, build: str) -> Path:
-    """A fake engine whose builds run the shell line `build`, and the FIFO that is open while one of them runs."""
-    running = folder / "running"
-    os.mkfifo(running)
-    FakeEngine(apps, folder / "engine", build=f"exec 9> {running}; echo running >&9; {build}")
-    return running
 
 
 @pytest.mark.parametrize("task", ["local", "local-deploy"])
