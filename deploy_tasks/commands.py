@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 # The program of a project's own; where a task has another name here, what it is looked for behind.
 _USUAL = ("invoke", "")
@@ -15,8 +16,8 @@ _called = _USUAL
 def learn_from(task: str) -> None:
     """Finds out how `task` was called: by which program, and within which collection."""
     global _called  # noqa: PLW0603 - as one process has one command line
-    script = getattr(sys.modules["__main__"], "__spec__", None)
-    is_ours = "deploy_tasks.__main__" in (*sys.modules, script and script.name)
+    script = Path(sys.argv[0])
+    is_ours = script.stem == "deploy-tasks" or script.parent.name == __package__
     words = (word.rpartition(".") for word in sys.argv[1:])
     collection = next((f"{names}." for names, dot, name in words if dot and name == task), _called[1])
     _called = ("deploy-tasks" if is_ours else "invoke", collection)

@@ -32,7 +32,8 @@ def apps(shop: Project) -> Iterator[Project]:
 
 
 def engines(apps: Project, folder: Path, build: str) -> Path:
-    """A fake engine whose builds run the shell line `build`, and the FIFO that is open while one of them runs."""
+    """A fake engine whose builds run the shell line `build`, and the FIFO that is open while one of them runs. The line
+    is to `exec` what shall end by a signal: between a shell's fork and its exec one is lost."""
     running = folder / "running"
     os.mkfifo(running)
     FakeEngine(apps, folder / "engine", build=f"exec 9> {running}; echo running >&9; {build}")
@@ -68,7 +69,7 @@ def test_a_deploy_that_may_have_happened_is_said_again(apps: Project, api: Fault
 def test_a_signal_ends_the_engine_of_every_app(
     apps: Project, api: FaultyApi, tmp_path: Path, number: int, code: int
 ) -> None:
-    running = engines(apps, tmp_path, "sleep 60; true")
+    running = engines(apps, tmp_path, "exec sleep 60")
     process = apps.start("local", "--app", "all")
     with running.open() as alive:
         assert [alive.readline() for _ in range(2)] == ["running\n"] * 2, "two builds at once"
@@ -126,7 +127,7 @@ def test_eight_runs_at_once_of_all_apps_lose_no_line_of_history(apps: Project, a
 @pytest.mark.parametrize("task", ["local", "local-deploy"])
 def test_after_ctrl_c_no_app_is_begun(apps: Project, api: FaultyApi, tmp_path: Path, task: str) -> None:
     # One build ends at once by the signal, and its thread would take the next app; the other takes its time.
-    slow = "case \"$*\" in *two*) trap '' INT; sleep 2 ;; *) sleep 60 ;; esac; true"
+    slow = "case \"$*\" in *two*) trap '' INT; sleep 2 ;; *) exec sleep 60 ;; esac"
     running = engines(apps, tmp_path, slow)
     process = apps.start(task, "--app", "one,two,three")
     with running.open() as alive:
