@@ -16,7 +16,7 @@ from .commands import as_called
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed, escaped
 from .redaction import redact
 from .run import AGAIN, LOOK, NOTHING, WAIT, Act
-from .signals import held_back, signal_number, taken
+from .signals import held_back, signal_number, taken, undivided
 
 _LONGEST_DETAIL = 100
 _NOT_THERE = (SettingsError, DigestNotFound, JobNotFound)
@@ -48,34 +48,47 @@ def each(
         try:
             if changes:
                 outcomes = _lock(task, acts, board)
-            waiting.extend(name for name in acts if name not in outcomes)
-            over = _begin(acts, waiting, jobs, board)
-            while len(outcomes) < len(acts):
-                outcome = taken(over)
-                outcomes[outcome.name] = outcome
-                _tell(task, outcome, board)
+            left = [name for name in acts if name not in outcomes]
+            waiting.extend(left)
+            over = _begin(acts, waiting, jobs, board, outcomes)
+            for _ in left:
+                name = taken(over)
+                with undivided():
+                    _tell(task, outcomes[name], board)
         except KeyboardInterrupt as interrupt:
-            board.is_over = True
-            waiting.clear()
             with held_back():  # a second one would cost the lines that say how to go on
-                number = signal_number(interrupt)
-                runner.end_all(number)
-                raise _interrupted(acts, outcomes, number, again) from None
+                board.is_over = True
+                waiting.clear()
+                runner.end_all(signal_number(interrupt))
+                raise _interrupted(acts, outcomes, signal_number(interrupt), again) from None
+    with held_back():  # all is over, and is to be said
+        return _summed_up(acts, outcomes, again, seconds=time.monotonic() - start, changes=changes)
+
+
+def _summed_up(
+    acts: Mapping[str, Act],
+    outcomes: Mapping[str, Outcome],
+    again: Callable[[Sequence[str]], str],
+    *,
+    seconds: float,
+    changes: bool,
+) -> dict[str, Any]:
+    """Tells what became of all apps, prints their results; returns their values, or raises the sum of their errors."""
     failed = {name: error for name in acts if (error := outcomes[name].error) is not None}
     if changes:
-        _tell_table([outcomes[name] for name in acts], time.monotonic() - start)
+        _tell_table([outcomes[name] for name in acts], seconds)
     for error in failed.values():
         if not isinstance(error, DeployError):
             raise error  # a bug of ours, or a reader of stdout that has had enough
-    summed_up = _summed_up(acts, failed, again) if failed else None
+    some_failed = _some_failed(acts, failed, again) if failed else None
     try:
         _print_results(acts, outcomes)
     except DeployError as error:
-        if summed_up is None:
+        if some_failed is None:
             raise
         console.tell(str(error))
-    if summed_up:
-        raise summed_up
+    if some_failed:
+        raise some_failed
     return {name: outcomes[name].value for name in acts}
 
 
@@ -95,10 +108,12 @@ def _lock(task: str, acts: Mapping[str, Act], board: console.Board) -> dict[str,
     return outcomes
 
 
-def _begin(acts: Mapping[str, Act], waiting: deque[str], jobs: int, board: console.Board) -> SimpleQueue[Outcome]:
-    """Starts the threads that work off `waiting`. They do not keep the program from its end: what is interrupted is
-    left where it is."""
-    over = SimpleQueue[Outcome]()
+def _begin(
+    acts: Mapping[str, Act], waiting: deque[str], jobs: int, board: console.Board, outcomes: dict[str, Outcome]
+) -> SimpleQueue[str]:
+    """Starts the threads that work off `waiting`, and put what became of each into `outcomes`, its name into the queue.
+    They do not keep the program from its end: what is interrupted is left where it is."""
+    over = SimpleQueue[str]()
 
     def work() -> None:
         while not board.is_over:
@@ -112,7 +127,8 @@ def _begin(acts: Mapping[str, Act], waiting: deque[str], jobs: int, board: conso
                     outcome = Outcome(name, 0.0, value=acts[name].do())
                 except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                     outcome = Outcome(name, 0.0, error=error)
-            over.put(outcome._replace(seconds=time.monotonic() - start))
+            outcomes[name] = outcome._replace(seconds=time.monotonic() - start)
+            over.put(name)
 
     for _ in range(min(jobs, len(waiting))):
         Thread(target=work, daemon=True).start()
@@ -191,7 +207,7 @@ def _code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, DeployError) else 1
 
 
-def _summed_up(
+def _some_failed(
     acts: Mapping[str, Act], errors: Mapping[str, BaseException], again: Callable[[Sequence[str]], str]
 ) -> SomeFailed:
     ours = {name: error for name, error in errors.items() if isinstance(error, DeployError)}
@@ -199,6 +215,6 @@ def _summed_up(
     left = {name: acts[name].run.left for name, error in ours.items() if not isinstance(error, _NOT_THERE)}
     says = "again, for just that one" if len(ours) == 1 else "again, for just those"
     what = f"{len(ours)} of {len(acts)} apps failed: {', '.join(ours)}"
-    summed_up = SomeFailed("; ".join([what, *_how_to_go_on(left, says, again)]), ours)
-    summed_up.is_annotated = True
-    return summed_up
+    some_failed = SomeFailed("; ".join([what, *_how_to_go_on(left, says, again)]), ours)
+    some_failed.is_annotated = True
+    return some_failed

@@ -22,7 +22,7 @@ from .models import HistoryEntry, Record, Target, encode, fields_of, timestamp
 from .parsing import NAMESPACES
 from .redaction import keep_secret
 from .settings import TABLE, Settings, project_root, resolve
-from .signals import Signalled, held_back, signal_number
+from .signals import signal_number, undivided
 from .state import State
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
@@ -186,10 +186,8 @@ class Run:
     @contextmanager
     def undivided(self) -> Iterator[None]:
         """What is done within it is done to its end, before an interrupt counts."""
-        with self._undivided, held_back() as arrived:
+        with undivided(), self._undivided:
             yield
-        if arrived:
-            raise Signalled(arrived[0])
 
     def wait_for_undivided(self) -> None:
         """Returns once another thread is not within `undivided` any more, or takes too long for it."""

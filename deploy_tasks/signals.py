@@ -72,5 +72,14 @@ def held_back() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """What is done within it is done to its end; a signal that arrives meanwhile is raised then."""
+    with held_back() as arrived:
+        yield
+    if arrived:
+        raise Signalled(arrived[0])
+
+
 def _raise(number: int, _frame: object) -> None:
     raise Signalled(number)
