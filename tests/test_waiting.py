@@ -151,7 +151,7 @@ def test_an_api_that_is_away_for_long_is_told_of_once_a_minute() -> None:
     assert told[0] == "no connection; asking again"
     assert told[1].startswith("no connection; asking again, for 6")
     assert told[1].endswith("s now; the build may go on, and so does the wait, for 600 s in all")
-    assert len(told) == 3
+    assert 2 <= len(told) <= 4, "of 20 times, whose pauses are jittered"
 
 
 def test_a_cut_while_the_phase_is_asked_for_is_asked_again_too() -> None:
