@@ -7,7 +7,7 @@ import re
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,11 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Command(NamedTuple):
-    """A command line, where it runs, and its environment. `before` runs ahead of each time, and is not timed."""
+    """A command line, where it runs, and its environment."""
 
     argv: Sequence[str]
     folder: Path
     environment: Mapping[str, str]
-    before: Callable[[], object] = lambda: None
 
 
 class Usage(NamedTuple):
@@ -59,7 +58,6 @@ class Measured:
 
 def run(command: Command) -> Usage:
     """Runs a command to its end. RuntimeError where it fails."""
-    command.before()
     begun = time.perf_counter()
     process = start(command)
     return ended(process, begun)

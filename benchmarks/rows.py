@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 from benchmarks.measuring import Command, Measured, Usage, ended, ratio, run, start
 from benchmarks.server import Build, serving
@@ -21,7 +20,7 @@ from tests.sandboxes import SandboxProcess
 _PAIRS_FOR_A_HUNDRED = 15
 INVOKE = [sys.executable, "-m", "invoke"]
 # The same request as `reuse` sends, by the same library.
-_POST = """import json, pathlib
+_POST = """import pathlib
 from invoke import task
 import requests
 
@@ -67,8 +66,8 @@ def shop(folder: Path, *, build_seconds: float = 0, apps: int = 0) -> Iterator[t
         sandbox.stop()
 
 
-def command(project: Project, *words: str, **more: Any) -> Command:
-    return Command([*INVOKE, *words], project.folder, project.environment, **more)
+def command(project: Project, *words: str) -> Command:
+    return Command([*INVOKE, *words], project.folder, project.environment)
 
 
 def reuse(folder: Path, pairs: int) -> Iterator[Measured]:

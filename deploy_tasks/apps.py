@@ -1,4 +1,4 @@
-"""The table of apps, `deploy.apps` in the Invoke configuration: which of them a call means, and its of each."""
+"""The table of apps, `deploy.apps` in the Invoke configuration: which of them a call means, and what each has."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .settings import Settings, check_known, is_given
 ALL = "all"
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
-# One value of these cannot be meant for several apps.
 _NAMES = ("env_from", "env_from_optional", "build_args_from")
 _TABLES = ("env", "build_args")
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
+# One value of these cannot be meant for several apps.
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
 
 Table = Mapping[str, Mapping[str, Any]]
@@ -43,21 +43,19 @@ def _check_ports(table: Mapping[str, Any], path: str) -> None:
 
 def _check_apart(general: Mapping[str, Any], table: Table) -> None:
     """As `check_apart`, for all apps of the table, by what stands there: also where only one of them is meant now."""
-    seen: dict[str, tuple[str, object]] = {}
+    seen = _Apart()
     for name, own in table.items():
         of_app = {**general, **own}
         image, tag = of_app.get("image_name") or own["app"], of_app.get("image_tag") or of_app.get("git_ref")
         domains = own.get("domain") or []
         namespace = of_app.get("namespace") or NAMESPACES.get(str(of_app.get("app_class", "business")))
-        marks: dict[str, object] = {
-            f"app {own['app']} in {namespace}": name,
-            **{f"domain {str(text).lower()}": name for text in (domains if isinstance(domains, list) else [domains])},
-            f"image {image}:{tag or '(the commit)'}": [of_app.get(key) for key in _MAKES_AN_IMAGE],
-        }
-        for mark, same in marks.items():
-            other, before = seen.setdefault(mark, (name, same))
-            if same != before:
-                raise SettingsError(f"deploy.apps.{other} and deploy.apps.{name} both have {mark}; nothing was sent")
+        seen.add(
+            f"deploy.apps.{name}",
+            place=f"{own['app']} in {namespace}",
+            domains=map(str, domains if isinstance(domains, list) else [domains]),
+            image=f"{image}:{tag or '(the commit)'}",
+            made_of=[of_app.get(key) for key in _MAKES_AN_IMAGE],
+        )
 
 
 def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, Any]:
@@ -137,13 +135,28 @@ def check_flags_of_several(flags: Mapping[str, Any]) -> None:
 def check_apart(several: Iterable[Settings]) -> None:
     """SettingsError where two apps would be one in the cluster, be reached at one domain, or push different images by
     one name and tag."""
-    seen: dict[str, tuple[str | None, object]] = {}
+    seen = _Apart()
     for settings in several:
-        made = [getattr(settings, key) for key in _MAKES_AN_IMAGE]
-        image = f"image {settings.image_name}:{settings.image_tag or settings.git_ref}"
-        domains = [f"domain {name.lower()}" for name in settings.domain]
-        marks = [f"app {settings.app} in {settings.namespace}", *domains]
-        for mark, same in [*((mark, settings.name) for mark in marks), (image, made)]:
-            other, before = seen.setdefault(mark, (settings.name, same))
+        seen.add(
+            str(settings.name),
+            place=f"{settings.app} in {settings.namespace}",
+            domains=settings.domain,
+            image=f"{settings.image_name}:{settings.image_tag or settings.git_ref}",
+            made_of=[getattr(settings, key) for key in _MAKES_AN_IMAGE],
+        )
+
+
+class _Apart:
+    """Takes down what no two apps may have."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, object]] = {}
+
+    def add(self, name: str, *, place: str, domains: Iterable[str], image: str, made_of: object) -> None:
+        """SettingsError where an earlier app has this one's place in the cluster, one of its domains, or its image made
+        of something else."""
+        alone = [f"app {place}", *(f"domain {domain.lower()}" for domain in domains)]
+        for mark, same in [*((mark, name) for mark in alone), (f"image {image}", made_of)]:
+            other, before = self._seen.setdefault(mark, (name, same))
             if same != before:
-                raise SettingsError(f"{other} and {settings.name} both have {mark}; nothing was sent")
+                raise SettingsError(f"{other} and {name} both have {mark}; nothing was sent")

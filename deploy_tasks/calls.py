@@ -45,10 +45,25 @@ def ended_well(task: str) -> Iterator[None]:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from None
 
 
-def function_of(declared: Callable[..., Any], room: str) -> Callable[..., Any]:
+def call_once(
+    c: Context, declared: Callable[..., Any], room: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Calls a task that is not of single apps: with the context and all of its flags."""
+    return _function_of(declared, room)(c, **_flags_of(c, declared, args, kwargs))
+
+
+def _function_of(declared: Callable[..., Any], room: str) -> Callable[..., Any]:
     """What the declared task does: the function of its name in the module `room`."""
     function: Callable[..., Any] = getattr(import_module(f".{room}", __package__), declared.__name__)
     return function
+
+
+def _flags_of(
+    c: Context, declared: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    bound = signature(declared).bind(c, *args, **kwargs)
+    bound.apply_defaults()
+    return dict(list(bound.arguments.items())[1:])
 
 
 def call_for_apps(
@@ -62,11 +77,8 @@ def call_for_apps(
     changes: bool,
 ) -> Any:
     """Calls a task for the apps that its flags mean; returns its value, of several apps a dict of them by name."""
-    bound = signature(declared).bind(c, *args, **kwargs)
-    bound.apply_defaults()
-    flags = dict(list(bound.arguments.items())[1:])
-    name, decide = declared.__name__.replace("_", "-"), function_of(declared, room)
-    call = Call.of(c, name, flags)
+    name, decide = declared.__name__.replace("_", "-"), _function_of(declared, room)
+    call = Call.of(c, name, _flags_of(c, declared, args, kwargs))
     calls = call.of_each()
     if not calls[0].is_of_several:
         act = decide(calls[0])
@@ -78,14 +90,14 @@ def call_for_apps(
     if changes:
         apps.check_apart(act.run.settings for act in acts.values())
     call.hold_target()
+    is_dry = bool(c.config.run.dry)
 
     def again(names: Sequence[str]) -> str:
         words = _command(name, {**call.flags, "app": ",".join(names)}, declared)
         return words.replace("invoke ", "invoke --dry ", 1) if is_dry else words
 
-    is_dry = bool(c.config.run.dry)
     at_once = 1 if is_dry else calls[0].jobs or jobs
-    return parallel.each(name, acts, jobs=at_once, again=again, changes=changes and not is_dry)
+    return parallel.each(call, acts, jobs=at_once, again=again, changes=changes and not is_dry)
 
 
 def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, Act]:

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-# The program of a project's own; where a task has another name here, what it is looked for behind.
+# The program, and the name of the collection that the tasks are in, with its dot.
 _USUAL = ("invoke", "")
 _NAMES = "build|wait|digest|reuse-deploy|reuse|rollback|local-deploy|local|logs|history|status|doctor|init"
 _COMMAND = rf"\binvoke ((?:--dry )?)((?:{_NAMES})(?: (?:{_NAMES}))*)(?![\w-])"

@@ -15,7 +15,7 @@ from . import console, github, runner
 from .commands import as_called
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed, escaped
 from .redaction import redact
-from .run import AGAIN, LOOK, NOTHING, WAIT, Act
+from .run import AGAIN, LOOK, NOTHING, WAIT, Act, Call
 from .signals import held_back, signal_number, taken, undivided
 
 _LONGEST_DETAIL = 100
@@ -32,29 +32,28 @@ class Outcome(NamedTuple):
 
 
 def each(
-    task: str, acts: Mapping[str, Act], *, jobs: int, again: Callable[[Sequence[str]], str], changes: bool
+    call: Call, acts: Mapping[str, Act], *, jobs: int, again: Callable[[Sequence[str]], str], changes: bool
 ) -> dict[str, Any]:
-    """Does all `acts`, `jobs` of them at once; returns their values by the app's name. One that fails does not stop the
-    others. `again` gives the command that repeats `task` for some of the apps; `changes` says that it writes their
-    state, and so is summed up at its end.
+    """Does all `acts` of `call`, `jobs` of them at once; returns their values by the app's name. One that fails does
+    not stop the others. `again` gives the command that repeats the call for some of the apps; `changes` says that it
+    writes their state, and so is summed up at its end.
 
     SomeFailed with the exit code of the worst, or Interrupted, once all that can be said is said.
     """
     start = time.monotonic()
-    c = next(iter(acts.values())).run.call.c
-    with console.board(list(acts), is_shown=changes) as board, runner.streaming(c):
+    with console.board(list(acts), is_shown=changes) as board, runner.streaming(call.c):
         outcomes: dict[str, Outcome] = {}
         waiting = deque[str]()
         try:
             if changes:
-                outcomes = _lock(task, acts, board)
+                outcomes = _lock(call, acts, board)
             left = [name for name in acts if name not in outcomes]
             waiting.extend(left)
             over = _begin(acts, waiting, jobs, board, outcomes)
             for _ in left:
                 name = taken(over)
                 with undivided():
-                    _tell(task, outcomes[name], board)
+                    _tell(call, outcomes[name], board)
         except KeyboardInterrupt as interrupt:
             with held_back():  # a second one would cost the lines that say how to go on
                 board.is_over = True
@@ -62,10 +61,11 @@ def each(
                 runner.end_all(signal_number(interrupt))
                 raise _interrupted(acts, outcomes, signal_number(interrupt), again) from None
     with held_back():  # all is over, and is to be said
-        return _summed_up(acts, outcomes, again, seconds=time.monotonic() - start, changes=changes)
+        return _summed_up(call, acts, outcomes, again, seconds=time.monotonic() - start, changes=changes)
 
 
 def _summed_up(
+    call: Call,
     acts: Mapping[str, Act],
     outcomes: Mapping[str, Outcome],
     again: Callable[[Sequence[str]], str],
@@ -82,7 +82,7 @@ def _summed_up(
             raise error  # a bug of ours, or a reader of stdout that has had enough
     some_failed = _some_failed(acts, failed, again) if failed else None
     try:
-        _print_results(acts, outcomes)
+        _print_results(acts, outcomes, as_json=bool(call.flags.get("json")))
     except DeployError as error:
         if some_failed is None:
             raise
@@ -92,7 +92,7 @@ def _summed_up(
     return {name: outcomes[name].value for name in acts}
 
 
-def _lock(task: str, acts: Mapping[str, Act], board: console.Board) -> dict[str, Outcome]:
+def _lock(call: Call, acts: Mapping[str, Act], board: console.Board) -> dict[str, Outcome]:
     """Locks the state of all apps, always in the same order: two runs that each hold what the other waits for would
     both wait in vain. What cannot be locked is over."""
     outcomes: dict[str, Outcome] = {}
@@ -104,7 +104,7 @@ def _lock(task: str, acts: Mapping[str, Act], board: console.Board) -> dict[str,
                 act.run.lock(left)
         except DeployError as error:
             outcomes[name] = Outcome(name, 0.0, error=error)
-            _tell(task, outcomes[name], board)
+            _tell(call, outcomes[name], board)
     return outcomes
 
 
@@ -135,13 +135,13 @@ def _begin(
     return over
 
 
-def _tell(task: str, outcome: Outcome, board: console.Board) -> None:
+def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
     error = outcome.error
     board.set(outcome.name, "")
     if isinstance(error, DeployError):
         with board.speaking(outcome.name):
             console.tell(str(error))
-        github.annotate(f"{task} {outcome.name} failed", redact(str(error)))
+        github.annotate(f"{call.task} {outcome.name} failed", redact(str(error)))
 
 
 def _interrupted(
@@ -186,9 +186,8 @@ def _shown(text: str) -> str:
     return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
 
 
-def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome]) -> None:
+def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], *, as_json: bool) -> None:
     """The results to stdout: a line for each app and result, its name first; as JSON one object by the apps' names."""
-    as_json = bool(next(iter(acts.values())).run.call.flags.get("json"))
     results = [(name, text) for name, act in acts.items() for text, _ in act.run.results]
     lines = [f"{name}:\n{indent(text, '  ')}" if "\n" in text else f"{name} {text}" for name, text in results]
     if as_json or lines:

@@ -173,8 +173,9 @@ class Run:
             raise Interrupted(self.if_interrupted, signal_number(interrupt)) from None
 
     def note_interrupt(self) -> None:
-        """Does what is to be done of an interrupt, once what is undivided is done."""
-        self.wait_for_undivided()
+        """Notes what is to be noted of an interrupt, once what another thread does `undivided` is done or takes long."""
+        if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
+            self._undivided.release()
         with suppress(StateError):
             self.when_interrupted()
 
@@ -188,11 +189,6 @@ class Run:
         """What is done within it is done to its end, before an interrupt counts."""
         with undivided(), self._undivided:
             yield
-
-    def wait_for_undivided(self) -> None:
-        """Returns once another thread is not within `undivided` any more, or takes too long for it."""
-        if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
-            self._undivided.release()
 
     @property
     def recorded_here(self) -> Record | None:

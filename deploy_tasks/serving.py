@@ -15,15 +15,15 @@ _SANDBOX_PORT = 8077
 
 def sandbox(
     c: Context,
-    port: int | None = None,
-    host: str = "127.0.0.1",
-    registry: str | None = None,
-    builder: str = "archive",
-    key: str | None = None,
-    data: str | None = None,
-    build_seconds: float | None = None,
-    replica_seconds: float | None = None,
-    minimal: bool = False,
+    port: int | None,
+    host: str,
+    registry: str | None,
+    builder: str,
+    key: str | None,
+    data: str | None,
+    build_seconds: float | None,
+    replica_seconds: float | None,
+    minimal: bool,
 ) -> None:
     """Serves a Deploy API with a registry on this machine, until Ctrl-C."""
     try:

@@ -105,9 +105,9 @@ def deploy_task(room: str, *, help: dict[str, str] | None = None) -> Callable[[C
     def make(declared: Callable[..., Any]) -> Any:
         @wraps(declared)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
-            from .calls import function_of
+            from .calls import call_once
 
-            return function_of(declared, room)(c, *args, **kwargs)
+            return call_once(c, declared, room, args, kwargs)
 
         return _made(run, declared, help or {})
 

@@ -76,7 +76,7 @@ def _last_job(run: Run) -> str:
     return label(job)
 
 
-def history(c: Context, app: str | None = None, limit: int | None = None, json: bool = False) -> list[HistoryEntry]:
+def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
     call = Call.of(c, "history", {"app": app})
     calls = call.of_each() if app or not call.table else [call.of_none()]
@@ -191,7 +191,7 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
 
 
-def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Finding]:
+def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
     from . import doctoring
 

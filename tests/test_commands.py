@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy_tasks import commands
+from deploy_tasks.tasks import ns
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,11 @@ def test_tasks_are_named_as_they_are_called(
 ) -> None:
     monkeypatch.setattr(commands, "_called", called)
     assert commands.as_called(text) == shown
+
+
+def test_every_task_that_a_message_may_name_is_known() -> None:
+    named = {*ns.task_names, *(alias for aliases in ns.task_names.values() for alias in aliases)}
+    assert set(commands._NAMES.split("|")) == named - {"sandbox", "demo"}
 
 
 def test_the_collection_is_that_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,22 @@ def engines(apps: Project, folder: Path, build: str) -> Path:
     return running
 
 
+def interrupted(apps: Project, running: Path, number: int, *words: str) -> tuple[int, str, float]:
+    """Sends the signal once two builds run at once, and sees that nobody of the engines is left; returns the exit code,
+    what was said, and how long the end took."""
+    process = apps.start(*words)
+    with running.open() as alive:
+        assert [alive.readline() for _ in range(2)] == ["running\n"] * 2, "two builds at once"
+        begun = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+        took = time.monotonic() - begun
+        # The pipe is at its end once nobody of the engines has it open any more.
+        assert select.select([alive], [], [], 5)[0]
+        assert alive.read() == "", "nobody has begun another build"
+    return process.returncode, err, took
+
+
 def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: FaultyApi) -> None:
     api.answers["start"] = [reset]
     api.answers["digest"] = [http(404)]
@@ -70,17 +86,9 @@ def test_a_signal_ends_the_engine_of_every_app(
     apps: Project, api: FaultyApi, tmp_path: Path, number: int, code: int
 ) -> None:
     running = engines(apps, tmp_path, "exec sleep 60")
-    process = apps.start("local", "--app", "all")
-    with running.open() as alive:
-        assert [alive.readline() for _ in range(2)] == ["running\n"] * 2, "two builds at once"
-        begun = time.monotonic()
-        process.send_signal(number)
-        _, err = process.communicate(timeout=20)
-        assert time.monotonic() - begun < 5
-        # The pipe is at its end once nobody of the engines has it open any more.
-        assert select.select([alive], [], [], 5)[0]
-        assert alive.read() == ""
-    assert process.returncode == code
+    returned, err, took = interrupted(apps, running, number, "local", "--app", "all")
+    assert took < 5
+    assert returned == code
     assert err.strip().splitlines()[-1] == "stopped; 0 of 3 done; go on: invoke local --app=one,two,three"
     assert api.count("deploy") == 0
 
@@ -129,14 +137,8 @@ def test_after_ctrl_c_no_app_is_begun(apps: Project, api: FaultyApi, tmp_path: P
     # One build ends at once by the signal, and its thread would take the next app; the other takes its time.
     slow = "case \"$*\" in *two*) trap '' INT; sleep 2 ;; *) exec sleep 60 ;; esac"
     running = engines(apps, tmp_path, slow)
-    process = apps.start(task, "--app", "one,two,three")
-    with running.open() as alive:
-        assert [alive.readline() for _ in range(2)] == ["running\n"] * 2
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-        assert select.select([alive], [], [], 5)[0]
-        assert alive.read() == "", "nobody has begun another build"
-    assert process.returncode == 130
+    returned, err, _ = interrupted(apps, running, signal.SIGINT, task, "--app", "one,two,three")
+    assert returned == 130
     assert not (apps.folder / ".deploy" / "build-id.three.json").exists()
     assert api.count("deploy") == 0
     assert "three | stopped; nothing was started" in err
