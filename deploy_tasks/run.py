@@ -173,7 +173,7 @@ class Run:
             raise Interrupted(self.if_interrupted, signal_number(interrupt)) from None
 
     def note_interrupt(self) -> None:
-        """Notes what is to be noted of an interrupt, once what another thread does `undivided` is done or takes long."""
+        """Notes what an interrupt leaves behind, once what another thread does `undivided` is done or takes long."""
         if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
             self._undivided.release()
         with suppress(StateError):
