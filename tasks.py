@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from deploy_tasks import ns
+from deploy_tasks import ns as kit
 
 __all__ = ["ns"]
 
@@ -17,6 +18,15 @@ def pictures(_c: Context, folder: str = "docs/pictures") -> None:
     from docs.draw import draw
 
     for path in draw(Path(folder)):
+        print(path)  # noqa: T201 - the result
+
+
+@task
+def pages(_c: Context) -> None:
+    """Write the pages of docs/ that say what the code says: tasks and flags, settings."""
+    from docs.pages import write
+
+    for path in write(Path("docs")):
         print(path)  # noqa: T201 - the result
 
 
@@ -41,5 +51,4 @@ def bench(_c: Context, check: bool = False, only: list[str] | None = None) -> No
         report.write(rows)
 
 
-ns.add_task(bench)
-ns.add_task(pictures)
+ns = Collection(*kit.tasks.values(), bench, pages, pictures)

@@ -71,10 +71,11 @@ def example(leave_out: Collection[str] = ()) -> str:
 def _line(row: Setting, leave_out: Collection[str]) -> str:
     if row.key in _NEEDED and row.key not in leave_out:
         return f"{row.variable}={_NEEDED[row.key]}"
-    return f"# {row.variable}={_written(row.default)}"
+    return f"# {row.variable}={written(row.default)}"
 
 
-def _written(default: object) -> str:
+def written(default: object) -> str:
+    """A default as a `.env` file has it."""
     if default is None or default == ():
         return ""
     if isinstance(default, bool):

@@ -86,7 +86,9 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
         return known
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        help = dict(self.help)
         flags = super().get_arguments(ignore_unknown_help)
+        self.help = help
         for flag in flags:
             flag.__class__ = _Flag
         return flags
@@ -115,7 +117,12 @@ def deploy_task(room: str, *, help: dict[str, str] | None = None) -> Callable[[C
 
 
 def app_task(
-    room: str, *, jobs: int = 12, changes: bool = True, aliases: tuple[str, ...] = ()
+    room: str,
+    *,
+    jobs: int = 12,
+    changes: bool = True,
+    aliases: tuple[str, ...] = (),
+    help: dict[str, str] | None = None,
 ) -> Callable[[Callable[..., Any]], Any]:
     """Makes a declared function a task for one app or several, `jobs` of them at once unless the call says otherwise.
     One that only looks (`changes` false) is not summed up at its end.
@@ -132,7 +139,7 @@ def app_task(
 
             return call_for_apps(c, declared, room, args, kwargs, jobs=jobs, changes=changes)
 
-        return _made(run, declared, {}, aliases=aliases)
+        return _made(run, declared, help or {}, aliases=aliases)
 
     return make
 

@@ -196,7 +196,7 @@ def local_deploy(
     """`local`, then `reuse`: build here, push, deploy that image."""
 
 
-@app_task("views", changes=False)
+@app_task("views", changes=False, help={"follow": "Print it as it grows, until the build is over"})
 def logs(
     c: Context,
     app: str | None = None,

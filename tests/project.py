@@ -19,7 +19,9 @@ SECONDS_A_COMMAND = 60
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment of a child process: none of the settings and git configuration of whoever runs the tests."""
     own = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DEPLOY_", "INVOKE_", "GIT_", "ENGINE_"))
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("DEPLOY_", "INVOKE_", "GIT_", "ENGINE_", "GITHUB_"))
     }
     names = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -32,8 +32,8 @@ def settings(folder: Path, config: dict[str, Any], name: str, environ: dict[str,
     return resolve({}, config=general, name=name, own=table[name], environ=environ or {}, folder=folder)
 
 
-def test_the_readmes_example_is_that_of_the_tests() -> None:
-    block = re.search(r"```yaml\n(deploy:\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_example_of_the_page_is_that_of_the_tests() -> None:
+    block = re.search(r"```yaml\n# invoke.yaml\n(.*?)```", (ROOT / "docs/recipes/monorepo.md").read_text(), re.DOTALL)
     assert block
     yaml: Any = safe_load
     shown = split(yaml(block[1])["deploy"])

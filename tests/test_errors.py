@@ -1,4 +1,4 @@
-"""One exit code a kind of error: the classes, the table in errors.py and the table in the README say the same."""
+"""One exit code a kind of error: the classes, the drawing in errors.py and docs/exit-codes.md say the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy_tasks import errors
 from deploy_tasks.errors import ApiRefused, DeployError, SomeFailed, excerpt
 from deploy_tasks.redaction import keep_secret
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "exit-codes.md"
 
 
 def kinds() -> dict[str, int]:
@@ -26,8 +26,8 @@ def test_the_drawing_in_the_module_has_every_error_with_its_code() -> None:
     assert {name: int(code) for name, code in drawn} == kinds()
 
 
-def test_the_table_in_the_readme_has_every_code() -> None:
-    codes = [int(code) for code in re.findall(r"^\| (\d+) \| ", README.read_text(), re.MULTILINE)]
+def test_the_page_has_every_code() -> None:
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \| ", PAGE.read_text(), re.MULTILINE)]
     assert sorted(codes) == sorted({0, 1, *kinds().values()})
 
 

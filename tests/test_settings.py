@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.settings import CONFIGURED, TABLE, Settings, project_root, resolve
+from deploy_tasks.settings import TABLE, Settings, project_root, resolve
 from deploy_tasks.starting import example
 
 ROOT = Path(__file__).parent.parent
@@ -377,22 +377,3 @@ def test_an_env_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 def test_the_example_is_what_the_table_makes() -> None:
     assert (ROOT / ".env.example").read_text() == example()
-
-
-def test_the_readme_has_every_key_that_only_the_configuration_has() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"| `{row.key}` | {row.reason} |\n" in readme for row in CONFIGURED)
-
-
-def test_the_readme_has_every_setting_with_its_default() -> None:
-    table = re.findall(r"^\| `(DEPLOY_\w+)` \| `?([^|`]*?)`? ?\|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    defaults = {row.variable: row.default for row in TABLE}
-    shown = {name: default for name, default in table if name != "DEPLOY_ENV_FILE"}
-    assert shown.keys() == defaults.keys()
-    for name, default in shown.items():
-        expected = defaults[name]
-        if isinstance(expected, float):
-            expected = f"{expected:g}"
-        if isinstance(expected, bool):
-            expected = str(expected).lower()
-        assert default == ("" if expected in (None, ()) else expected)

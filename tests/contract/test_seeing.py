@@ -543,20 +543,3 @@ def test_in_github_actions_there_are_groups_outputs_and_a_summary(
     assert f"::{token[1]}::" in failed.stderr.splitlines()
     elsewhere = project.invoke("build", "--dockerfile", "Nope")
     assert "::" not in elsewhere.stderr
-
-
-def test_the_workflow_of_the_docs_runs(project: Project, sandbox: SandboxProcess, tmp_path: Path) -> None:
-    workflow = (Path(__file__).parent.parent.parent / "docs" / "github-actions.md").read_text()
-    commands = re.findall(r"run: invoke (.*)$", workflow, re.MULTILINE)
-    assert len(commands) == 2
-    outputs = tmp_path / "outputs"
-    actions = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(outputs)}
-    staged = project.invoke(*shlex.split(commands[0]), **actions)
-    assert staged.returncode == 0, staged.stderr
-    build_id = dict(line.split("=") for line in outputs.read_text().splitlines())["build-id"]
-    promotion = commands[1].replace("${{ needs.staging.outputs.build-id }}", build_id)
-    # Another job has another checkout.
-    (project.folder / ".deploy" / "build-id.json").unlink()
-    promoted = project.invoke(*shlex.split(promotion), **actions)
-    assert promoted.returncode == 0, promoted.stderr
-    assert sandbox.app("apps", "myapp")["image"] == sandbox.app("apps", "myapp-staging")["image"]

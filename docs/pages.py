@@ -1,0 +1,123 @@
+"""Writes the pages of docs/ that say what the code says: the tasks with their flags, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from invoke.parser.argument import Argument
+
+from deploy_tasks.settings import CONFIGURED, OF_ALL_APPS, TABLE, Setting
+from deploy_tasks.starting import written
+from deploy_tasks.tasks import ns
+
+_OF_THE_TARGET = ("app", "namespace", "image-name", "app-class", "jobs", "lock-timeout", "json")
+_BY_ANOTHER_NAME = {"--build-if-needed": "--if-needed", "--build-args": "--build-arg"}
+_SETTINGS = {_BY_ANOTHER_NAME.get(row.flag, row.flag) for row in TABLE}
+_TASKS_HEAD = """# Tasks and flags
+
+<!-- Written by `invoke pages`. -->
+
+`invoke --help TASK` prints the same. A flag marked • is a [setting](settings.md), so it has other sources, too. What a
+task is told of the target holds for the tasks after it on the same command line: [chains](guide.md#chains).
+
+## The target's flags
+
+Every task that has one of these means the same by it.
+"""
+_SETTINGS_HEAD = """# Settings
+
+<!-- Written by `invoke pages`. -->
+
+The first of these that has a value wins, and an empty value is none:
+
+1. the task's flag
+2. `deploy.apps.<name>.<key>` in `invoke.yaml`: what [one of several apps](recipes/monorepo.md) has of its own
+3. the environment
+4. the app's own `env_file`, then `.env.local`, then `.env`, at the project's root (`DEPLOY_ENV_FILE`, in the
+   environment, names another file in the place of the last two)
+5. the Invoke configuration: `deploy.<key>` in `invoke.yaml`, `INVOKE_DEPLOY_<KEY>`, or what your tasks configure
+6. the record of the last build, for the target of the tasks that start from it: all but `build`, `local`, `doctor`
+7. git: the app (the repository's name), the repository's URL, the commit
+8. the default
+
+The project's root is the nearest folder, from here up, with a `tasks.py` or a `.git`. The `.env` files are read and
+never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no flag. Where
+`invoke.yaml` has a key, Invoke itself turns `INVOKE_DEPLOY_<KEY>` into that value's type before the kit sees it;
+`DEPLOY_<KEY>` has no such trap.
+
+## With a variable
+
+"""
+_CONFIGURED_HEAD = """
+## Only in the configuration
+
+Tables and lists, under `deploy:` for all (or the only) app, or under `deploy.apps.<name>:` for one. What both have of
+`env`, `env_from`, `env_from_optional`, `build_args` and `build_args_from` goes together.
+
+"""
+
+
+def pages() -> dict[str, str]:
+    """The text of every page that is written, by its name in docs/."""
+    return {"tasks.md": _tasks_page(), "settings.md": _settings_page()}
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes every page into `folder`; returns their paths."""
+    paths = []
+    for name, text in pages().items():
+        paths.append(folder / name)
+        paths[-1].write_text(text)
+    return paths
+
+
+def _tasks_page() -> str:
+    common = {_name(flag): flag for flag in ns["build"].get_arguments() if _name(flag) in _OF_THE_TARGET}
+    parts = [_TASKS_HEAD, *_table(common.values())]
+    for name, aliases in ns.task_names.items():
+        flags = ns[name].get_arguments()
+        shared = [flag for flag in flags if _name(flag) in common and flag.help == common[_name(flag)].help]
+        own = [flag for flag in flags if flag not in shared]
+        parts += ["", f"## {name}", "", f"{ns[name].__doc__}"]
+        parts += [f"\nAlso called `{alias}`." for alias in aliases]
+        parts += [f"\nOf the target's flags: {', '.join(f'`--{_name(flag)}`' for flag in shared)}."] if shared else []
+        parts += ["", *_table(own, are_settings=name != "sandbox")] if own else []
+    return "\n".join(parts) + "\n"
+
+
+def _table(flags: Iterable[Argument], *, are_settings: bool = True) -> Iterator[str]:
+    yield "| flag | what it is |"
+    yield "|---|---|"
+    for flag in flags:
+        mark = " •" if are_settings and f"--{_name(flag)}" in _SETTINGS else ""
+        yield f"| `{_written_flag(flag)}`{mark} | {flag.help} |"
+
+
+def _name(flag: Argument) -> str:
+    return (flag.name or "").replace("_", "-")
+
+
+def _written_flag(flag: Argument) -> str:
+    if flag.kind is bool:
+        return f"--[no-]{_name(flag)}" if flag.default is True else f"--{_name(flag)}"
+    return f"--{_name(flag)} VALUE"
+
+
+def _settings_page() -> str:
+    flags = {f"--{_name(flag)}" for name in ns.task_names if name != "sandbox" for flag in ns[name].get_arguments()}
+    rows = ["| variable | flag | default | what it is |", "|---|---|---|---|", *(_row(row, flags) for row in TABLE)]
+    rows += [
+        "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the environment |"
+    ]
+    only = ["| key | what it is |", "|---|---|", *(f"| `{row.key}` | {row.reason} |" for row in CONFIGURED)]
+    of_all = ", ".join(f"`{row.key}`" for row in TABLE if row.key in OF_ALL_APPS)
+    last = f"\nOf all apps, so only under `deploy:` and never under one app: {of_all}.\n"
+    return _SETTINGS_HEAD + "\n".join(rows) + "\n" + _CONFIGURED_HEAD + "\n".join(only) + "\n" + last
+
+
+def _row(row: Setting, flags: set[str]) -> str:
+    default = written(row.default)
+    flag = _BY_ANOTHER_NAME.get(row.flag, row.flag)
+    cells = [f"`{row.variable}`", f"`{flag}`" if flag in flags else "", f"`{default}`" if default else ""]
+    return f"| {' | '.join(cells)} | {'**secret**: ' if row.secret else ''}{row.reason} |"

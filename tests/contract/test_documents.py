@@ -1,0 +1,135 @@
+"""What README.md and docs/ say is what the code does: every command on them is run, here or where engines are."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from invoke.collection import Collection
+from invoke.parser.parser import Parser
+from invoke.program import Program
+from invoke.vendor.yaml import safe_load
+
+import tasks
+from deploy_tasks import ns
+from docs.pages import pages
+from tests.documents import PAGES, ROOT, blocks, follow, inline_commands, with_programs
+from tests.engine.test_documents import WITH_ENGINES
+from tests.project import Project
+from tests.proxies import proxy_to
+from tests.sandboxes import SandboxProcess
+from tests.workflows import run_workflow
+
+# Pages whose commands are run here; those of WITH_ENGINES need a container engine; the others have none to run.
+HERE = {
+    "docs/exit-codes.md",
+    "docs/recipes/own-tasks.md",
+    "docs/recipes/promotion.md",
+}
+# What builds the whole of it, so it cannot be run by a test: CI does.
+BY_CI = {"make demo", "make test"}
+
+
+@pytest.fixture
+def myapp(tmp_path: Path) -> Project:
+    """A pushed repository with the name that the pages use."""
+    return with_programs(Project.make(tmp_path / "myapp"), tmp_path / "home")
+
+
+@pytest.fixture
+def with_sandbox(myapp: Project, _full_sandbox: SandboxProcess) -> Project:
+    myapp.environment.update(_full_sandbox.settings, DEPLOY_PORT="3000")
+    return myapp
+
+
+@pytest.mark.parametrize("page", sorted(HERE))
+def test_a_pages_commands_do_what_it_shows(page: str, with_sandbox: Project) -> None:
+    if page == "docs/exit-codes.md":
+        with_sandbox.invoke("build")
+    follow(page, with_sandbox)
+
+
+def test_the_sandboxs_page(myapp: Project) -> None:
+    myapp.environment["DEPLOY_PORT"] = "3000"
+    follow("docs/sandbox.md", myapp)
+
+
+def test_the_page_on_proxies(myapp: Project, _full_sandbox: SandboxProcess, tmp_path: Path) -> None:
+    trusted, port = trustme.CA(), int(_full_sandbox.url.rpartition(":")[2])
+    trusted.cert_pem.write_to_path(str(tmp_path / "company.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trusted.issue_cert("deploy.example.com").configure_cert(context)
+    myapp.environment.update(_full_sandbox.settings, DEPLOY_PORT="3000", DEPLOY_API_URL="https://deploy.example.com")
+    with proxy_to(port, context) as (own_port, asked):
+        here = {
+            "proxy.example.com:3128": f"127.0.0.1:{own_port}",
+            "/etc/ssl/certs/company.pem": str(tmp_path / "company.pem"),
+        }
+        follow("docs/recipes/proxy.md", myapp, here)
+    assert set(asked) == {"deploy.example.com:443"}
+    assert (myapp.folder / ".deploy" / "build-id.json").exists()
+
+
+def test_the_workflow_hands_one_digest_from_staging_to_production(
+    myapp: Project, _full_sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    (block,) = [block for block in blocks(PAGES["docs/recipes/github-actions.md"].read_text()) if block.file]
+    load: Any = safe_load
+    secrets = {
+        "vars.DEPLOY_API_URL": _full_sandbox.url,
+        "secrets.DEPLOY_API_KEY": _full_sandbox.key,
+        "secrets.DEPLOY_GIT_TOKEN": "",  # what GitHub makes of one that is not set
+    }
+    printed = run_workflow(load(block.text), myapp, tmp_path, secrets)
+    staging, production = (_full_sandbox.app("apps", app)["image"] for app in ("myapp-staging", "myapp"))
+    assert staging == production
+    assert any(line.startswith("::group::") for line in "".join(printed).splitlines())
+    assert _full_sandbox.key not in "".join(printed)
+
+
+def test_every_page_with_commands_is_run() -> None:
+    with_commands = {
+        page
+        for page, path in PAGES.items()
+        for block in blocks(path.read_text())
+        if block.language in ("sh", "console")
+    }
+    run = HERE | WITH_ENGINES.keys() | {"docs/sandbox.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
+    assert with_commands <= run
+
+
+def test_what_no_test_can_run_is_run_by_ci() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    for command in BY_CI:
+        assert re.search(rf"\b{command}$", script, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_a_command_within_a_sentence_is_one_that_invoke_understands(page: str) -> None:
+    known = Collection(*tasks.ns.tasks.values(), deploy=ns)
+    for words in inline_commands(PAGES[page].read_text()):
+        core = Parser(initial=Program().initial_context, ignore_unknown=True).parse_argv(words)
+        Parser(contexts=known.to_contexts()).parse_argv(core.unparsed)
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_a_page_that_is_written_is_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == pages()[name], "invoke pages"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_a_link_leads_somewhere(page: str) -> None:
+    path = PAGES[page]
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
