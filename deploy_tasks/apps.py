@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import images
 from .errors import SettingsError
-from .parsing import NAMESPACES, unknown
+from .parsing import NAMESPACES, build_args, domains, unknown, variable_names
 from .settings import Settings, check_known, is_given
 
 ALL = "all"
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
-_NAMES = ("env_from", "env_from_optional", "build_args_from")
-_TABLES = ("env", "build_args")
+# Lists whose entries for all go along with those that an app has of its own.
+_LISTS = {
+    **dict.fromkeys(("env_from", "env_from_optional", "build_args_from"), variable_names),
+    "build_args": build_args,
+}
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
 # One value of these cannot be meant for several apps.
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
@@ -47,12 +50,11 @@ def _check_apart(general: Mapping[str, Any], table: Table) -> None:
     for name, own in table.items():
         of_app = {**general, **own}
         image, tag = of_app.get("image_name") or own["app"], of_app.get("image_tag") or of_app.get("git_ref")
-        domains = own.get("domain") or []
         namespace = of_app.get("namespace") or NAMESPACES.get(str(of_app.get("app_class", "business")))
         seen.add(
             f"deploy.apps.{name}",
             place=f"{own['app']} in {namespace}",
-            domains=map(str, domains if isinstance(domains, list) else [domains]),
+            domains=_at(f"deploy.apps.{name}.domain", domains, of_app["domain"]) if of_app.get("domain") else (),
             image=f"{image}:{tag or '(the commit)'}",
             made_of=[of_app.get(key) for key in _MAKES_AN_IMAGE],
         )
@@ -72,7 +74,7 @@ def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, A
     check_known(own, path)
     _check_ports(own, path)
     own = {"app": name, **{key: value for key, value in own.items() if is_given(value)}}
-    return {**own, **_joined(general, own)}
+    return {**own, **_joined(general, own, path)}
 
 
 def _with_domains(table: dict[str, Any], path: str) -> dict[str, Any]:
@@ -84,21 +86,27 @@ def _with_domains(table: dict[str, Any], path: str) -> dict[str, Any]:
     return {**{key: value for key, value in table.items() if key != "domains"}, "domain": table["domains"]}
 
 
-def _joined(general: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is for all and goes along with what an app has of its own: in tables, and in lists of names. A name that the
-    app has a value of its own for is not taken from elsewhere."""
-    tables = {key: {**general[key], **own[key]} for key in _TABLES if _are(Mapping, general.get(key), own.get(key))}
+def _joined(general: Mapping[str, Any], own: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """What is for all and goes along with what an app has of its own. A name that the app has a value of its own for is
+    not taken from elsewhere."""
+    joined: dict[str, Any] = {}
     values = own["env"] if isinstance(own.get("env"), Mapping) else {}
-    names = {
-        key: [*(name for name in general[key] if name not in values), *own.get(key, [])]
-        for key in _NAMES
-        if _are(list, general.get(key), own.get(key, []))
-    }
-    return {**tables, **names}
+    if values and isinstance(general.get("env"), Mapping):
+        joined["env"] = {**general["env"], **values}
+    for key, parse in _LISTS.items():
+        if is_given(general.get(key)):
+            for_all = _at(f"deploy.{key}", parse, general[key])
+            its_own = _at(f"{path}.{key}", parse, own[key]) if key in own else ()
+            joined[key] = [*(text for text in for_all if key == "build_args" or text not in values), *its_own]
+    return joined
 
 
-def _are(kind: type, *values: object) -> bool:
-    return all(isinstance(value, kind) for value in values)
+def _at(path: str, parse: Callable[[Any], tuple[str, ...]], value: object) -> tuple[str, ...]:
+    """What the configuration has at `path`."""
+    try:
+        return parse(value)
+    except SettingsError as error:
+        raise SettingsError(f"configuration {path}: {error}; nothing was sent") from None
 
 
 def chosen(table: Table, text: str | None, source: str = "flag --app") -> list[str]:

@@ -49,7 +49,10 @@ def wait(call: Call) -> Act:
 
     def act() -> Record | None:
         if run.dry:
-            run.would_send("POST", f"/build/{job or '<job>'}/wait")
+            named = job or (before.job_name if before else "<job>")
+            run.would_send("POST", f"/build/{named}/wait")
+            if before and named == before.job_name:
+                run.pretend(before)
             return None
         run.lock_before_deciding()
         if known := recorded_meanwhile(run, before, job):
@@ -108,7 +111,9 @@ def built_already(run: Run, request: BuildRequest) -> Record | None:
     console.tell(
         f"commit {request.git_ref[:12]} is built already ({entry.time}, {entry.job_name}); nothing was started"
     )
-    return keep(run, entry, entry.build_id)
+    build = build_in_flight(run.settings, request, job=entry.job_name or "")
+    build.image_tag = entry.image_tag
+    return keep(run, build, entry.build_id)
 
 
 def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
@@ -217,7 +222,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     StillRunning otherwise."""
     job, seconds = build.job_name, run.settings.timeout
     run.if_interrupted = _goes_on(run, build)
-    shown = LogFollower(run.new_client(), job, console.for_other_threads(console.tell)) if logs else None
+    shown = LogFollower(run.new_client(), job, console.for_other_threads(console.pass_on)) if logs else None
     try:
         with run.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
             progress("started")

@@ -26,7 +26,7 @@ _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:
 @contextmanager
 def ended_well(task: str) -> Iterator[None]:
     """Within it, a task runs: a signal ends it as Ctrl-C does, and its errors show no secret."""
-    commands.learn_from(task)
+    commands.learn()
     try:
         with signals.raised():
             yield

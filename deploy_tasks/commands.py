@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # The program, and the name of the collection that the tasks are in, with its dot.
 _USUAL = ("invoke", "")
 _NAMES = "build|wait|digest|reuse-deploy|reuse|rollback|local-deploy|local|logs|history|status|doctor|init"
-_COMMAND = rf"\binvoke ((?:--dry )?)((?:{_NAMES})(?: (?:{_NAMES}))*)(?![\w-])"
+_COMMAND = rf"(?<![\w/.-])invoke ((?:--dry )?)((?:{_NAMES})(?: (?:{_NAMES}))*)(?![\w-])"
+# The flags of Invoke's own that may stand right before the first task.
+_WITHOUT_VALUE = ("-R", "--dry", "-e", "--echo", "-w", "--warn-only", "-p", "--pty", "-d", "--debug", "--no-dedupe")
 _called = _USUAL
 
 
-def learn_from(task: str) -> None:
-    """Finds out how `task` was called: by which program, and within which collection."""
+def learn() -> None:
+    """Finds out how the tasks are called: by which program, and within which collection."""
     global _called  # noqa: PLW0603 - as one process has one command line
     script = Path(sys.argv[0])
     is_ours = script.stem == "deploy-tasks" or script.parent.name == __package__
-    words = (word.rpartition(".") for word in sys.argv[1:])
-    collection = next((f"{names}." for names, dot, name in words if dot and name == task), _called[1])
+    names = (word.rpartition(".") for word in _words(sys.argv[1:]))
+    collection = next((within + dot for within, dot, name in names if name in _NAMES.split("|")), _called[1])
     _called = ("deploy-tasks" if is_ours else "invoke", collection)
+
+
+def _words(arguments: Sequence[str]) -> Iterator[str]:
+    """The words of a command line that may name a task: what follows a flag is taken for its value."""
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        if not before.startswith("-") or "=" in before or before in _WITHOUT_VALUE:
+            yield word
 
 
 def as_called(text: str) -> str:

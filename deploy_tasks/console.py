@@ -123,8 +123,13 @@ def nobody_waits() -> Callable[[], bool]:
 
 
 def tell(text: str) -> None:
-    """One thing that a person wants to know, to stderr."""
-    shown = _said_by(as_called(redact(text)))
+    """One thing that a person wants to know, to stderr; the commands in it are named as they are called here."""
+    pass_on(as_called(redact(text)))
+
+
+def pass_on(text: str) -> None:
+    """What somebody else said, a build or an engine, to stderr."""
+    shown = _said_by(redact(text))
     # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
     with suppress(OSError), _one_at_a_time:
         if shown is None:

@@ -72,7 +72,7 @@ def begin_deploy(call: Call) -> Run:
 def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = "") -> Record | None:
     """Deploys the digest `build_id`, or that of the record; `known` is what is known of it, `says` what a person is to
     know before."""
-    flags, request = run.call.flags, _request(run, known, build_id)
+    request = _request(run, known, build_id)
     if says:
         console.tell(says)
     if run.dry:
@@ -83,7 +83,7 @@ def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = 
         run.checkout.ask_for_age(known.git_ref)
     run.client.get_ready()
     tell_age(run, known)
-    deployed = deploy(run, request, known, follow=flags["follow"], check_health=flags["check_health"])
+    deployed = deploy(run, request, known)
     reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
     run.result(reference, {**as_dict(deployed), "image": reference})
     return deployed
@@ -145,7 +145,7 @@ def _running(run: Run) -> str | None:
     return state.digest if state else None
 
 
-def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bool, check_health: bool) -> Record:
+def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
     """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where it does not come up, and
     StateError where it could not be noted."""
     flags = _flags_given(run)
@@ -177,8 +177,7 @@ def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bo
     undo = f"invoke rollback{flags}"
     try:
         with run.interruptible():
-            if follow or check_health:
-                _follow(run, request, check_health=check_health)
+            _follow(run, request)
     except StillRunning:
         run.left = AGAIN
         raise
@@ -195,21 +194,30 @@ def deploy(run: Run, request: DeployRequest, known: Record | None, *, follow: bo
     return deployed
 
 
-def _follow(run: Run, request: DeployRequest, *, check_health: bool) -> None:
-    settings, start = run.settings, time.monotonic()
-    with console.progress(request.app) as progress:
-        seconds, url = settings.rollout_timeout, _url(request)
-        ready = wait_for_rollout(run.client, request, seconds=seconds, progress=progress)
-        if ready is None:
-            console.tell("the API does not say how apps run, so the rollout was not followed")
-        else:
-            console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
-        if check_health:
-            from .transport import health_of
+def _follow(run: Run, request: DeployRequest) -> None:
+    """Waits for the replicas and for the health path, as far as the flags ask for either; for both no longer than the
+    one deadline. RolloutFailed or StillRunning after it."""
+    flags, seconds, start = run.call.flags, run.settings.rollout_timeout, time.monotonic()
+    if flags["follow"]:
+        _follow_rollout(run, request)
+    if flags["check_health"]:
+        from .transport import health_of
 
-            health = url + (request.deploy_config.health_path or "/")
-            wait_for_health(health, health_of, seconds=seconds, progress=progress)
-            console.tell(f"{health} answers")
+        health = _url(request) + (request.deploy_config.health_path or "/")
+        with console.progress(request.app) as progress:
+            left = max(1.0, seconds - (time.monotonic() - start))
+            wait_for_health(health, health_of, seconds=left, progress=progress)
+        console.tell(f"{health} answers")
+
+
+def _follow_rollout(run: Run, request: DeployRequest) -> None:
+    start, url = time.monotonic(), _url(request)
+    with console.progress(request.app) as progress:
+        ready = wait_for_rollout(run.client, request, seconds=run.settings.rollout_timeout, progress=progress)
+    if ready is None:
+        console.tell("the API does not say how apps run, so the rollout was not followed")
+    else:
+        console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
 
 
 def _url(request: DeployRequest) -> str:
@@ -232,7 +240,7 @@ def _flags_given(run: Run) -> str:
         if run.settings.sources[key].startswith("flag"):
             value = getattr(run.settings, key)
             words += [f"--{key.replace('_', '-')}={text}" for text in (value if isinstance(value, tuple) else [value])]
-    words += [] if run.call.flags["tls"] else ["--no-tls"]
+    words += {True: ["--tls"], False: ["--no-tls"]}.get(run.call.flags["tls"], [])
     words += [f"--env={text.partition('=')[0]}" for text in run.call.flags["env"] or []]
     return "".join(f" {shlex.quote(word)}" for word in words)
 

@@ -19,6 +19,7 @@ from .hosts import registry_url
 from .images import shortened
 from .run import Call, Run, begin
 from .settings import OF_ALL_APPS, TABLE, Settings
+from .starting import written
 
 _SECONDS_TO_ANSWER = 10.0
 _LARGEST_SKEW = 60.0
@@ -44,15 +45,19 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
     of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
+    call.hold_target()
+    engine = Engine(c, run.settings.docker, builder=run.settings.builder)
     looks: list[Callable[[], Iterator[Finding]]] = [
         *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
-        *([partial(_app, one) for one in calls] if call.table else [lambda: _files(run), lambda: _state(run)]),
-        *(lambda: _engine(c, run.settings), lambda: _registry(run.settings), lambda: _api(run)),
+        lambda: _engine(engine, run.settings.docker),  # which then knows whose ignore files count
+        *(partial(_app, engine, one) for one in calls if call.table),
+        *(look for look in (lambda: _files(engine, run), lambda: _state(run)) if not call.table),
+        *(lambda: _registry(run.settings), lambda: _api(run)),
     ]
     return [finding for look in looks for finding in look()]
 
 
-def _app(call: Call) -> Iterator[Finding]:
+def _app(engine: Engine, call: Call) -> Iterator[Finding]:
     """What one app of the table has of its own."""
     try:
         run = begin(call, git=("app", "repo_url", "git_ref"))
@@ -61,7 +66,7 @@ def _app(call: Call) -> Iterator[Finding]:
         return
     settings = run.settings
     chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
-    found = [Finding("settings", "ok", "; ".join(chosen)), *_files(run), *_state(run)]
+    found = [Finding("settings", "ok", "; ".join(chosen)), *_files(engine, run), *_state(run)]
     try:
         settings.require("port", "env_from", "files")
         settings.require("build_args_from")
@@ -93,9 +98,7 @@ def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else written(value)
 
 
 def _git(run: Run) -> Iterator[Finding]:
@@ -124,14 +127,15 @@ def _git_ignores(run: Run) -> Iterator[Finding]:
         )
 
 
-def _files(run: Run) -> Iterator[Finding]:
+def _files(engine: Engine, run: Run) -> Iterator[Finding]:
     context = run.settings.root / run.settings.build_context
     dockerfile = run.settings.root / run.settings.dockerfile
     if not dockerfile.is_file():
         yield Finding("Dockerfile", "warning", f"there is none at {dockerfile}", "name it: DEPLOY_DOCKERFILE")
-    own = run.settings.root / f"{run.settings.dockerfile}.dockerignore"
-    file = own if own.exists() else context / ".dockerignore"
-    taken = [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)]
+    files = engine.ignore_files(context, dockerfile) or [context / ".dockerignore"]
+    # Where versions of an engine read different ones, each must keep them out.
+    let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
+    file, taken = max(let_in.items(), key=lambda item: len(item[1]))
     seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
     mend = f"add **/.env* and **/.deploy to {file}, or: invoke init" if taken else ""
     yield Finding(file.name, "warning" if taken else "ok", seen, mend)
@@ -154,15 +158,14 @@ def _state(run: Run) -> Iterator[Finding]:
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 
-def _engine(c: Context, settings: Settings) -> Iterator[Finding]:
-    engine = Engine(c, settings.docker, builder=settings.builder)
+def _engine(engine: Engine, program: str) -> Iterator[Finding]:
     try:
         engine.look()
     except DeployError as error:
         # A build in the cluster needs none.
-        yield Finding("engine", "warning", str(error), f"start or install {settings.docker}, for invoke local")
+        yield Finding("engine", "warning", str(error), f"start or install {program}, for invoke local")
     else:
-        yield Finding("engine", "ok", f"{settings.docker} answers{', from elsewhere' if engine.is_remote else ''}")
+        yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")
 
 
 def _registry(settings: Settings) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from invoke.exceptions import CommandTimedOut
 from invoke.runners import Result
 
 from . import images
-from .errors import EngineError
+from .errors import EngineError, SettingsError
 from .publishing import Buildx, Docker, Image, Podman, Way, json_object
 from .runner import AtOnce, streaming
 
@@ -67,9 +67,9 @@ class Engine:
         is_local = host.startswith("unix:") or (not host and client.get("Context") in (None, "default"))
         self.is_remote = self._builder is not None or not is_local
 
-    def ignore_files(self, image: Image) -> list[Path]:
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         """The files whose rules say what of the build context the engine takes; where versions differ, each of them."""
-        return self._way.ignore_files(image)
+        return self._way.ignore_files(context, dockerfile)
 
     def login(self, registry: str, username: str, password: str) -> None:
         """Logs the engine in; the password goes over stdin and is in no command, no echo and no environment.
@@ -110,7 +110,10 @@ class Engine:
                 f"the push of {image.reference} named {len(digests)} digests where one is needed, so it is not sure "
                 "which image that was; nothing was recorded or deployed"
             )
-        return images.digest(digests[0])
+        try:
+            return images.digest(digests[0])
+        except SettingsError as error:
+            raise EngineError(f"the push of {image.reference} named no digest: {error}; nothing was recorded") from None
 
     @property
     def is_dry(self) -> bool:

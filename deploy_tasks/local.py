@@ -28,7 +28,7 @@ def local(call: Call) -> Act:
             run.lock()
             preflight.check(run.client, engine, settings.registry, target)
         if not call.flags["allow_secrets_in_context"]:
-            build_context.check(image.context, engine.ignore_files(image))
+            build_context.check(image.context, engine.ignore_files(image.context, image.dockerfile))
         if settings.registry_username and settings.registry_password:
             engine.login(settings.registry, settings.registry_username, settings.registry_password)
         build_id = engine.publish(image)

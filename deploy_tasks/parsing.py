@@ -101,7 +101,7 @@ def seconds(value: object) -> float:
     return number
 
 
-def seconds_or_none(value: object) -> float:
+def seconds_or_zero(value: object) -> float:
     """As `seconds`, and 0 for not at all."""
     return 0.0 if str(value) in ("0", "0.0") else seconds(value)
 
@@ -225,8 +225,8 @@ def app_class(value: object) -> str:
 
 def domains(value: object) -> tuple[str, ...]:
     # One text may hold several, so that DEPLOY_DOMAIN can: `a.example.com, *.example.com`.
-    texts: Iterable[object] = value if isinstance(value, list | tuple) else str(value).split(",")
-    domains = tuple(str(text).strip() for text in texts)
+    texts: Iterable[object] = value if isinstance(value, list | tuple) else [value]
+    domains = tuple(part.strip() for text in texts for part in str(text).split(","))
     for domain in domains:
         if not _HOST.fullmatch(domain.removeprefix("*.")) or len(domain) > 253:
             raise SettingsError(f"{domain!r} is not a domain; it looks like app.example.com or *.example.com")

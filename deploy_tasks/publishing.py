@@ -50,7 +50,7 @@ class Way(Protocol):
     """How one kind of engine builds, pushes and says the digest."""
 
     def publish(self, engine: Commands, image: Image, digest_file: Path) -> list[str]: ...
-    def ignore_files(self, image: Image) -> list[Path]: ...
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]: ...
     def tls_flags(self, registry: str) -> list[str]: ...
 
 
@@ -73,9 +73,9 @@ class Docker:
         printed = engine.step("push", ["push", image.reference], image, _AFTER_PUSH)
         return digest_lines(printed, images.parse(image.reference).tag)
 
-    def ignore_files(self, image: Image) -> list[Path]:
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         # BuildKit reads the Dockerfile's own before the context's, the classic builder never does.
-        return [file for file in (_own_ignore_file(image), image.context / ".dockerignore") if file.exists()]
+        return [file for file in (_own_ignore_file(dockerfile), context / ".dockerignore") if file.exists()]
 
     def tls_flags(self, registry: str) -> list[str]:  # noqa: ARG002 - docker takes http on loopback by itself
         return []
@@ -102,8 +102,8 @@ class Buildx(Docker):
         digest = json_object(digest_file.read_text()).get("containerimage.digest") if digest_file.exists() else None
         return [digest] if isinstance(digest, str) else []
 
-    def ignore_files(self, image: Image) -> list[Path]:
-        return super().ignore_files(image)[:1]
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
+        return super().ignore_files(context, dockerfile)[:1]
 
 
 class Podman:
@@ -133,9 +133,9 @@ class Podman:
         if missing and listed:
             raise EngineError(f"the build of {image.reference} has no {', '.join(missing)}; {_AFTER_BUILD}")
 
-    def ignore_files(self, image: Image) -> list[Path]:
-        of_context = [image.context / name for name in (".containerignore", ".dockerignore")]
-        return [file for file in (_own_ignore_file(image), *of_context) if file.exists()]
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
+        of_context = [context / name for name in (".containerignore", ".dockerignore")]
+        return [file for file in (_own_ignore_file(dockerfile), *of_context) if file.exists()]
 
     def tls_flags(self, registry: str) -> list[str]:
         # As docker does by itself: http is for loopback alone.
@@ -173,8 +173,8 @@ def _what_to_build(image: Image) -> list[str]:
     return ["--file", str(image.dockerfile), *arguments, str(image.context)]
 
 
-def _own_ignore_file(image: Image) -> Path:
-    return image.dockerfile.with_name(f"{image.dockerfile.name}.dockerignore")
+def _own_ignore_file(dockerfile: Path) -> Path:
+    return dockerfile.with_name(f"{dockerfile.name}.dockerignore")
 
 
 def digest_lines(output: str, tag: str | None) -> list[str]:

@@ -99,7 +99,7 @@ def wait_for_health(
             return
         progress(f"{url}: {_status(status)}")
     is_there = status is not None
-    raise RolloutFailed(f"{url} does not answer 2xx after {seconds:g} s ({_status(status)})", blames=is_there)
+    raise RolloutFailed(f"{url} does not answer 2xx after {seconds:.0f} s ({_status(status)})", blames=is_there)
 
 
 def _status(status: int | None) -> str:

@@ -292,9 +292,7 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
 
 def _settings_of(call: Call) -> dict[str, Any]:
     """The flags of `call` that are settings, by their keys there."""
-    flags = {row.key: call.flags.get(row.key) for row in TABLE if row.key in {*call.flags, *TARGET}}
-    if flags.get("tls"):
-        flags["tls"] = None  # what a flag that is not there looks like
+    flags = {row.key: call.flags.get(row.key) for row in TABLE if row.key in call.flags}
     if call.flags.get("if_needed"):
         flags["build_if_needed"] = True
     if call.name is not None:

@@ -103,7 +103,7 @@ class _StreamingRunner(Local):
         super().__init__(context)
         # Of several at once, each line is told whole and with its app's name.
         self._nobody_waits = console.nobody_waits()
-        self._tell = console.for_other_threads(console.tell) if console.is_one_of_several() else None
+        self._tell = console.for_other_threads(console.pass_on) if console.is_one_of_several() else None
 
     @property
     def input_sleep(self) -> float:

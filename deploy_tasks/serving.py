@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from invoke.context import Context
 
 from . import console, parsing
 from .errors import SettingsError
+from .parsing import of_flag
 from .run import Call, begin
+
+T = TypeVar("T")
 
 _SANDBOX_PORT = 8077
 
@@ -32,16 +37,16 @@ def sandbox(
         raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from None
     settings = begin(Call.of(c, "sandbox", {})).settings
     options = Options(
-        port=_SANDBOX_PORT if port is None else parsing.whole_number("a port", 0, 65535)(port),
+        port=_given("--port", parsing.whole_number("a port", 0, 65535), port, _SANDBOX_PORT),
         host=host,
-        registry=None if registry is None else parsing.registry_host(registry),
+        registry=_given("--registry", parsing.registry_host, registry, None),
         registry_username=settings.registry_username,
         registry_password=settings.registry_password,
         builder=builder,
-        key=None if key is None else parsing.api_key(key),
+        key=_given("--key", parsing.api_key, key, None),
         data=Path(data) if data else None,
-        build_seconds=0.0 if build_seconds is None else parsing.seconds(build_seconds),
-        replica_seconds=0.2 if replica_seconds is None else parsing.seconds(replica_seconds),
+        build_seconds=_given("--build-seconds", parsing.seconds_or_zero, build_seconds, 0.0),
+        replica_seconds=_given("--replica-seconds", parsing.seconds_or_zero, replica_seconds, 0.2),
         minimal=minimal,
     )
     if c.config.run.dry:
@@ -50,6 +55,11 @@ def sandbox(
         serve(options)
     except SandboxError as error:
         raise SettingsError(f"the sandbox cannot start: {error}") from None
+
+
+def _given(flag: str, parse: Callable[[Any], T], value: object, default: Any) -> T:
+    parsed: T = default if value is None else of_flag(flag, parse, value)
+    return parsed
 
 
 def demo(c: Context) -> None:

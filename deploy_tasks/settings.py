@@ -427,7 +427,7 @@ TABLE = (
     Setting("build_if_needed", parsing.switch, False, "whether `build` leaves out what is built already"),
     Setting(
         "lock_timeout",
-        parsing.seconds_or_none,
+        parsing.seconds_or_zero,
         0.0,
         "seconds to wait for another run of this checkout to end; 0: it is refused at once",
     ),

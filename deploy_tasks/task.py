@@ -51,6 +51,8 @@ _HELP = {
 
 
 _REPEATABLE = ("domain", "env", "build_arg")
+# Switched on and off by a flag, and else by another source of the setting: with True for a default they would be given.
+_SWITCHES = ("tls",)
 
 
 # At its end the interpreter searches all that was ever loaded for garbage, 20 ms of a process that takes 180: what
@@ -60,6 +62,14 @@ atexit.register(gc.freeze)
 
 class _Flag(Argument):
     """A flag that is copied in one piece. Invoke copies all flags of all tasks at every start, part by part."""
+
+    @property
+    def value(self) -> Any:
+        return self._value if self.name in _SWITCHES else super().value
+
+    @value.setter
+    def value(self, given: str) -> None:
+        self.set_value(given, cast=True)
 
     def __deepcopy__(self, memo: object) -> _Flag:
         copied = _Flag.__new__(_Flag)
@@ -91,6 +101,8 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
         self.help = help
         for flag in flags:
             flag.__class__ = _Flag
+            if flag.name in _SWITCHES:
+                flag.kind, flag.default = bool, True  # which makes Invoke take --no-… as well
         return flags
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

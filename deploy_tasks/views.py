@@ -118,6 +118,8 @@ def status(call: Call) -> Act:
 
 def _status(run: Run) -> dict[str, Any]:
     settings, record, build = run.settings, run.state.record(), run.state.in_flight()
+    if build and build.app != settings.app:
+        build = None  # another app's, of a repository without a table of them
     if run.dry:
         run.would_send("GET", f"/api/apps/{settings.namespace}/{settings.app}")
         return {}

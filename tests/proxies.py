@@ -1,4 +1,4 @@
-"""A proxy on loopback, as a company has it: what is asked for through it ends at a TLS server of the test's own."""
+"""A proxy on loopback, so that names of the world can be asked for here."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _READ_AT_ONCE = 65_536
+_SECONDS_TO_END = 10
 
 
 @contextmanager
-def proxy_to(port: int, context: ssl.SSLContext) -> Iterator[tuple[int, list[str]]]:
-    """Takes every CONNECT, whatever host it names, to 127.0.0.1:`port`, with TLS by `context` up to the proxy's end.
-    Yields its own port, and the hosts that were asked for."""
+def proxy_to(address: str, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Leads every CONNECT, whatever host it names, to `address`; with `context`, the TLS ends here, for a server that
+    speaks none. Yields its own URL, and the hosts that were asked for."""
     asked: list[str] = []
 
     def serve(client: socket.socket) -> None:
-        with suppress(OSError), client, socket.create_connection(("127.0.0.1", port)) as behind:
+        host, _, port = address.partition(":")
+        with suppress(OSError), client, socket.create_connection((host, int(port))) as behind:
             head = b""
             while b"\r\n\r\n" not in head:
                 head += client.recv(1)
-            method, host, _ = head.decode().split(" ", 2)
-            assert method == "CONNECT", head
-            asked.append(host)
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            with context.wrap_socket(client, server_side=True) as inside:
-                back = threading.Thread(target=_copy, args=(behind, inside), daemon=True)
+            asked.append(head.decode().split(" ")[1])
+            client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            with context.wrap_socket(client, server_side=True) if context else client as front:
+                back = threading.Thread(target=_copy, args=(behind, front), daemon=True)
                 back.start()
-                _copy(inside, behind)
-                back.join()
+                _copy(front, behind)
+                back.join(_SECONDS_TO_END)
 
     def accept() -> None:
         with suppress(OSError):  # the listener is closed at the end
@@ -39,7 +39,7 @@ def proxy_to(port: int, context: ssl.SSLContext) -> Iterator[tuple[int, list[str
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1], asked
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
         listener.shutdown(socket.SHUT_RDWR)
 
 
@@ -47,4 +47,5 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while piece := source.recv(_READ_AT_ONCE):
             target.sendall(piece)
+    with suppress(OSError):
         target.shutdown(socket.SHUT_WR)

@@ -106,6 +106,15 @@ def test_the_plural_is_all_or_a_comma() -> None:
             "deploy.apps.a and deploy.apps.b both have domain x.example.com",
         ),
         (
+            {"apps": {"a": {"domain": "y.example.com, x.example.com"}, "b": {"domain": "x.example.com"}}},
+            "deploy.apps.a and deploy.apps.b both have domain x.example.com",
+        ),
+        ({"domain": "x.example.com", "apps": {"a": {}, "b": {}}}, "both have domain x.example.com"),
+        (
+            {"build_args": "1=2", "apps": {"a": {"build_args": ["A"]}}},
+            "configuration deploy.build_args: build arg '1=2'",
+        ),
+        (
             {"apps": {"a": {"image_name": "x"}, "b": {"image_name": "x", "dockerfile": "Other"}}},
             "both have image x:(the commit)",
         ),
@@ -195,6 +204,15 @@ def test_tables_and_names_for_all_go_along_with_an_apps_own(tmp_path: Path) -> N
     assert found.env == {"A": "true", "B": "2", "C": "3"}
     assert found.env_from == ("D", "E")
     assert found.build_args == ("Y=1", "Z")
+
+
+@pytest.mark.parametrize("for_all", [{"A": 1}, ["A=1"], "A=1"])
+@pytest.mark.parametrize("own", [{"B": 2}, ["B=2"], "B=2"])
+def test_lists_for_all_go_along_in_whatever_form_they_stand(tmp_path: Path, for_all: object, own: object) -> None:
+    config = {"build_args": for_all, "env_from": "HOME, PATH", "apps": {"a": {"build_args": own, "env_from": ["E"]}}}
+    found = settings(tmp_path, config, "a")
+    assert found.build_args == ("A=1", "B=2")
+    assert found.env_from == ("HOME", "PATH", "E")
 
 
 def test_an_apps_own_env_file_goes_before_the_roots(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from deploy_tasks.tasks import ns
         (("invoke", "deploy."), "pick it up: invoke wait --app a", "pick it up: invoke deploy.wait --app a"),
         (("deploy-tasks", ""), "again: invoke --dry local-deploy", "again: deploy-tasks --dry local-deploy"),
         (("invoke", "ops.deploy."), "begin: invoke build reuse", "begin: invoke ops.deploy.build ops.deploy.reuse"),
+        (("deploy-tasks", ""), "builds /srv/invoke build at", "builds /srv/invoke build at"),
         (("invoke", "deploy."), "invoke builder, invoke ship", "invoke builder, invoke ship"),
         (("invoke", "deploy."), "invoke wait; then: invoke reuse.", "invoke deploy.wait; then: invoke deploy.reuse."),
     ],
@@ -31,7 +32,19 @@ def test_every_task_that_a_message_may_name_is_known() -> None:
     assert set(commands._NAMES.split("|")) == named - {"sandbox", "demo"}
 
 
-def test_the_collection_is_that_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["invoke", "--dry", "deploy.build", "--app", "x.build", "deploy.reuse"])
-    commands.learn_from("build")
-    assert commands.as_called("invoke wait").endswith(" deploy.wait")
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        ("--dry deploy.build --app x.build deploy.reuse", "deploy.wait"),
+        ("check --all deploy.build", "wait"),
+        ("-c ops.tasks ops.deploy.local-deploy", "ops.deploy.wait"),
+        ("build --dockerfile Dockerfile.build", "wait"),
+        ("reuse --domain app.reuse", "wait"),
+        ("ship --file app.reuse", "wait"),
+        ("--timeout=3 deploy.reuse", "deploy.wait"),
+    ],
+)
+def test_the_collection_is_that_of_the_command_line(monkeypatch: pytest.MonkeyPatch, words: str, called: str) -> None:
+    monkeypatch.setattr("sys.argv", ["invoke", *words.split()])
+    commands.learn()
+    assert commands.as_called("invoke wait").split()[-1] == called

@@ -87,22 +87,22 @@ FULL = Image(REFERENCE, Path("/a b/ctx"), Path("/a b/File"), "linux/amd64", ("A=
 WHAT = ["--file", "/a b/File", "--build-arg", "A=b c", "--build-arg", "D", "/a b/ctx"]
 
 
-def test_docker_build() -> None:
+def test_docker_builds_with_what_was_given() -> None:
     assert build_command(FULL) == ["build", "--platform", "linux/amd64", "--tag", REFERENCE, *WHAT]
 
 
 @pytest.mark.parametrize(("builder", "by"), [(None, []), ("far", ["--builder", "far"])])
-def test_buildx_build(builder: str | None, by: list[str]) -> None:
+def test_buildx_builds_and_pushes_at_once_by_the_builder_that_is_named(builder: str | None, by: list[str]) -> None:
     way = [*by, "--platform", "linux/amd64", "--push", "--metadata-file", "/m"]
     assert buildx_command(FULL, Path("/m"), builder) == ["buildx", "build", *way, "--tag", REFERENCE, *WHAT]
 
 
-def test_podman_build_and_push() -> None:
+def test_podman_builds_and_pushes_with_a_digest_file() -> None:
     assert podman_build_command(FULL, None) == ["build", "--platform", "linux/amd64", "--tag", REFERENCE, *WHAT]
     assert podman_push_command(FULL, None, Path("/d"), []) == ["push", "--digestfile", "/d", REFERENCE]
 
 
-def test_podman_manifest_list() -> None:
+def test_podman_pushes_several_platforms_as_one_list() -> None:
     platforms = "linux/amd64,linux/arm64"
     assert podman_build_command(SEVERAL, "list") == [
         *["build", "--platform", platforms, "--manifest", "list", "--file", "/ctx/Dockerfile", "/ctx"]
@@ -159,12 +159,19 @@ def test_a_builder_needs_buildx() -> None:
         ("", "default", "far", True),
     ],
 )
-def test_where_it_builds(
+def test_a_build_elsewhere_is_told_from_one_here(
     monkeypatch: pytest.MonkeyPatch, host: str, context: str, builder: str | None, is_remote: bool
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     engine, _ = looked({**BUILDX, "ClientInfo": {**BUILDX["ClientInfo"], "Context": context}}, builder=builder)
     assert engine.is_remote is is_remote
+
+
+def test_a_push_that_names_no_digest_is_the_engines_failure() -> None:
+    engine = Engine(Files(PODMAN, "--digestfile", "sha512:abc"), "podman")
+    engine.look()
+    with pytest.raises(EngineError, match=r"the push of r:5000/shop:v1 named no digest: .*nothing was recorded"):
+        engine.publish(IMAGE)
 
 
 NOT_SUPPORTED = "ERROR: Multi-platform build is not supported for the docker driver.\n"
@@ -200,7 +207,7 @@ def test_the_ignore_files_that_an_engine_reads(
     for name in there:
         (tmp_path / name).touch()
     engine, _ = looked(told)
-    assert [file.name for file in engine.ignore_files(Image(REFERENCE, tmp_path, tmp_path / "Own"))] == read
+    assert [file.name for file in engine.ignore_files(tmp_path, tmp_path / "Own")] == read
 
 
 # --- the digest -----------------------------------------------------------------------------------------------------

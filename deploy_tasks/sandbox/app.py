@@ -264,7 +264,9 @@ def _serve(options: Options) -> None:
         if options.registry:
             registry = OutsideRegistry(options.registry, options.registry_username, options.registry_password)
         else:
-            registry = DiskRegistry(data, f"{_printed_host(options.host)}:{port}")
+            # No image reference has brackets in it, so an IPv6 loopback is named.
+            host = "localhost" if options.host in ("::", "::1") else _printed_host(options.host)
+            registry = DiskRegistry(data, f"{host}:{port}")
             api_routes = routes(registry)
         sandbox = Sandbox(options, registry, _BUILDERS[options.builder](registry))
         app = Starlette(

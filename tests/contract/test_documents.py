@@ -59,14 +59,14 @@ def test_the_sandboxs_page(myapp: Project) -> None:
 
 
 def test_the_page_on_proxies(myapp: Project, _full_sandbox: SandboxProcess, tmp_path: Path) -> None:
-    trusted, port = trustme.CA(), int(_full_sandbox.url.rpartition(":")[2])
+    trusted = trustme.CA()
     trusted.cert_pem.write_to_path(str(tmp_path / "company.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trusted.issue_cert("deploy.example.com").configure_cert(context)
     myapp.environment.update(_full_sandbox.settings, DEPLOY_PORT="3000", DEPLOY_API_URL="https://deploy.example.com")
-    with proxy_to(port, context) as (own_port, asked):
+    with proxy_to(_full_sandbox.url.removeprefix("http://"), context) as (proxy, asked):
         here = {
-            "proxy.example.com:3128": f"127.0.0.1:{own_port}",
+            "http://proxy.example.com:3128": proxy,
             "/etc/ssl/certs/company.pem": str(tmp_path / "company.pem"),
         }
         follow("docs/recipes/proxy.md", myapp, here)

@@ -195,6 +195,37 @@ def test_a_dry_chain_shows_what_each_task_would_send(project: Project, sandbox: 
     assert f'"buildId":"{NOT_THERE}"' in shown[3]
 
 
+def test_a_dry_wait_names_the_build_in_flight(project: Project, sandbox: SandboxProcess) -> None:
+    job = project.invoke("build", "--no-wait").stdout.strip()
+    sandbox.forget()
+    dry = project.invoke("--dry", "wait", "reuse")
+    assert dry.returncode == 0, dry.stderr
+    assert f"/build/{job}/wait" in dry.stderr
+    assert f'"buildId":"sha256:{64 * "0"}"' in dry.stderr
+    assert sandbox.seen() == []
+
+
+@pytest.mark.parametrize(("flag", "sent"), [("--tls", None), ("--no-tls", False), ("", False)])
+def test_a_switch_on_the_command_line_wins(
+    project: Project, sandbox: SandboxProcess, flag: str, sent: bool | None
+) -> None:
+    done = project.invoke("build", "reuse", *flag.split(), DEPLOY_TLS="false")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.app("apps", "shop")["deployConfig"].get("tls") is sent
+
+
+def test_what_a_build_prints_is_passed_on_as_it_is(project: Project, sandbox: SandboxProcess) -> None:
+    elsewhere = project.origin.with_name("run invoke build")
+    elsewhere.symlink_to(project.origin)
+    project.write(
+        "tasks.py", "from invoke import Collection\nfrom deploy_tasks import ns\nns = Collection(deploy=ns)\n"
+    )
+    done = project.invoke("deploy.build", "--no-wait", "--repo-url", str(elsewhere))
+    assert "pick it up: invoke deploy.wait" in done.stderr
+    waited = project.invoke("deploy.wait")
+    assert f"cloning {elsewhere} at" in waited.stderr, "the builder's own words"
+
+
 def test_everything_works_from_a_sub_folder(project: Project, any_sandbox: SandboxProcess) -> None:
     (project.folder / "deep" / "down").mkdir(parents=True)
     done = project.invoke("build", "reuse", at="deep/down")

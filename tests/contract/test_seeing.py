@@ -275,6 +275,15 @@ def test_what_is_built_already_is_not_built_again_if_not_needed(project: Project
     by_default = project.invoke("build", DEPLOY_BUILD_IF_NEEDED="true")
     assert any_sandbox.seen("POST /build 202") == []
     assert by_default.returncode == 0
+    elsewhere = project.invoke(
+        "build", "--if-needed", "--app", "o", "--image-name", "shop", "--app-class", "non-business"
+    )
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    assert [project.record[key] for key in ("app", "namespace", "appClass")] == [
+        "o",
+        "non-business-apps",
+        "non-business",
+    ]
     for flags in (["--dockerfile", "page.html"], ["--no-cache"], ["--image-name", "other"]):
         any_sandbox.forget()
         project.invoke("build", "--if-needed", *flags)
@@ -314,6 +323,18 @@ def test_status_is_one_screen(project: Project, any_sandbox: SandboxProcess) -> 
     assert [deploy["buildId"] for deploy in details["deploys"]] == [two, one]
 
 
+def test_the_build_of_another_app_is_not_this_ones(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build", "--no-wait", "--app", "other")
+    assert "build in flight" not in project.invoke("status", "--app", "shop").stdout
+    assert "build in flight" in project.invoke("status", "--app", "other").stdout
+
+
+def test_doctor_holds_its_app_for_the_next_task(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build", "--app", "one", "build", "--app", "two")
+    done = project.invoke("--dry", "doctor", "--app", "one", "status")
+    assert f"GET {sandbox.url}/api/apps/apps/one" in done.stderr, done.stderr
+
+
 def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandbox: SandboxProcess) -> None:
     project.write(".dockerignore", ".git\n")
     before = project.files()
@@ -333,6 +354,10 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandb
     assert "FAILED   API key: " in ill.stdout
     assert "         → check DEPLOY_API_KEY" in ill.stdout
     assert ill.stderr == "1 check failed; what mends each is beside it\n"
+    podman = project.write("podman", '#!/bin/sh\necho \'{"host": {}, "store": {}}\'\n')
+    podman.chmod(0o755)
+    (project.folder / ".dockerignore").rename(project.folder / ".containerignore")
+    assert "warning  .containerignore: lets .env" in project.invoke("doctor", DEPLOY_DOCKER=str(podman)).stdout
     away = project.invoke("doctor", DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_TIMEOUT="1")
     assert away.returncode == 2
     assert "FAILED   API: could not ask for the digest: no connection" in away.stdout

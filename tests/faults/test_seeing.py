@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 import pytest
 import trustme
@@ -16,6 +12,7 @@ import trustme
 from tests.faults.api import DIGEST, JOB, Answer, FaultyApi, deep, faulty_api, http, page, reset, silence
 from tests.faults.conftest import WITHOUT_PAUSES, Saw
 from tests.project import Project
+from tests.proxies import proxy_to
 
 RECORD = {"app": "shop", "namespace": "apps", "imageName": "shop", "imageTag": "v1", "buildId": DIGEST}
 READY = http(200, {"app": {"replicas": 1, "readyReplicas": 1, "image": f"r/shop@{DIGEST}"}})
@@ -114,47 +111,17 @@ def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Proje
     assert '"outcome":"deployed"' in (shop.folder / ".deploy" / "history.jsonl").read_text()
 
 
-@contextmanager
-def proxy_to(address: str) -> Iterator[str]:
-    """A proxy that leads every CONNECT to `address`, so that names of the world can be asked for here."""
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while piece := source.recv(65_536):
-                target.sendall(piece)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def serve(client: socket.socket) -> None:
-        host, _, port = address.partition(":")
-        with client, socket.create_connection((host, int(port))) as server:
-            while b"\r\n\r\n" not in client.recv(65_536, socket.MSG_PEEK):
-                pass
-            client.recv(65_536)
-            client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-            back = threading.Thread(target=pump, args=(server, client), daemon=True)
-            back.start()
-            pump(client, server)
-            back.join(10)
-
-    def listen() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=listen, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 def test_the_health_path_is_asked_at_the_domain_until_it_is_well(shop: Project, api: FaultyApi) -> None:
     shop.write_record(RECORD)
     api.always("app", READY)
     trusted = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trusted.issue_cert("shop.example.com").configure_cert(context)
-    with faulty_api(context=context) as site, trusted.cert_pem.tempfile() as bundle, proxy_to(site.address) as proxy:
+    with (
+        faulty_api(context=context) as site,
+        trusted.cert_pem.tempfile() as bundle,
+        proxy_to(site.address) as (proxy, _),
+    ):
         site.answers["other"] = [http(502), reset, http(204)]
         environment = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "REQUESTS_CA_BUNDLE": bundle}
         environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -165,6 +132,9 @@ def test_the_health_path_is_asked_at_the_domain_until_it_is_well(shop: Project, 
         assert all("x-api-key" not in request.headers for request in site.requests)
         assert "https://shop.example.com/health answers" in done.stderr
         site.always("other", http(503))
+        looked = api.count("app")
+        unseen = shop.invoke("reuse", *flags, "--no-follow", "--rollout-timeout", "1", **environment)
+        assert (unseen.returncode, api.count("app")) == (12, looked), "only the health path was to be waited for"
         ill = shop.invoke("reuse", *flags, "--rollout-timeout", "1", **environment)
         assert ill.returncode == 12
         assert "https://shop.example.com/health does not answer 2xx after 1 s (503)" in ill.stderr
