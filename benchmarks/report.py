@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import os
 import platform
 import re
 import tempfile
@@ -22,7 +23,10 @@ _LIBRARIES = ("invoke", "requests", "urllib3", "msgspec", "python-dotenv", "rich
 
 def measured(only: Collection[str], *, quick: bool) -> Iterator[Measured]:
     """Every row, or those of the groups that `only` names. `quick` takes few pairs and short waits."""
-    groups = only or [*PAIRED, "waiting"]
+    known = [*PAIRED, "waiting"]
+    groups = only or known
+    if strange := [name for name in groups if name not in known]:
+        raise SystemExit(f"{', '.join(strange)} is no group of rows; there are {', '.join(known)}")
     # As pip does where it installs; Invoke keeps its process from writing any.
     compileall.compile_dir(Path(deploy_tasks.__file__).parent, quiet=1)
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
@@ -46,7 +50,7 @@ def write(rows: Collection[Measured]) -> None:
     """Puts the table and what it was measured with into docs/benchmarks.md."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     table = [
-        f"Python {platform.python_version()} on {platform.system()}, two cores; {libraries}.",
+        f"Python {platform.python_version()} on {platform.system()}, {os.cpu_count()} cores; {libraries}.",
         "",
         "| what | against | at most | measured | middle half | medians, counts | met |",
         "|---|---|---|---|---|---|---|",

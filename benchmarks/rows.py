@@ -195,7 +195,7 @@ def waiting(folder: Path, seconds: float) -> Iterator[Measured]:
                 "DEPLOY_APP": app,
             }
             begun = time.perf_counter()
-            words = ["build"] if app == "log" else ["build", "--no-logs"] if app.startswith("takes") else ["build"]
+            words = ["build", "--no-logs"] if app.startswith("takes") else ["build"]
             usages[app] = ended(start(Command([*INVOKE, *words], projects[app].folder, environment)), begun)
 
         threads = [Thread(target=build, args=(app,)) for app in plan]

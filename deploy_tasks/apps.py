@@ -7,7 +7,8 @@ from typing import Any
 
 from . import images
 from .errors import SettingsError
-from .parsing import NAMESPACES, build_args, domains, unknown, variable_names
+from .models import APP_CLASSES, DEFAULT_APP_CLASS
+from .parsing import build_args, domains, unknown, variable_names
 from .settings import Settings, check_known, is_given
 
 ALL = "all"
@@ -45,12 +46,13 @@ def _check_ports(table: Mapping[str, Any], path: str) -> None:
 
 
 def _check_apart(general: Mapping[str, Any], table: Table) -> None:
-    """As `check_apart`, for all apps of the table, by what stands there: also where only one of them is meant now."""
+    """Does for the table as it is written what `check_apart` does for settings: a clash is found even where only one
+    of the two apps is meant."""
     seen = _Apart()
     for name, own in table.items():
         of_app = {**general, **own}
         image, tag = of_app.get("image_name") or own["app"], of_app.get("image_tag") or of_app.get("git_ref")
-        namespace = of_app.get("namespace") or NAMESPACES.get(str(of_app.get("app_class", "business")))
+        namespace = of_app.get("namespace") or APP_CLASSES.get(str(of_app.get("app_class", DEFAULT_APP_CLASS)))
         seen.add(
             f"deploy.apps.{name}",
             place=f"{own['app']} in {namespace}",

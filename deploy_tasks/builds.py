@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext, suppress
 
 from . import console, history, images, parsing
+from .call import Call
+from .commands import with_flags
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .recording import flags_of, keep, result, save, say
-from .run import AGAIN, API, LOOK, NOTHING, WAIT, Act, Call, Run, begin
+from .run import AGAIN, API, LOOK, NOTHING, WAIT, Act, Run, begin
 from .waiting import wait_for_build
 
 
@@ -167,7 +169,8 @@ def _goes_on(run: Run, build: BuildInFlight) -> str:
 def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
     if run.left == WAIT and run.call.name:
         return run.command("wait")  # the file of the app's own has the rest
-    return f"invoke wait --job {build.job_name}{flags_of(run, build)} --image-tag {build.image_tag}"
+    flags = {"job": build.job_name, **flags_of(run, build), "image_tag": build.image_tag}
+    return with_flags("invoke wait", flags)
 
 
 def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
@@ -184,20 +187,10 @@ def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) 
 
 
 def pick_up(run: Run, job: str | None) -> BuildInFlight:
-    """The build to wait for: the one in flight, or `job`, which another machine may have started: then the flags must
-    say its tag, since HEAD's commit may be another build's."""
+    """The build to wait for: the one in flight, or `job`, which another machine may have started."""
     settings, known = run.settings, run.state.in_flight()
     if job is not None and (known is None or job != known.job_name):
-        if settings.given("image_tag") is None:
-            raise SettingsError(
-                f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
-            )
-        build = build_in_flight(
-            settings, build_request(settings, run.checkout, cache=True), parsing.of_flag("--job", images.label, job)
-        )
-        # Only the tag can say which commit that was.
-        build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
-        return build
+        return _build_of_elsewhere(run, job)
     if known is None:
         run.left = NOTHING
         start = run.command("build")
@@ -209,12 +202,26 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
             f"{known.job_name} was started at {known.api_url}; set DEPLOY_API_URL to that to wait for it"
         )
     for key in ("app", "image_name", "image_tag"):
-        wanted, is_flag = getattr(settings, key), settings.sources[key].startswith("flag")
-        if is_flag and wanted != getattr(known, key):
+        wanted = getattr(settings, key)
+        if settings.is_by_flag(key) and wanted != getattr(known, key):
             raise SettingsError(f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}; nothing was done")
     known.namespace = settings.given("namespace") or known.namespace
-    known.app_class = settings.given("app_class") or known.app_class
+    known.app_class = settings.given("app_class") or known.app_class or settings.app_class
     return known
+
+
+def _build_of_elsewhere(run: Run, job: str) -> BuildInFlight:
+    """What the flags say of `job`: they must say its tag, since HEAD's commit may be another build's."""
+    settings = run.settings
+    if settings.given("image_tag") is None:
+        raise SettingsError(
+            f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
+        )
+    request = build_request(settings, run.checkout, cache=True)
+    build = build_in_flight(settings, request, parsing.of_flag("--job", images.label, job))
+    # Only the tag can say which commit that was.
+    build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
+    return build
 
 
 def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
@@ -230,19 +237,19 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
                 run.client,
                 job,
                 seconds=seconds,
-                resume=_command_to_wait_for(run, build),
+                again=_command_to_wait_for(run, build),
                 tell=console.tell,
                 progress=progress,
             )
             build_id = _digest_of(run, build)
             # Before the end of the log is waited for: the digest must not hang on that.
             of_build = {key: getattr(build, key) for key in ("job_name", "dockerfile", "build_context")}
-            saved = save(run, build, build_id, app_class=build.app_class, built={"built": "cluster", **of_build})
+            saved = save(run, build, build_id, built={"built": "cluster", **of_build})
             run.state.clear_in_flight(job)
     except BuildFailed as error:
         run.left = AGAIN
         run.state.clear_in_flight(job)
-        failed = Record(**fields_of(build, Target), app_class=build.app_class)
+        failed = Record(**fields_of(build, Target))
         with suppress(StateError):  # that it failed is what matters
             run.note(history.FAILED, failed, built="cluster", job_name=job)
         error.message = f"{'' if shown else tail(run.client, job)}{error}"

@@ -3,7 +3,7 @@
     >>> DeployClient("https://deploy.example.com", key).digest("myapp", tag="abc")    # doctest: +SKIP
     'sha256:…'
 
-Source: deploy-api.md. Hazards and remedies: reliability.md, "HTTP".
+Source: docs/deploy-api.md. What happens when it misbehaves: docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -16,16 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from . import images
-from .errors import (
-    ApiRefused,
-    DeployError,
-    DigestNotFound,
-    JobNotFound,
-    MayHaveStarted,
-    NothingStarted,
-    SettingsError,
-    excerpt,
-)
+from .errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted, SettingsError
 from .models import (
     AppAnswer,
     AppState,
@@ -40,7 +31,7 @@ from .models import (
     decode,
     encode,
 )
-from .redaction import redact
+from .redaction import excerpt, redact
 
 if TYPE_CHECKING:
     from .transport import Answer, Transport
@@ -50,7 +41,7 @@ T = TypeVar("T")
 # A gzip of 292 KB grew to 300 MB: no answer of this API needs more, logs excepted.
 _MOST_BYTES = 1_000_000
 _MOST_LOG_BYTES = 64_000_000
-# Before or after any work is not known of these (deploy-api.md, "Not known"), so they say nothing about the request.
+# Before or after any work is not known of these (docs/deploy-api.md), so they say nothing about the request.
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
 _PAUSES = (0.5, 1.5)
@@ -62,7 +53,7 @@ class _Purpose(NamedTuple):
     """What a request is for, in the words of its error messages."""
 
     does: str
-    unsent: str
+    nothing_done: str
     """What it means for builds and deploys that the request did nothing."""
     again: str
     """What to run next then."""
@@ -186,11 +177,11 @@ class DeployClient:
         except SettingsError as error:
             raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from None
 
-    def deploy(self, request: DeployRequest, *, again: str = "invoke reuse") -> Deployed:
+    def deploy(self, request: DeployRequest, *, again: str | None = None) -> Deployed:
         """Deploys a digest without a build. DigestNotFound where the registry has no such manifest. `again` is the
         command that deploys the same once more, for the message where that is what to do."""
         try:
-            answer = self._json(_deploy(again), Deployed, "POST", "/build", request)
+            answer = self._json(_deploy(again or self._command("reuse")), Deployed, "POST", "/build", request)
         except ApiRefused as error:
             if error.status != 404 or error.is_page:
                 raise
@@ -229,9 +220,7 @@ class DeployClient:
         try:
             return decode(body, kind)
         except ValueError as error:
-            raise _unknown(
-                purpose, f"the API answered not as it should ({error}): {excerpt(body.decode(errors='replace'))}"
-            ) from None
+            raise _unknown(purpose, f"the API answered not as it should ({error}): {excerpt(body)}") from None
 
     def _request(
         self,
@@ -267,7 +256,7 @@ class DeployClient:
         except NotSent as error:
             why = f" ({error})" if str(error) else ""
             what = f"could not {purpose.does}: no connection to {self._host}{why}"
-            raise NothingStarted(what, f"{purpose.unsent}; {purpose.again}", reached=False) from None
+            raise NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", reached=False) from None
         except NoAnswer as error:
             raise _unknown(purpose, f"{self._host} {error}") from None
         if 200 <= answer.status < 300:
@@ -282,13 +271,15 @@ class DeployClient:
         if 300 <= status < 400:
             target = redact(re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location))[:80] or "another path"
             why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
-            return ApiRefused(f"{what}, {why}; {purpose.unsent}", status)
+            return ApiRefused(f"{what}, {why}; {purpose.nothing_done}", status)
         if status in (401, 403):
-            return ApiRefused(f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.unsent}", status)
+            return ApiRefused(
+                f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.nothing_done}", status
+            )
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{self._host} answered 404 with a web page, which is not the API's")
-        return ApiRefused(f"{what}: {excerpt(answer.body)}; {purpose.unsent}", status, is_page=is_page)
+        return ApiRefused(f"{what}: {excerpt(answer.body)}; {purpose.nothing_done}", status, is_page=is_page)
 
     @property
     def _host(self) -> str:
@@ -299,5 +290,5 @@ def _unknown(purpose: _Purpose, what: str, *, retry_after: float = 0.0) -> Deplo
     """The request went out, and what came back does not say what became of it."""
     what = f"could not {purpose.does}: {what}"
     if purpose.unknown is None:
-        return NothingStarted(what, f"{purpose.unsent}; {purpose.again}", retry_after=retry_after)
+        return NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", retry_after=retry_after)
     return MayHaveStarted(f"{what}; {purpose.unknown}", retry_after=retry_after)

@@ -1,19 +1,37 @@
-"""How the tasks are called here, so that a command which a message names can be run as it stands."""
+"""Command lines for messages: how the tasks are called here, so that what is named can be run as it stands."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # The program, and the name of the collection that the tasks are in, with its dot.
 _USUAL = ("invoke", "")
 _NAMES = "build|wait|digest|reuse-deploy|reuse|rollback|local-deploy|local|logs|history|status|doctor|init"
 _COMMAND = rf"(?<![\w/.-])invoke ((?:--dry )?)((?:{_NAMES})(?: (?:{_NAMES}))*)(?![\w-])"
+_MAY_BE_SECRET = ("env", "build_arg")
 # The flags of Invoke's own that may stand right before the first task.
 _WITHOUT_VALUE = ("-R", "--dry", "-e", "--echo", "-w", "--warn-only", "-p", "--pty", "-d", "--debug", "--no-dedupe")
 _called = _USUAL
+
+
+def with_flags(command: str, flags: Mapping[str, object]) -> str:
+    """`command` with `flags`, by their names in Python, as a person would type them; one that is None is left out. Of
+    the app's environment and of build args only the names, since a value may be a secret: without one, it is asked
+    for."""
+    words = [command]
+    for key, value in flags.items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            for text in value if isinstance(value, list | tuple) else [value]:
+                shown = str(text).partition("=")[0] if key in _MAY_BE_SECRET else str(text)
+                words.append(f"--{flag} {shlex.quote(shown)}")
+    return " ".join(words)
 
 
 def learn() -> None:

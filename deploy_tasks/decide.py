@@ -11,6 +11,7 @@ from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from . import images
+from .commands import with_flags
 from .errors import SettingsError
 from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
@@ -99,6 +100,7 @@ def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
         namespace=settings.namespace,
         image_name=settings.require("image_name"),
         image_tag=tag,
+        app_class=settings.app_class,
     )
 
 
@@ -122,23 +124,26 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
     )
 
 
-def deploy_request(
-    settings: Settings, record: Record | None, *, build_id: str | None, env: dict[str, str]
-) -> DeployRequest:
-    """What a deploy without a build is asked for: `build_id`, or the recorded digest if it is of this image."""
+def digest_of_flag(text: str) -> str:
+    """The digest that `--build-id` says. An empty text is what the shell makes of a `"$(…)"` that failed: not none."""
+    return of_flag("--build-id", images.digest, text)
+
+
+def digest_of_record(settings: Settings, record: Record | None) -> str:
+    """The digest to deploy where nobody names one. SettingsError where there is none."""
+    if record is None or record.build_id is None:
+        raise SettingsError(f"no digest is recorded yet; build one: {_ways_to_build(settings)}; nothing was deployed")
+    return record.build_id
+
+
+def deploy_request(settings: Settings, build_id: str, known: Record | None, *, env: dict[str, str]) -> DeployRequest:
+    """What a deploy without a build is asked for; `known` is what is known of the digest. SettingsError where that is
+    the digest of another image."""
     image_name = settings.require("image_name")
-    # An empty one is what the shell makes of a `--build-id "$(…)"` that failed: not the same as none.
-    known = record.build_id if record and build_id is None else build_id
-    app = f" --app {settings.name}" if settings.name else ""
-    if known is None:
+    if known and known.image_name not in (None, image_name):
         raise SettingsError(
-            f"no digest is recorded yet; build one: invoke build{app}, or invoke local{app}; nothing was deployed"
-        )
-    wanted = images.digest(str(known)) if build_id is None else of_flag("--build-id", images.digest, str(build_id))
-    if record and record.build_id == wanted and record.image_name not in (None, image_name):
-        raise SettingsError(
-            f"the recorded digest is of image {record.image_name}, not of {image_name}; nothing was deployed. "
-            f"Build {image_name} first: invoke build{app}, or invoke local{app}"
+            f"the recorded digest is of image {known.image_name}, not of {image_name}; nothing was deployed. "
+            f"Build {image_name} first: {_ways_to_build(settings)}"
         )
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
@@ -146,7 +151,7 @@ def deploy_request(
         app=settings.require("app"),
         namespace=settings.namespace,
         image_name=image_name,
-        build_id=wanted,
+        build_id=build_id,
         deploy=True,
         deploy_config=DeployConfig(
             port=None if settings.ports else settings.require("port"),
@@ -161,6 +166,11 @@ def deploy_request(
             app_class=settings.app_class,
         ),
     )
+
+
+def _ways_to_build(settings: Settings) -> str:
+    app = {"app": settings.name}
+    return f"{with_flags('invoke build', app)}, or {with_flags('invoke local', app)}"
 
 
 def deployed_record(request: DeployRequest, record: Record | None) -> Record:
@@ -186,7 +196,7 @@ def app_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     for name, equals, _ in pairs:
         if not name:
             raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY; nothing was sent")
-    configured = settings.app_environment
+    configured = settings.configured_environment
     names = {*configured, *(name for name, _, _ in pairs)}
     if secret := [row.variable for row in TABLE if row.secret and row.variable in names]:
         raise SettingsError(f"--env {', '.join(secret)} would hand a secret of the deploy to the app; nothing was sent")

@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 
 from . import console, history, images
-from .decide import app_environment, deploy_request, deployed_record
+from .call import TARGET, Call
+from .commands import with_flags
+from .decide import app_environment, deploy_request, deployed_record, digest_of_flag, digest_of_record
 from .errors import ApiRefused, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError, StillRunning
 from .models import DeployRequest, HistoryEntry, Record, as_dict
 from .parsing import of_flag, whole_number
 from .redaction import keep_secret
 from .rollout import wait_for_health, wait_for_rollout
-from .run import AGAIN, API, NOTHING, TARGET, Act, Call, Run, begin
+from .run import AGAIN, API, NOTHING, Act, Run, begin
 from .settings import Settings
 
-_MOST_LOOKED_THROUGH = 1000
 _SECONDS_TO_SAY = 10.0
+# A digest that was not deployed from here, behind which the whole history lies.
+_FROM_ELSEWHERE = ""
 
 
 def reuse(call: Call) -> Act:
     """Deploys a recorded digest; never builds."""
     run = begin_deploy(call)
-    build_id: str | None = call.flags.get("build_id")
-
-    def decided() -> tuple[Record | None, str | None]:
-        wanted = None if build_id is None else history.completed_digest(run.state.history(), build_id)
-        return known_build(run, wanted), wanted
+    # `local-deploy` has no such flag.
+    wanted: str | None = call.flags.get("build_id")
 
     if call.is_of_several and run.is_unlocked:  # nothing is deployed by halves that can be known not to be
-        _request(run, *decided())
+        _request(run, *_to_deploy(run, wanted))
 
     def act() -> Record | None:
         run.lock_before_deciding()
-        return _deployed(run, *decided())
+        return _deploy_decided(run, *_to_deploy(run, wanted))
 
     return Act(run, act)
+
+
+def _to_deploy(run: Run, wanted: str | None) -> tuple[str, Record | None]:
+    """The digest to deploy, `wanted` or that of the record, and what is known of it: nothing where it came from
+    elsewhere."""
+    record = run.record
+    if wanted is None:
+        return digest_of_record(run.settings, record), record
+    build_id = digest_of_flag(history.completed_digest(run.state.history(), wanted))
+    if record and record.build_id == build_id:
+        return build_id, record
+    return build_id, next((entry for entry in run.state.history() if entry.build_id == build_id), None)
 
 
 def rollback(call: Call) -> Act:
@@ -49,13 +59,13 @@ def rollback(call: Call) -> Act:
     )
 
     if call.is_of_several and run.is_unlocked:
-        deployed_before_now(run, steps)
+        _digest_back(run, steps, _FROM_ELSEWHERE)  # whatever runs now, which only the act asks
 
     def act() -> Record | None:
         run.lock_before_deciding()
-        before = deployed_before_now(run, steps)
+        before = to_go_back_to(run, steps)
         says = f"going back to {described(before)}, deployed {before.time} by {before.who}"
-        return _deployed(run, before, before.build_id, says)
+        return _deploy_decided(run, before.build_id or "", before, says)
 
     return Act(run, act)
 
@@ -69,10 +79,9 @@ def begin_deploy(call: Call) -> Run:
     return run
 
 
-def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = "") -> Record | None:
-    """Deploys the digest `build_id`, or that of the record; `known` is what is known of it, `says` what a person is to
-    know before."""
-    request = _request(run, known, build_id)
+def _deploy_decided(run: Run, build_id: str, known: Record | None, says: str = "") -> Record | None:
+    """Deploys the digest `build_id`; `known` is what is known of it, `says` what a person is to know before."""
+    request = _request(run, build_id, known)
     if says:
         console.tell(says)
     if run.dry:
@@ -84,22 +93,14 @@ def _deployed(run: Run, known: Record | None, build_id: str | None, says: str = 
     run.client.get_ready()
     tell_age(run, known)
     deployed = deploy(run, request, known)
-    reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
+    reference = _reference(run, request)
     run.result(reference, {**as_dict(deployed), "image": reference})
     return deployed
 
 
-def _request(run: Run, known: Record | None, build_id: str | None) -> DeployRequest:
+def _request(run: Run, build_id: str, known: Record | None) -> DeployRequest:
     env = app_environment(run.settings, run.call.flags["env"] or [])
-    return deploy_request(run.settings, known, build_id=build_id, env=env)
-
-
-def known_build(run: Run, build_id: str | None) -> Record | None:
-    """What is known of the digest to deploy, the record's or `build_id`; None where that came from elsewhere."""
-    record = run.record
-    if build_id is None or (record and record.build_id == build_id):
-        return record
-    return next((entry for entry in run.state.history() if entry.build_id == build_id), None)
+    return deploy_request(run.settings, build_id, known, env=env)
 
 
 def tell_age(run: Run, known: Record | None) -> None:
@@ -125,16 +126,20 @@ def check_health_is_askable(settings: Settings, check_health: bool) -> None:
         raise SettingsError("--check-health needs a domain to ask at: --domain or DEPLOY_DOMAIN; nothing was sent")
 
 
-def deployed_before_now(run: Run, back: int) -> HistoryEntry:
+def to_go_back_to(run: Run, back: int) -> HistoryEntry:
     """The deploy that lies `back` digests behind what runs now. SettingsError where there is none."""
-    app, namespace = run.settings.require("app"), run.settings.namespace
     now = None if run.dry else _running(run)
-    other = run.command("reuse --build-id sha256:…")
-    before = history.deployed_before(run.state.history(), app, namespace, back, now, other=other)
-    newest = next(history.deploys(run.state.history(), app, namespace))
+    before = _digest_back(run, back, now)
+    newest = next(history.deploys(run.state.history(), before.app, before.namespace))
     if now not in (None, newest.build_id):
         console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
     return before
+
+
+def _digest_back(run: Run, back: int, now: str | None) -> HistoryEntry:
+    app, namespace = run.settings.require("app"), run.settings.namespace
+    other = run.command("reuse --build-id sha256:…")
+    return history.digest_back(run.state.history(), app, namespace, back, now, other=other)
 
 
 def _running(run: Run) -> str | None:
@@ -148,33 +153,10 @@ def _running(run: Run) -> str | None:
 def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
     """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where it does not come up, and
     StateError where it could not be noted."""
-    flags = _flags_given(run)
-    again = f"invoke reuse --build-id {request.build_id}{flags}"
-    deployed = deployed_record(request, known)
-    run.check_awaited()
-    run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
-    run.when_interrupted = partial(run.note, history.UNKNOWN, deployed)
-    try:
-        with run.interruptible():
-            run.client.deploy(request, again=again)
-    except MayHaveStarted:
-        with suppress(StateError):
-            run.note(history.UNKNOWN, deployed)
-        raise
-    run.left = NOTHING
-    reference = images.pinned(run.settings.registry, request.image_name, request.build_id)
-    try:
-        with run.undivided():
-            run.note(history.DEPLOYED, deployed)
-            run.when_interrupted = lambda: None
-            run.if_interrupted = (
-                f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
-            )
-    except StateError as error:
-        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
-    before = _deployed_before(run, request)
+    deployed, flags = deployed_record(request, known), _flags_given(run)
+    _send(run, request, deployed, again=with_flags("invoke reuse", {"build_id": request.build_id, **flags}))
+    before, undo = _earlier_deploy(run, request), with_flags("invoke rollback", flags)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
-    undo = f"invoke rollback{flags}"
     try:
         with run.interruptible():
             _follow(run, request)
@@ -190,8 +172,36 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
         raise RolloutFailed(f"{error}; {back}") from None
     if before:
         console.tell(f"undo: {undo} (back to {described(before)})")
-    run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
+    run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": _reference(run, request)})
     return deployed
+
+
+def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> None:
+    """Deploys, and notes it; `again` is the command that deploys the same once more."""
+    run.check_awaited()
+    run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
+    run.when_interrupted = partial(run.note, history.UNKNOWN, deployed)
+    try:
+        with run.interruptible():
+            run.client.deploy(request, again=again)
+    except MayHaveStarted:
+        with suppress(StateError):
+            run.note(history.UNKNOWN, deployed)
+        raise
+    run.left = NOTHING
+    try:
+        with run.undivided():
+            run.note(history.DEPLOYED, deployed)
+            run.when_interrupted = lambda: None
+            run.if_interrupted = (
+                f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
+            )
+    except StateError as error:
+        raise StateError(f"{_reference(run, request)} is deployed, but that was not recorded: {error}") from None
+
+
+def _reference(run: Run, request: DeployRequest) -> str:
+    return images.pinned(run.settings.registry, request.image_name, request.build_id)
 
 
 def _follow(run: Run, request: DeployRequest) -> None:
@@ -226,23 +236,17 @@ def _url(request: DeployRequest) -> str:
     return f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""
 
 
-def _deployed_before(run: Run, request: DeployRequest) -> HistoryEntry | None:
-    entries = islice(run.state.history(), _MOST_LOOKED_THROUGH)
-    earlier = history.deploys(entries, request.app, request.namespace)
+def _earlier_deploy(run: Run, request: DeployRequest) -> HistoryEntry | None:
+    earlier = history.deploys(run.state.history(), request.app, request.namespace)
     return next((entry for entry in earlier if entry.build_id != request.build_id), None)
 
 
-def _flags_given(run: Run) -> str:
-    """The flags of this call, as a person would type them again: what a flag said is said nowhere else. Of the app's
-    environment only the names, since a value may be a secret; without one, the command asks for it."""
-    words = [f"--app={run.call.name}"] if run.call.name else []
-    for key in (*TARGET, "port", "replicas", "domain", "health_path"):
-        if run.settings.sources[key].startswith("flag"):
-            value = getattr(run.settings, key)
-            words += [f"--{key.replace('_', '-')}={text}" for text in (value if isinstance(value, tuple) else [value])]
-    words += {True: ["--tls"], False: ["--no-tls"]}.get(run.call.flags["tls"], [])
-    words += [f"--env={text.partition('=')[0]}" for text in run.call.flags["env"] or []]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+def _flags_given(run: Run) -> dict[str, object]:
+    """The flags of this call, for a person to type again: what a flag said is said nowhere else."""
+    settings, flags = run.settings, run.call.flags
+    said = [key for key in (*TARGET, "port", "replicas", "domain", "health_path") if settings.is_by_flag(key)]
+    of_settings = {key: getattr(settings, key) for key in said}
+    return {"app": run.call.name, **of_settings, "tls": flags["tls"], "env": flags["env"]}
 
 
 def described(entry: HistoryEntry) -> str:

@@ -1,4 +1,4 @@
-"""What `doctor` looks at. Nothing is changed, built, pushed or logged in."""
+"""The task `doctor`, and what it looks at. Nothing is changed, built, pushed or logged in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from invoke.context import Context
 
-from . import build_context
+from . import build_context, console
 from .apps import ALL
+from .call import Call
 from .engine import Engine
 from .errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from .hosts import registry_url
 from .images import shortened
-from .run import Call, Run, begin
+from .run import Run, begin
 from .settings import OF_ALL_APPS, TABLE, Settings
 from .starting import written
 
@@ -35,13 +36,31 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
+def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
+    """Check settings, git, engine, registry and API, and say what mends what is wrong."""
+    findings = examine(c, app)
+    mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+    # What is wrong comes last, where the eye is.
+    findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))
+    lines = [f"{mark[finding.state]}  {finding.what}: {finding.seen}" for finding in findings]
+    lines = [
+        f"{line}\n         → {finding.mend}" if finding.mend else line
+        for line, finding in zip(lines, findings, strict=True)
+    ]
+    console.result("\n".join(lines), [finding._asdict() for finding in findings], as_json=json)
+    failed = sum(finding.state == "failed" for finding in findings)
+    if failed:
+        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed; what mends each is beside it")
+    return findings
+
+
 def examine(c: Context, app: str | None = None) -> list[Finding]:
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
         call = Call.of(c, "doctor", {"app": app})
         calls = call._replace(flags={"app": app or ALL}).of_each() if call.table else [call]
         # What is of all apps, then what each has of its own.
-        run = begin(call.of_none(), git=("app", "repo_url", "git_ref"))
+        run = begin(call.of_all_apps(), git=("app", "repo_url", "git_ref"))
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
     of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
@@ -91,7 +110,7 @@ def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
         else:
             shown = "set" if row.secret else _shown(value)
             yield Finding(row.variable, "ok", f"{shown} ({source})")
-    for path in settings.secret_files_of_others:
+    for path in settings.secret_files_others_can_read:
         yield Finding(
             str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
         )

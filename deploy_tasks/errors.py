@@ -7,7 +7,7 @@ DeployError
 ├── JobNotFound      4  of ApiRefused: the API knows no build job of that name (any more)
 ├── NothingStarted   5  the API could not be asked; nothing was started or changed
 ├── MayHaveStarted   6  the request went out and no usable answer came back
-├── StillRunning     7  the deadline passed and the build still runs
+├── StillRunning     7  the deadline passed: the build still runs, or whether the deploy came up is not known
 ├── DigestNotFound   8  the registry has no such digest or tag for this image
 ├── BuildFailed      9  the build is over and it failed
 ├── StateError      10  a file under .deploy/ cannot be read or written
@@ -22,23 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invoke.exceptions import Exit
-
-from .redaction import redact
-
-_LONGEST_EXCERPT = 200
-_MOST_LOOKED_AT = 10_000
-
-
-def escaped(text: str) -> str:
-    """What somebody else said, fit for a terminal: control characters escaped."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def excerpt(said: str | bytes) -> str:
-    """The first 200 characters of what somebody else said, escaped; redacted first, since half a secret is not known
-    for one."""
-    text = (said if isinstance(said, str) else said.decode(errors="replace"))[:_MOST_LOOKED_AT]
-    return escaped(redact(text).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class DeployError(Exit):

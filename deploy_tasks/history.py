@@ -18,12 +18,12 @@ _MOST_LOOKED_THROUGH = 10_000
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{12,63})")
 
 
-def deploys(entries: Iterable[HistoryEntry], app: str, namespace: str) -> Iterator[HistoryEntry]:
+def deploys(entries: Iterable[HistoryEntry], app: str | None, namespace: str | None) -> Iterator[HistoryEntry]:
     """The deploys of one app, newest first; each digest once, and those that did not come up only where they are what
     runs now."""
     seen: set[str | None] = set()
     failed: set[str | None] = set()
-    for entry in entries:
+    for entry in islice(entries, _MOST_LOOKED_THROUGH):
         if (entry.app, entry.namespace) != (app, namespace):
             continue
         if entry.outcome == NOT_READY:
@@ -35,19 +35,23 @@ def deploys(entries: Iterable[HistoryEntry], app: str, namespace: str) -> Iterat
             seen.add(entry.build_id)
 
 
-def deployed_before(
-    entries: Iterable[HistoryEntry],
-    app: str,
-    namespace: str,
-    back: int,
-    running: str | None = None,
-    *,
-    other: str = "invoke reuse --build-id sha256:…",
+def outcomes(entries: Iterable[HistoryEntry], app: str | None, namespace: str) -> Iterator[HistoryEntry]:
+    """What became of the deploys of one app, newest first: what did not come up is not told as deployed as well."""
+    unwell = None
+    for entry in entries:
+        if (entry.app, entry.namespace) == (app, namespace) and entry.outcome in (DEPLOYED, UNKNOWN, NOT_READY):
+            if not (entry.outcome == DEPLOYED and unwell == entry.build_id):
+                yield entry
+            unwell = entry.build_id if entry.outcome == NOT_READY else None
+
+
+def digest_back(
+    entries: Iterable[HistoryEntry], app: str, namespace: str, back: int, running: str | None, *, other: str
 ) -> HistoryEntry:
     """The deploy that lies `back` digests behind the present one: the newest one of the history, or, where the API says
     what is `running`, that; where this was not deployed from here, the newest one of the history lies one behind it.
     SettingsError where there is none, with the command that deploys another (`other`)."""
-    known = list(deploys(islice(entries, _MOST_LOOKED_THROUGH), app, namespace))
+    known = list(deploys(entries, app, namespace))
     digests = [entry.build_id for entry in known]
     present = 0 if running is None else digests.index(running) if running in digests else -1
     if present + back < len(known):

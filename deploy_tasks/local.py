@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from . import build_context, decide, preflight
+from .call import Call
 from .deploys import begin_deploy, reuse
 from .engine import Engine
 from .models import Record
 from .recording import keep, result
 from .redaction import keep_secret
-from .run import API, Act, Call, begin
+from .run import API, Act, begin
 
 
 def local(call: Call) -> Act:

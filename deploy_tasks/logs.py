@@ -1,6 +1,6 @@
 """The log of a build while it grows: what of it is new, and when it is worth asking for again.
 
-The API gives the whole text each time (deploy-api.md, "Known"). For a log that ends at L bytes, less than 4·L are
+The API gives the whole text each time (docs/deploy-api.md). For a log that ends at L bytes, less than 4·L are
 transferred, however long the build takes and however its lines come.
 """
 
@@ -13,9 +13,9 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import Protocol
 
-from .errors import ApiRefused, DeployError, NothingStarted, escaped
+from .errors import ApiRefused, DeployError, NothingStarted
 from .models import Log
-from .redaction import redact
+from .redaction import escaped, redact
 
 _TAIL_LINES = 30
 _LONGEST_LINE = 4000

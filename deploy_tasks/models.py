@@ -18,8 +18,13 @@ class _Json(msgspec.Struct, rename="camel", omit_defaults=True):
     """A JSON object with camelCase keys."""
 
 
+APP_CLASSES = {"business": "apps", "non-business": "non-business-apps"}
+"""Which nodes run an app: each class with the namespace that it has unless another is named."""
+DEFAULT_APP_CLASS = "business"
+
+
 class BuildRequest(_Json, kw_only=True):
-    """`POST /build` that builds. Source: build-id-reuse.md 1, deploy-api.md "further build fields"."""
+    """`POST /build` that builds. Source: docs/deploy-api.md, "Start a build"."""
 
     app: str
     namespace: str
@@ -38,14 +43,14 @@ class BuildRequest(_Json, kw_only=True):
 
 
 class Port(_Json, kw_only=True):
-    """One of several ports of an app. Source: deploy-api.md "more deployConfig"."""
+    """One of several ports of an app. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     port: int
     name: str | None = None
 
 
 class Metrics(_Json, kw_only=True):
-    """Where an app's metrics are read; what is None the API decides. Source: deploy-api.md "more deployConfig"."""
+    """Where an app's metrics are read; what is None the API decides. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     port: int
     path: str | None = None
@@ -54,8 +59,8 @@ class Metrics(_Json, kw_only=True):
 
 
 class DeployConfig(_Json, kw_only=True):
-    """How the image runs; `ports` stand in the place of `port`. Source: build-id-reuse.md 4, deploy-api.md "more
-    deployConfig"."""
+    """How the image runs; `ports` stand in the place of `port`. Source: docs/deploy-api.md, "Deploy a
+    digest"."""
 
     port: int | None = None
     ports: list[Port] | None = None
@@ -73,7 +78,7 @@ class DeployConfig(_Json, kw_only=True):
 
 
 class DeployRequest(_Json, kw_only=True):
-    """`POST /build` that deploys a digest and builds nothing. Source: build-id-reuse.md 4."""
+    """`POST /build` that deploys a digest and builds nothing. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     app: str
     namespace: str
@@ -142,7 +147,7 @@ class Deployed(_Json, kw_only=True):
 class Target(_Json, kw_only=True):
     """Which image of which app: what a build in flight and a record have in common.
 
-    Every field may be null: the reference client writes such files.
+    Every field may be null: other scripts write such files.
     """
 
     repo_url: str | None = None
@@ -151,17 +156,15 @@ class Target(_Json, kw_only=True):
     namespace: str | None = None
     image_name: str | None = None
     image_tag: str | None = None
+    app_class: str | None = None
+    """Which nodes run the app: from `invoke build` to a later `invoke reuse`."""
 
 
 class Record(Target, kw_only=True):
-    """What `.deploy/build-id.json` holds: the user's seven keys in the user's order, then ours.
-
-    `app_class` earns its place by carrying the node pool from `invoke build` to a later `invoke reuse`, and `dirty` by
-    letting that one say that the build had uncommitted changes in it.
-    """
+    """What `.deploy/build-id.json` holds: the seven keys that other scripts write there, too, then ours. `dirty` says
+    that the build had uncommitted changes in it."""
 
     build_id: str | None = None
-    app_class: str | None = None
     dirty: bool | None = None
 
 
@@ -170,7 +173,6 @@ class BuildInFlight(Target, kw_only=True):
     `dockerfile`, `build_context` and `asked_image` (`name:tag`, before the server had its say) tell one build of a
     commit from another; `started_at` is UTC, ISO 8601."""
 
-    app_class: str | None = None
     dockerfile: str | None = None
     build_context: str | None = None
     asked_image: str | None = None
@@ -182,7 +184,7 @@ class BuildInFlight(Target, kw_only=True):
 class HistoryEntry(Record, kw_only=True):
     """A line of `.deploy/history.jsonl`: what became of which image, when (UTC, ISO 8601), by whom and by what task.
 
-    `outcome` is `recorded`, `deployed` or `not ready`; `built` is `cluster` or `local`, None where the task did not
+    `outcome` is one of those in `history.py`; `built` is `cluster` or `local`, None where the task did not
     build; a build in the cluster has its job, its Dockerfile and its context.
     """
 
@@ -246,8 +248,8 @@ def fields_of(value: msgspec.Struct, kind: type[msgspec.Struct] | None = None) -
 
 
 def record_as_json(record: Record, unknown: dict[str, object]) -> dict[str, object]:
-    """The record's JSON object: the user's seven keys always and in the user's order, then ours, then unknown ones."""
-    fields = fields_of(record)
+    """The record's JSON object: always the seven keys of other scripts, in their order, then ours, then others."""
+    fields = dict(sorted(fields_of(record).items(), key=lambda field: field[0] in _ONLY_OURS))
     names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
     ours = {names[key]: value for key, value in fields.items() if value is not None or key not in _ONLY_OURS}
     return {**ours, **{key: value for key, value in unknown.items() if key not in names.values()}}

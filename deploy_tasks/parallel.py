@@ -12,10 +12,11 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from . import console, github, runner
+from .call import Call
 from .commands import as_called
-from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed, escaped
-from .redaction import redact
-from .run import AGAIN, LOOK, NOTHING, WAIT, Act, Call
+from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
+from .redaction import escaped, redact
+from .run import AGAIN, LOOK, NOTHING, WAIT, Act
 from .signals import held_back, signal_number, taken, undivided
 
 _LONGEST_DETAIL = 100
@@ -167,7 +168,7 @@ def _how_to_go_on(left: Mapping[str, str], says: str, again: Callable[[Sequence[
     if unsure:
         yield f"look first what became of {', '.join(unsure)}"
     if in_flight:
-        yield f"pick up the builds in flight: invoke wait --app={','.join(in_flight)}"
+        yield f"pick up the builds in flight: invoke wait --app {','.join(in_flight)}"
     if rest:
         yield f"{says}: {again(rest)}"
 

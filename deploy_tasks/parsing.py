@@ -15,11 +15,9 @@ from urllib.parse import urlsplit
 from . import images
 from .errors import SettingsError
 from .hosts import is_loopback
+from .models import APP_CLASSES
 
 T = TypeVar("T")
-
-NAMESPACES = {"business": "apps", "non-business": "non-business-apps"}
-"""The app classes, and the namespace of each."""
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -218,8 +216,8 @@ def as_text(value: object) -> str:
 
 
 def app_class(value: object) -> str:
-    if value not in NAMESPACES:
-        raise SettingsError(f"{str(value)!r} is not an app class: {' or '.join(NAMESPACES)}")
+    if value not in APP_CLASSES:
+        raise SettingsError(f"{str(value)!r} is not an app class: {' or '.join(APP_CLASSES)}")
     return str(value)
 
 

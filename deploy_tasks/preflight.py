@@ -1,4 +1,5 @@
-"""What is asked before the first byte of a build on this machine: a long build must not end at a wrong key."""
+"""What is asked of engine, registry and API before a build on this machine, since a long build must not end at a wrong
+key; and of the tag after its push."""
 
 from __future__ import annotations
 

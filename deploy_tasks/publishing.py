@@ -1,6 +1,6 @@
 """How each kind of engine builds, pushes and says the digest: its commands as argv lists, after the program.
 
-What was measured of the engines, and why each digest is taken where it is: reliability.md, "which digest".
+Each digest is taken from what the engine says of this very push; what is read back from the tag may be somebody else's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Commands(Protocol):
     """The engine's program, to be run."""
 
     def step(self, what: str, argv: Sequence[str], image: Image, afterwards: str) -> str: ...
-    def run(self, argv: Sequence[str], *, hide: bool = False, dry: bool | None = None) -> Result: ...
+    def run(self, argv: Sequence[str], *, hide: bool = False) -> Result: ...
 
 
 class Way(Protocol):

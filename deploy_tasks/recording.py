@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import console, decide, history, images
+from .call import TARGET, Call
+from .commands import with_flags
 from .errors import DigestNotFound, StateError
-from .models import BuildInFlight, Record, Target, fields_of, record_as_json
-from .parsing import NAMESPACES
-from .run import API, TARGET, Act, Call, Run, begin
+from .models import APP_CLASSES, DEFAULT_APP_CLASS, Record, Target, fields_of, record_as_json
+from .run import API, Act, Run, begin
 
 
 def digest(call: Call) -> Act:
@@ -34,7 +35,7 @@ def digest(call: Call) -> Act:
 
 
 def keep(run: Run, target: Target, build_id: str, **how: Any) -> Record:
-    """`save`, and says so."""
+    """Records the digest of `target` (see `save`) and tells of it."""
     return say(run, *save(run, target, build_id, **how))
 
 
@@ -43,7 +44,6 @@ def save(
     target: Target,
     build_id: str,
     *,
-    app_class: str | None = None,
     built: Mapping[str, str | None] | None = None,
     dirty: bool | None = None,
 ) -> tuple[Record, Record | None]:
@@ -52,20 +52,20 @@ def save(
 
     StateError where it cannot be written.
     """
-    chosen = app_class or run.settings.app_class
-    record = Record(**fields_of(target, Target), build_id=build_id, app_class=chosen, dirty=dirty or None)
+    record = Record(**fields_of(target, Target), build_id=build_id, dirty=dirty or None)
     run.remember(record)
     try:
         earlier = run.state.record()
         run.state.save_record(record)
         run.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
-        reuse = f"invoke reuse --build-id {build_id}{flags_of(run, record)}"
+        reuse = with_flags("invoke reuse", {"build_id": build_id, **flags_of(run, record)})
         raise StateError(f"{error}. The image is there: {reuse}") from None
     return record, earlier
 
 
 def say(run: Run, record: Record, earlier: Record | None) -> Record:
+    """Tells what is recorded now, people and GitHub; and where its tag was another image's in the `earlier` record."""
     build_id = record.build_id or ""
     same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
     if earlier and same_tag and earlier.build_id != build_id:
@@ -82,17 +82,14 @@ def result(run: Run, record: Record) -> Record:
     return record
 
 
-def flags_of(run: Run, target: BuildInFlight | Record) -> str:
+def flags_of(run: Run, target: Target) -> dict[str, object]:
     """The flags that say `target`, as far as they are needed."""
     if run.call.name:
-        keys = [key for key in TARGET[1:] if getattr(target, key) not in (None, getattr(run.settings, key))]
-        given = [key for key in TARGET[1:] if run.settings.sources[key].startswith("flag") or key in keys]
-        values = {key: getattr(target, key) for key in given}
-        return "".join(
-            f" --{key.replace('_', '-')} {value}" for key, value in [("app", run.call.name), *values.items()]
-        )
-    image_name = f" --image-name {target.image_name}" if target.image_name != target.app else ""
-    app_class = target.app_class or "business"
-    of_class = f" --app-class {app_class}" if app_class != "business" else ""
-    namespace = f" --namespace {target.namespace}" if target.namespace not in (None, NAMESPACES[app_class]) else ""
-    return f" --app {target.app}{image_name}{of_class}{namespace}"
+        own = TARGET[1:]
+        said = [key for key in own if run.settings.is_by_flag(key)]
+        differs = [key for key in own if getattr(target, key) not in (None, getattr(run.settings, key))]
+        return {"app": run.call.name, **{key: getattr(target, key) for key in own if key in (*said, *differs)}}
+    app_class = target.app_class or DEFAULT_APP_CLASS
+    usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": APP_CLASSES[app_class]}
+    needed = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) not in (None, value)}
+    return {"app": target.app, **needed}

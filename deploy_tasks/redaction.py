@@ -1,10 +1,12 @@
-"""The one place that knows every secret value, and the one way to take them out of a text."""
+"""The one place that knows every secret value; what others said, made fit to be shown."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 
+_LONGEST_EXCERPT = 200
+_MOST_LOOKED_AT = 10_000
 _secrets: set[str] = set()
 
 
@@ -20,6 +22,18 @@ def redact(text: str) -> str:
     for value in sorted(_secrets, key=len, reverse=True):
         text = text.replace(value, "***")
     return text
+
+
+def escaped(text: str) -> str:
+    """What somebody else said, fit for a terminal: control characters escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def excerpt(said: str | bytes) -> str:
+    """The first 200 characters of what somebody else said, escaped; redacted first, since half a secret is not known
+    for one."""
+    text = (said if isinstance(said, str) else said.decode(errors="replace"))[:_MOST_LOOKED_AT]
+    return escaped(redact(text).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class Redactor:

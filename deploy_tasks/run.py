@@ -1,5 +1,4 @@
-"""One call of one task: which apps it means, for each its settings and what it works with; and what the calls of one
-command line share."""
+"""What a call does for one app: its settings, and what it works with."""
 
 from __future__ import annotations
 
@@ -10,103 +9,25 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
-
-from invoke.context import Context
+from typing import Any
 
 from . import apps, console, github, lock
+from .call import TARGET, Call
 from .client import DeployClient
+from .commands import with_flags
 from .errors import Interrupted, SettingsError, StateError
-from .git import Checkout
-from .models import HistoryEntry, Record, Target, encode, fields_of, timestamp
-from .parsing import NAMESPACES
+from .models import APP_CLASSES, HistoryEntry, Record, Target, encode, fields_of, timestamp
 from .redaction import keep_secret
-from .settings import TABLE, Settings, project_root, resolve
+from .settings import TABLE, Settings, resolve
 from .signals import signal_number, undivided
 from .state import State
 
-# The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
-_CHAIN = "deploy_chain"
-TARGET = ("app", "namespace", "image_name", "app_class")
-_HELD = (*TARGET, "jobs")
 # What is left to do for an app that did not come to its end: the same again, to wait for its build in the cluster, to
 # look what became of it, or nothing.
 AGAIN, WAIT, LOOK, NOTHING = "again", "wait", "look", "nothing"
 API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
 _SECONDS_TO_WRITE = 2.0
-
-
-class Chain:
-    """What the calls of one command line share: the flags that say the target and how many apps at once, and what was
-    recorded, by the app's name in the table of apps ("" where there is none)."""
-
-    def __init__(self) -> None:
-        self.target: dict[str, Any] = {}
-        self.records: dict[str, Record] = {}
-
-
-class Call(NamedTuple):
-    """One call of one task, for one app; for several apps, that many of them, which share all but their `name`.
-
-    `flags` are those of the call, with the target that an earlier call of the command line was given.
-    """
-
-    c: Context
-    task: str
-    flags: Mapping[str, Any]
-    general: Mapping[str, Any]
-    table: apps.Table
-    chain: Chain
-    checkout: Checkout
-    name: str | None = None
-    """The app's name in the table of apps; None where there is no such table."""
-    is_of_several: bool = False
-    jobs: int | None = None
-    """How many of them at once; None where nobody says."""
-
-    @classmethod
-    def of(cls, c: Context, task: str, flags: Mapping[str, Any]) -> Call:
-        """The call as such, before its apps are known. SettingsError where the configuration cannot be used."""
-        if isinstance(flags.get("app"), list | tuple):
-            flags = {**flags, "app": ",".join(flags["app"])}
-        known: Any = c.config.get(_CHAIN)
-        chain = known if isinstance(known, Chain) else Chain()
-        if chain is not known:
-            # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
-            config: Any = c.config
-            config[_CHAIN] = chain
-        general, table = apps.split(_mapping(c.config.get("deploy")))
-        target = _target_with(chain, flags)
-        root = _current_root()
-        return cls(c, task, {**flags, **target}, general, table, chain, Checkout(root))
-
-    def of_each(self) -> list[Call]:
-        """This call for each of the apps that it means. SettingsError where that cannot be told."""
-        if not self.table:
-            return [self]
-        # With a table, DEPLOY_APP, too, is a choice among its apps.
-        given = {key: self.flags.get(key) for key in ("app", "jobs")}
-        for_all = resolve(given, config=self.general, folder=self.checkout.folder)
-        is_several = apps.is_several(for_all.app)
-        if is_several:
-            apps.check_flags_of_several(self.flags)
-        names = apps.chosen(self.table, for_all.app, for_all.sources["app"])
-        return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
-
-    @property
-    def needs_to_deploy(self) -> tuple[str, ...]:
-        """What a build asks for beyond its own needs: an app of the table is not built that cannot be deployed."""
-        return ("port", "env_from", "cloned_files") if self.name or self.task == "local-deploy" else ()
-
-    def of_none(self) -> Call:
-        """This call for what is of all apps."""
-        return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
-
-    def hold_target(self) -> None:
-        """From now on the later calls of the command line have this call's target."""
-        self.chain.target.clear()
-        self.chain.target.update({key: self.flags[key] for key in _HELD if self.flags.get(key)})
 
 
 class Run:
@@ -214,7 +135,7 @@ class Run:
 
     def command(self, words: str) -> str:
         """The command line that goes on with this app: `invoke <words>`, with its name where it has one."""
-        return f"invoke {words}{f' --app {self.call.name}' if self.call.name else ''}"
+        return with_flags(f"invoke {words}", {"app": self.call.name})
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
@@ -229,8 +150,7 @@ class Run:
 
     def pretend(self, target: Target) -> None:
         """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is shown as zeros."""
-        known = fields_of(target, Target)
-        self.remember(Record(**known, build_id=f"sha256:{64 * '0'}", app_class=self.settings.app_class))
+        self.remember(Record(**fields_of(target, Target), build_id=f"sha256:{64 * '0'}"))
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that `--dry` keeps from being sent."""
@@ -279,15 +199,20 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
         return settled
 
     run = Run(call, settle, from_record=from_record)
-    settings = run.settings
-    if settings.namespace == NAMESPACES["non-business"] and settings.app_class == "business":
-        of = f"{name}: " if name else ""
-        console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
-    for path in settings.secret_files_of_others:
-        console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-    for variable in settings.secrets_in(call.general):
-        console.warn(f"{variable} comes from the Invoke configuration, which invoke -d prints; keep it in .env")
+    _warn(call, run.settings)
     return run
+
+
+def _warn(call: Call, settings: Settings) -> None:
+    """Says what is allowed and seldom meant."""
+    if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
+        of = f"{call.name}: " if call.name else ""
+        console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
+    for path in settings.secret_files_others_can_read:
+        console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
+    for row in TABLE:
+        if row.secret and row.key in call.general:
+            console.warn(f"{row.variable} comes from the Invoke configuration, which invoke -d prints; keep it in .env")
 
 
 def _settings_of(call: Call) -> dict[str, Any]:
@@ -300,15 +225,6 @@ def _settings_of(call: Call) -> dict[str, Any]:
     return flags
 
 
-def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The target flags that hold for a call with `flags`: of those of earlier calls too, unless it is another app."""
-    given = {key: flags[key] for key in _HELD if flags.get(key)}
-    earlier = chain.target
-    if given.get("app") not in (None, earlier.get("app")):
-        earlier = {}
-    return {**earlier, **given}
-
-
 def _who() -> str:
     try:
         person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
@@ -316,13 +232,6 @@ def _who() -> str:
         person = str(os.getuid())
     # Of a name in no known encoding, what can be written.
     return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
-
-
-def _current_root() -> Path:
-    try:
-        return project_root(Path.cwd())
-    except FileNotFoundError:
-        raise SettingsError("the current folder is not there any more; nothing was sent") from None
 
 
 def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
@@ -336,12 +245,3 @@ def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
 
 
 _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not hasattr(value, "keys"):
-        raise SettingsError("deploy: in the Invoke configuration is not a table of settings; nothing was sent")
-    # Invoke wraps what is nested.
-    return {str(key): _mapping(value[key]) if hasattr(value[key], "keys") else value[key] for key in value}

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from invoke.context import Context
 
 from . import console, parsing
+from .call import Call
 from .errors import SettingsError
 from .parsing import of_flag
-from .run import Call, begin
+from .run import begin
 
 T = TypeVar("T")
 

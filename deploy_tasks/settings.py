@@ -3,8 +3,8 @@
 Precedence: flag, environment, `.env.local`, `.env`, Invoke configuration (`deploy:` in invoke.yaml, `INVOKE_DEPLOY_*`),
 the record, git, default. `None` and the empty string are "not given". What the configuration says of one app alone
 (`deploy.apps.<name>.<key>`) comes right after the flag: the other sources speak for all apps. `TABLE` is the list of
-settings: its key is the flag's name, `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the environment;
-`CONFIGURED` lists those that only the configuration has.
+settings: a key is `deploy.<key>` in the configuration, `DEPLOY_<KEY>` in the environment and, where a task has it, a
+flag; `CONFIGURED` lists those that only the configuration has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from . import images, parsing
 from .errors import SettingsError
-from .parsing import NAMESPACES
+from .models import APP_CLASSES, DEFAULT_APP_CLASS
 
 _SHORTEST_SECRET = 6
 
@@ -124,10 +124,14 @@ class Settings:
             yield f"the build context {context} is not a folder; name one with {name}"
 
     @property
-    def app_environment(self) -> dict[str, str]:
+    def configured_environment(self) -> dict[str, str]:
         """What the configuration gives the app for its environment. The names that need a value have one by now."""
         named = [*self.env_from_optional, *self.env_from]
         return {**self.env, **{name: self.variables[name] for name in named if self.variables.get(name)}}
+
+    def is_by_flag(self, key: str) -> bool:
+        """Whether the value of `key` is that of the call's own flag."""
+        return self.sources[key].startswith("flag")
 
     def given(self, key: str) -> Any:
         """The value of `key` if somebody chose it, None if it was made up: what a request may leave to the server."""
@@ -158,15 +162,11 @@ class Settings:
         return [value for value in values if len(value) >= _SHORTEST_SECRET]
 
     @property
-    def secret_files_of_others(self) -> list[Path]:
+    def secret_files_others_can_read(self) -> list[Path]:
         """The `.env` files with a secret in them that the file's group or everybody may read."""
         secret = {row.variable for row in TABLE if row.secret}
         paths = [_env_path(self.root, name) for name, content in self.env_files.items() if secret & content.keys()]
         return [path for path in paths if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]
-
-    def secrets_in(self, config: Mapping[str, object]) -> list[str]:
-        """The variables of the secrets that lie in the Invoke configuration itself."""
-        return [row.variable for row in TABLE if row.secret and row.key in config]
 
 
 class Setting(NamedTuple):
@@ -208,7 +208,6 @@ def resolve(
     """
     root = project_root(folder or Path.cwd())
     own = own or {}
-    check_known(config)
     configured = {row.key: _only_configured(row, name, own, config) for row in CONFIGURED}
     files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
     recorded: Mapping[str, object] = {}
@@ -219,7 +218,7 @@ def resolve(
             (f"flag {row.flag}", flags.get(row.key)),
             (f"configuration deploy.apps.{name}.{row.key}", own.get(row.key)),
             (f"environment {row.variable}", environ.get(row.variable)),
-            *((f"{name} {row.variable}", content.get(row.variable)) for name, content in files.items()),
+            *((f"{file} {row.variable}", content.get(row.variable)) for file, content in files.items()),
             (f"configuration deploy.{row.key}", _configured(config, row.key, environ)),
             ("the record", recorded.get(row.key)),
         ]
@@ -231,19 +230,11 @@ def resolve(
         values[row.key] = None if value is None else _parsed(row, value, source)
         sources[row.key] = source
         if row.key == "state_file":
-            path = root / values["state_file"]
-            own_name = f"{path.stem}.{name}{path.suffix or '.json'}"
-            values["state_file"] = path if name is None else path.with_name(own_name)
+            values["state_file"] = _state_file(root / values["state_file"], name)
             recorded = record(values["state_file"]) if record else {}
         if row.key == "app" and recorded.get("app") not in (None, values["app"]):
             recorded = {}  # another app's record says nothing about this one
-    variables = ChainMap(dict(environ), *map(dict, files.values()))
-    if sources["namespace"] == "the record" and values["app_class"] != (recorded.get("app_class") or "business"):
-        values["namespace"] = None  # another class than that of the recorded build has another place
-    if values["namespace"] is None:
-        values["namespace"], sources["namespace"] = NAMESPACES[values["app_class"]], "default of app_class"
-    if values["image_name"] is None:
-        values["image_name"], sources["image_name"] = values["app"], "default of app"
+    _make_up(values, sources, recorded)
     if sources["port"].startswith("flag") or ("ports" not in own and sources["port"] != "default"):
         configured["ports"] = ()  # the port comes from a stronger source than they do
     return Settings(
@@ -251,11 +242,26 @@ def resolve(
         root=root,
         sources=sources,
         flags=frozenset(flags),
-        variables=variables,
+        variables=ChainMap(dict(environ), *map(dict, files.values())),
         env_files=files,
         **values,
         **configured,
     )
+
+
+def _state_file(path: Path, name: str | None) -> Path:
+    """Where the record of the app `name` of the table is kept; `path` is that of the only app."""
+    return path if name is None else path.with_name(f"{path.stem}.{name}{path.suffix or '.json'}")
+
+
+def _make_up(values: dict[str, Any], sources: dict[str, str], recorded: Mapping[str, object]) -> None:
+    """Settles what follows from other settings where nobody gave it."""
+    if sources["namespace"] == "the record" and values["app_class"] != (recorded.get("app_class") or DEFAULT_APP_CLASS):
+        values["namespace"] = None  # another class than that of the recorded build has another place
+    if values["namespace"] is None:
+        values["namespace"], sources["namespace"] = APP_CLASSES[values["app_class"]], "default of app_class"
+    if values["image_name"] is None:
+        values["image_name"], sources["image_name"] = values["app"], "default of app"
 
 
 def project_root(folder: Path) -> Path:
@@ -377,7 +383,7 @@ TABLE = (
     Setting("app", parsing.app_or_apps, None, "the app's name in the cluster; unset: the repository's name"),
     Setting("namespace", images.label, None, "its namespace; unset: the app class decides (apps, non-business-apps)"),
     Setting("image_name", images.image_name, None, "the repository in the registry; unset: the app's name"),
-    Setting("app_class", parsing.app_class, "business", "which nodes run it: business or non-business"),
+    Setting("app_class", parsing.app_class, DEFAULT_APP_CLASS, "which nodes run it: business or non-business"),
     Setting("port", parsing.whole_number("a port", 1, 65535), None, "the port the app listens on; `reuse` needs it"),
     Setting(
         "replicas",
@@ -452,4 +458,4 @@ OF_ALL_APPS = {
     *("state_file", "api_url", "api_key", "api_timeout", "registry", "registry_username", "registry_password"),
     *("git_token", "docker", "lock_timeout", "jobs"),
 }
-"""What one app alone cannot have another value of."""
+"""Settings that an entry under `deploy.apps` may not have: they hold for the whole checkout."""

@@ -1,4 +1,5 @@
-"""What `init` puts into a developer's repository. What is there stays as it is; ignore files get lines at their end."""
+"""The task `init`, and what it puts into a developer's repository. What is there stays as it is; ignore files get lines
+at their end."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from invoke.context import Context
+
+from . import console
+from .errors import DeployError
 from .git import Checkout
 from .settings import TABLE, Setting, project_root
 
@@ -23,6 +28,15 @@ _HEAD = """\
 # Copy to .env (or .env.local, which goes before it) at your project's root: chmod 600 .env, and keep it out of git.
 # The file is read, never loaded into the environment. A variable of the environment goes before it.
 """
+
+
+def init(c: Context) -> None:
+    """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    try:
+        for line in set_up(dry=bool(c.config.run.dry)):
+            console.tell(line)
+    except OSError as error:
+        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from None
 
 
 def set_up(*, dry: bool) -> Iterator[str]:

@@ -43,7 +43,7 @@ _HELP = {
     "if_needed": "Leave out what is built already from the same commit, and is still there",
     "logs": "Whether to show the build's log while waiting",
     "follow": "Whether to wait until all replicas are ready",
-    "rollout_timeout": "Seconds for that (300)",
+    "rollout_timeout": "Seconds for what was deployed to come up (300)",
     "check_health": "Wait also until https://DOMAIN/HEALTH_PATH answers 2xx",
     "back": "How many digests to go back (1)",
     "allow_secrets_in_context": "Build although .env or .deploy may get into the image",
@@ -106,7 +106,7 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
         return flags
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from .calls import ended_well
+        from .dispatch import ended_well
 
         with ended_well(self.name):
             return super().__call__(*args, **kwargs)
@@ -119,7 +119,7 @@ def deploy_task(room: str, *, help: dict[str, str] | None = None) -> Callable[[C
     def make(declared: Callable[..., Any]) -> Any:
         @wraps(declared)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
-            from .calls import call_once
+            from .dispatch import call_once
 
             return call_once(c, declared, room, args, kwargs)
 
@@ -147,7 +147,7 @@ def app_task(
     def make(declared: Callable[..., Any]) -> Any:
         @wraps(declared)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
-            from .calls import call_for_apps
+            from .dispatch import call_for_apps
 
             return call_for_apps(c, declared, room, args, kwargs, jobs=jobs, changes=changes)
 

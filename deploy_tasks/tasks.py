@@ -226,12 +226,12 @@ def status(
     """Show how things stand: target, record, build in flight, replicas, last deploys."""
 
 
-@deploy_task("views")
+@deploy_task("doctoring")
 def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
 
 
-@deploy_task("views")
+@deploy_task("starting")
 def init(c: Context) -> None:
     """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
 

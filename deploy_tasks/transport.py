@@ -1,4 +1,4 @@
-"""One exchange with an HTTP server, bounded in time and size. Hazards: reliability.md, "HTTP".
+"""One exchange with an HTTP server, bounded in time and size. What happens when it misbehaves: docs/reliability.md.
 
 Loaded with the first request, since requests takes its time to import.
 """

@@ -1,26 +1,24 @@
-"""The tasks that look and change nothing of a build or a deploy: logs, history, status, doctor; and init, the first."""
+"""The tasks that look, and change nothing: logs, history, status."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke.context import Context
 
 from . import console
-from . import history as told
-from .errors import ApiRefused, DeployError, NothingStarted, SettingsError, escaped, excerpt
+from .call import TARGET, Call
+from .errors import ApiRefused, NothingStarted, SettingsError
+from .history import outcomes
 from .images import label, shortened
 from .logs import LogFollower, plain
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, as_dict, encode
 from .parsing import of_flag, whole_number
-from .run import API, TARGET, Act, Call, Run, begin
+from .redaction import escaped, excerpt
+from .run import API, Act, Run, begin
 from .waiting import wait_for_end
-
-if TYPE_CHECKING:
-    from .doctoring import Finding
 
 _TIME = slice(0, 16)
 _LAST_DEPLOYS = 3
@@ -79,7 +77,7 @@ def _last_job(run: Run) -> str:
 def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
     call = Call.of(c, "history", {"app": app})
-    calls = call.of_each() if app or not call.table else [call.of_none()]
+    calls = call.of_each() if app or not call.table else [call.of_all_apps()]
     runs = [begin(one, from_record=True, git=("app",)) for one in calls]
     call.hold_target()
     most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
@@ -123,7 +121,7 @@ def _status(run: Run) -> dict[str, Any]:
     if run.dry:
         run.would_send("GET", f"/api/apps/{settings.namespace}/{settings.app}")
         return {}
-    last = list(islice(_deploys(run), _LAST_DEPLOYS))
+    last = list(islice(outcomes(run.state.history(), settings.app, settings.namespace), _LAST_DEPLOYS))
     run.if_interrupted = "stopped looking; nothing else was stopped"
     phase = state = trouble = None
     with run.interruptible():
@@ -132,17 +130,13 @@ def _status(run: Run) -> dict[str, Any]:
             phase = run.client.status(build.job_name) if build else None
         except (NothingStarted, ApiRefused) as error:
             trouble = error
-    rows = [
+    text = _screen(
         ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"),
         ("record", _record_line(run, record)),
         *([("build in flight", _build_line(run, build, phase))] if build else []),
         ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
-        *(
-            ("deployed", f"{entry.time} {entry.what} {shortened(entry.build_id or '')} by {entry.who}: {entry.outcome}")
-            for entry in last
-        ),
-    ]
-    width = max(len(title) for title, _ in rows)
+        *(("deployed", _deploy_line(entry)) for entry in last),
+    )
     details = {
         "target": {key: getattr(settings, key) for key in (*TARGET, "api_url")},
         "record": record and as_dict(record),
@@ -151,20 +145,19 @@ def _status(run: Run) -> dict[str, Any]:
         "deploys": [as_dict(entry) for entry in last],
         "trouble": trouble and str(trouble),
     }
-    run.result("\n".join(f"{title.ljust(width)}  {text}" for title, text in rows), details)
+    run.result(text, details)
     if trouble:
         raise trouble
     return details
 
 
-def _deploys(run: Run) -> Iterator[HistoryEntry]:
-    """What became of the last deploys, newest first: what did not come up is not listed as deployed as well."""
-    target, unwell = (run.settings.app, run.settings.namespace), None
-    for entry in run.state.history():
-        if (entry.app, entry.namespace) == target and entry.outcome in (told.DEPLOYED, told.UNKNOWN, told.NOT_READY):
-            if not (entry.outcome == told.DEPLOYED and unwell == entry.build_id):
-                yield entry
-            unwell = entry.build_id if entry.outcome == told.NOT_READY else None
+def _screen(*rows: tuple[str, str]) -> str:
+    width = max(len(title) for title, _ in rows)
+    return "\n".join(f"{title.ljust(width)}  {text}" for title, text in rows)
+
+
+def _deploy_line(entry: HistoryEntry) -> str:
+    return f"{entry.time} {entry.what} {shortened(entry.build_id or '')} by {entry.who}: {entry.outcome}"
 
 
 def _build_line(run: Run, build: BuildInFlight, phase: BuildState | None) -> str:
@@ -191,34 +184,3 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
     is_elsewheres = digest and last and digest != last[0].build_id
     elsewhere = ", which is not what was deployed from here last" if is_elsewheres else ""
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
-
-
-def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
-    """Check settings, git, engine, registry and API, and say what mends what is wrong."""
-    from . import doctoring
-
-    findings = doctoring.examine(c, app)
-    mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
-    # What is wrong comes last, where the eye is.
-    findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))
-    lines = [f"{mark[finding.state]}  {finding.what}: {finding.seen}" for finding in findings]
-    lines = [
-        f"{line}\n         → {finding.mend}" if finding.mend else line
-        for line, finding in zip(lines, findings, strict=True)
-    ]
-    console.result("\n".join(lines), [finding._asdict() for finding in findings], as_json=json)
-    failed = sum(finding.state == "failed" for finding in findings)
-    if failed:
-        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed; what mends each is beside it")
-    return findings
-
-
-def init(c: Context) -> None:
-    """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
-    from . import starting
-
-    try:
-        for line in starting.set_up(dry=bool(c.config.run.dry)):
-            console.tell(line)
-    except OSError as error:
-        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from None

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import BuildFailed, NothingStarted, StillRunning, excerpt
+from .errors import BuildFailed, NothingStarted, StillRunning
 from .models import BuildState
+from .redaction import excerpt
 
 # An ingress cuts what is idle for a minute, CI a job that says nothing; a person wants to see the phase change.
 SLICE_SECONDS = 15.0
@@ -32,7 +33,7 @@ def wait_for_build(
     job: str,
     *,
     seconds: float,
-    resume: str,
+    again: str,
     tell: Callable[[str], None],
     progress: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
@@ -40,7 +41,7 @@ def wait_for_build(
 ) -> None:
     """Returns when the build `job` is over and well.
 
-    `seconds` is the deadline of the whole wait, `resume` the command that goes on with it; `tell` gets what a person
+    `seconds` is the deadline of the whole wait, `again` the command that goes on with it; `tell` gets what a person
     should know, `progress` how things stand. Raises BuildFailed, StillRunning at the deadline, NothingStarted where
     nobody was reached until then, and the client's refusals.
     """
@@ -81,8 +82,8 @@ def wait_for_build(
         else:
             pause = _FIRST_PAUSE
     if not reached:
-        raise NothingStarted(f"the API was not reached for {seconds:g} s", f"{job} goes on; pick it up: {resume}")
-    raise StillRunning(f"{job} still runs after {seconds:g} s; the build goes on. Pick it up: {resume}")
+        raise NothingStarted(f"the API was not reached for {seconds:g} s", f"{job} goes on; pick it up: {again}")
+    raise StillRunning(f"{job} still runs after {seconds:g} s; the build goes on. Pick it up: {again}")
 
 
 def wait_for_end(

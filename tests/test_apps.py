@@ -221,15 +221,15 @@ def test_an_apps_own_env_file_goes_before_the_roots(tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text("X=all\nDEPLOY_REPLICAS=1\nY=all\n")
     config = {"apps": {"a": {"env_file": "a/.env", "env_from": ["X", "Y"]}, "b": {"env_from": ["X"]}}}
     first, second = (settings(tmp_path, config, name) for name in ("a", "b"))
-    assert (first.app_environment, first.replicas) == ({"X": "own", "Y": "all"}, 2)
-    assert (second.app_environment, second.replicas) == ({"X": "all"}, 1)
-    assert settings(tmp_path, config, "a", {"X": "environment"}).app_environment["X"] == "environment"
+    assert (first.configured_environment, first.replicas) == ({"X": "own", "Y": "all"}, 2)
+    assert (second.configured_environment, second.replicas) == ({"X": "all"}, 1)
+    assert settings(tmp_path, config, "a", {"X": "environment"}).configured_environment["X"] == "environment"
 
 
 def test_the_apps_environment_is_its_values_and_those_that_it_names(tmp_path: Path) -> None:
     names = {"env_from": ["A"], "env_from_optional": ["B", "C"]}
     found = settings(tmp_path, {"apps": {"a": {"env": {"A": "0", "D": "4"}, **names}}}, "a", {"A": "1", "B": "2"})
-    assert found.app_environment == {"A": "1", "B": "2", "D": "4"}
+    assert found.configured_environment == {"A": "1", "B": "2", "D": "4"}
 
 
 def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_an_apps_own_value_goes_before_a_name_for_all(tmp_path: Path) -> None:
     config = {"env_from": ["LEVEL", "TOKEN"], "metrics": {"port": 1, "path": "/m"}}
     apps = {"a": {"env": {"LEVEL": "debug"}, "metrics": {"port": 2}}}
     found = settings(tmp_path, {**config, "apps": apps}, "a", {"LEVEL": "info", "TOKEN": "t"})
-    assert found.app_environment == {"LEVEL": "debug", "TOKEN": "t"}
+    assert found.configured_environment == {"LEVEL": "debug", "TOKEN": "t"}
     assert found.metrics == {"port": 2}, "a place, not a table to add to"
 
 

@@ -66,18 +66,27 @@ def test_start_build_sends_the_specified_fields(client: DeployClient, api: reque
     assert request.headers["Content-Type"] == "application/json"
 
 
-def test_wait_digest_status_and_logs_ask_the_right_paths(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_wait_asks_for_the_slice_and_gives_the_phase(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(f"{URL}/build/build-1/wait?timeout=20", json={"status": "running"})
-    api.get(f"{URL}/registry/team/shop/digest?tag=v1", json={"buildId": DIGEST})
-    api.get(f"{URL}/build/build-1", json={"status": "failed", "error": "no"})
-    api.get(f"{URL}/build/build-1/logs", json={"logs": "a\nb\n"})
     assert client.wait("build-1", seconds=20, within=60).status == "running"
+    assert api.request_history[0].body is None
+
+
+def test_a_digest_is_asked_for_by_name_and_tag(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/registry/team/shop/digest?tag=v1", json={"buildId": DIGEST})
     assert client.digest("team/shop", tag="v1") == DIGEST
+
+
+def test_the_phase_of_a_build_comes_with_what_went_wrong(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/build/build-1", json={"status": "failed", "error": "no"})
     assert client.status("build-1") == BuildState(status="failed", error="no")
+
+
+def test_a_log_comes_with_what_it_took_to_transfer(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/build/build-1/logs", json={"logs": "a\nb\n"})
     log = client.logs("build-1")
     assert log is not None
     assert (log.text, log.transferred) == ("a\nb\n", len(b'{"logs": "a\\nb\\n"}'))
-    assert [request.body for request in api.request_history] == [None] * 4
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from deploy_tasks import console
-from tests.test_waiting import Clock
+from tests.clock import Clock
 
 
 def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(

@@ -9,8 +9,8 @@ import pytest
 from invoke.exceptions import Exit
 
 from deploy_tasks import errors
-from deploy_tasks.errors import ApiRefused, DeployError, SomeFailed, excerpt
-from deploy_tasks.redaction import keep_secret
+from deploy_tasks.errors import ApiRefused, DeployError, SomeFailed
+from deploy_tasks.redaction import excerpt, keep_secret
 
 PAGE = Path(__file__).parent.parent / "docs" / "exit-codes.md"
 

@@ -1,19 +1,15 @@
-"""What the history tells, and how it is kept."""
+"""What the history tells."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import threading
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from deploy_tasks.errors import SettingsError, StateError
-from deploy_tasks.history import completed_digest, deployed_before, deploys, same_build
+from deploy_tasks.errors import SettingsError
+from deploy_tasks.history import completed_digest, deploys, digest_back, same_build
 from deploy_tasks.models import BuildRequest, HistoryEntry
-from deploy_tasks.state import State
 
 
 def digest(letter: str) -> str:
@@ -35,8 +31,12 @@ def oldest_first(*letters: str) -> list[HistoryEntry]:
     return lines[::-1]
 
 
+def going_back(entries: Iterable[HistoryEntry], by: int, now: str | None = None) -> HistoryEntry:
+    return digest_back(entries, "shop", "apps", by, now, other="invoke reuse --build-id sha256:…")
+
+
 def back(by: int, *letters: str) -> str:
-    return (deployed_before(oldest_first(*letters), "shop", "apps", by).build_id or "")[7]
+    return (going_back(oldest_first(*letters), by).build_id or "")[7]
 
 
 def test_it_goes_back_to_the_digest_before() -> None:
@@ -47,12 +47,12 @@ def test_it_goes_back_to_the_digest_before() -> None:
 @pytest.mark.parametrize(("running", "target"), [("c", "b"), ("b", "a"), ("z", "c"), (None, "b")])
 def test_what_runs_is_what_it_goes_back_from(running: str | None, target: str) -> None:
     now = None if running is None else digest(running)
-    assert deployed_before(oldest_first("a", "b", "c"), "shop", "apps", 1, now).build_id == digest(target)
+    assert going_back(oldest_first("a", "b", "c"), 1, now).build_id == digest(target)
 
 
 def test_what_may_have_been_deployed_is_what_it_goes_back_from() -> None:
     entries = [entry("b", "unknown"), entry("a")]
-    assert deployed_before(entries, "shop", "apps", 1).build_id == digest("a")
+    assert going_back(entries, 1).build_id == digest("a")
 
 
 def test_the_same_digest_twice_is_no_step() -> None:
@@ -70,7 +70,7 @@ def test_what_did_not_come_up_is_passed_over() -> None:
 
 def test_deploys_of_another_app_or_namespace_are_none_of_ours() -> None:
     entries = [entry("c"), entry("b", namespace="other"), entry("b", app="other"), entry("a")]
-    assert deployed_before(entries, "shop", "apps", 1).build_id == digest("a")
+    assert going_back(entries, 1).build_id == digest("a")
     assert [found.build_id for found in deploys(entries, "shop", "apps")] == [digest("c"), digest("a")]
 
 
@@ -120,74 +120,3 @@ REQUEST = BuildRequest(app="shop", namespace="apps", image_tag="v1", cache=True,
 def test_a_build_is_the_same_only_in_everything(differs: dict[str, Any], is_same: bool) -> None:
     made = entry("a", **{"outcome": "recorded", "built": "cluster", **BUILD, **differs})
     assert (same_build([made], REQUEST, "shop") is made) == is_same
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path / ".deploy" / "build-id.json")
-
-
-def tags(state: State) -> list[str | None]:
-    return [found.image_tag for found in state.history()]
-
-
-def test_the_newest_is_first_over_many_blocks(state: State) -> None:
-    assert tags(state) == []
-    for number in range(500):
-        state.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
-    assert state.history_path.stat().st_size > 2 * 65_536
-    assert tags(state) == [f"v{number}" for number in range(499, -1, -1)]
-
-
-def test_only_what_is_asked_for_is_read(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(500):
-        state.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
-    with state.history_path.open("r+b") as file:
-        file.write(b"\xff" * 100)  # nobody looks at the oldest line
-    assert next(state.history()).image_tag == "v499"
-
-
-def test_a_line_that_a_power_cut_tore_costs_no_other(state: State) -> None:
-    state.append(entry("a", image_tag="v1"))
-    with state.history_path.open("ab") as file:
-        file.write(b'{"time": "now", "wh')
-    state.append(entry("b", image_tag="v2"))
-    assert tags(state) == ["v2", "v1"]
-
-
-def test_a_line_that_cannot_be_written_whole_is_not_there_at_all(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    state.append(entry("a", image_tag="v1"))
-    before = state.history_path.read_bytes()
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda file, text: real(file, text[:10]))
-    with pytest.raises(StateError, match="No space left on device"):
-        state.append(entry("b"))
-    assert state.history_path.read_bytes() == before
-
-
-def test_who_adds_a_line_waits_for_another_who_does(state: State) -> None:
-    state.append(entry("a", image_tag="v1"))
-    with state.history_path.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        thread = threading.Thread(target=lambda: state.append(entry("b", image_tag="v2")))
-        thread.start()
-        thread.join(0.2)
-        assert thread.is_alive()
-        assert tags(state) == ["v1"]
-    thread.join(10)
-    assert tags(state) == ["v2", "v1"]
-
-
-def test_a_symbolic_link_is_not_written_through(state: State, tmp_path: Path) -> None:
-    state.path.parent.mkdir()
-    state.history_path.symlink_to(tmp_path / "elsewhere")
-    for write in (state.check_writable, lambda: state.append(entry("a"))):
-        with pytest.raises(StateError, match="symbolic link"):
-            write()
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_a_folder_in_its_place_is_noticed_before_anything_is_started(state: State) -> None:
-    state.history_path.mkdir(parents=True)
-    with pytest.raises(StateError, match="is not a file; move it away; nothing was started"):
-        state.check_writable()

@@ -11,7 +11,7 @@ HEX = 64 * "a"
 
 
 @pytest.mark.parametrize("name", ["app", "team/app", "a.b_c__d--e/f", "0", "a" * 255])
-def test_an_image_name(name: str) -> None:
+def test_a_good_image_name_is_taken_as_it_is(name: str) -> None:
     assert images.image_name(name) == name
 
 
@@ -24,7 +24,7 @@ def test_what_is_no_image_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("tag", ["v1", "_x", "A.b-c", "a" * 128])
-def test_a_tag(tag: str) -> None:
+def test_a_good_tag_is_taken_as_it_is(tag: str) -> None:
     assert images.tag(tag) == tag
 
 
@@ -34,7 +34,7 @@ def test_what_is_no_tag_is_refused(tag: str) -> None:
         images.tag(tag)
 
 
-def test_a_digest() -> None:
+def test_a_whole_digest_is_taken_as_it_is() -> None:
     assert images.digest(f"sha256:{HEX}") == f"sha256:{HEX}"
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         images.parse(text)
 
 
-def test_a_pinned_reference() -> None:
+def test_a_pinned_reference_has_the_digest_behind_the_name() -> None:
     assert images.pinned("h:1", "team/app", f"sha256:{HEX}") == f"h:1/team/app@sha256:{HEX}"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from deploy_tasks import lock
 from deploy_tasks.errors import Locked, StateError
-from tests.test_waiting import Clock
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from deploy_tasks.errors import NothingStarted
 from deploy_tasks.logs import LogFollower, LogText, Schedule, plain, tail
 from deploy_tasks.models import Log
 from deploy_tasks.redaction import keep_secret
-from tests.test_waiting import Clock
+from tests.clock import Clock
 
 
 def lines_of(texts: list[str]) -> list[str]:

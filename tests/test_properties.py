@@ -125,7 +125,7 @@ def test_any_answer_while_waiting_ends_by_the_deadline(body: bytes, status: int)
 
     def ignore(_: str) -> None: ...
 
-    options: dict[str, Any] = {"resume": "invoke wait", "tell": ignore, "progress": ignore}
+    options: dict[str, Any] = {"again": "invoke wait", "tell": ignore, "progress": ignore}
     result(lambda: wait_for_build(made, "build-1", seconds=60, clock=clock, sleep=sleep, **options))
     assert now[0] < 61 + 1
 

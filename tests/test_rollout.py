@@ -9,7 +9,7 @@ import pytest
 from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed, StillRunning
 from deploy_tasks.models import AppState, DeployConfig, DeployRequest
 from deploy_tasks.rollout import wait_for_health, wait_for_rollout
-from tests.test_waiting import Clock
+from tests.clock import Clock
 
 DIGEST = "sha256:" + 64 * "a"
 OURS, THEIRS = f"r/shop@{DIGEST}", "r/shop@sha256:" + 64 * "b"

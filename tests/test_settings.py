@@ -137,7 +137,9 @@ def test_git_is_asked_only_for_what_nobody_gave(tmp_path: Path) -> None:
         ({"flag": ("app_class", "non-business"), "environment": ("namespace", "said")}, "said"),
     ],
 )
-def test_the_namespace(tmp_path: Path, given: dict[str, tuple[str, str]], namespace: str) -> None:
+def test_the_app_class_decides_the_namespace_where_nobody_does(
+    tmp_path: Path, given: dict[str, tuple[str, str]], namespace: str
+) -> None:
     assert settings_from(tmp_path, given).namespace == namespace
 
 
@@ -234,7 +236,7 @@ def test_a_bad_secret_is_not_repeated(tmp_path: Path, value: str) -> None:
     "url",
     ["http://localhost:8080", "http://127.0.0.1:1/base/", "http://[::1]:80", "https://[2001:db8::1]", "https://h/p/"],
 )
-def test_good_urls(tmp_path: Path, url: str) -> None:
+def test_a_url_that_keeps_the_key_secret_is_taken(tmp_path: Path, url: str) -> None:
     assert settings_from(tmp_path, {"environment": ("api_url", url)}).api_url == url.rstrip("/")
 
 

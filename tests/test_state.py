@@ -1,9 +1,11 @@
-"""The state files: whole, in the user's format, never overwritten where they cannot be read."""
+"""The state files: whole, in the format of other scripts, never overwritten where they cannot be read."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from deploy_tasks.errors import StateError
 from deploy_tasks.models import BuildInFlight, Record
 from deploy_tasks.state import State
+from tests.test_history import entry
 
 DIGEST = "sha256:" + 64 * "a"
 OLD = "sha256:" + 64 * "b"
@@ -175,3 +178,72 @@ def test_git_does_not_see_the_state(state: State) -> None:
 def test_a_folder_of_the_users_own_gets_no_gitignore(tmp_path: Path) -> None:
     State(tmp_path / "own" / "digest.json").save_record(RECORD)
     assert not (tmp_path / "own" / ".gitignore").exists()
+
+
+# --- the history ----------------------------------------------------------------------------------------------------
+
+
+def tags(state: State) -> list[str | None]:
+    return [found.image_tag for found in state.history()]
+
+
+def test_the_newest_is_first_over_many_blocks(state: State) -> None:
+    assert tags(state) == []
+    for number in range(500):
+        state.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
+    assert state.history_path.stat().st_size > 2 * 65_536
+    assert tags(state) == [f"v{number}" for number in range(499, -1, -1)]
+
+
+def test_only_what_is_asked_for_is_read(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(500):
+        state.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
+    with state.history_path.open("r+b") as file:
+        file.write(b"\xff" * 100)  # nobody looks at the oldest line
+    assert next(state.history()).image_tag == "v499"
+
+
+def test_a_line_that_a_power_cut_tore_costs_no_other(state: State) -> None:
+    state.append(entry("a", image_tag="v1"))
+    with state.history_path.open("ab") as file:
+        file.write(b'{"time": "now", "wh')
+    state.append(entry("b", image_tag="v2"))
+    assert tags(state) == ["v2", "v1"]
+
+
+def test_a_line_that_cannot_be_written_whole_is_not_there_at_all(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.append(entry("a", image_tag="v1"))
+    before = state.history_path.read_bytes()
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, text: real(file, text[:10]))
+    with pytest.raises(StateError, match="No space left on device"):
+        state.append(entry("b"))
+    assert state.history_path.read_bytes() == before
+
+
+def test_who_adds_a_line_waits_for_another_who_does(state: State) -> None:
+    state.append(entry("a", image_tag="v1"))
+    with state.history_path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = threading.Thread(target=lambda: state.append(entry("b", image_tag="v2")))
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        assert tags(state) == ["v1"]
+    thread.join(10)
+    assert tags(state) == ["v2", "v1"]
+
+
+def test_a_history_behind_a_symbolic_link_is_not_written_through(state: State, tmp_path: Path) -> None:
+    state.path.parent.mkdir()
+    state.history_path.symlink_to(tmp_path / "elsewhere")
+    for write in (state.check_writable, lambda: state.append(entry("a"))):
+        with pytest.raises(StateError, match="symbolic link"):
+            write()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_in_its_place_is_noticed_before_anything_is_started(state: State) -> None:
+    state.history_path.mkdir(parents=True)
+    with pytest.raises(StateError, match="is not a file; move it away; nothing was started"):
+        state.check_writable()

@@ -9,19 +9,7 @@ import pytest
 from deploy_tasks.errors import ApiRefused, BuildFailed, DeployError, JobNotFound, NothingStarted, StillRunning
 from deploy_tasks.models import BuildState
 from deploy_tasks.waiting import SLICE_SECONDS, wait_for_build
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+from tests.clock import Clock
 
 
 class ScriptedClient:
@@ -60,7 +48,7 @@ def run(client: ScriptedClient, clock: Clock, seconds: float = 1800) -> list[str
         client,
         "job",
         seconds=seconds,
-        resume="invoke wait --job job",
+        again="invoke wait --job job",
         tell=told.append,
         progress=lambda phase: told.append(f"{phase} at {clock():.0f} s"),
         clock=clock,

@@ -1,4 +1,4 @@
-"""The sandbox's routes: the Deploy API as `deploy-api.md` has it, and the registry beside it, on one port."""
+"""The sandbox's routes: the Deploy API as `docs/deploy-api.md` has it, and the registry beside it, on one port."""
 
 from __future__ import annotations
 

@@ -109,16 +109,15 @@ class ArchiveBuilder:
 
 
 class EngineBuilder:
-    """Builds and pushes with the container engine, `docker` or what `program` names."""
+    """Builds and pushes with docker."""
 
-    def __init__(self, registry: Registry, program: str = "docker") -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._program = program
 
     def build(self, context: Path, dockerfile: Path, image: str, tag: str, log: Log) -> None:
         reference = f"{self._registry.address}/{image}:{tag}"
-        _run([self._program, "build", "--tag", reference, "--file", str(dockerfile), str(context)], log)
-        _run([self._program, "push", reference], log)
+        _run(["docker", "build", "--tag", reference, "--file", str(dockerfile), str(context)], log)
+        _run(["docker", "push", reference], log)
 
 
 def _clone(source: Source, checkout: Path, log: Log) -> None:

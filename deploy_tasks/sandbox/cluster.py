@@ -29,14 +29,13 @@ class Cluster:
         self._clock = clock
         self._apps: dict[tuple[str, str], App] = {}
 
-    def deploy(self, namespace: str, name: str, image: str, config: dict[str, Any]) -> App:
+    def deploy(self, namespace: str, name: str, image: str, config: dict[str, Any]) -> None:
         """Puts `image` in the place of what runs as `name`."""
         earlier = self._apps.get((namespace, name))
         app = App(namespace, name, image, config, self._clock())
         if earlier:
             app.deploys, app.history = earlier.deploys + 1, [*earlier.history, earlier.image]
         self._apps[namespace, name] = app
-        return app
 
     def describe(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The app as the API shows it, or None where nothing was deployed under that name."""
@@ -61,7 +60,7 @@ class Cluster:
 
 
 def _scheduling(app_class: str) -> dict[str, Any]:
-    """Node selector and toleration of an app class. Source: deploy-api.md, "app classes"."""
+    """Node selector and toleration of an app class. Source: the live service's documentation, "app classes"."""
     if app_class == "business":
         return {"nodeSelector": {}, "tolerations": []}
     toleration = {"key": "workload-class", "operator": "Equal", "value": app_class, "effect": "NoSchedule"}

@@ -48,7 +48,7 @@ def sandbox(_full_sandbox: SandboxProcess) -> SandboxProcess:
 
 @pytest.fixture
 def twelve(tmp_path: Path, _slow_sandbox: SandboxProcess) -> Project:
-    """Twelve apps of one Dockerfile, whose builds take two seconds."""
+    """Twelve apps of one Dockerfile, whose builds take three seconds."""
     table = "".join(f"    {name}: {{image_name: twelve/{name}}}\n" for name in TWELVE)
     project = Project.make(tmp_path / "twelve", {"invoke.yaml": f"deploy:\n  port: 3000\n  apps:\n{table}"})
     project.environment.update(_slow_sandbox.settings)
@@ -201,7 +201,7 @@ def test_one_that_fails_does_not_stop_the_others(shop: Project, sandbox: Sandbox
         r"^frontend +failed \(9\) +[0-9.]+ s  .*build context 'empty' is not a folder", failed.stderr, re.M
     )
     assert re.search(r"^backend +done +[0-9.]+ s$", failed.stderr, re.M)
-    again = "1 of 3 apps failed: frontend; again, for just that one: invoke build --app=frontend --no-cache"
+    again = "1 of 3 apps failed: frontend; again, for just that one: invoke build --app frontend --no-cache"
     assert last_line(failed) == again
     assert sandbox.seen("GET /api/apps") == [], "the chain ends with a task that failed"
     config.write_text(good)
@@ -220,7 +220,7 @@ def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, _slow_
     resumable = [line for line in each if re.match(r"app-\d\d \| build-app-\d\d-\w+ goes on in the cluster; ", line)]
     assert len(resumable) == 12, rest
     assert all(re.search(r"; pick it up: invoke wait --app app-\d\d$", line) for line in resumable)
-    assert last == f"stopped; 0 of 12 done; pick up the builds in flight: invoke wait --app={','.join(TWELVE)}"
+    assert last == f"stopped; 0 of 12 done; pick up the builds in flight: invoke wait --app {','.join(TWELVE)}"
     assert len(said) == 12
     assert records(twelve) == {}
     one = twelve.invoke(*shlex.split(resumable[3].partition("pick it up: ")[2])[1:])
@@ -374,13 +374,13 @@ def test_flags_of_an_earlier_task_and_dry_are_in_the_command_to_repeat(shop: Pro
         "local", "--app", "all", "--jobs", "3", "--build-arg", "TOKEN=x-secret-value", DEPLOY_DOCKER="nope"
     )
     assert done.returncode == 3
-    again = f"invoke local --app={','.join(NAMES)} --jobs=3 --build-arg=TOKEN"
+    again = f"invoke local --app {','.join(NAMES)} --jobs 3 --build-arg TOKEN"
     assert last_line(done).endswith(f"again, for just those: {again}")
     assert "x-secret-value" not in done.stderr
     dry = shop.invoke("--dry", "local", "--app", "all", "--jobs", "3", DEPLOY_DOCKER="nope")
-    assert last_line(dry).endswith(f"again, for just those: invoke --dry local --app={','.join(NAMES)} --jobs=3")
+    assert last_line(dry).endswith(f"again, for just those: invoke --dry local --app {','.join(NAMES)} --jobs 3")
     chain = shop.invoke("build", "--app", "all", "--namespace", "other", "local", DEPLOY_DOCKER="nope")
-    assert last_line(chain).endswith(f"invoke local --app={','.join(NAMES)} --namespace=other")
+    assert last_line(chain).endswith(f"invoke local --app {','.join(NAMES)} --namespace other")
 
 
 def test_a_chain_may_look_at_all_apps(shop: Project) -> None:
@@ -451,7 +451,7 @@ def test_rollback_and_undo_name_the_app(shop: Project, sandbox: SandboxProcess) 
         shop.push()
         done = shop.invoke("build", "--app", "backend", "reuse")
         digests.append(done.stdout.split()[0])
-    assert f"undo: invoke rollback --app=backend (back to {digests[0][:19]}" in done.stderr
+    assert f"undo: invoke rollback --app backend (back to {digests[0][:19]}" in done.stderr
     assert shop.invoke("rollback", "--app", "backend").returncode == 0
     assert sandbox.app("non-business-apps", "shop-backend")["image"].endswith(digests[0])
 

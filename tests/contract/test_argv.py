@@ -34,7 +34,7 @@ WORDS = st.one_of(
 
 @given(words=st.lists(WORDS, max_size=6))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_words(
+def test_any_words_end_in_a_known_exit_code_without_a_traceback_or_a_secret(
     shop: Project,
     api: FaultyApi,
     capsys: pytest.CaptureFixture[str],

@@ -184,7 +184,7 @@ def test_the_undo_of_a_target_that_was_named_names_it(project: Project, sandbox:
     change(project, "two")
     done = project.invoke("build", "reuse", "--app-class", "non-business")
     undo = done.stderr.split("undo: invoke ")[1].split(" (")[0]
-    assert undo == "rollback --app-class=non-business"
+    assert undo == "rollback --app-class non-business"
     back = project.invoke(*undo.split())
     assert back.returncode == 0, back.stderr
     assert sandbox.app("non-business-apps", "shop")["image"] == back.stdout.strip()

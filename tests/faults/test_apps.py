@@ -65,7 +65,7 @@ def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: Faulty
     last = done.stderr.strip().splitlines()[-1]
     said = re.fullmatch(
         r"2 of 3 apps failed: [a-z]+, [a-z]+; look first what became of ([a-z]+); "
-        r"again, for just those: invoke build --app=([a-z]+) --no-logs",
+        r"again, for just those: invoke build --app ([a-z]+) --no-logs",
         last,
     )
     assert said, last
@@ -78,7 +78,7 @@ def test_a_deploy_that_may_have_happened_is_said_again(apps: Project, api: Fault
     api.always("deploy", reset)
     done = apps.invoke("reuse", "--app", "one,two", "--replicas", "2", "--env", "A=secret-value-of-a-flag")
     assert done.returncode == 6
-    assert done.stderr.strip().endswith("again, for just those: invoke reuse --app=one,two --replicas=2 --env=A")
+    assert done.stderr.strip().endswith("again, for just those: invoke reuse --app one,two --replicas 2 --env A")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -89,7 +89,7 @@ def test_a_signal_ends_the_engine_of_every_app(
     returned, err, took = interrupted(apps, running, number, "local", "--app", "all")
     assert took < 5
     assert returned == code
-    assert err.strip().splitlines()[-1] == "stopped; 0 of 3 done; go on: invoke local --app=one,two,three"
+    assert err.strip().splitlines()[-1] == "stopped; 0 of 3 done; go on: invoke local --app one,two,three"
     assert api.count("deploy") == 0
 
 
@@ -143,7 +143,7 @@ def test_after_ctrl_c_no_app_is_begun(apps: Project, api: FaultyApi, tmp_path: P
     assert api.count("deploy") == 0
     assert "three | stopped; nothing was started" in err
     assert " failed (" not in err, "what ends by our doing says nothing more"
-    assert err.strip().splitlines()[-1] == f"stopped; 0 of 3 done; go on: invoke {task} --app=one,two,three"
+    assert err.strip().splitlines()[-1] == f"stopped; 0 of 3 done; go on: invoke {task} --app one,two,three"
 
 
 def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api: FaultyApi) -> None:
@@ -167,7 +167,7 @@ def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api:
     assert process.returncode == 130
     history = (apps.folder / ".deploy" / "history.jsonl").read_text()
     assert history.count('"outcome":"unknown"') == 2
-    assert err.strip().endswith("stopped; 0 of 2 done; go on: invoke reuse --app=one,two")
+    assert err.strip().endswith("stopped; 0 of 2 done; go on: invoke reuse --app one,two")
 
 
 def test_local_deploy_of_several_has_both_results_of_each(apps: Project, api: FaultyApi, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
     done = apps.invoke("build", "--app", "one,two", "--no-cache", "--timeout", "1", "--no-logs")
     assert done.returncode == 7
     assert done.stderr.strip().splitlines()[-1] == (
-        "2 of 2 apps failed: one, two; pick up the builds in flight: invoke wait --app=one,two"
+        "2 of 2 apps failed: one, two; pick up the builds in flight: invoke wait --app one,two"
     )
 
 

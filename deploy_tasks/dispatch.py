@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,11 +14,11 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from . import apps, commands, github, signals
+from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from .redaction import redact
-from .run import Act, Call
+from .run import Act
 
-_MAY_BE_SECRET = ("env", "build_arg")
 _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
 
 
@@ -48,7 +47,7 @@ def ended_well(task: str) -> Iterator[None]:
 def call_once(
     c: Context, declared: Callable[..., Any], room: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
-    """Calls a task that is not of single apps: with the context and all of its flags."""
+    """Calls a task that is about the whole checkout (history, doctor, init, sandbox, demo), with the flags as given."""
     return _function_of(declared, room)(c, **_flags_of(c, declared, args, kwargs))
 
 
@@ -93,8 +92,10 @@ def call_for_apps(
     is_dry = bool(c.config.run.dry)
 
     def again(names: Sequence[str]) -> str:
-        words = _command(name, {**call.flags, "app": ",".join(names)}, declared)
-        return words.replace("invoke ", "invoke --dry ", 1) if is_dry else words
+        flags = {**call.flags, "app": ",".join(names)}
+        defaults = {key: parameter.default for key, parameter in signature(declared).parameters.items()}
+        given = {key: flags[key] for key, default in defaults.items() if key != "c" and flags[key] not in (default, [])}
+        return commands.with_flags(f"invoke {'--dry ' if is_dry else ''}{name}", given)
 
     at_once = 1 if is_dry else calls[0].jobs or jobs
     return parallel.each(call, acts, jobs=at_once, again=again, changes=changes and not is_dry)
@@ -114,19 +115,3 @@ def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, 
         lines = [f"{name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
         raise SomeFailed("\n  ".join([_NOT_ALL_CAN, *lines]), errors)
     return acts
-
-
-def _command(name: str, flags: Mapping[str, Any], declared: Callable[..., Any]) -> str:
-    """The command line that calls the task `name` with `flags`. Of the app's environment and of build args only the
-    names, since a value may be a secret; without one, the command asks for it."""
-    words = ["invoke", name]
-    for key, parameter in list(signature(declared).parameters.items())[1:]:
-        value, flag = flags[key], key.replace("_", "-")
-        if value == parameter.default or value in (None, []):
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{flag}={str(text).partition('=')[0] if key in _MAY_BE_SECRET else text}" for text in values]
-    return " ".join(map(shlex.quote, words))

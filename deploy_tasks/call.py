@@ -1,0 +1,118 @@
+"""One call of one task, as it was asked for: its flags, the apps that it means, and what it shares with the other calls
+of its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from invoke.context import Context
+
+from . import apps
+from .errors import SettingsError
+from .git import Checkout
+from .models import Record
+from .settings import project_root, resolve
+
+# The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
+_CHAIN = "deploy_chain"
+TARGET = ("app", "namespace", "image_name", "app_class")
+_HELD = (*TARGET, "jobs")
+
+
+class Chain:
+    """What the calls of one command line share: the flags that say the target and how many apps at once, and what was
+    recorded, by the app's name in the table of apps ("" where there is none)."""
+
+    def __init__(self) -> None:
+        self.target: dict[str, Any] = {}
+        self.records: dict[str, Record] = {}
+
+
+class Call(NamedTuple):
+    """One call of one task, for one app; for several apps, that many of them, which share all but their `name`.
+
+    `flags` are those of the call, with the target that an earlier call of the command line was given.
+    """
+
+    c: Context
+    task: str
+    flags: Mapping[str, Any]
+    general: Mapping[str, Any]
+    table: apps.Table
+    chain: Chain
+    checkout: Checkout
+    name: str | None = None
+    """The app's name in the table of apps; None where there is no such table."""
+    is_of_several: bool = False
+    jobs: int | None = None
+    """How many of them at once; None where nobody says."""
+
+    @classmethod
+    def of(cls, c: Context, task: str, flags: Mapping[str, Any]) -> Call:
+        """The call as such, before its apps are known. SettingsError where the configuration cannot be used."""
+        if isinstance(flags.get("app"), list | tuple):
+            flags = {**flags, "app": ",".join(flags["app"])}
+        known: Any = c.config.get(_CHAIN)
+        chain = known if isinstance(known, Chain) else Chain()
+        if chain is not known:
+            # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
+            config: Any = c.config
+            config[_CHAIN] = chain
+        general, table = apps.split(_mapping(c.config.get("deploy")))
+        target = _target_with(chain, flags)
+        root = _current_root()
+        return cls(c, task, {**flags, **target}, general, table, chain, Checkout(root))
+
+    def of_each(self) -> list[Call]:
+        """This call for each of the apps that it means. SettingsError where that cannot be told."""
+        if not self.table:
+            return [self]
+        # With a table, DEPLOY_APP, too, is a choice among its apps.
+        given = {key: self.flags.get(key) for key in ("app", "jobs")}
+        for_all = resolve(given, config=self.general, folder=self.checkout.folder)
+        is_several = apps.is_several(for_all.app)
+        if is_several:
+            apps.check_flags_of_several(self.flags)
+        names = apps.chosen(self.table, for_all.app, for_all.sources["app"])
+        return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
+
+    @property
+    def needs_to_deploy(self) -> tuple[str, ...]:
+        """What a build asks for beyond its own needs: an app of the table is not built that cannot be deployed."""
+        return ("port", "env_from", "cloned_files") if self.name or self.task == "local-deploy" else ()
+
+    def of_all_apps(self) -> Call:
+        """This call for what is of all apps."""
+        return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
+
+    def hold_target(self) -> None:
+        """From now on the later calls of the command line have this call's target."""
+        self.chain.target.clear()
+        self.chain.target.update({key: self.flags[key] for key in _HELD if self.flags.get(key)})
+
+
+def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The target flags that hold for a call with `flags`: of those of earlier calls too, unless it is another app."""
+    given = {key: flags[key] for key in _HELD if flags.get(key)}
+    earlier = chain.target
+    if given.get("app") not in (None, earlier.get("app")):
+        earlier = {}
+    return {**earlier, **given}
+
+
+def _current_root() -> Path:
+    try:
+        return project_root(Path.cwd())
+    except FileNotFoundError:
+        raise SettingsError("the current folder is not there any more; nothing was sent") from None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not hasattr(value, "keys"):
+        raise SettingsError("deploy: in the Invoke configuration is not a table of settings; nothing was sent")
+    # Invoke wraps what is nested.
+    return {str(key): _mapping(value[key]) if hasattr(value[key], "keys") else value[key] for key in value}
