@@ -1,0 +1,54 @@
+"""What docs/deploy-api.md says is sent is what is sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tests.documents import PAGES, blocks
+from tests.project import Project
+from tests.sandboxes import SandboxProcess
+
+PAGE = PAGES["docs/deploy-api.md"].read_text()
+
+
+def shown() -> list[dict[str, Any]]:
+    """The requests that the page shows: a build, then a deploy."""
+    return [json.loads(block.text) for block in blocks(PAGE) if block.language == "json"]
+
+
+def sent(project: Project, *words: str) -> dict[str, Any]:
+    dry = project.invoke("--dry", *words)
+    assert dry.returncode == 0, dry.stderr
+    line = next(line for line in dry.stderr.splitlines() if line.startswith("dry run, not sent: POST "))
+    body: dict[str, Any] = json.loads(line.partition("/build ")[2])
+    return body
+
+
+def test_a_build_is_asked_for_as_the_page_shows(project: Project, sandbox: SandboxProcess) -> None:
+    build, _ = shown()
+    url = "https://github.com/org/myapp"
+    assert sent(project, "build", "--app", "myapp", "--repo-url", url, "--git-ref", build["gitRef"]) == build
+
+
+def test_a_deploy_is_asked_for_as_the_page_shows(project: Project, sandbox: SandboxProcess) -> None:
+    _, deploy = shown()
+    flags = ["--app=myapp", "--replicas=2", "--domain=myapp.example.com", "--health-path=/health"]
+    assert sent(project, "reuse", "--build-id", deploy["buildId"], *flags) == deploy
+
+
+def test_every_field_that_the_page_names_can_be_sent(project: Project, sandbox: SandboxProcess) -> None:
+    named = re.findall(r"^Also.*?: (.*)$", PAGE, re.MULTILINE)
+    of_build, of_deploy = (set(re.findall(r"`(\w+)`", text)) for text in named)
+    flags = ["--image-name=i", "--dockerfile=D", "--build-context=c", "--git-ref=v1"]
+    project.environment["DEPLOY_GIT_TOKEN"] = "a-token-to-read"
+    assert of_build <= sent(project, "build", *flags).keys()
+    project.write(
+        "invoke.yaml",
+        "deploy:\n  domains: [a.example.com, b.example.com]\n  ports: [{port: 1, name: a}]\n  metrics: {port: 2}\n",
+    )
+    del project.environment["DEPLOY_PORT"]
+    digest = f"sha256:{64 * 'a'}"
+    config = sent(project, "reuse", "--build-id", digest, "--no-tls", "--env", "A=b")["deployConfig"]
+    assert of_deploy - {"port", "domain", "deployConfig"} <= config.keys()
