@@ -5,6 +5,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 from invoke.program import Program
+from invoke.vendor.yaml import YAMLError
 
 from . import __version__
 from .settings import project_root
@@ -21,10 +22,14 @@ class _DeployProgram(Program):
 
     def update_config(self, merge: bool = True) -> None:
         # Invoke reads a project's invoke.yaml only along with its tasks.py, which there is none of here.
-        with suppress(FileNotFoundError):  # a folder that is gone has no project; the tasks say so
-            self.config.set_project_location(project_root(Path.cwd()))
-            self.config.load_project(merge=False)
-        super().update_config(merge)
+        try:
+            with suppress(FileNotFoundError):  # a folder that is gone has no project; the tasks say so
+                self.config.set_project_location(project_root(Path.cwd()))
+                self.config.load_project(merge=False)
+            super().update_config(merge)
+        except YAMLError as error:
+            said = " ".join(str(error).split())
+            raise Exit(f"the Invoke configuration is not YAML: {said}; nothing was sent", code=2) from None
 
 
 program = _DeployProgram(name="deploy-tasks", binary="deploy-tasks", namespace=ns, version=__version__)

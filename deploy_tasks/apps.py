@@ -126,7 +126,8 @@ def chosen(table: Table, text: str | None, source: str = "flag --app") -> list[s
         if name not in table:
             said = next((f"{name!r} is {key} here" for key, own in table.items() if own.get("app") == name), "")
             said = said or unknown("app here", name, table)
-            raise SettingsError(f"{source}: {said} (deploy.apps: {there}); nothing was sent")
+            mend = "; remove it, or name one of these" if source == "configuration deploy.app" else ""
+            raise SettingsError(f"{source}: {said} (deploy.apps: {there}){mend}; nothing was sent")
     return names
 
 
@@ -151,7 +152,7 @@ def check_apart(several: Iterable[Settings]) -> None:
             str(settings.name),
             place=f"{settings.app} in {settings.namespace}",
             domains=settings.domain,
-            image=f"{settings.image_name}:{settings.image_tag or settings.git_ref}",
+            image=f"{settings.image_name}:{settings.image_tag or settings.git_ref or '(the commit)'}",
             made_of=[getattr(settings, key) for key in _MAKES_AN_IMAGE],
         )
 

@@ -78,7 +78,7 @@ def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
     if not allow_unpushed and not checkout.pushed(git_ref):
         raise SettingsError(
             f"commit {git_ref[:12]} is on no branch of the remote, so the cluster cannot clone it; nothing was started."
-            f" Push it (git push), build here ({run.command('local')}), or pass --allow-unpushed"
+            f" Push it (git push -u origin HEAD), build here ({run.command('local')}), or pass --allow-unpushed"
         )
     if run.call.name and not checkout.has(git_ref, run.settings.dockerfile):
         raise SettingsError(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from invoke.context import Context
 
-from . import apps
+from . import apps, commands
 from .errors import SettingsError
 from .git import Checkout
 from .models import Record
@@ -33,12 +33,14 @@ class Chain:
 class Call(NamedTuple):
     """One call of one task, for one app; for several apps, that many of them, which share all but their `name`.
 
-    `flags` are those of the call, with the target that an earlier call of the command line was given.
+    `flags` are those of the call, with the target that an earlier call of the command line was given; `given` are those
+    of them that are not as declared.
     """
 
     c: Context
     task: str
     flags: Mapping[str, Any]
+    given: Mapping[str, Any]
     general: Mapping[str, Any]
     table: apps.Table
     chain: Chain
@@ -50,8 +52,9 @@ class Call(NamedTuple):
     """How many of them at once; None where nobody says."""
 
     @classmethod
-    def of(cls, c: Context, task: str, flags: Mapping[str, Any]) -> Call:
-        """The call as such, before its apps are known. SettingsError where the configuration cannot be used."""
+    def of(cls, c: Context, task: str, flags: Mapping[str, Any], declared: Mapping[str, Any] | None = None) -> Call:
+        """The call as such, before its apps are known; `declared` are the flags' defaults. SettingsError where the
+        configuration cannot be used."""
         if isinstance(flags.get("app"), list | tuple):
             flags = {**flags, "app": ",".join(flags["app"])}
         known: Any = c.config.get(_CHAIN)
@@ -63,7 +66,10 @@ class Call(NamedTuple):
         general, table = apps.split(_mapping(c.config.get("deploy")))
         target = _target_with(chain, flags)
         root = _current_root()
-        return cls(c, task, {**flags, **target}, general, table, chain, Checkout(root))
+        all_flags = {**flags, **target}
+        usual = declared or {}
+        given = {key: value for key, value in all_flags.items() if value not in (None, [], usual.get(key))}
+        return cls(c, task, all_flags, given, general, table, chain, Checkout(root))
 
     def of_each(self) -> list[Call]:
         """This call for each of the apps that it means. SettingsError where that cannot be told."""
@@ -80,8 +86,10 @@ class Call(NamedTuple):
 
     @property
     def needs_to_deploy(self) -> tuple[str, ...]:
-        """What a build asks for beyond its own needs: an app of the table is not built that cannot be deployed."""
-        return ("port", "env_from", "cloned_files") if self.name or self.task == "local-deploy" else ()
+        """What a build asks for beyond its own needs: nothing is built for a deploy that cannot be."""
+        if self.name or self.task == "local-deploy":
+            return ("port", "env_from", "cloned_files")
+        return ("port", "env_from") if commands.deploys_later() else ()
 
     def of_all_apps(self) -> Call:
         """This call for what is of all apps."""

@@ -81,8 +81,8 @@ class DeployClient:
     """Speaks to one Deploy API.
 
     `url` is its address without a trailing slash, `key` goes into `X-API-Key`, `timeout` bounds one request, in
-    seconds; `command` makes the command line of a task, for messages. Raises the errors of `errors.py`; neither the key
-    nor a git token is ever part of a message.
+    seconds; `command` makes the command line of a task, and `key_from` says where the key is
+    from, for messages. Raises the errors of `errors.py`; neither the key nor a git token is ever part of a message.
     """
 
     def __init__(
@@ -92,10 +92,11 @@ class DeployClient:
         *,
         timeout: float = 30.0,
         command: Callable[[str], str] = "invoke {}".format,
+        key_from: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url
-        self._command = command
+        self._command, self._key_from = command, key_from
         self._sleep = sleep
         self._key = key
         self._timeout = timeout
@@ -273,13 +274,15 @@ class DeployClient:
             why = f"a redirect to {target!r}, not followed, since the key would go along; correct DEPLOY_API_URL"
             return ApiRefused(f"{what}, {why}; {purpose.nothing_done}", status)
         if status in (401, 403):
-            return ApiRefused(
-                f"{what}: it does not accept the key; check DEPLOY_API_KEY; {purpose.nothing_done}", status
-            )
+            return ApiRefused(f"{what}: it does not accept the key; {self._check_key}; {purpose.nothing_done}", status)
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{self._host} answered 404 with a web page, which is not the API's")
         return ApiRefused(f"{what}: {excerpt(answer.body)}; {purpose.nothing_done}", status, is_page=is_page)
+
+    @property
+    def _check_key(self) -> str:
+        return f"check DEPLOY_API_KEY{f' (from {self._key_from})' if self._key_from else ''}"
 
     @property
     def _host(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -13,6 +14,8 @@ _USUAL = ("invoke", "")
 _NAMES = "build|wait|digest|reuse-deploy|reuse|rollback|local-deploy|local|logs|history|status|doctor|init"
 _COMMAND = rf"(?<![\w/.-])invoke ((?:--dry )?)((?:{_NAMES})(?: (?:{_NAMES}))*)(?![\w-])"
 _MAY_BE_SECRET = ("env", "build_arg")
+LEFT_OUT = "=…"
+"""What stands for a value that is not repeated."""
 # The flags of Invoke's own that may stand right before the first task.
 _WITHOUT_VALUE = ("-R", "--dry", "-e", "--echo", "-w", "--warn-only", "-p", "--pty", "-d", "--debug", "--no-dedupe")
 _called = _USUAL
@@ -20,8 +23,8 @@ _called = _USUAL
 
 def with_flags(command: str, flags: Mapping[str, object]) -> str:
     """`command` with `flags`, by their names in Python, as a person would type them; one that is None is left out. Of
-    the app's environment and of build args only the names, since a value may be a secret: without one, it is asked
-    for."""
+    the app's environment and of build args no values, since one may be a secret: `KEY=…`, which no task takes, where
+    it was typed."""
     words = [command]
     for key, value in flags.items():
         flag = key.replace("_", "-")
@@ -29,7 +32,8 @@ def with_flags(command: str, flags: Mapping[str, object]) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None:
             for text in value if isinstance(value, list | tuple) else [value]:
-                shown = str(text).partition("=")[0] if key in _MAY_BE_SECRET else str(text)
+                name, equals, _ = str(text).partition("=")
+                shown = f"{name}{equals and LEFT_OUT}" if key in _MAY_BE_SECRET else str(text)
                 words.append(f"--{flag} {shlex.quote(shown)}")
     return " ".join(words)
 
@@ -41,7 +45,10 @@ def learn() -> None:
     is_ours = script.stem == "deploy-tasks" or script.parent.name == __package__
     names = (word.rpartition(".") for word in _words(sys.argv[1:]))
     collection = next((within + dot for within, dot, name in names if name in _NAMES.split("|")), _called[1])
-    _called = ("deploy-tasks" if is_ours else "invoke", collection)
+    program = "deploy-tasks" if is_ours else "invoke"
+    # Without it, the same words would be said to another cluster.
+    file = os.environ.get("DEPLOY_ENV_FILE")
+    _called = (f"DEPLOY_ENV_FILE={shlex.quote(file)} {program}" if file else program, collection)
 
 
 def _words(arguments: Sequence[str]) -> Iterator[str]:
@@ -49,6 +56,14 @@ def _words(arguments: Sequence[str]) -> Iterator[str]:
     for before, word in zip(("", *arguments), arguments, strict=False):
         if not before.startswith("-") or "=" in before or before in _WITHOUT_VALUE:
             yield word
+
+
+def deploys_later() -> bool:
+    """Whether this command line goes on to deploy, with nothing but settings to deploy by: no flag of it says a port or
+    a variable."""
+    words = [word.rpartition(".")[2] for word in _words(sys.argv[1:])]
+    flags = [word.partition("=")[0] for word in sys.argv[1:]]
+    return bool({"reuse", "reuse-deploy"} & {*words}) and not {"--port", "--env"} & {*flags}
 
 
 def as_called(text: str) -> str:

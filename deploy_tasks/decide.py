@@ -11,7 +11,7 @@ from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from . import images
-from .commands import with_flags
+from .commands import LEFT_OUT, with_flags
 from .errors import SettingsError
 from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
@@ -109,6 +109,8 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
     from .publishing import Image
 
     given = of_flag("--build-arg", parsed_build_args, build_args)
+    if left_out := [text for text in given if text.endswith(LEFT_OUT)]:
+        raise SettingsError(f"--build-arg {left_out[0]}: the value was not repeated, so give it; nothing was built")
     by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *settings.build_args_from, *given)}
     named = [name for name, text in by_name.items() if "=" not in text]
     values = settings.values_of(named, "build arg")
@@ -126,7 +128,11 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
 
 def digest_of_flag(text: str) -> str:
     """The digest that `--build-id` says. An empty text is what the shell makes of a `"$(…)"` that failed: not none."""
-    return of_flag("--build-id", images.digest, text)
+    try:
+        return images.digest(text)
+    except SettingsError as error:
+        hint = "of a recorded one its first 12 will do"
+        raise SettingsError(f"flag --build-id: {error} ({hint}); nothing was sent") from None
 
 
 def digest_of_record(settings: Settings, record: Record | None) -> str:
@@ -142,8 +148,8 @@ def deploy_request(settings: Settings, build_id: str, known: Record | None, *, e
     image_name = settings.require("image_name")
     if known and known.image_name not in (None, image_name):
         raise SettingsError(
-            f"the recorded digest is of image {known.image_name}, not of {image_name}; nothing was deployed. "
-            f"Build {image_name} first: {_ways_to_build(settings)}"
+            f"the recorded digest is of image {known.image_name}, not of {image_name}; nothing was deployed. Build "
+            f"{image_name} first: {_ways_to_build(settings)}; or deploy that image: --image-name {known.image_name}"
         )
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
@@ -169,7 +175,7 @@ def deploy_request(settings: Settings, build_id: str, known: Record | None, *, e
 
 
 def _ways_to_build(settings: Settings) -> str:
-    app = {"app": settings.name}
+    app = {"app": settings.name or (settings.app if settings.is_by_flag("app") else None)}
     return f"{with_flags('invoke build', app)}, or {with_flags('invoke local', app)}"
 
 
@@ -193,9 +199,11 @@ def app_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     """The app's environment: what the configuration says, then `texts`, which are `KEY=VALUE`, or `KEY` with its value
     from the environment or `.env`."""
     pairs = [as_text(text).partition("=") for text in texts]
-    for name, equals, _ in pairs:
+    for name, equals, value in pairs:
         if not name:
             raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY; nothing was sent")
+        if equals + value == LEFT_OUT:
+            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it; nothing was sent")
     configured = settings.configured_environment
     names = {*configured, *(name for name, _, _ in pairs)}
     if secret := [row.variable for row in TABLE if row.secret and row.variable in names]:

@@ -54,7 +54,7 @@ def _tell_in_throwaway_folder() -> None:
             _private(repository / ".env", settings)
             _tell_in_cluster(story)
             _tell_local(story, settings.split("DEPLOY_REGISTRY=")[1].strip())
-    story.say("All of it is cleaned up. In your own repository: pip install deploy-tasks, then invoke build reuse")
+    story.say("All of it is cleaned up. In your own repository: pip install deploy-tasks, then deploy-tasks init")
 
 
 class _Story:

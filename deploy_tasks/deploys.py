@@ -85,7 +85,7 @@ def _deploy_decided(run: Run, build_id: str, known: Record | None, says: str = "
     if says:
         console.tell(says)
     if run.dry:
-        run.would_send("POST", "/build", request)
+        run.would_send("POST", "/build", _without_values(run, request))
         return None
     run.lock()
     if known and known.git_ref and images.is_commit(known.git_ref) and not known.dirty:
@@ -98,6 +98,17 @@ def _deploy_decided(run: Run, build_id: str, known: Record | None, says: str = "
     return deployed
 
 
+def _without_values(run: Run, request: DeployRequest) -> dict[str, object]:
+    """`request` for a person to look at: without what the app gets by name, however short."""
+    settings, body = run.settings, as_dict(request)
+    typed = [text for text in run.call.flags["env"] or [] if "=" not in text]
+    by_name = {*settings.env_from, *settings.env_from_optional, *typed}
+    config = body["deployConfig"]
+    if isinstance(config, dict) and "env" in config:
+        config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
+    return body
+
+
 def _request(run: Run, build_id: str, known: Record | None) -> DeployRequest:
     env = app_environment(run.settings, run.call.flags["env"] or [])
     return deploy_request(run.settings, build_id, known, env=env)
@@ -107,7 +118,7 @@ def tell_age(run: Run, known: Record | None) -> None:
     """Says how what is deployed relates to HEAD: nobody shall deploy other code than they think."""
     if in_flight := run.state.in_flight():
         console.warn(
-            f"{in_flight.job_name} still builds, and what is deployed is what was recorded before it; "
+            f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed is older; "
             f"for that one: {run.command('wait')}, then reuse"
         )
     if known is None or known.build_id is None:
@@ -115,22 +126,23 @@ def tell_age(run: Run, known: Record | None) -> None:
     if known.dirty:
         console.tell(f"built from uncommitted changes on {(known.git_ref or 'no commit')[:7]}")
     elif known.git_ref and images.is_commit(known.git_ref):
-        console.tell(
-            run.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, which is not in this checkout"
-        )
+        unknown = run.checkout.trouble or "which is not in this checkout"
+        console.tell(run.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}")
 
 
 def check_health_is_askable(settings: Settings, check_health: bool) -> None:
     """SettingsError where there is no address to ask for the health of."""
     if check_health and all(domain.startswith("*") for domain in settings.domain):
-        raise SettingsError("--check-health needs a domain to ask at: --domain or DEPLOY_DOMAIN; nothing was sent")
+        raise SettingsError(
+            "--check-health needs a domain to ask at, one without *: --domain or DEPLOY_DOMAIN; nothing was sent"
+        )
 
 
 def to_go_back_to(run: Run, back: int) -> HistoryEntry:
     """The deploy that lies `back` digests behind what runs now. SettingsError where there is none."""
     now = None if run.dry else _running(run)
     before = _digest_back(run, back, now)
-    newest = next(history.deploys(run.state.history(), before.app, before.namespace))
+    newest = next(history.deploys(run.history(), before.app, before.namespace))
     if now not in (None, newest.build_id):
         console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
     return before
@@ -139,7 +151,7 @@ def to_go_back_to(run: Run, back: int) -> HistoryEntry:
 def _digest_back(run: Run, back: int, now: str | None) -> HistoryEntry:
     app, namespace = run.settings.require("app"), run.settings.namespace
     other = run.command("reuse --build-id sha256:…")
-    return history.digest_back(run.state.history(), app, namespace, back, now, other=other)
+    return history.digest_back(run.history(), app, namespace, back, now, other=other)
 
 
 def _running(run: Run) -> str | None:
@@ -237,16 +249,17 @@ def _url(request: DeployRequest) -> str:
 
 
 def _earlier_deploy(run: Run, request: DeployRequest) -> HistoryEntry | None:
-    earlier = history.deploys(run.state.history(), request.app, request.namespace)
+    earlier = history.deploys(run.history(), request.app, request.namespace)
     return next((entry for entry in earlier if entry.build_id != request.build_id), None)
 
 
 def _flags_given(run: Run) -> dict[str, object]:
     """The flags of this call, for a person to type again: what a flag said is said nowhere else."""
     settings, flags = run.settings, run.call.flags
-    said = [key for key in (*TARGET, "port", "replicas", "domain", "health_path") if settings.is_by_flag(key)]
-    of_settings = {key: getattr(settings, key) for key in said}
-    return {"app": run.call.name, **of_settings, "tls": flags["tls"], "env": flags["env"]}
+    keys = (*TARGET, "port", "replicas", "domain", "health_path", "rollout_timeout")
+    of_settings = {key: getattr(settings, key) for key in keys if settings.is_by_flag(key)}
+    of_wait = {"follow": flags["follow"] and None, "check_health": flags["check_health"] or None}
+    return {"app": run.call.name, **of_settings, "tls": flags["tls"], "env": flags["env"], **of_wait}
 
 
 def described(entry: HistoryEntry) -> str:

@@ -77,7 +77,8 @@ def call_for_apps(
 ) -> Any:
     """Calls a task for the apps that its flags mean; returns its value, of several apps a dict of them by name."""
     name, decide = declared.__name__.replace("_", "-"), _function_of(declared, room)
-    call = Call.of(c, name, _flags_of(c, declared, args, kwargs))
+    defaults = {key: parameter.default for key, parameter in signature(declared).parameters.items()}
+    call = Call.of(c, name, _flags_of(c, declared, args, kwargs), defaults)
     calls = call.of_each()
     if not calls[0].is_of_several:
         act = decide(calls[0])
@@ -92,10 +93,7 @@ def call_for_apps(
     is_dry = bool(c.config.run.dry)
 
     def again(names: Sequence[str]) -> str:
-        flags = {**call.flags, "app": ",".join(names)}
-        defaults = {key: parameter.default for key, parameter in signature(declared).parameters.items()}
-        given = {key: flags[key] for key, default in defaults.items() if key != "c" and flags[key] not in (default, [])}
-        return commands.with_flags(f"invoke {'--dry ' if is_dry else ''}{name}", given)
+        return commands.with_flags(f"invoke {'--dry ' if is_dry else ''}{name}", {**call.given, "app": ",".join(names)})
 
     at_once = 1 if is_dry else calls[0].jobs or jobs
     return parallel.each(call, acts, jobs=at_once, again=again, changes=changes and not is_dry)

@@ -156,7 +156,8 @@ def _files(engine: Engine, run: Run) -> Iterator[Finding]:
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
     seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
-    mend = f"add **/.env* and **/.deploy to {file}, or: invoke init" if taken else ""
+    by_init = ", or: invoke init" if file == run.settings.root / ".dockerignore" else ""
+    mend = f"add **/.env* and **/.deploy to {file}{by_init}" if taken else ""
     yield Finding(file.name, "warning" if taken else "ok", seen, mend)
 
 
@@ -182,7 +183,12 @@ def _engine(engine: Engine, program: str) -> Iterator[Finding]:
         engine.look()
     except DeployError as error:
         # A build in the cluster needs none.
-        yield Finding("engine", "warning", str(error), f"start or install {program}, for invoke local")
+        yield Finding(
+            "engine",
+            "warning",
+            str(error).removesuffix("; nothing was built"),
+            f"start or install {program}, for invoke local",
+        )
     else:
         yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")
 

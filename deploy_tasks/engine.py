@@ -148,6 +148,7 @@ class Engine:
                     hide=hide or None,
                     dry=dry,
                     echo=False if stdin or hide else None,
+                    echo_format="{command}",  # Invoke's own has control characters, also in a file
                     in_stream=AtOnce(stdin),
                     env={**_environment_without_secrets(), **self._c.config.run.env, **(variables or {})},
                     replace_env=True,

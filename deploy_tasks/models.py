@@ -185,13 +185,15 @@ class HistoryEntry(Record, kw_only=True):
     """A line of `.deploy/history.jsonl`: what became of which image, when (UTC, ISO 8601), by whom and by what task.
 
     `outcome` is one of those in `history.py`; `built` is `cluster` or `local`, None where the task did not
-    build; a build in the cluster has its job, its Dockerfile and its context.
+    build; a build in the cluster has its job, its Dockerfile and its context. `api_url` says in which cluster: several
+    state files of a folder share one history.
     """
 
     time: str
     who: str
     what: str
     outcome: str
+    api_url: str | None = None
     built: str | None = None
     job_name: str | None = None
     dockerfile: str | None = None

@@ -196,10 +196,15 @@ def _scheme(value: object) -> str:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Says that there is no `what` called `name`, and which of the `known` ones is the nearest."""
+    there = nearest(name, known)
+    return f"{name!r} is no {what}{f'; did you mean {there}?' if there else ''}"
+
+
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Which of the `known` names is most like `name`; None where none is, by difflib's measure from 0 to 1."""
     from difflib import get_close_matches
 
-    nearest = next(iter(get_close_matches(name, list(known), n=1)), None)
-    return f"{name!r} is no {what}{f'; did you mean {nearest}?' if nearest else ''}"
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=likeness)), None)
 
 
 def app_or_apps(value: object) -> str:

@@ -25,10 +25,14 @@ def digest(call: Call) -> Act:
             run.pretend(target)
             return None
         run.lock()
+        before = run.record
         try:
             build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
         except DigestNotFound as error:
             raise DigestNotFound(f"{error}; build it: {run.command('build')}, or {run.command('local')}") from None
+        if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
+            was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
+            console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
         return result(run, keep(run, target, build_id))
 
     return Act(run, act)

@@ -75,14 +75,19 @@ class Run:
 
     def note(self, outcome: str, record: Record, **built: Any) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
-        fields = {**fields_of(record, Record), **built}
+        fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
         self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self.call.task, outcome=outcome))
+
+    def history(self) -> Iterator[HistoryEntry]:
+        """The history of this cluster, newest first; a line that does not say of which it is may be of any."""
+        return (entry for entry in self.state.history() if entry.api_url in (None, self.settings.api_url))
 
     def new_client(self) -> DeployClient:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
         settings = self.settings
         url, key = settings.require("api_url"), settings.require("api_key")
-        return DeployClient(url, key, timeout=settings.api_timeout, command=self.command)
+        key_from = settings.sources["api_key"].removesuffix(" DEPLOY_API_KEY")
+        return DeployClient(url, key, timeout=settings.api_timeout, command=self.command, key_from=key_from)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -134,8 +139,10 @@ class Run:
             console.result(text, details, as_json=self.call.flags["json"])
 
     def command(self, words: str) -> str:
-        """The command line that goes on with this app: `invoke <words>`, with its name where it has one."""
-        return with_flags(f"invoke {words}", {"app": self.call.name})
+        """The command line that goes on with this app: `invoke <words>`, with its name where it has one; with the flags
+        of this call where it is to be said again."""
+        flags = {**self.call.given} if words == self.call.task else {}
+        return with_flags(f"invoke {words}", {**flags, **({"app": self.call.name} if self.call.name else {})})
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
@@ -200,7 +207,19 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
 
     run = Run(call, settle, from_record=from_record)
     _warn(call, run.settings)
+    _warn_of_another_namespace(run.settings, run.state.record())
     return run
+
+
+def _warn_of_another_namespace(settings: Settings, record: Record | None) -> None:
+    """Other scripts have other namespaces than those of the app classes, and one app shall not run in two unseen."""
+    usual = {None, settings.namespace, *APP_CLASSES.values()}
+    is_default = settings.sources["namespace"].startswith("default")
+    if is_default and record and record.app == settings.app and record.namespace not in usual:
+        console.warn(
+            f"{record.app} was recorded in namespace {record.namespace}, and this is for {settings.namespace}; to stay "
+            f"there: --namespace {record.namespace}, or namespace under deploy: in invoke.yaml"
+        )
 
 
 def _warn(call: Call, settings: Settings) -> None:
@@ -212,7 +231,9 @@ def _warn(call: Call, settings: Settings) -> None:
         console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
     for row in TABLE:
         if row.secret and row.key in call.general:
-            console.warn(f"{row.variable} comes from the Invoke configuration, which invoke -d prints; keep it in .env")
+            console.warn(f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env")
+    for said in settings.misspelt():
+        console.warn(said)
 
 
 def _settings_of(call: Call) -> dict[str, Any]:

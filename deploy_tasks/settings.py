@@ -140,9 +140,8 @@ class Settings:
     @property
     def secrets(self) -> list[str]:
         """Every secret value, to be redacted on every way out: also what the app gets from the environment by name."""
-        by_name = [self.variables.get(name, "") for name in (*self.env_from, *self.env_from_optional)]
-        long = [value for value in by_name if len(value) >= _SHORTEST_SECRET]
-        return [*(value for row in TABLE if row.secret and (value := getattr(self, row.key))), *long]
+        own = [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
+        return [*own, *self.secret_values_of((*self.env_from, *self.env_from_optional))]
 
     def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
         """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
@@ -156,10 +155,20 @@ class Settings:
         return {name: self.variables[name] for name in names}
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
-        """Those values of `names` that a `.env` file gave: what is kept there is not to be shown. A short one is a port
-        or a switch, and redacting it would blot out half of every line."""
-        values = [content[name] for name in names for content in self.env_files.values() if name in content]
-        return [value for value in values if len(value) >= _SHORTEST_SECRET]
+        """The values of the variables `names`: what is given by name is not to be shown. A short one is a port or a
+        switch, and redacting it would blot out half of every line."""
+        return [value for name in names if len(value := self.variables.get(name, "")) >= _SHORTEST_SECRET]
+
+    def misspelt(self) -> Iterator[str]:
+        """What to say of each `DEPLOY_*` variable that is no setting and looks like one."""
+        known = {*(row.variable for row in TABLE), "DEPLOY_ENV_FILE"}
+        keys = [name.removeprefix("DEPLOY_") for name in known]
+        for name in sorted(self.variables):
+            if not name.startswith("DEPLOY_") or name in known:
+                continue
+            # Others have variables of this kind, too, so it must be very much like one.
+            if key := parsing.nearest(name.removeprefix("DEPLOY_"), keys, likeness=0.8):
+                yield f"{name} is no setting; did you mean DEPLOY_{key}?"
 
     @property
     def secret_files_others_can_read(self) -> list[Path]:

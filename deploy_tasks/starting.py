@@ -10,9 +10,11 @@ from pathlib import Path
 from invoke.context import Context
 
 from . import console
-from .errors import DeployError
+from .errors import DeployError, StateError
 from .git import Checkout
+from .models import APP_CLASSES
 from .settings import TABLE, Setting, project_root
+from .state import State
 
 _TASKS = 'from deploy_tasks import ns\n\n__all__ = ["ns"]\n'
 # With a namespace of its own, tasks that are not in it are not seen.
@@ -23,9 +25,9 @@ _ADD_TO_TASKS = "from deploy_tasks.tasks import *"
 _GIT_IGNORES = (".deploy/", ".env", ".env.*", "!.env.example")
 _DOCKER_IGNORES = ("**/.env*", "**/.deploy")
 # What a first deploy cannot do without.
-_NEEDED = {"api_url": "https://deploy.kubernetes.crianex.com", "api_key": "", "port": "3000"}
+_NEEDED = {"api_url": "https://deploy.kubernetes.crianex.com", "api_key": "", "port": ""}
 _HEAD = """\
-# Copy to .env (or .env.local, which goes before it) at your project's root: chmod 600 .env, and keep it out of git.
+# The settings of `.env` (or `.env.local`, which goes before it) at your project's root: chmod 600, and out of git.
 # The file is read, never loaded into the environment. A variable of the environment goes before it.
 """
 
@@ -49,7 +51,8 @@ def set_up(*, dry: bool) -> Iterator[str]:
     known = _known(root)
     yield from _configuration(root, known, dry)
     yield from _new(root / ".env", example(leave_out=known.keys() & {"port"}), dry, mode=0o600)
-    yield "next: put DEPLOY_API_KEY into .env, commit and push the other files; then: invoke doctor, invoke build reuse"
+    needed = " and ".join(["DEPLOY_API_KEY", *([] if "port" in known else ["DEPLOY_PORT"])])
+    yield f"next: put {needed} into .env, commit and push the other files; then: invoke doctor, invoke build reuse"
 
 
 def _tasks(root: Path, dry: bool) -> Iterator[str]:
@@ -98,13 +101,26 @@ def written(default: object) -> str:
 
 
 def _known(root: Path) -> dict[str, str]:
-    """What git and the Dockerfile know: the app's name, and the port that it exposes."""
-    known = {"app": Checkout(root).app or "my-app"}
+    """What a record, git and the Dockerfile know: the app's name, and the port that it exposes."""
+    known = {"app": Checkout(root).app or "my-app", **_recorded(root)}
     dockerfile = root / "Dockerfile"
     exposed = re.findall(
         r"^\s*EXPOSE\s+(\d+)", dockerfile.read_text(errors="replace") if dockerfile.is_file() else "", re.M | re.I
     )
     return {**known, "port": exposed[-1]} if exposed else known
+
+
+def _recorded(root: Path) -> dict[str, str]:
+    """The target of what was built here before, maybe by other scripts, as far as it is not the usual one."""
+    try:
+        record = State(root / ".deploy" / "build-id.json").record()
+    except StateError:
+        return {}  # the task that needs it says what is wrong with it
+    if record is None or record.app is None:
+        return {}
+    image = {} if record.image_name in (None, record.app) else {"image_name": str(record.image_name)}
+    namespace = {} if record.namespace in (None, *APP_CLASSES.values()) else {"namespace": str(record.namespace)}
+    return {"app": record.app, **image, **namespace}
 
 
 def _new(path: Path, text: str, dry: bool, *, mode: int = 0o644) -> Iterator[str]:

@@ -75,8 +75,12 @@ class _Flag(Argument):
         copied = _Flag.__new__(_Flag)
         vars(copied).update(vars(self))
         if isinstance(self._value, list):
-            copied.raw_value = copied._value = list(self._value)
+            copied._value = list(self._value)
         return copied
+
+    def __repr__(self) -> str:
+        # Invoke's own messages show it.
+        return f"--{self.names[0]}"
 
 
 class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, which every use below fills in itself
@@ -101,6 +105,7 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
         self.help = help
         for flag in flags:
             flag.__class__ = _Flag
+            flag.raw_value = None  # of a repeatable one it is a list, and then none given is not noticed
             if flag.name in _SWITCHES:
                 flag.kind, flag.default = bool, True  # which makes Invoke take --no-… as well
         return flags

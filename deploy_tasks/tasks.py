@@ -84,7 +84,9 @@ def wait(
     """Wait for the build in flight, and record its digest."""
 
 
-@app_task("recording")
+@app_task(
+    "recording", help={"image_tag": "The image's tag (the one just built on this command line, or HEAD's commit)"}
+)
 def digest(
     c: Context,
     app: str | None = None,

@@ -14,7 +14,7 @@ from .errors import ApiRefused, NothingStarted, SettingsError
 from .history import outcomes
 from .images import label, shortened
 from .logs import LogFollower, plain
-from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, as_dict, encode
+from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, Target, as_dict, encode
 from .parsing import of_flag, whole_number
 from .redaction import escaped, excerpt
 from .run import API, Act, Run, begin
@@ -121,7 +121,7 @@ def _status(run: Run) -> dict[str, Any]:
     if run.dry:
         run.would_send("GET", f"/api/apps/{settings.namespace}/{settings.app}")
         return {}
-    last = list(islice(outcomes(run.state.history(), settings.app, settings.namespace), _LAST_DEPLOYS))
+    last = list(islice(outcomes(run.history(), settings.app, settings.namespace), _LAST_DEPLOYS))
     run.if_interrupted = "stopped looking; nothing else was stopped"
     phase = state = trouble = None
     with run.interruptible():
@@ -138,7 +138,10 @@ def _status(run: Run) -> dict[str, Any]:
         *(("deployed", _deploy_line(entry)) for entry in last),
     )
     details = {
-        "target": {key: getattr(settings, key) for key in (*TARGET, "api_url")},
+        "target": {
+            **as_dict(Target(**{key: getattr(settings, key) for key in TARGET})),
+            "apiUrl": settings.api_url,
+        },
         "record": record and as_dict(record),
         "buildInFlight": build and {**as_dict(build), "phase": phase and phase.status},
         "cluster": state and as_dict(state),

@@ -53,7 +53,8 @@ _CONFIGURED_HEAD = """
 ## Only in the configuration
 
 Tables and lists, under `deploy:` for all (or the only) app, or under `deploy.apps.<name>:` for one. What both have of
-`env`, `env_from`, `env_from_optional`, `build_args` and `build_args_from` goes together.
+`env`, `env_from`, `env_from_optional`, `build_args` and `build_args_from` goes together. `domains` may stand
+for `domain`.
 
 """
 

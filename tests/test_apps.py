@@ -260,7 +260,7 @@ def test_several_ports_are_a_port(tmp_path: Path) -> None:
     ("environ", "says"),
     [
         ({"DEPLOY_DOMAIN": "x.example.com"}, "a and b both have domain x.example.com"),
-        ({"DEPLOY_IMAGE_NAME": "x"}, "a and b both have image x:None"),
+        ({"DEPLOY_IMAGE_NAME": "x"}, r"a and b both have image x:\(the commit"),
     ],
 )
 def test_what_speaks_for_all_cannot_make_two_apps_one(tmp_path: Path, environ: dict[str, str], says: str) -> None:

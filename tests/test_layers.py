@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "the face": {"one call", "settings", "facts"},
     "one call": {"settings", "the API", "the engine", "the state", "telling", "facts"},
     "the tasks": {
-        *("one call", "settings", "deciding", "the API", "waiting", "the engine", "telling", "facts", "the sandbox"),
+        *("one call", "settings", "deciding", "the API", "waiting", "the engine", "the state"),
+        *("telling", "facts", "the sandbox"),
     },
     "settings": {"facts"},
     "deciding": {"settings", "the engine", "facts"},

@@ -374,7 +374,7 @@ def test_flags_of_an_earlier_task_and_dry_are_in_the_command_to_repeat(shop: Pro
         "local", "--app", "all", "--jobs", "3", "--build-arg", "TOKEN=x-secret-value", DEPLOY_DOCKER="nope"
     )
     assert done.returncode == 3
-    again = f"invoke local --app {','.join(NAMES)} --jobs 3 --build-arg TOKEN"
+    again = f"invoke local --app {','.join(NAMES)} --jobs 3 --build-arg 'TOKEN=…'"
     assert last_line(done).endswith(f"again, for just those: {again}")
     assert "x-secret-value" not in done.stderr
     dry = shop.invoke("--dry", "local", "--app", "all", "--jobs", "3", DEPLOY_DOCKER="nope")

@@ -434,6 +434,11 @@ def test_another_file_of_invokes_is_not_hidden(project: Project) -> None:
     assert not (project.folder / "invoke.yaml").exists()
 
 
+def given(command: str) -> list[str]:
+    """The words of a command to paste, with the value that it leaves to be given."""
+    return [word.replace("A=…", "A=b c") for word in shlex.split(command)]
+
+
 def test_the_undo_and_the_next_try_have_the_flags_of_the_deploy(project: Project, sandbox: SandboxProcess) -> None:
     _, two = deployed(project, "one", "two")
     flags = ["--replicas=2", "--domain=shop.example.com", "--no-tls", "--env=A=b c"]
@@ -441,17 +446,21 @@ def test_the_undo_and_the_next_try_have_the_flags_of_the_deploy(project: Project
     undo = done.stderr.split("undo: invoke ")[1].split(" (back")[0]
     assert "b c" not in undo, "the value may be a secret"
     assert project.invoke(*shlex.split(undo)).returncode == 2, "and nothing is deployed without it"
-    back = project.invoke(*shlex.split(undo), A="b c")
+    back = project.invoke(*given(undo))
     assert back.returncode == 0, back.stderr
     config = sandbox.app("apps", "shop")["deployConfig"]
     assert config == {
         **{"port": 3000, "replicas": 2, "domain": "shop.example.com", "tls": False, "env": {"A": "b c"}},
         "appClass": "business",
     }
-    away = project.invoke("rollback", *flags, DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_TIMEOUT="1")
+    history = project.folder / ".deploy" / "history.jsonl"
+    nowhere = "http://127.0.0.1:9"
+    history.write_text(history.read_text().replace(sandbox.url, nowhere))
+    away = project.invoke("rollback", *flags, DEPLOY_API_URL=nowhere, DEPLOY_API_TIMEOUT="1")
     assert away.returncode == 5
+    history.write_text(history.read_text().replace(nowhere, sandbox.url))
     again = away.stderr.split("try again: invoke ")[1].strip()
-    tried = project.invoke(*shlex.split(again), A="b c")
+    tried = project.invoke(*given(again))
     assert tried.returncode == 0, tried.stderr
     assert tried.stdout.strip().endswith(f"@{two}"), "what the rollback was to deploy, not what is recorded"
 
@@ -515,8 +524,9 @@ def test_a_status_that_cannot_be_asked_for_says_so_at_the_end(project: Project, 
     deployed(project, "one")
     away = project.invoke("status", DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_TIMEOUT="1")
     assert away.returncode == 5
-    assert "record    shop:" in away.stdout
-    assert "cluster   not known, see below" in away.stdout
+    assert "record   shop:" in away.stdout
+    assert "cluster  not known, see below" in away.stdout
+    assert "deployed" not in away.stdout, "that was to another cluster"
 
 
 def test_on_a_terminal_a_line_is_kept_up_to_date(project: Project, slow: SandboxProcess) -> None:
@@ -568,3 +578,116 @@ def test_in_github_actions_there_are_groups_outputs_and_a_summary(
     assert f"::{token[1]}::" in failed.stderr.splitlines()
     elsewhere = project.invoke("build", "--dockerfile", "Nope")
     assert "::" not in elsewhere.stderr
+
+
+def test_each_cluster_has_a_way_back_of_its_own(
+    project: Project, sandbox: SandboxProcess, _minimal_sandbox: SandboxProcess
+) -> None:
+    """Two state files in one folder, and one history."""
+    one, two = deployed(project, "one", "two")
+    production = {**_minimal_sandbox.settings, "DEPLOY_STATE_FILE": ".deploy/production.json"}
+    assert project.invoke("build", "reuse", **production).returncode == 0
+    refused = project.invoke("rollback", **production)
+    assert refused.returncode == 2
+    assert "only one digest was deployed from here" in refused.stderr
+    assert "undo:" not in project.invoke("reuse", **production).stderr
+    assert project.invoke("rollback").stdout.strip().endswith(one)
+    assert two != one
+
+
+def test_commands_to_paste_name_the_settings_that_they_are_of(project: Project, sandbox: SandboxProcess) -> None:
+    settings = "".join(f"{key}={value}\n" for key, value in sandbox.settings.items())
+    project.write(".env.production", f"{settings}DEPLOY_PORT=3000\n").chmod(0o600)
+    for key in (*sandbox.settings, "DEPLOY_PORT"):
+        del project.environment[key]
+    done = project.invoke("build", "--no-wait", DEPLOY_ENV_FILE=".env.production")
+    command = done.stderr.splitlines()[-1].partition("pick it up: ")[2]
+    assert command == "DEPLOY_ENV_FILE=.env.production invoke wait"
+    program = command.replace(" invoke ", f" {shlex.quote(sys.executable)} -m invoke ")
+    assert project.run("sh", "-c", program).returncode == 0
+
+
+def test_a_digest_that_takes_the_place_of_another_build_says_so(project: Project, sandbox: SandboxProcess) -> None:
+    project.invoke("build")
+    change(project, "other")
+    project.invoke("build", "--image-tag", "special")
+    project.invoke("digest", "--image-tag", project.git("rev-parse", "HEAD~1"))
+    told = project.invoke("digest", "--image-tag", "special").stderr
+    assert f"warning: the record was of shop:{project.git('rev-parse', 'HEAD~1')} (sha256:" in told
+    assert "warning" not in project.invoke("digest", "--image-tag", "special").stderr
+
+
+def test_a_recorded_namespace_is_not_left_unseen(project: Project, sandbox: SandboxProcess) -> None:
+    project.write_record({"app": "shop", "imageName": "shop", "imageTag": "local-1", "namespace": "default"})
+    assert "recorded in namespace default, and this is for apps" in project.invoke("build").stderr
+    project.write_record({"app": "shop", "imageName": "shop", "imageTag": "local-1", "namespace": "default"})
+    assert "recorded in namespace" not in project.invoke("build", "--namespace", "default").stderr
+
+
+def test_init_takes_over_what_was_recorded_before(project: Project) -> None:
+    project.write_record({"app": "myapp", "imageName": "team/myapp", "namespace": "default", "buildId": NOT_THERE})
+    assert project.invoke("init").returncode == 0
+    written = (project.folder / "invoke.yaml").read_text()
+    assert written == "deploy:\n  app: myapp\n  image_name: team/myapp\n  namespace: default\n"
+
+
+def test_what_the_app_gets_by_name_is_never_shown(project: Project, sandbox: SandboxProcess) -> None:
+    project.write("invoke.yaml", "deploy: {env: {OPEN: shown}, env_from: [PIN]}\n")
+    secrets = {"PIN": "12345", "DB": "a-long-secret"}
+    flags = ["--build-id", NOT_THERE, "--env", "DB", "--env", "TYPED=too"]
+    dry = project.invoke("--dry", "reuse", *flags, **secrets)
+    assert '"env":{"OPEN":"shown","PIN":"***","DB":"***","TYPED":"too"}' in dry.stderr, dry.stderr
+
+
+def test_a_value_that_was_left_out_is_asked_for(project: Project, sandbox: SandboxProcess) -> None:
+    deployed(project, "one", "two")
+    flags = ["--env", "MODE=production", "--check-health", "--domain", "*.example.com", "--rollout-timeout", "9"]
+    undo = project.invoke("reuse", *flags[:2], *flags[5:], "--no-follow").stderr.partition("undo: invoke ")[2]
+    words = shlex.split(undo.partition(" (back to")[0])
+    assert words == ["rollback", "--rollout-timeout", "9.0", "--env", "MODE=…", "--no-follow"]
+    sandbox.forget()
+    refused = project.invoke(*words, MODE="development")
+    assert refused.returncode == 2
+    assert "--env MODE=…: the value was not repeated, so give it; nothing was sent" in refused.stderr
+    assert sandbox.seen("POST") == []
+
+
+@pytest.mark.parametrize("words", [["--domain"], ["--domain", "--replicas", "2"], ["--env"], ["--app"]])
+def test_a_flag_without_its_value_is_refused(project: Project, sandbox: SandboxProcess, words: list[str]) -> None:
+    refused = project.invoke("reuse", *words)
+    assert refused.returncode != 0
+    assert words[0] in refused.stderr
+    assert "_Flag" not in refused.stderr
+    assert sandbox.seen() == []
+
+
+def test_a_variable_that_looks_like_a_setting_is_named(project: Project, sandbox: SandboxProcess) -> None:
+    said = project.invoke("build", DEPLOY_HEALTHPATH="/h", DEPLOY_STAGE="x").stderr
+    assert "warning: DEPLOY_HEALTHPATH is no setting; did you mean DEPLOY_HEALTH_PATH?" in said
+    assert "DEPLOY_STAGE" not in said
+
+
+def test_what_a_later_deploy_lacks_is_said_before_the_build(project: Project, sandbox: SandboxProcess) -> None:
+    del project.environment["DEPLOY_PORT"]
+    refused = project.invoke("build", "reuse")
+    assert refused.returncode == 2
+    assert "not set: DEPLOY_PORT" in refused.stderr
+    assert sandbox.seen() == []
+    assert project.invoke("build", "reuse", "--port", "3000").returncode == 0
+    assert project.invoke("build").returncode == 0
+
+
+def test_a_command_to_try_again_has_the_flags_of_the_call(project: Project, sandbox: SandboxProcess) -> None:
+    away = project.invoke("build", "--image-tag", "x", "--no-cache", DEPLOY_API_URL="http://127.0.0.1:9")
+    assert away.returncode == 5
+    assert "try again: invoke build --image-tag x --no-cache" in away.stderr
+    wrong = project.invoke("build", DEPLOY_API_KEY="wr0ng")
+    assert "check DEPLOY_API_KEY (from environment); no build was started" in wrong.stderr
+
+
+def test_a_configuration_that_is_no_yaml_is_one_line(project: Project) -> None:
+    project.write("invoke.yaml", "deploy:\n\tapp: x\n")
+    refused = project.run(sys.executable, "-m", "deploy_tasks", "status")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("the Invoke configuration is not YAML: ")
+    assert len(refused.stderr.splitlines()) == 1

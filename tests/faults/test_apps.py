@@ -78,7 +78,7 @@ def test_a_deploy_that_may_have_happened_is_said_again(apps: Project, api: Fault
     api.always("deploy", reset)
     done = apps.invoke("reuse", "--app", "one,two", "--replicas", "2", "--env", "A=secret-value-of-a-flag")
     assert done.returncode == 6
-    assert done.stderr.strip().endswith("again, for just those: invoke reuse --app one,two --replicas 2 --env A")
+    assert done.stderr.strip().endswith("again, for just those: invoke reuse --app one,two --replicas 2 --env 'A=…'")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
