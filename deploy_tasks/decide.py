@@ -147,9 +147,11 @@ def deploy_request(settings: Settings, build_id: str, known: Record | None, *, e
     the digest of another image."""
     image_name = settings.require("image_name")
     if known and known.image_name not in (None, image_name):
+        # Of several apps, no record may reach another app.
+        other = "" if settings.name else f"; or deploy that image: --image-name {known.image_name}"
         raise SettingsError(
-            f"the recorded digest is of image {known.image_name}, not of {image_name}; nothing was deployed. Build "
-            f"{image_name} first: {_ways_to_build(settings)}; or deploy that image: --image-name {known.image_name}"
+            f"the recorded digest is of image {known.image_name}, not of {image_name}; nothing was deployed. "
+            f"Build {image_name} first: {_ways_to_build(settings)}{other}"
         )
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)

@@ -357,7 +357,7 @@ def test_what_still_builds_is_said_where_what_was_before_it_is_deployed(twelve: 
     twelve.push()
     done = twelve.invoke("build", "--app", "app-00", "--no-wait", "reuse")
     assert done.returncode == 0
-    assert "still builds, and what is deployed is what was recorded before it" in done.stderr
+    assert "and not picked up: what is deployed is older" in done.stderr
     assert "for that one: invoke wait --app app-00, then reuse" in done.stderr
 
 

@@ -155,7 +155,7 @@ def test_the_way_back_is_the_one_that_rollback_goes(shop: Project, api: FaultyAp
         api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": ready, "image": f"shop@{build_id}"}}))
         last = shop.invoke("reuse", "--build-id", build_id, "--rollout-timeout", "0.5")
         assert last.returncode == (0 if ready else 12), last.stderr
-    assert f"undo: invoke rollback (back to {well[:19]}…" in last.stderr
+    assert f"undo: invoke rollback --rollout-timeout 0.5 (back to {well[:19]}…" in last.stderr
     api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": 1}}))
     assert f"shop@{well}" in shop.invoke("rollback").stdout
 
