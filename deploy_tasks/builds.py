@@ -252,7 +252,8 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
         failed = Record(**fields_of(build, Target))
         with suppress(StateError):  # that it failed is what matters
             run.note(history.FAILED, failed, built="cluster", job_name=job)
-        error.message = f"{'' if shown else tail(run.client, job)}{error}"
+        look = "" if shown else f". Its log: {run.command(f'logs --job {job}')}"
+        error.message = f"{'' if shown else tail(run.client, job)}{error}{look}"
         raise
     except JobNotFound:
         run.left = AGAIN

@@ -198,6 +198,9 @@ def _registry(settings: Settings) -> Iterator[Finding]:
 
     username, password = settings.registry_username, settings.registry_password
     login = (username, password) if username and password else None
+    if (username is None) != (password is None):
+        missing = "DEPLOY_REGISTRY_PASSWORD" if username else "DEPLOY_REGISTRY_USERNAME"
+        yield Finding("registry login", "warning", f"{missing} is unset, so nobody is logged in", f"set {missing}")
     seen = look(registry_url(settings.registry), _SECONDS_TO_ANSWER, login)
     if seen is None:
         yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")

@@ -14,7 +14,7 @@ from .models import BuildRequest, HistoryEntry
 
 RECORDED, FAILED = "recorded", "failed"
 DEPLOYED, UNKNOWN, NOT_READY = "deployed", "unknown", "not ready"
-_MOST_LOOKED_THROUGH = 10_000
+_MOST_LOOKED_THROUGH = 5_000
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{12,63})")
 
 

@@ -78,7 +78,9 @@ def test_a_failed_build_ends_with_the_end_of_its_log_and_the_reason(
     assert failed.returncode == 9
     *_, log, reason = failed.stderr.splitlines()
     assert log.strip() == "error: Dockerfile 'Nope' is not in the repository"
-    assert reason.endswith("nothing was recorded, the last good digest is as it was")
+    job = reason.partition(" failed")[0]
+    whole = f". Its log: invoke logs --job {job}" if flags else ""
+    assert reason.endswith(f"nothing was recorded, the last good digest is as it was{whole}")
     assert failed.stderr.count("error: Dockerfile") == 1
 
 
@@ -349,6 +351,8 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandb
     assert "warning  .dockerignore: lets .env, .env.local, .deploy/build-id.json into the build context" in well.stdout
     assert "ok       registry: " in well.stdout
     assert project.files() == before, "no side effects"
+    half = project.invoke("doctor", DEPLOY_REGISTRY_USERNAME="robot").stdout
+    assert "warning  registry login: DEPLOY_REGISTRY_PASSWORD is unset, so nobody is logged in" in half
     ill = project.invoke("doctor", DEPLOY_API_KEY="wr0ng")
     assert ill.returncode == 2
     assert "FAILED   API key: " in ill.stdout
