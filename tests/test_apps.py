@@ -269,6 +269,35 @@ def test_what_speaks_for_all_cannot_make_two_apps_one(tmp_path: Path, environ: d
         check_apart([settings(tmp_path, config, name, environ) for name in ("a", "b")])
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"apps": {"a": {"app": "x"}, "b": {"app": "x", "app_class": "non-business"}}},
+        {"namespace": "here", "apps": {"a": {"app": "x"}, "b": {"app": "x", "namespace": "there"}}},
+        {"apps": {"a": {"image_name": "x", "git_ref": "v1"}, "b": {"image_name": "x", "git_ref": "v2"}}},
+    ],
+    ids=["another class", "another namespace", "another commit"],
+)
+def test_apps_of_one_name_that_stay_apart_are_fine(config: dict[str, Any]) -> None:
+    assert split(config)[1].keys() == {"a", "b"}
+
+
+def test_two_apps_of_one_place_are_one_whatever_the_table_calls_them() -> None:
+    config: dict[str, Any] = {"namespace": "here", "apps": {"a": {"app": "x"}, "b": {"app": "x", "namespace": "here"}}}
+    with pytest.raises(SettingsError, match="both have app x in here"):
+        split(config)
+
+
+def test_a_build_arg_stays_though_the_app_has_a_variable_of_its_name(tmp_path: Path) -> None:
+    config = {"build_args": ["MODE"], "apps": {"a": {"env": {"MODE": "x"}, "build_args": ["B=1"]}}}
+    assert settings(tmp_path, config, "a").build_args == ("MODE", "B=1")
+
+
+def test_an_apps_own_list_is_named_by_its_own_path() -> None:
+    with pytest.raises(SettingsError, match=r"configuration deploy\.apps\.a\.env_from: 'A-B'"):
+        split({"env_from": ["X"], "apps": {"a": {"env_from": ["A-B"]}}})
+
+
 def test_the_same_app_in_two_places_and_one_image_for_two_apps_are_fine(tmp_path: Path) -> None:
     config: dict[str, Any] = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
     check_apart([settings(tmp_path, config, name) for name in ("a", "b")])

@@ -27,6 +27,20 @@ def test_tasks_are_named_as_they_are_called(
     assert commands.as_called(text) == shown
 
 
+def test_flags_are_written_as_a_person_would_type_them() -> None:
+    flags = {
+        "app": None,
+        "domain": ("*.a.b", "a.b"),
+        "cache": False,
+        "json": True,
+        "env": ["A=b c", "B"],
+        "image_tag": "",
+    }
+    assert commands.with_flags("invoke build", flags) == (
+        "invoke build --domain '*.a.b' --domain a.b --no-cache --json --env 'A=…' --env B --image-tag ''"
+    )
+
+
 def test_every_task_that_a_message_may_name_is_known() -> None:
     named = {*ns.task_names, *(alias for aliases in ns.task_names.values() for alias in aliases)}
     assert set(commands._NAMES.split("|")) == named - {"sandbox", "demo"}
@@ -35,7 +49,8 @@ def test_every_task_that_a_message_may_name_is_known() -> None:
 @pytest.mark.parametrize(
     ("words", "called"),
     [
-        ("--dry deploy.build --app x.build deploy.reuse", "deploy.wait"),
+        ("--dry deploy.build --app x.build", "deploy.wait"),
+        ("-e deploy.build", "deploy.wait"),
         ("check --all deploy.build", "wait"),
         ("-c ops.tasks ops.deploy.local-deploy", "ops.deploy.wait"),
         ("build --dockerfile Dockerfile.build", "wait"),

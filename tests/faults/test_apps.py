@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy_tasks import lock
-from tests.faults.api import DIGEST, FaultyApi, http, reset, silence
+from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
 from tests.project import Project
 
@@ -71,6 +72,64 @@ def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: Faulty
     assert said, last
     assert f"{said[1]:5} | could not start the build: " in done.stderr
     assert f"{said[2]:5} | build-shop-1 is over, but " in done.stderr
+
+
+def last(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_what_was_refused_is_said_again_and_what_is_joined_is_waited_for(apps: Project, api: FaultyApi) -> None:
+    api.always("start", http(403))
+    refused = apps.invoke("build", "--app", "one,two")
+    assert refused.returncode == 4
+    assert last(refused).endswith("2 of 2 apps failed: one, two; again, for just those: invoke build --app one,two")
+    api.answers.clear()
+    api.always("start", http(202, {"jobName": JOB}))
+    assert apps.invoke("build", "--app", "one,two", "--no-wait").returncode == 0
+    api.always("wait", http(504))
+    joined = apps.invoke("build", "--app", "one,two", "--timeout", "0.2")
+    assert last(joined).endswith("pick up the builds in flight: invoke wait --app one,two"), joined.stderr
+    api.always("wait", http(404))
+    gone = apps.invoke("wait", "--app", "one,two")
+    assert last(gone).endswith("2 of 2 apps failed: one, two"), "a job that is gone is not there the next time either"
+
+
+def test_what_does_not_come_up_is_said_again_and_what_is_deployed_is_not(apps: Project, api: FaultyApi) -> None:
+    assert apps.invoke("build", "--app", "one,two").returncode == 0
+    api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": 0, "image": f"r/one@{DIGEST}"}}))
+    unwell = apps.invoke("reuse", "--app", "one,two", "--rollout-timeout", "0.3")
+    assert unwell.returncode == 12
+    again = "again, for just those: invoke reuse --app one,two --rollout-timeout 0.3"
+    assert last(unwell).endswith(again)
+    api.always("app", reset)
+    unknown = apps.invoke("reuse", "--app", "one,two", "--rollout-timeout", "0.3")
+    assert unknown.returncode == 7
+    assert last(unknown).endswith(again)
+
+
+def test_a_state_file_that_is_none_keeps_all_from_being_begun(apps: Project, api: FaultyApi) -> None:
+    apps.write(".deploy/build-id.two.json", "{")
+    refused = apps.invoke("build", "--app", "all")
+    assert refused.returncode == 10
+    assert "nothing was sent, since not all of the apps have what they need:" in refused.stderr
+    assert api.summary == "none"
+
+
+def test_what_speaks_for_all_is_looked_at_before_anything_is_sent(apps: Project, api: FaultyApi) -> None:
+    refused = apps.invoke("build", "--app", "all", DEPLOY_DOMAIN="x.example.com")
+    assert refused.returncode == 2
+    assert "one and two both have domain x.example.com; nothing was sent" in refused.stderr
+    assert api.summary == "none"
+
+
+def test_a_way_back_that_one_app_lacks_keeps_all_from_going(apps: Project, api: FaultyApi) -> None:
+    assert apps.invoke("build", "--app", "one,two", "reuse").returncode == 0
+    deploys = api.count("deploy")
+    refused = apps.invoke("rollback", "--app", "all")
+    assert refused.returncode == 2
+    assert "three: three in apps cannot go back by 1: nothing was deployed from here" in refused.stderr
+    assert "nothing was sent, since not all" in refused.stderr
+    assert api.count("deploy") == deploys
 
 
 def test_a_deploy_that_may_have_happened_is_said_again(apps: Project, api: FaultyApi) -> None:
