@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.history import completed_digest, deploys, digest_back, same_build
+from deploy_tasks.history import completed_digest, deploys, digest_back, outcomes, same_build
 from deploy_tasks.models import BuildRequest, HistoryEntry
 
 
@@ -66,6 +66,18 @@ def test_going_back_twice_is_going_forward() -> None:
 def test_what_did_not_come_up_is_passed_over() -> None:
     assert back(1, "a", "b!", "c!") == "a"
     assert back(1, "a", "b!") == "a"
+
+
+def test_what_became_of_each_deploy_is_told_once() -> None:
+    entries = [
+        entry("c", "unknown"),
+        *oldest_first("a", "b!", "a"),
+        entry("d", app="other"),
+        entry("d", namespace="elsewhere"),
+        entry("d", "recorded"),
+    ]
+    told = [(found.build_id or "")[7] + " " + found.outcome for found in outcomes(entries, "shop", "apps")]
+    assert told == ["c unknown", "a deployed", "b not ready", "a deployed"]
 
 
 def test_deploys_of_another_app_or_namespace_are_none_of_ours() -> None:
