@@ -107,6 +107,17 @@ def test_what_does_not_come_up_is_said_again_and_what_is_deployed_is_not(apps: P
     assert last(unknown).endswith(again)
 
 
+def test_ctrl_c_while_rollouts_are_followed_leaves_nothing_to_say_again(apps: Project, api: FaultyApi) -> None:
+    assert apps.invoke("build", "--app", "one,two").returncode == 0
+    api.always("app", silence)
+    process = apps.start("reuse", "--app", "one,two")
+    api.until("app", 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "stopped; 2 of 2 done"
+
+
 def test_a_state_file_that_is_none_keeps_all_from_being_begun(apps: Project, api: FaultyApi) -> None:
     apps.write(".deploy/build-id.two.json", "{")
     refused = apps.invoke("build", "--app", "all")
