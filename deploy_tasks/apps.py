@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import images
 from .errors import SettingsError
 from .models import APP_CLASSES, DEFAULT_APP_CLASS
 from .parsing import build_args, domains, unknown, variable_names
+from .redaction import quoted
 from .settings import Settings, check_known, is_given
+from .sources import Origin, Source
 
 ALL = "all"
 # The state file of an app called so would be the build in flight of a repository without a table.
@@ -22,6 +24,7 @@ _LISTS = {
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
 # One value of these cannot be meant for several apps.
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
+_FLAG = Origin(Source.FLAG, "--app")
 
 Table = Mapping[str, Mapping[str, Any]]
 
@@ -56,18 +59,23 @@ def _check_apart(general: Mapping[str, Any], table: Table) -> None:
         seen.add(
             f"deploy.apps.{name}",
             place=f"{own['app']} in {namespace}",
-            domains=_at(f"deploy.apps.{name}.domain", domains, of_app["domain"]) if of_app.get("domain") else (),
+            domains=_domains(name, general, own),
             image=f"{image}:{tag or '(the commit)'}",
             made_of=[of_app.get(key) for key in _MAKES_AN_IMAGE],
         )
 
 
+def _domains(name: str, general: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+    if is_given(own.get("domain")):
+        return Origin(Source.APP, f"deploy.apps.{name}.domain").parsed(domains, own["domain"])
+    if is_given(general.get("domain")):
+        return Origin(Source.CONFIG, "deploy.domain").parsed(domains, general["domain"])
+    return ()
+
+
 def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, Any]:
     path = f"deploy.apps.{name}"
-    try:
-        images.label(name)
-    except SettingsError as error:
-        raise SettingsError(f"configuration deploy.apps: {error}; nothing was sent") from None
+    Origin(Source.CONFIG, "deploy.apps").parsed(images.label, name)
     if name in _RESERVED:
         raise SettingsError(f"configuration {path}: {name!r} has a meaning of its own; name the app otherwise")
     if not isinstance(table or {}, Mapping):
@@ -97,22 +105,14 @@ def _joined(general: Mapping[str, Any], own: Mapping[str, Any], path: str) -> Ma
         joined["env"] = {**general["env"], **values}
     for key, parse in _LISTS.items():
         if is_given(general.get(key)):
-            for_all = _at(f"deploy.{key}", parse, general[key])
-            its_own = _at(f"{path}.{key}", parse, own[key]) if key in own else ()
+            for_all = Origin(Source.CONFIG, f"deploy.{key}").parsed(parse, general[key])
+            its_own = Origin(Source.APP, f"{path}.{key}").parsed(parse, own[key]) if key in own else ()
             joined[key] = [*(text for text in for_all if key == "build_args" or text not in values), *its_own]
     return joined
 
 
-def _at(path: str, parse: Callable[[Any], tuple[str, ...]], value: object) -> tuple[str, ...]:
-    """What the configuration has at `path`."""
-    try:
-        return parse(value)
-    except SettingsError as error:
-        raise SettingsError(f"configuration {path}: {error}; nothing was sent") from None
-
-
-def chosen(table: Table, text: str | None, source: str = "flag --app") -> list[str]:
-    """The names that `text` (`a`, `a,b`, `all`, or None for the only one) means, which is from `source`. SettingsError
+def chosen(table: Table, text: str | None, origin: Origin = _FLAG) -> list[str]:
+    """The names that `text` (`a`, `a,b`, `all`, or None for the only one) means, which is from `origin`. SettingsError
     names what there is."""
     there = ", ".join(table)
     if text is None:
@@ -124,10 +124,10 @@ def chosen(table: Table, text: str | None, source: str = "flag --app") -> list[s
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in table:
-            said = next((f"{name!r} is {key} here" for key, own in table.items() if own.get("app") == name), "")
+            said = next((f"{quoted(name)} is {key} here" for key, own in table.items() if own.get("app") == name), "")
             said = said or unknown("app here", name, table)
-            mend = "; remove it, or name one of these" if source == "configuration deploy.app" else ""
-            raise SettingsError(f"{source}: {said} (deploy.apps: {there}){mend}; nothing was sent")
+            mend = "; remove it, or name one of these" if origin.source is Source.CONFIG else ""
+            raise SettingsError(f"{origin}: {said} (deploy.apps: {there}){mend}; nothing was sent")
     return names
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from invoke.context import Context
 
 from . import apps, commands
+from .configuration import deploy_part
 from .errors import SettingsError
 from .git import Checkout
 from .models import Record
@@ -63,7 +64,7 @@ class Call(NamedTuple):
             # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
             config: Any = c.config
             config[_CHAIN] = chain
-        general, table = apps.split(_mapping(c.config.get("deploy")))
+        general, table = apps.split(deploy_part(c.config))
         target = _target_with(chain, flags)
         root = _current_root()
         all_flags = {**flags, **target}
@@ -81,7 +82,7 @@ class Call(NamedTuple):
         is_several = apps.is_several(for_all.app)
         if is_several:
             apps.check_flags_of_several(self.flags)
-        names = apps.chosen(self.table, for_all.app, for_all.sources["app"])
+        names = apps.chosen(self.table, for_all.app, for_all.origins["app"])
         return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
 
     @property
@@ -115,12 +116,3 @@ def _current_root() -> Path:
         return project_root(Path.cwd())
     except FileNotFoundError:
         raise SettingsError("the current folder is not there any more; nothing was sent") from None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not hasattr(value, "keys"):
-        raise SettingsError("deploy: in the Invoke configuration is not a table of settings; nothing was sent")
-    # Invoke wraps what is nested.
-    return {str(key): _mapping(value[key]) if hasattr(value[key], "keys") else value[key] for key in value}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from posixpath import normpath
+from posixpath import isabs, join, normpath, relpath
 from typing import TYPE_CHECKING
 
 from . import images
@@ -17,7 +17,9 @@ from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
 from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
-from .settings import TABLE, Settings
+from .redaction import quoted
+from .settings import Settings
+from .sources import Source
 
 if TYPE_CHECKING:
     from .publishing import Image
@@ -31,7 +33,7 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
     Dockerfile and context are named from the project's root on; the cluster knows only the repository's.
     """
     git_ref = settings.require("git_ref")
-    prefix = checkout.prefix if settings.sources["repo_url"] == "git" else ""
+    prefix = checkout.prefix if settings.origins["repo_url"].source is Source.GIT else None
     return BuildRequest(
         app=settings.require("app"),
         namespace=settings.namespace,
@@ -42,9 +44,24 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
         cache=cache,
         deploy=False,
         image_name=settings.given("image_name"),
-        dockerfile=prefix + settings.dockerfile if prefix else settings.given("dockerfile"),
-        build_context=normpath(prefix + settings.build_context) if prefix else settings.given("build_context"),
+        dockerfile=_in_repository(settings, "dockerfile", prefix),
+        build_context=_in_repository(settings, "build_context", prefix),
     )
+
+
+def _in_repository(settings: Settings, key: str, prefix: str | None) -> str | None:
+    """The path that setting `key` names, from the repository's root on; None where the server's own default will do.
+    `prefix` is where the project's root lies in the repository, None where the cluster clones another one."""
+    path: str = getattr(settings, key)
+    if isabs(path) and prefix is not None:
+        path = relpath(path, settings.root)
+    place = normpath(join(prefix or "", path))
+    if isabs(place) or place.split("/")[0] == "..":
+        raise SettingsError(
+            f"{settings.origins[key]}: {quoted(path)} is outside the repository, which is all that the cluster clones; "
+            "nothing was sent"
+        )
+    return place if prefix or path != getattr(settings, key) else settings.given(key)
 
 
 def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> BuildInFlight:
@@ -114,7 +131,8 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
     by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *settings.build_args_from, *given)}
     named = [name for name, text in by_name.items() if "=" not in text]
     values = settings.values_of(named, "build arg")
-    if secret := [row.variable for row in TABLE if row.secret and row.variable in by_name]:
+    given_here = {name: text.partition("=")[2] for name, text in by_name.items()}
+    if secret := settings.secrets_among({**given_here, **values}):
         raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image; nothing was built")
     return Image(
         reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
@@ -206,9 +224,11 @@ def app_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
             raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY; nothing was sent")
         if equals + value == LEFT_OUT:
             raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it; nothing was sent")
-    configured = settings.configured_environment
-    names = {*configured, *(name for name, _, _ in pairs)}
-    if secret := [row.variable for row in TABLE if row.secret and row.variable in names]:
-        raise SettingsError(f"--env {', '.join(secret)} would hand a secret of the deploy to the app; nothing was sent")
-    values = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
-    return {**configured, **{name: value if equals else values[name] for name, equals, value in pairs}}
+    named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
+    typed = {name: value if equals else named[name] for name, equals, value in pairs}
+    environment = {**settings.configured_environment, **typed}
+    if secret := settings.secrets_among(environment):
+        raise SettingsError(
+            f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app; nothing was sent"
+        )
+    return environment

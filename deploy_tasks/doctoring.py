@@ -18,8 +18,10 @@ from .engine import Engine
 from .errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from .hosts import registry_url
 from .images import shortened
+from .redaction import without_login
 from .run import Run, begin
 from .settings import OF_ALL_APPS, TABLE, Settings
+from .sources import Source
 from .starting import written
 
 _SECONDS_TO_ANSWER = 10.0
@@ -69,47 +71,58 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
     looks: list[Callable[[], Iterator[Finding]]] = [
         *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
         lambda: _engine(engine, run.settings.docker),  # which then knows whose ignore files count
-        *(partial(_app, engine, one) for one in calls if call.table),
+        *([partial(_apps, engine, calls)] if call.table else []),
         *(look for look in (lambda: _files(engine, run), lambda: _state(run)) if not call.table),
         *(lambda: _registry(run.settings), lambda: _api(run)),
     ]
-    return [finding for look in looks for finding in look()]
+    return [finding for look in looks for finding in _findings(look)]
+
+
+def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What `look` finds. A file that cannot be looked at is a finding, too."""
+    try:
+        yield from look()
+    except DeployError as error:
+        yield Finding("settings", "failed", str(error), "correct it, and ask again")
+
+
+def _apps(engine: Engine, calls: Collection[Call]) -> Iterator[Finding]:
+    """What each app of the table has of its own. What is the same for several, as a file they share, is found once."""
+    names: dict[Finding, list[str]] = {}
+    for call in calls:
+        for finding in _findings(partial(_app, engine, call)):
+            names.setdefault(finding, []).append(call.name or "")
+    yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in names.items())
 
 
 def _app(engine: Engine, call: Call) -> Iterator[Finding]:
-    """What one app of the table has of its own."""
-    try:
-        run = begin(call, git=("app", "repo_url", "git_ref"))
-    except DeployError as error:
-        yield Finding(f"{call.name}", "failed", str(error), "correct it, and ask again")
-        return
+    run = begin(call, git=("app", "repo_url", "git_ref"))
     settings = run.settings
     chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
-    found = [Finding("settings", "ok", "; ".join(chosen)), *_files(engine, run), *_state(run)]
+    yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, run), *_state(run))
     try:
         settings.require("port", "env_from", "files")
         settings.require("build_args_from")
     except SettingsError as error:
         seen = str(error).removesuffix("; nothing was sent")
-        found.append(Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml"))
-    yield from (finding._replace(what=f"{call.name} {finding.what}") for finding in found)
+        yield Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml")
 
 
 def _is_own(settings: Settings, key: str) -> bool:
-    return key not in OF_ALL_APPS and settings.sources[key].startswith("configuration")
+    return key not in OF_ALL_APPS and settings.origins[key].source in (Source.APP, Source.CONFIG)
 
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
     needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
     for row in (row for row in TABLE if row.key in keys):
-        value, source = getattr(settings, row.key), settings.sources[row.key]
+        value, origin = getattr(settings, row.key), settings.origins[row.key]
         if value is None or value == ():
             state = needed.get(row.key, "ok")
-            mend = f"put {row.variable}=… into .env" if state != "ok" else ""
+            mend = f"set {settings.ways_to_set(row)}" if state != "ok" else ""
             yield Finding(row.variable, state, "unset", mend)
         else:
             shown = "set" if row.secret else _shown(value)
-            yield Finding(row.variable, "ok", f"{shown} ({source})")
+            yield Finding(row.variable, "ok", f"{shown} ({origin})")
     for path in settings.secret_files_others_can_read:
         yield Finding(
             str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
@@ -117,7 +130,7 @@ def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
 
 
 def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else written(value)
+    return without_login(", ".join(map(str, value)) if isinstance(value, tuple) else written(value))
 
 
 def _git(run: Run) -> Iterator[Finding]:
@@ -149,8 +162,11 @@ def _git_ignores(run: Run) -> Iterator[Finding]:
 def _files(engine: Engine, run: Run) -> Iterator[Finding]:
     context = run.settings.root / run.settings.build_context
     dockerfile = run.settings.root / run.settings.dockerfile
-    if not dockerfile.is_file():
-        yield Finding("Dockerfile", "warning", f"there is none at {dockerfile}", "name it: DEPLOY_DOCKERFILE")
+    wrong = dict(run.settings.wrong_files())
+    for key, said in wrong.items():
+        yield Finding(key.replace("_", " "), "warning", said, f"name another: DEPLOY_{key.upper()}")
+    if "build_context" in wrong:
+        return
     files = engine.ignore_files(context, dockerfile) or [context / ".dockerignore"]
     # Where versions of an engine read different ones, each must keep them out.
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
@@ -252,5 +268,5 @@ def _api(run: Run) -> Iterator[Finding]:
 def _skew(date: str) -> float | None:
     try:
         return (datetime.now(timezone.utc) - parsedate_to_datetime(date)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ArithmeticError, LookupError):  # whatever the parser makes of what is no date
         return None

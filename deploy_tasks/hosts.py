@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
-_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
+from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
     """Whether `host`, without a port or brackets, is this machine: where plain http reads no key to anybody else."""
-    return _LOOPBACK.fullmatch(host) is not None
+    try:
+        return host == "localhost" or ("%" not in host and ip_address(host).is_loopback)
+    except ValueError:  # a name
+        return False
 
 
 def registry_url(registry: str) -> str:

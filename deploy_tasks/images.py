@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from .errors import SettingsError
+from .redaction import quoted
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
@@ -31,21 +32,23 @@ class Reference(NamedTuple):
 def image_name(text: str) -> str:
     """`text` if it is a repository name without a host, at most 255 characters; SettingsError otherwise."""
     if len(text) > 255 or not _IMAGE_NAME.fullmatch(text):
-        raise SettingsError(f"{text!r} is not an image name: lower-case words joined by . _ - and /, without a host")
+        rule = "lower-case words joined by . _ - and /, without a host"
+        raise SettingsError(f"{quoted(text)} is not an image name: {rule}")
     return text
 
 
 def tag(text: str) -> str:
     """`text` if it is a tag (at most 128 characters); SettingsError otherwise."""
     if not _TAG.fullmatch(text):
-        raise SettingsError(f"{text!r} is not an image tag: up to 128 letters, digits, . _ -, not starting with . or -")
+        rule = "up to 128 letters, digits, . _ -, not starting with . or -"
+        raise SettingsError(f"{quoted(text)} is not an image tag: {rule}")
     return text
 
 
 def digest(text: str) -> str:
     """`text` if it is `sha256:` and 64 lower-case hex digits (the API's buildId); SettingsError otherwise."""
     if not _DIGEST.fullmatch(text):
-        raise SettingsError(f"{text!r} is not a buildId: sha256: and 64 lower-case hex digits")
+        raise SettingsError(f"{quoted(text)} is not a buildId: sha256: and 64 lower-case hex digits")
     return text
 
 
@@ -57,7 +60,7 @@ def shortened(build_id: str) -> str:
 def label(text: str) -> str:
     """`text` if it is a Kubernetes name (app, namespace, job); SettingsError otherwise."""
     if not _LABEL.fullmatch(text):
-        raise SettingsError(f"{text!r} is not a Kubernetes name: up to 63 lower-case letters, digits and -")
+        raise SettingsError(f"{quoted(text)} is not a Kubernetes name: up to 63 lower-case letters, digits and -")
     return text
 
 
@@ -88,7 +91,7 @@ def parse(text: str) -> Reference:
     rest = text[len(registry) + 1 :] if registry else text
     match = _REFERENCE.fullmatch(rest)
     if not match:
-        raise SettingsError(f"{text!r} is not an image reference")
+        raise SettingsError(f"{quoted(text)} is not an image reference")
     name, its_tag, its_digest = match.groups()
     return Reference(
         registry, image_name(name), tag(its_tag) if its_tag else None, digest(its_digest) if its_digest else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 _LONGEST_EXCERPT = 200
 _MOST_LOOKED_AT = 10_000
+_LONGEST_QUOTE = 100
 _secrets: set[str] = set()
 
 
@@ -27,6 +29,19 @@ def redact(text: str) -> str:
 def escaped(text: str) -> str:
     """What somebody else said, fit for a terminal: control characters escaped."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def quoted(value: object) -> str:
+    """What somebody gave, as an error repeats it: in quotes, not too long, and `without_login`."""
+    text = without_login(str(value)[:_MOST_LOOKED_AT])
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
+
+
+def without_login(text: str) -> str:
+    """`text` without what may be a secret in a URL or an address: a user and a password, a query, a fragment."""
+    # To the last @, since a password may hold one.
+    text = re.sub(r".+@", "***@", text, flags=re.DOTALL)
+    return re.sub(r"([?#]).+", r"\1***", text, flags=re.DOTALL)
 
 
 def excerpt(said: str | bytes) -> str:

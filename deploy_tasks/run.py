@@ -20,6 +20,7 @@ from .models import APP_CLASSES, HistoryEntry, Record, Target, encode, fields_of
 from .redaction import keep_secret
 from .settings import TABLE, Settings, resolve
 from .signals import signal_number, undivided
+from .sources import Source
 from .state import State
 
 # What is left to do for an app that did not come to its end: the same again, to wait for its build in the cluster, to
@@ -86,7 +87,7 @@ class Run:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
         settings = self.settings
         url, key = settings.require("api_url"), settings.require("api_key")
-        key_from = settings.sources["api_key"].removesuffix(" DEPLOY_API_KEY")
+        key_from = settings.origins["api_key"].place
         return DeployClient(url, key, timeout=settings.api_timeout, command=self.command, key_from=key_from)
 
     @contextmanager
@@ -214,7 +215,7 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
 def _warn_of_another_namespace(settings: Settings, record: Record | None) -> None:
     """Other scripts have other namespaces than those of the app classes, and one app shall not run in two unseen."""
     usual = {None, settings.namespace, *APP_CLASSES.values()}
-    is_default = settings.sources["namespace"].startswith("default")
+    is_default = settings.origins["namespace"].source is Source.DEFAULT
     if is_default and record and record.app == settings.app and record.namespace not in usual:
         console.warn(
             f"{record.app} was recorded in namespace {record.namespace}, and this is for {settings.namespace}; to stay "

@@ -17,15 +17,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from . import images, parsing
+from . import parsing
 from .errors import SettingsError
 from .models import APP_CLASSES, DEFAULT_APP_CLASS
+from .sources import Origin, Source
 
 _SHORTEST_SECRET = 6
 
 
 class Settings:
-    """What a task works with. A value that nobody gave is None; `sources` says where each of the others is from. Its
+    """What a task works with. A value that nobody gave is None; `origins` says where each of the others is from. Its
     own text shows none of them."""
 
     name: str | None
@@ -69,11 +70,13 @@ class Settings:
     build_if_needed: bool
     lock_timeout: float
     jobs: int | None
-    sources: Mapping[str, str]
+    origins: Mapping[str, Origin]
     flags: frozenset[str]
     """The settings that the task has a flag for."""
     variables: Mapping[str, str]
-    """The environment, and what the `.env` files have beyond it."""
+    """The environment, and what the `.env` files have beyond it. An empty variable is not set, so it is not in here."""
+    empty_variables: frozenset[str]
+    """The names that are there without a value, for messages."""
     env_files: Mapping[str, Mapping[str, str]]
     """What each of the `.env` files has, by its name."""
 
@@ -90,67 +93,95 @@ class Settings:
         unset = [row for row in TABLE if row.key in needs and getattr(self, row.key) is None]
         unset = [row for row in unset if row.key != "port" or not self.ports]
         unvalued = [name for key in ("env_from", "build_args_from") if key in needs for name in self._unvalued(key)]
-        unvalued = [name for name in unvalued if name not in given]
-        parts = [
-            *([f"not set: {', '.join(map(self._ways, unset))}"] if unset else []),
-            *([f"no value for {', '.join(dict.fromkeys(unvalued))}"] if unvalued else []),
-        ]
-        if unvalued or any("DEPLOY_" in self._ways(row) for row in unset):
+        unvalued = [name for name in dict.fromkeys(unvalued) if name not in given]
+        is_cloned_from_here = all(self.origins[key].source is Source.GIT for key in ("repo_url", "git_ref"))
+        needs_files = "files" in needs or ("cloned_files" in needs and is_cloned_from_here)
+        wrong_files = self.wrong_files() if needs_files else ()
+        parts = [f"{said}; name another with {self._way(key)}" for key, said in wrong_files]
+        if unset:
+            parts.append(f"not set: {', '.join(map(self.ways_to_set, unset))}")
+        if unvalued:
+            parts.append(f"no value for {', '.join(map(self._named, unvalued))}")
+        if (unset or unvalued) and self.env_file and self.env_file not in self.env_files:
+            parts.append(f"there is no env_file at {_env_path(self.root, self.env_file)}")
+        if unvalued or any(row.key in OF_ALL_APPS for row in unset):
             parts.append("put variables into the environment or into .env at the project's root")
-        is_cloned_from_here = self.sources["repo_url"] == self.sources["git_ref"] == "git"
-        parts = [*self._missing_files("files" in needs or ("cloned_files" in needs and is_cloned_from_here)), *parts]
         if parts:
             raise SettingsError(f"{'; '.join(parts)}; nothing was sent")
         return getattr(self, needs[0])
 
-    def _ways(self, row: Setting) -> str:
+    def ways_to_set(self, row: Setting) -> str:
+        """How to give the value of a setting that has none."""
         if self.name is not None and row.key not in OF_ALL_APPS:
             flag = f"{row.flag} or " if row.key in self.flags else ""
             return f"{flag}deploy.apps.{self.name}.{row.key} in invoke.yaml"
-        return f"{row.flag} or {row.variable}" if row.key in self.flags else row.variable
+        ways = [*([row.flag] if row.key in self.flags else []), self._named(row.variable)]
+        if row.key in _SAME_FOR_EVERYBODY:
+            ways.append(f"{row.key} under deploy: in invoke.yaml")
+        return " or ".join(ways)
+
+    def _way(self, key: str) -> str:
+        return f"deploy.apps.{self.name}.{key}" if self.name else f"--{key.replace('_', '-')}"
+
+    def _named(self, variable: str) -> str:
+        return f"{variable} (it is empty)" if variable in self.empty_variables else variable
 
     def _unvalued(self, key: str) -> list[str]:
-        return [name for name in getattr(self, key) if not self.variables.get(name)]
+        return [name for name in getattr(self, key) if name not in self.variables]
 
-    def _missing_files(self, to_build: bool) -> Iterator[str]:
-        if self.env_file is not None and not _env_path(self.root, self.env_file).exists():
-            yield f"there is no env_file at {self.root / self.env_file}"
+    def wrong_files(self) -> Iterator[tuple[str, str]]:
+        """The keys of the Dockerfile and of the build context that cannot be built from, each with why."""
         file, context = self.root / self.dockerfile, self.root / self.build_context
-        own = f"deploy.apps.{self.name}." if self.name else ""
-        if to_build and not file.is_file():
-            yield f"there is no Dockerfile at {file}; name another with {f'{own}dockerfile' if own else '--dockerfile'}"
-        if to_build and not context.is_dir():
-            name = f"{own}build_context" if own else "--build-context"
-            yield f"the build context {context} is not a folder; name one with {name}"
+        if not _is(stat.S_ISREG, file):
+            yield "dockerfile", f"there is no Dockerfile at {file}"
+        elif not os.access(file, os.R_OK):
+            yield "dockerfile", f"the Dockerfile {file} cannot be read"
+        if not _is(stat.S_ISDIR, context):
+            yield "build_context", f"the build context {context} is not a folder"
+        elif not os.access(context, os.R_OK | os.X_OK):
+            yield "build_context", f"the build context {context} cannot be read"
 
     @property
     def configured_environment(self) -> dict[str, str]:
         """What the configuration gives the app for its environment. The names that need a value have one by now."""
         named = [*self.env_from_optional, *self.env_from]
-        return {**self.env, **{name: self.variables[name] for name in named if self.variables.get(name)}}
+        return {**self.env, **{name: self.variables[name] for name in named if name in self.variables}}
 
     def is_by_flag(self, key: str) -> bool:
         """Whether the value of `key` is that of the call's own flag."""
-        return self.sources[key].startswith("flag")
+        return self.origins[key].source is Source.FLAG
 
     def given(self, key: str) -> Any:
         """The value of `key` if somebody chose it, None if it was made up: what a request may leave to the server."""
-        return None if self.sources[key].startswith(("default", "git", "the record")) else getattr(self, key)
+        return None if self.origins[key].source >= Source.RECORD else getattr(self, key)
 
     @property
     def secrets(self) -> list[str]:
         """Every secret value, to be redacted on every way out: also what the app gets from the environment by name."""
-        own = [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
-        return [*own, *self.secret_values_of((*self.env_from, *self.env_from_optional))]
+        return [*self._own_secrets, *self.secret_values_of((*self.env_from, *self.env_from_optional))]
+
+    @property
+    def _own_secrets(self) -> list[str]:
+        return [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
+
+    def secrets_among(self, values: Mapping[str, str]) -> list[str]:
+        """The names in `values` that carry a secret of the deploy: a name that is a secret's own, or the value of one,
+        whatever it is called."""
+        names = {f"{prefix}{row.variable}" for row in TABLE if row.secret for prefix in ("", "INVOKE_")}
+        places = (self.variables, *self.env_files.values())
+        secrets = {*self._own_secrets, *(has[name] for has in places for name in names if has.get(name))}
+        return [name for name, value in values.items() if name in names or value in secrets]
 
     def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
         """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
         as `what`."""
         missing = [name for name in names if name not in self.variables]
         if missing:
+            empty = next((name for name in missing if name in self.empty_variables), None)
+            hint = f", or {empty}= for an empty value" if empty else ""
             raise SettingsError(
-                f"{what} {', '.join(missing)} has no value: give KEY=VALUE, or set it in the environment or in .env; "
-                "nothing was sent"
+                f"{what} {', '.join(map(self._named, missing))} has no value: give KEY=VALUE{hint}, or set it in the "
+                "environment or in .env; nothing was sent"
             )
         return {name: self.variables[name] for name in names}
 
@@ -174,7 +205,8 @@ class Settings:
     def secret_files_others_can_read(self) -> list[Path]:
         """The `.env` files with a secret in them that the file's group or everybody may read."""
         secret = {row.variable for row in TABLE if row.secret}
-        paths = [_env_path(self.root, name) for name, content in self.env_files.items() if secret & content.keys()]
+        holders = (name for name, has in self.env_files.items() if any(has.get(variable) for variable in secret))
+        paths = [_env_path(self.root, name) for name in holders]
         return [path for path in paths if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]
 
 
@@ -221,37 +253,41 @@ def resolve(
     files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
     recorded: Mapping[str, object] = {}
     values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
     for row in TABLE:
         found = [
-            (f"flag {row.flag}", flags.get(row.key)),
-            (f"configuration deploy.apps.{name}.{row.key}", own.get(row.key)),
-            (f"environment {row.variable}", environ.get(row.variable)),
-            *((f"{file} {row.variable}", content.get(row.variable)) for file, content in files.items()),
-            (f"configuration deploy.{row.key}", _configured(config, row.key, environ)),
-            ("the record", recorded.get(row.key)),
+            (Origin(Source.FLAG, row.flag), flags.get(row.key)),
+            (Origin(Source.APP, f"deploy.apps.{name}.{row.key}"), own.get(row.key)),
+            (Origin(Source.VARIABLE, row.variable), environ.get(row.variable)),
+            *((Origin(Source.ENV_FILE, row.variable, file), has.get(row.variable)) for file, has in files.items()),
+            (Origin(Source.CONFIG, f"deploy.{row.key}"), _configured(config, row.key, environ)),
+            (Origin(Source.RECORD), recorded.get(row.key)),
         ]
-        source, value = next(((source, value) for source, value in found if is_given(value)), ("git", None))
+        origin, value = next(
+            ((origin, value) for origin, value in found if is_given(value)), (Origin(Source.GIT), None)
+        )
         if value is None and git and row.key in git:
             value = git[row.key]()
         if value is None:
-            source, value = "default", row.default
-        values[row.key] = None if value is None else _parsed(row, value, source)
-        sources[row.key] = source
+            origin, value = Origin(Source.DEFAULT), row.default
+        values[row.key] = None if value is None else _parsed(row, value, origin)
+        origins[row.key] = origin
         if row.key == "state_file":
             values["state_file"] = _state_file(root / values["state_file"], name)
             recorded = record(values["state_file"]) if record else {}
         if row.key == "app" and recorded.get("app") not in (None, values["app"]):
             recorded = {}  # another app's record says nothing about this one
-    _make_up(values, sources, recorded)
-    if sources["port"].startswith("flag") or ("ports" not in own and sources["port"] != "default"):
+    _make_up(values, origins, recorded)
+    if origins["port"].source < (Source.APP if "ports" in own else Source.CONFIG):
         configured["ports"] = ()  # the port comes from a stronger source than they do
+    given = [{key: value for key, value in has.items() if value} for has in (environ, *files.values())]
     return Settings(
         name=name,
         root=root,
-        sources=sources,
+        origins=origins,
         flags=frozenset(flags),
-        variables=ChainMap(dict(environ), *map(dict, files.values())),
+        variables=ChainMap(*given),
+        empty_variables=frozenset(key for has in (environ, *files.values()) for key, value in has.items() if not value),
         env_files=files,
         **values,
         **configured,
@@ -263,21 +299,45 @@ def _state_file(path: Path, name: str | None) -> Path:
     return path if name is None else path.with_name(f"{path.stem}.{name}{path.suffix or '.json'}")
 
 
-def _make_up(values: dict[str, Any], sources: dict[str, str], recorded: Mapping[str, object]) -> None:
+def _make_up(values: dict[str, Any], origins: dict[str, Origin], recorded: Mapping[str, object]) -> None:
     """Settles what follows from other settings where nobody gave it."""
-    if sources["namespace"] == "the record" and values["app_class"] != (recorded.get("app_class") or DEFAULT_APP_CLASS):
+    is_recorded = origins["namespace"].source is Source.RECORD
+    if is_recorded and values["app_class"] != (recorded.get("app_class") or DEFAULT_APP_CLASS):
         values["namespace"] = None  # another class than that of the recorded build has another place
     if values["namespace"] is None:
-        values["namespace"], sources["namespace"] = APP_CLASSES[values["app_class"]], "default of app_class"
+        values["namespace"], origins["namespace"] = (
+            APP_CLASSES[values["app_class"]],
+            Origin(Source.DEFAULT, "app_class"),
+        )
     if values["image_name"] is None:
-        values["image_name"], sources["image_name"] = values["app"], "default of app"
+        values["image_name"], origins["image_name"] = values["app"], Origin(Source.DEFAULT, "app")
 
 
 def project_root(folder: Path) -> Path:
     """The nearest folder, from `folder` up, that has tasks of Invoke's or a `.git`; `folder` itself where none has."""
     candidates = (folder, *folder.parents)
     marks = ("tasks.py", "tasks/__init__.py", ".git")
-    return next((place for place in candidates if any((place / mark).exists() for mark in marks)), folder)
+    return next((place for place in candidates if any(status_of(place / mark) for mark in marks)), folder)
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What `stat` says of `path`; None where nothing is there. SettingsError where that cannot be found out: in another
+    user's folder, with a name that is too long, in a loop of links."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in it
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SettingsError:
+    return SettingsError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); nothing was sent")
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    status = status_of(path)
+    return status is not None and kind(status.st_mode)
 
 
 def env_files(root: Path, named: str | None, of_app: str | None = None) -> dict[str, Mapping[str, str]]:
@@ -286,31 +346,34 @@ def env_files(root: Path, named: str | None, of_app: str | None = None) -> dict[
     `of_app` is one app's own, before the others, and is passed over where it is not there; `named` (DEPLOY_ENV_FILE)
     takes the place of `.env.local` and `.env` at the project's root.
     """
-    first = {of_app: _env_path(root, of_app)} if of_app else {}
-    if named and not _env_path(root, named).exists():
+    names = [*([of_app] if of_app else []), *([named] if named else [".env.local", ".env"])]
+    read = {name: _read_env_file(_env_path(root, name)) for name in names}
+    if named and read[named] is None:
         raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
-    others = [named] if named else [".env.local", ".env"]
-    paths = {**first, **{name: _env_path(root, name) for name in others}}
-    return {name: _read_env_file(path) for name, path in paths.items() if path.exists() or path.is_symlink()}
+    return {name: values for name, values in read.items() if values is not None}
 
 
 def _env_path(root: Path, name: str) -> Path:
     return root / os.path.expanduser(name)  # noqa: PTH111 - leaves an unknown user's folder as it is
 
 
-def _read_env_file(path: Path) -> Mapping[str, str]:
+def _read_env_file(path: Path) -> Mapping[str, str] | None:
+    """The variables in the file, the empty ones too; None where there is no file."""
     # Parsed and never loaded: a loaded .env has set HTTPS_PROXY, DOCKER_HOST and LD_PRELOAD. Without interpolation,
     # which eats ${…} even in single quotes. A parse warning is an error, since a dropped key goes unnoticed.
     from dotenv.parser import parse_stream
 
+    status = status_of(path)
+    if status is None and not path.is_symlink():
+        return None
+    if status and not stat.S_ISREG(status.st_mode):
+        raise SettingsError(f"{path} is not a regular file; nothing was sent")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SettingsError(f"{path} is not a regular file; nothing was sent")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}); nothing was sent") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8; nothing was sent") from None
+        raise _unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8; nothing was sent") from error
     values = {}
     for binding in parse_stream(StringIO(text)):
         if binding.error:
@@ -318,8 +381,8 @@ def _read_env_file(path: Path) -> Mapping[str, str]:
             raise SettingsError(
                 f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?); nothing was sent"
             )
-        if binding.key is not None and binding.value:
-            values[binding.key] = binding.value
+        if binding.key is not None:
+            values[binding.key] = binding.value or ""
     return values
 
 
@@ -336,12 +399,10 @@ def check_known(config: Mapping[str, object], path: str = "deploy") -> None:
 
 
 def _only_configured(row: Setting, name: str | None, own: Mapping[str, object], config: Mapping[str, object]) -> Any:
-    source = f"configuration deploy.apps.{name}.{row.key}" if row.key in own else f"configuration deploy.{row.key}"
+    of_app = Origin(Source.APP, f"deploy.apps.{name}.{row.key}")
+    origin = of_app if row.key in own else Origin(Source.CONFIG, f"deploy.{row.key}")
     value = own.get(row.key, config.get(row.key))
-    try:
-        return row.parse(value) if is_given(value) else row.default
-    except SettingsError as error:
-        raise SettingsError(f"{source}: {error}; nothing was sent") from None
+    return origin.parsed(row.parse, value) if is_given(value) else row.default
 
 
 def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, str]) -> object:
@@ -355,16 +416,12 @@ def is_given(value: object) -> bool:
     return value is not None and value not in ("", [], (), {})
 
 
-def _parsed(row: Setting, value: object, source: str) -> Any:
-    if row.secret and source.startswith("flag"):
+def _parsed(row: Setting, value: object, origin: Origin) -> Any:
+    if row.secret and origin.source is Source.FLAG:
         raise SettingsError(f"a secret has no flag, since a command line is no place for one: set {row.variable}")
     if isinstance(value, list | tuple | Mapping) and row.key not in _OF_SEVERAL:
-        raise SettingsError(f"{source}: that is one value, not a list or a table; nothing was sent")
-    try:
-        # What YAML takes for a number or for true is a word here.
-        return row.parse(value if isinstance(value, list | tuple | Mapping) else parsing.as_text(value))
-    except SettingsError as error:
-        raise SettingsError(f"{source}: {error}; nothing was sent") from None
+        raise SettingsError(f"{origin}: that is one value, not a list or a table; nothing was sent")
+    return origin.parsed(row.parse, value)
 
 
 _OF_SEVERAL = ("domain", "build_args")
@@ -390,8 +447,13 @@ TABLE = (
     Setting("registry_password", parsing.secret, None, "goes to the engine over stdin", secret=True),
     Setting("git_token", parsing.secret, None, "lets the cluster clone a private repository", secret=True),
     Setting("app", parsing.app_or_apps, None, "the app's name in the cluster; unset: the repository's name"),
-    Setting("namespace", images.label, None, "its namespace; unset: the app class decides (apps, non-business-apps)"),
-    Setting("image_name", images.image_name, None, "the repository in the registry; unset: the app's name"),
+    Setting(
+        "namespace",
+        parsing.label,
+        None,
+        "its namespace; unset: the app class decides (apps, non-business-apps)",
+    ),
+    Setting("image_name", parsing.image_name, None, "the repository in the registry; unset: the app's name"),
     Setting("app_class", parsing.app_class, DEFAULT_APP_CLASS, "which nodes run it: business or non-business"),
     Setting("port", parsing.whole_number("a port", 1, 65535), None, "the port the app listens on; `reuse` needs it"),
     Setting(
@@ -421,7 +483,7 @@ TABLE = (
     Setting("git_ref", parsing.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
     Setting(
         "image_tag",
-        images.tag,
+        parsing.image_tag,
         None,
         "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]` (`local`)",
     ),
@@ -468,3 +530,5 @@ OF_ALL_APPS = {
     *("git_token", "docker", "lock_timeout", "jobs"),
 }
 """Settings that an entry under `deploy.apps` may not have: they hold for the whole checkout."""
+_SAME_FOR_EVERYBODY = ("app", "port")
+"""Settings that belong into a file that is committed: they do not depend on who deploys, and git does not know all."""

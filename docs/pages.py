@@ -29,7 +29,7 @@ _SETTINGS_HEAD = """# Settings
 
 <!-- Written by `invoke pages`. -->
 
-The first of these that has a value wins, and an empty value is none:
+The first of these that has a value wins:
 
 1. the task's flag
 2. `deploy.apps.<name>.<key>` in `invoke.yaml`: what [one of several apps](recipes/monorepo.md) has of its own
@@ -42,9 +42,27 @@ The first of these that has a value wins, and an empty value is none:
 8. the default
 
 The project's root is the nearest folder, from here up, with a `tasks.py` or a `.git`. The `.env` files are read and
-never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no flag. Where
-`invoke.yaml` has a key, Invoke itself turns `INVOKE_DEPLOY_<KEY>` into that value's type before the kit sees it;
-`DEPLOY_<KEY>` has no such trap.
+never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no flag.
+
+## Empty variables
+
+An empty variable counts as not set, in the environment and in a `.env` file. A setting takes its value from the next
+source. `env_from`, `build_args_from` and `--env KEY` look for the name in the next file, and fail if no file has a
+value. To give the app an empty value, write it out: `--env KEY=`, or `env: {KEY: ""}`.
+
+## Values in `invoke.yaml`
+
+A value in a YAML file is the text that you write, with or without quotes: `NO`, `0755`, `1.10` and `12:30` stay as they
+are. The same holds for `INVOKE_DEPLOY_<KEY>`. A whole number (`port`, `replicas`, `jobs`) has decimal digits only and
+no leading zero: `010` and `1:30` are refused. In JSON and Python, put texts in quotes: a bool, a number with a
+point or a date is refused where a text is needed.
+
+## Paths and secrets
+
+What the cluster clones is the repository, so `dockerfile` and `build_context` of `build` must lie inside it. An
+`env_file` that does not exist is skipped; if a variable then has no value, the error names both. The app's variables and
+build args may not carry a secret of the deploy (`DEPLOY_API_KEY`, `DEPLOY_REGISTRY_PASSWORD`, `DEPLOY_GIT_TOKEN`), under
+any name. Errors show no user, password or query of a URL.
 
 ## With a variable
 

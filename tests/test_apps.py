@@ -20,6 +20,7 @@ from deploy_tasks.errors import (
     SomeFailed,
 )
 from deploy_tasks.settings import CONFIGURED, OF_ALL_APPS, TABLE, Settings, resolve
+from deploy_tasks.sources import Source
 from deploy_tasks.state import State
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +113,7 @@ def test_the_plural_is_all_or_a_comma() -> None:
         ({"domain": "x.example.com", "apps": {"a": {}, "b": {}}}, "both have domain x.example.com"),
         (
             {"build_args": "1=2", "apps": {"a": {"build_args": ["A"]}}},
-            "configuration deploy.build_args: build arg '1=2'",
+            "configuration deploy.build_args: build arg '1=…'",
         ),
         (
             {"apps": {"a": {"image_name": "x"}, "b": {"image_name": "x", "dockerfile": "Other"}}},
@@ -146,7 +147,7 @@ def test_a_key_that_cannot_be_is_refused_with_its_path(config: dict[str, Any], s
         ({"ports": {"port": 1}}, "deploy.apps.a.ports: that is no list of tables with port and name"),
         ({"ports": [{"name": "x"}]}, "deploy.apps.a.ports: port is missing in it"),
         ({"ports": [{"port": 1, "nam": "x"}]}, "'nam' is no key; did you mean name?; it may hold port, name"),
-        ({"ports": [{"port": 70000}]}, "deploy.apps.a.ports: '70000' is not a port"),
+        ({"ports": [{"port": 70000}]}, "deploy.apps.a.ports: 'port': '70000' is not a port"),
         ({"metrics": {"path": "/m"}}, "deploy.apps.a.metrics: port is missing in it"),
         ({"metrics": {"port": 1, "scrapeInterval": "1s"}}, "did you mean scrape_interval?"),
         ({"metrics": {"prot": 1}}, "'prot' is no key; did you mean port?"),
@@ -181,7 +182,7 @@ def test_what_is_of_one_app_goes_before_what_speaks_for_all_and_after_the_flag(t
     assert settings(tmp_path, config, "b").port == 3
     flagged = resolve({"port": 5}, config=general, name="a", own=table["a"], environ=environ, folder=tmp_path)
     assert flagged.port == 5
-    assert settings(tmp_path, config, "a").sources["port"] == "configuration deploy.apps.a.port"
+    assert settings(tmp_path, config, "a").origins["port"] == (Source.APP, "deploy.apps.a.port", "")
 
 
 def test_an_app_is_called_as_its_entry_unless_that_says_otherwise(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_each_app_has_a_state_file_of_its_own(tmp_path: Path) -> None:
 
 def test_tables_and_names_for_all_go_along_with_an_apps_own(tmp_path: Path) -> None:
     own = {"env": {"B": 2, "C": 3}, "env_from": ["E"], "build_args": {"Z": None}}
-    general = {"env": {"A": True, "B": 1}, "env_from": ["D"], "build_args": {"Y": "1"}}
+    general = {"env": {"A": "true", "B": 1}, "env_from": ["D"], "build_args": {"Y": "1"}}
     found = settings(tmp_path, {**general, "apps": {"a": own, "b": {}}}, "a")
     assert found.env == {"A": "true", "B": "2", "C": "3"}
     assert found.env_from == ("D", "E")
@@ -244,10 +245,11 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         found.require("api_url", "port", "files", "env_from", "build_args_from")
     assert str(refused.value) == (
-        f"there is no env_file at {tmp_path}/own.env; there is no Dockerfile at {tmp_path}/No; name another with "
-        f"deploy.apps.a.dockerfile; the build context {tmp_path}/no is not a folder; name one with "
-        "deploy.apps.a.build_context; not set: DEPLOY_API_URL, deploy.apps.a.port in invoke.yaml; no value for A, C; "
-        "put variables into the environment or into .env at the project's root; nothing was sent"
+        f"there is no Dockerfile at {tmp_path}/No; name another with deploy.apps.a.dockerfile; "
+        f"the build context {tmp_path}/no is not a folder; name another with deploy.apps.a.build_context; "
+        "not set: DEPLOY_API_URL, deploy.apps.a.port in invoke.yaml; no value for A, C; "
+        f"there is no env_file at {tmp_path}/own.env; put variables into the environment or into .env at the "
+        "project's root; nothing was sent"
     )
 
 

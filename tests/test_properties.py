@@ -179,7 +179,7 @@ def test_any_text_as_each_setting(row: Any, value: Any) -> None:
     for given_by in ({"flags": {row.key: value}}, {"flags": {}, "config": {row.key: value}}):
         flags, config = given_by["flags"], given_by.get("config", {})
         settled = result(lambda flags=flags, config=config: resolve(flags, config=config, environ={}, folder=folder))  # type: ignore[misc]
-        assert isinstance(settled, DeployError) or settled.sources[row.key]
+        assert isinstance(settled, DeployError) or settled.origins[row.key]
 
 
 @given(content=st.binary() | st.text().map(lambda text: f"DEPLOY_APP={text}\nA='{text}'\n".encode(errors="replace")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import os
 import re
@@ -95,7 +96,7 @@ def test_the_stronger_source_wins(tmp_path: Path, key: str, stronger: str, weake
     expected = tmp_path / one if key == "state_file" else values_of(key)[0]
     assert getattr(settings, key) == expected
     name = {"INVOKE_DEPLOY": "configuration"}.get(stronger, stronger)
-    assert settings.sources[key].startswith(name)
+    assert str(settings.origins[key]).startswith(name)
 
 
 @pytest.mark.parametrize("key", [key for key in TWO_VALUES if key != "state_file"])
@@ -107,7 +108,7 @@ def test_every_setting_has_every_source(tmp_path: Path, key: str, source: str) -
 @pytest.mark.parametrize("source", ["environment", ".env", "configuration", "flag"])
 def test_empty_means_unset(tmp_path: Path, source: str) -> None:
     settings = settings_from(tmp_path, {source: ("app", ""), "git": ("app", "from-git")})
-    assert (settings.app, settings.sources["app"]) == ("from-git", "git")
+    assert (settings.app, str(settings.origins["app"])) == ("from-git", "git")
 
 
 def test_the_defaults_of_the_users_document(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ BAD = {
     "image_name": ["..", "../../build", "Team/App", "a//b", "a\n", "host:5000/app"],
     "image_tag": ["-v", "a" * 129, "$(id)"],
     "app_class": ["gold", "Business"],
-    "port": ["0", "70000", "-1", "3000.5", "\u0663", "1" * 5000],
+    "port": ["0", "010", "70000", "-1", "3000.5", "\u0663", "1" * 5000],
     "replicas": ["-1", "many", "1001"],
     "domain": ["a b", "https://x", "a,,b", "*", "x.*"],
     "health_path": ["health", "/a b", "/a\n"],
@@ -266,10 +267,18 @@ def test_a_list_or_table_in_the_place_of_one_value_is_refused(tmp_path: Path, ke
         assert resolve({}, config={key: value}, environ={}, folder=tmp_path).dockerfile == "Dockerfile"
 
 
-def test_words_that_yaml_takes_for_numbers_are_words(tmp_path: Path) -> None:
-    config = {"app": 123, "image_tag": 1.0, "namespace": True}
-    settings = resolve({}, config=config, environ={}, folder=tmp_path)
-    assert (settings.app, settings.image_tag, settings.namespace) == ("123", "1.0", "true")
+@pytest.mark.parametrize("value", [1.1, True, datetime.date(2026, 1, 1)])
+@pytest.mark.parametrize("key", ["app", "image_tag", "namespace", "git_ref", "dockerfile", "domain", "env", "env_file"])
+def test_a_number_a_switch_or_a_date_in_the_place_of_a_text_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    config = {key: {"COUNTRY": value} if key == "env" else value}
+    says = rf"configuration deploy\.{key}: ('COUNTRY': )?that is a {type(value).__name__}, where a text is needed"
+    with pytest.raises(SettingsError, match=f"{says}; put it in quotes; nothing was sent"):
+        resolve({}, config=config, environ={}, folder=tmp_path)
+
+
+def test_a_whole_number_in_the_place_of_a_text_is_its_digits(tmp_path: Path) -> None:
+    settings = resolve({}, config={"app": 123, "env": {"PORT": 3000}}, environ={}, folder=tmp_path)
+    assert (settings.app, settings.env) == ("123", {"PORT": "3000"})
 
 
 def test_a_byte_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -278,7 +287,7 @@ def test_a_byte_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{"A": 1, "B": True, "C": None}, ["A=1", "B=true", "C"], "A=1, B=true, C"], ids=["table", "list", "text"]
+    "value", [{"A": 1, "B": "true", "C": None}, ["A=1", "B=true", "C"], "A=1, B=true, C"], ids=["table", "list", "text"]
 )
 def test_build_args_as_a_table_a_list_and_text(tmp_path: Path, value: Any) -> None:
     settings = resolve({}, config={"build_args": value}, environ={}, folder=tmp_path)

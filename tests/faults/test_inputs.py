@@ -70,6 +70,22 @@ def unreadable(folder: Path) -> None:
     (folder / ".env").chmod(0)
 
 
+def cannot_be_looked_at(folder: Path) -> None:
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "file").touch()
+    (folder / "theirs").chmod(0)
+    (folder / "loop").symlink_to("loop")
+
+
+def env_file_of_app(path: str) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        cannot_be_looked_at(folder)
+        (folder / "invoke.yaml").write_text(f"deploy: {{env_file: {path}}}\n")
+
+    return write
+
+
+PATHS = {"in another user's folder": "theirs/file", "300 characters": 300 * "x", "a loop of links": "loop/file"}
 LABEL_OF_70 = 70 * "x" + ".example.com"
 KEYS = {
     "spaces": "a key",
@@ -111,7 +127,13 @@ BAD: list[Bad] = [
         "DEPLOY_API_URL",
         *("deploy.local", "localhost:8080", "ftp://x", "file:///etc/passwd", "http://", "http://[::1", "http://a b/"),
         *("https://x:99999", "https://x:0", "https://x:abc", "https://user:canary@x", f"https://{LABEL_OF_70}"),
-        *("http://deploy.example.com", "https://x/?a=b", "https://x/#a", "https://\x1b[2J"),
+        *(
+            "http://deploy.example.com",
+            "http://127.256.1.1",
+            "https://x/?key=canary",
+            "https://x/#a",
+            "https://\x1b[2J",
+        ),
     ),
     Bad("key", "empty", ["build"], {"DEPLOY_API_KEY": ""}),
     *(Bad("key", name, ["build"], {"DEPLOY_API_KEY": f"canary{key}"}) for name, key in KEYS.items()),
@@ -125,6 +147,17 @@ BAD: list[Bad] = [
     Bad(".env", "a folder", ["build"], make=lambda folder: (folder / ".env").mkdir()),
     Bad(".env", "unreadable", ["build"], make=unreadable),
     Bad(".env", "DEPLOY_ENV_FILE that is not there", ["build"], {"DEPLOY_ENV_FILE": "no.env"}),
+    *(
+        Bad(of, name, [line], {variable: path}, make=cannot_be_looked_at, code=code)
+        for of, variable, line, code in (
+            (".env", "DEPLOY_ENV_FILE", "build", 2),
+            ("Dockerfile", "DEPLOY_DOCKERFILE", "local", 2),
+            ("build context", "DEPLOY_BUILD_CONTEXT", "local", 2),
+            ("state", "DEPLOY_STATE_FILE", "reuse", 10),
+        )
+        for name, path in PATHS.items()
+    ),
+    *(Bad("env_file", name, ["build"], make=env_file_of_app(path)) for name, path in PATHS.items()),
     *(Bad("state", name, ["reuse"], make=state_file(content), code=10) for name, content in STATES.items()),
     Bad(
         "state",
@@ -146,14 +179,15 @@ BAD: list[Bad] = [
     *of_flag("app class", ["build"], "--app-class", "gold"),
     *of_flag("app", ["build"], "--app", "Shop", "../x", "-x", 64 * "a"),
     *of_flag("namespace", ["build"], "--namespace", "a/b"),
-    *of_flag("port", [*REUSE, DIGEST], "--port", "0", "70000", "http"),
+    *of_flag("port", [*REUSE, DIGEST], "--port", "0", "010", "70000", "http"),
     *of_flag("replicas", [*REUSE, DIGEST], "--replicas", "-1", "many"),
     *of_flag("domain", [*REUSE, DIGEST], "--domain", "a b", "https://x", "*"),
     *of_flag("health path", [*REUSE, DIGEST], "--health-path", "health", "/a b"),
     *of_flag("git ref", ["build"], "--git-ref", "--upload-pack=x", "a\nb"),
     *of_flag("repository", ["build"], "--repo-url", "https://user:canary@x/y", "--help"),
+    *of_flag("repository", ["build"], "--repo-url", "u:canary@x:y", "canary@x/y", "https://x/y?key=canary"),
     *of_flag("platform", ["local"], "--platform", "linux", "Linux/AMD64"),
-    *of_environment("registry", "DEPLOY_REGISTRY", "https://x", "x:70000", "x/y", line="local"),
+    *of_environment("registry", "DEPLOY_REGISTRY", "https://x", "x:70000", "x/y", "robot:canary@x", line="local"),
     *of_environment("engine", "DEPLOY_DOCKER", "--help", line="local"),
     *of_environment("registry password", "DEPLOY_REGISTRY_PASSWORD", "canary\nx", line="local"),
 ]
