@@ -50,9 +50,11 @@ def set_up(*, dry: bool) -> Iterator[str]:
     yield from _tasks(root, dry)
     known = _known(root)
     yield from _configuration(root, known, dry)
-    yield from _new(root / ".env", example(leave_out=known.keys() & {"port"}), dry, mode=0o600)
-    needed = " and ".join(["DEPLOY_API_KEY", *([] if "port" in known else ["DEPLOY_PORT"])])
-    yield f"next: put {needed} into .env, commit and push the other files; then: invoke doctor, invoke build reuse"
+    # The port is the same for everybody, so it goes into the file that is committed.
+    yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
+    port = "" if "port" in known else " and the port into invoke.yaml"
+    then = "commit and push the other files; then: invoke doctor, invoke build reuse"
+    yield f"next: put DEPLOY_API_KEY into .env{port}, {then}"
 
 
 def _tasks(root: Path, dry: bool) -> Iterator[str]:
@@ -67,7 +69,8 @@ def _tasks(root: Path, dry: bool) -> Iterator[str]:
 
 
 def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[str]:
-    text = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items())
+    port = "" if "port" in known else "  # port: 3000\n"
+    text = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items()) + port
     # Invoke reads the first of these alone.
     files = [root / f"invoke.{kind}" for kind in ("yaml", "yml", "json", "py")]
     there = next((path for path in files if path.exists()), None)
