@@ -60,9 +60,9 @@ point or a date is refused where a text is needed.
 ## Paths and secrets
 
 What the cluster clones is the repository, so `dockerfile` and `build_context` of `build` must lie inside it. An
-`env_file` that does not exist is skipped; if a variable then has no value, the error names both. The app's variables and
-build args may not carry a secret of the deploy (`DEPLOY_API_KEY`, `DEPLOY_REGISTRY_PASSWORD`, `DEPLOY_GIT_TOKEN`), under
-any name. Errors show no user, password or query of a URL.
+`env_file` that does not exist is skipped; if a variable then has no value, the error names both. The app's variables
+and build args may not carry a secret of the deploy (`DEPLOY_API_KEY`, `DEPLOY_REGISTRY_PASSWORD`, `DEPLOY_GIT_TOKEN`),
+under any name. Errors show no user, password or query of a URL.
 
 ## With a variable
 

@@ -632,7 +632,7 @@ def test_init_takes_over_what_was_recorded_before(project: Project) -> None:
     project.write_record({"app": "myapp", "imageName": "team/myapp", "namespace": "default", "buildId": NOT_THERE})
     assert project.invoke("init").returncode == 0
     written = (project.folder / "invoke.yaml").read_text()
-    assert written == "deploy:\n  app: myapp\n  image_name: team/myapp\n  namespace: default\n"
+    assert written == "deploy:\n  app: myapp\n  image_name: team/myapp\n  namespace: default\n  # port: 3000\n"
 
 
 def test_what_the_app_gets_by_name_is_never_shown(project: Project, sandbox: SandboxProcess) -> None:

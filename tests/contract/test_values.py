@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.project import Project, three_apps, without_root_rights
+from tests.project import Project, three_apps
 
 DIGEST = f"sha256:{64 * 'a'}"
 REUSE = ("reuse", f"--build-id={DIGEST}")
@@ -336,51 +335,3 @@ def test_a_repository_without_a_password_is_taken_as_it_is(shop: Project, url: s
 def test_a_host_that_only_looks_like_loopback_gets_no_key_over_http(shop: Project, host: str) -> None:
     said = refusal(shop.invoke("--dry", "build", DEPLOY_API_URL=f"http://{host}:8080"))
     assert "would send the key unencrypted; use https://" in said
-
-
-def test_doctor_shows_no_query(shop: Project) -> None:
-    assert CANARY not in shop.invoke("doctor", DEPLOY_HEALTH_PATH=f"/health?key={CANARY}").stdout
-
-
-# --- doctor ---------------------------------------------------------------------------------------------------------
-
-
-def findings(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(done.stdout)
-    return found
-
-
-def test_doctor_says_once_what_several_apps_share(tmp_path: Path) -> None:
-    shop = three_apps(tmp_path / "shop", DEPLOY_API_KEY="k3y")
-    (shop.folder / ".env").chmod(0o644)
-    (shop.folder / ".dockerignore").write_text("")
-    done = shop.invoke("doctor", "--json", "--app=all")
-    warned = [found for found in findings(done) if ".env" in found["seen"] and found["state"] == "warning"]
-    assert [found["what"] for found in warned] == ["backend, frontend .dockerignore"]
-    assert done.stderr.count("others on this machine can read it") == 1, done.stderr
-
-
-def test_doctor_says_what_each_app_needs(tmp_path: Path) -> None:
-    shop = three_apps(tmp_path / "shop")
-    found = {entry["what"]: entry for entry in findings(shop.invoke("doctor", "--json"))}
-    assert found["backend needs"]["state"] == "failed"
-    assert found["backend needs"]["seen"].startswith("no value for SUPABASE_SERVICE_ROLE_KEY")
-    assert "frontend needs" not in found
-
-
-def test_doctor_points_to_invoke_yaml_for_the_port(shop: Project) -> None:
-    del shop.environment["DEPLOY_PORT"]
-    found = {entry["what"]: entry for entry in findings(shop.invoke("doctor", "--json"))}
-    assert found["DEPLOY_PORT"]["mend"] == "set DEPLOY_PORT or port under deploy: in invoke.yaml"
-
-
-@pytest.mark.parametrize("kind", ["DEPLOY_DOCKERFILE", "DEPLOY_BUILD_CONTEXT", "DEPLOY_ENV_FILE", "DEPLOY_STATE_FILE"])
-@pytest.mark.parametrize("path", ["theirs/it", 300 * "x", "loop/it", "Dockerfile/it"])
-def test_doctor_looks_at_paths_that_cannot_be_looked_at(shop: Project, kind: str, path: str) -> None:
-    shop.write("theirs/it", "FROM scratch\n")
-    (shop.folder / "theirs").chmod(0)
-    (shop.folder / "loop").symlink_to("loop")
-    done = shop.run(*without_root_rights(), sys.executable, "-m", "invoke", "doctor", **{kind: path})
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert path in done.stdout
