@@ -260,7 +260,8 @@ def not_a_flag(value: object) -> str:
 
 def repo_url(value: object) -> str:
     text = not_a_flag(value)
-    if re.match(r"https?://.*@", text, re.IGNORECASE):
+    # Before the host, or with a / in it, so that it looks like a path: then no port follows the colon.
+    if re.match(r"https?://(?!\[)[^/?#]*(@|:(?!\d*([/?#]|$)))", text, re.IGNORECASE):
         raise SettingsError("the repository URL holds a user or a password; a token goes into DEPLOY_GIT_TOKEN")
     return text
 
