@@ -13,6 +13,7 @@ from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .recording import flags_of, keep, result, save, say
 from .run import AGAIN, API, LOOK, NOTHING, WAIT, Act, Run, begin
+from .settings import Source
 from .waiting import wait_for_build
 
 
@@ -71,16 +72,23 @@ def wait(call: Call) -> Act:
 
 
 def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
-    """SettingsError where no branch of the remote holds the commit, since the cluster clones from there."""
-    checkout = run.checkout
+    """SettingsError where no ref of the remote holds the commit, since the cluster clones from there."""
+    checkout, repo_url = run.checkout, str(run.settings.require("repo_url"))
     if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
-    if not allow_unpushed and not checkout.pushed(git_ref):
-        raise SettingsError(
-            f"commit {git_ref[:12]} is on no branch of the remote, so the cluster cannot clone it; nothing was started."
-            f" Push it (git push -u origin HEAD), build here ({run.command('local')}), or pass --allow-unpushed"
+    pushed = allow_unpushed or checkout.pushed(git_ref, repo_url)
+    if pushed is None:
+        console.warn(
+            f"this checkout cannot tell whether {repo_url} has commit {git_ref[:12]}, and the cluster needs it"
         )
-    if run.call.name and not checkout.has(git_ref, run.settings.dockerfile):
+    elif not pushed:
+        raise SettingsError(
+            f"commit {git_ref[:12]} is on no branch of the remote, and no tag of it, so the cluster cannot clone it; "
+            f"nothing was started. Push it ({checkout.how_to_push(git_ref, repo_url)}), build here "
+            f"({run.command('local')}), or pass --allow-unpushed"
+        )
+    is_from_here = run.settings.origins["repo_url"].source is Source.GIT
+    if run.call.name and is_from_here and not checkout.has(git_ref, run.settings.dockerfile):
         raise SettingsError(
             f"{run.settings.dockerfile} is not in commit {git_ref[:12]}, which the cluster clones: commit and push it"
         )
@@ -146,7 +154,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     try:
         with run.undivided():
             # Told before it is written, so that not even a crash in between loses the job.
-            console.tell(f"{started.job_name} builds {request.repo_url} at {request.git_ref[:12]}")
+            console.tell(f"{started.job_name} builds {request.repo_url} at {images.short_ref(request.git_ref, 12)}")
             run.state.save_in_flight(build)
             run.left = WAIT
     except StateError as error:

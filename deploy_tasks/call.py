@@ -3,6 +3,8 @@ of its command line."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ from invoke.context import Context
 from . import apps, commands
 from .configuration import deploy_part
 from .errors import SettingsError
-from .git import Checkout
+from .git import Checkout, top_of
 from .models import Record
 from .settings import project_root, resolve
 
@@ -66,11 +68,10 @@ class Call(NamedTuple):
             config[_CHAIN] = chain
         general, table = apps.split(deploy_part(c.config))
         target = _target_with(chain, flags)
-        root = _current_root()
         all_flags = {**flags, **target}
         usual = declared or {}
         given = {key: value for key, value in all_flags.items() if value not in (None, [], usual.get(key))}
-        return cls(c, task, all_flags, given, general, table, chain, Checkout(root))
+        return cls(c, task, all_flags, given, general, table, chain, Checkout(root_of(c)))
 
     def of_each(self) -> list[Call]:
         """This call for each of the apps that it means. SettingsError where that cannot be told."""
@@ -111,8 +112,31 @@ def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
     return {**earlier, **given}
 
 
-def _current_root() -> Path:
+def root_of(c: Context) -> Path:
+    """The project's root: the folder whose tasks.py Invoke loaded, else what is found from the current folder up.
+
+    SettingsError where the current folder is another repository's, or `c.cd` leads away from the root: what would be
+    built and deployed is not what a person there thinks of.
+    """
     try:
-        return project_root(Path.cwd())
+        here = Path.cwd()
     except FileNotFoundError:
         raise SettingsError("the current folder is not there any more; nothing was sent") from None
+    # Invoke's Config has it in no public attribute, and hands it to all of its copies.
+    loaded_from: str | None = getattr(c.config, "_project_prefix", None)
+    root = Path(loaded_from).resolve() if loaded_from else project_root(here)
+    of_root, of_here = top_of(root), top_of(here)
+    if of_here not in (None, of_root):
+        whose = f"repository {of_root}" if of_root else "in no repository"
+        raise SettingsError(
+            f"The tasks are those of {root} ({whose}), but the current folder is in another repository, {of_here}. "
+            f"Nothing was sent. To work on the first, run: cd {shlex.quote(str(root))}. To work on the second, make it "
+            f"a project of its own: cd {shlex.quote(str(of_here))} && deploy-tasks init"
+        )
+    inside = here.joinpath(*map(os.path.expanduser, c.command_cwds)).resolve()
+    if inside not in (here, root):
+        raise SettingsError(
+            f"c.cd does not choose the project: this task works on {root}, not on {inside}. Nothing was sent. Call it "
+            "outside of c.cd. For an app in a folder, set its dockerfile and build_context, or run invoke there"
+        )
+    return root

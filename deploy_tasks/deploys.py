@@ -124,7 +124,7 @@ def tell_age(run: Run, known: Record | None) -> None:
     if known is None or known.build_id is None:
         return
     if known.dirty:
-        console.tell(f"built from uncommitted changes on {(known.git_ref or 'no commit')[:7]}")
+        console.tell(f"built from uncommitted changes on {images.short_ref(known.git_ref or 'no commit')}")
     elif known.git_ref and images.is_commit(known.git_ref):
         unknown = run.checkout.trouble or "which is not in this checkout"
         console.tell(run.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}")
@@ -264,5 +264,6 @@ def _flags_given(run: Run) -> dict[str, object]:
 
 def described(entry: HistoryEntry) -> str:
     """A digest of the history, as short as a person needs it."""
-    commit = f", commit {entry.git_ref[:7]}" if entry.git_ref else ""
+    ref = entry.git_ref or ""
+    commit = f", {'commit ' if images.is_commit(ref) else ''}{images.short_ref(ref)}" if ref else ""
     return f"{images.shortened(entry.build_id or '')}{commit}"

@@ -141,12 +141,16 @@ def _git(run: Run) -> Iterator[Finding]:
     yield Finding(
         "git", "ok", f"HEAD is {checkout.commit[:12]}, {'with' if checkout.dirty else 'without'} uncommitted changes"
     )
-    if checkout.pushed(checkout.commit):
-        yield Finding("git remote", "ok", f"{checkout.repo_url} has it")
+    repo_url = run.settings.repo_url
+    if repo_url is None:
+        seen = checkout.trouble or "there is none"
+        yield Finding("git remote", "warning", seen, "git remote add origin URL, or set DEPLOY_REPO_URL")
+    elif pushed := checkout.pushed(checkout.commit, repo_url):
+        yield Finding("git remote", "ok", f"{repo_url} has it")
     else:
-        yield Finding(
-            "git remote", "warning", f"{checkout.repo_url or 'none'} does not have it", "git push, before invoke build"
-        )
+        seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
+        push = checkout.how_to_push(checkout.commit, repo_url)
+        yield Finding("git remote", "warning", seen, f"push it ({push}), before invoke build")
 
 
 def _git_ignores(run: Run) -> Iterator[Finding]:

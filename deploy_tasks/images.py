@@ -69,6 +69,11 @@ def is_commit(ref: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", ref) is not None
 
 
+def short_ref(ref: str, digits: int = 7) -> str:
+    """A git ref for people to read: the first `digits` of a commit, the whole of a branch or a tag."""
+    return ref[:digits] if is_commit(ref) else ref
+
+
 def as_tag(ref: str) -> str | None:
     """A tag made from a git ref (`feature/x` → `feature-x`), or None where nothing of it can be one."""
     cleaned = re.sub(r"[^a-zA-Z0-9._-]+", "-", ref).lstrip(".-")[:128]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property, partial
@@ -207,9 +208,23 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
         return settled
 
     run = Run(call, settle, from_record=from_record)
+    _check_own_state(run)
     _warn(call, run.settings)
     _warn_of_another_namespace(run.settings, run.state.record())
     return run
+
+
+def _check_own_state(run: Run) -> None:
+    """StateError where git tracks a state file: what another machine recorded is not what was built or deployed from
+    here, and whoever may push could choose what is deployed."""
+    state = run.state
+    there = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
+    if tracked := run.checkout.tracked(there) if there else []:
+        names = " ".join(shlex.quote(str(path)) for path in tracked)
+        raise StateError(
+            f"{tracked[0]} is tracked by git, so it may come from another machine. Nothing was sent. Take it out of "
+            f"git and commit that: git rm --cached {names}. The file stays here"
+        )
 
 
 def _warn_of_another_namespace(settings: Settings, record: Record | None) -> None:

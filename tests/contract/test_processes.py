@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,9 +180,11 @@ def test_a_commit_that_only_another_remote_holds_is_not_clonable(project: Projec
 
 
 def test_why_git_does_not_know_is_told(project: Project, sandbox: SandboxProcess) -> None:
-    refused = project.invoke("build", GIT_DIR="/nowhere")
+    shutil.rmtree(project.folder / ".git")
+    project.write(".git", "gitdir: /nowhere\n")
+    refused = project.invoke("build")
     assert refused.returncode == 2
-    assert refused.stderr.rstrip().endswith("(git says: fatal: not a git repository: '/nowhere')")
+    assert refused.stderr.rstrip().endswith("(git says: fatal: not a git repository: /nowhere)")
 
 
 def test_a_dry_chain_shows_what_each_task_would_send(project: Project, sandbox: SandboxProcess) -> None:
