@@ -9,7 +9,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from . import console
+from . import commands, console
 from .errors import DeployError, StateError
 from .git import Checkout
 from .models import APP_CLASSES
@@ -52,7 +52,8 @@ def set_up(*, dry: bool) -> Iterator[str]:
     yield from _configuration(root, known, dry)
     yield from _new(root / ".env", example(leave_out=known.keys() & {"port"}), dry, mode=0o600)
     needed = " and ".join(["DEPLOY_API_KEY", *([] if "port" in known else ["DEPLOY_PORT"])])
-    yield f"next: put {needed} into .env, commit and push the other files; then: invoke doctor, invoke build reuse"
+    then = f"{commands.line('doctor')}, {commands.line('build reuse')}"
+    yield f"next: put {needed} into .env, commit and push the other files; then: {then}"
 
 
 def _tasks(root: Path, dry: bool) -> Iterator[str]:

@@ -113,7 +113,7 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from .dispatch import ended_well
 
-        with ended_well(self.name):
+        with ended_well(self):
             return super().__call__(*args, **kwargs)
 
 
