@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,7 +23,7 @@ from invoke.program import Program
 from invoke.tasks import Call as InvokesCall
 from invoke.tasks import Task
 
-from . import apps, commands, github, signals
+from . import apps, commands, console, github, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from .redaction import redact
@@ -41,6 +44,7 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
         with signals.raised(), commands.on(_command_line(task)):
             yield
     except DeployError as error:
+        _show_causes(error)
         error.message = redact(error.message or "")
         error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
@@ -53,6 +57,16 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
         raise Exit(code=128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from None
+
+
+def _show_causes(error: DeployError) -> None:
+    """Shows the causes of an error, redacted: with DEPLOY_DEBUG on stderr, else in the log, which `invoke -d` shows."""
+    log = logging.getLogger(__package__)
+    is_asked_for = bool(os.environ.get("DEPLOY_DEBUG"))
+    if is_asked_for or log.isEnabledFor(logging.DEBUG):
+        every = error.errors.values() if isinstance(error, SomeFailed) else [error]
+        text = redact("\n".join("".join(traceback.format_exception(one)) for one in every))
+        (console.tell if is_asked_for else log.debug)(text.rstrip())
 
 
 def _command_line(task: Task[Any]) -> commands.CommandLine:

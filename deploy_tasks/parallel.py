@@ -75,7 +75,7 @@ def _summed_up(
         _tell_table([outcomes[name] for name in acts], seconds)
     for error in failed.values():
         if not isinstance(error, DeployError):
-            raise error  # a bug of ours, or a reader of stdout that has had enough
+            raise error  # the reader of stdout has had enough
     some_failed = _some_failed(call, acts, failed) if failed else None
     try:
         _print_results(acts, outcomes, as_json=bool(call.flags.get("json")))
@@ -121,14 +121,24 @@ def _begin(
             with board.speaking(name):
                 try:
                     outcome = Outcome(name, 0.0, value=acts[name].do())
-                except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+                except (DeployError, BrokenPipeError) as error:
                     outcome = Outcome(name, 0.0, error=error)
+                except BaseException as error:  # noqa: BLE001 - must not cost the results of the other apps
+                    outcome = Outcome(name, 0.0, error=_unexpected(error))
             outcomes[name] = outcome._replace(seconds=time.monotonic() - start)
             over.put(name)
 
     for _ in range(min(jobs, len(waiting))):
         Thread(target=commands.in_context(work), daemon=True).start()
     return over
+
+
+def _unexpected(error: BaseException) -> DeployError:
+    """What a person hears of a bug; DEPLOY_DEBUG=1 shows where it is."""
+    what = f"unexpected {type(error).__name__}: {error}" if str(error) else f"unexpected {type(error).__name__}"
+    reported = DeployError(f"{what}. Whether it built or deployed is not known. See where: DEPLOY_DEBUG=1")
+    reported.__cause__ = error
+    return reported
 
 
 def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
