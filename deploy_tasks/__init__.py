@@ -1,21 +1,76 @@
 """Invoke tasks that build a container image once and deploy that exact image by its digest.
 
-In a `tasks.py`: `from deploy_tasks import ns`. Single tasks are in `deploy_tasks.tasks`.
+In a `tasks.py`: `from deploy_tasks import ns`. For a task of your own: `from deploy_tasks import build, DeployError`.
+All tasks are in `deploy_tasks.tasks`, all errors in `deploy_tasks.errors`.
 """
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "ns"]
-
 if TYPE_CHECKING:
-    from .tasks import ns
+    from .errors import (
+        ApiRefused,
+        BuildFailed,
+        DeployError,
+        DigestNotFound,
+        EngineError,
+        Interrupted,
+        JobNotFound,
+        Locked,
+        MayHaveStarted,
+        NothingStarted,
+        RolloutFailed,
+        SettingsError,
+        SomeFailed,
+        StateError,
+        StillRunning,
+    )
+    from .tasks import build, digest, doctor, init, local, local_deploy, ns, reuse, rollback, status, wait
+
+__version__ = "0.1.0"
+_TASKS = (
+    *("ns", "build", "wait", "digest", "reuse", "rollback", "local", "local_deploy"),
+    *("status", "doctor", "init"),
+)
+# Not `logs`, `history`, `sandbox` and `demo`: those are names of modules here.
+__all__ = [
+    "ApiRefused",
+    "BuildFailed",
+    "DeployError",
+    "DigestNotFound",
+    "EngineError",
+    "Interrupted",
+    "JobNotFound",
+    "Locked",
+    "MayHaveStarted",
+    "NothingStarted",
+    "RolloutFailed",
+    "SettingsError",
+    "SomeFailed",
+    "StateError",
+    "StillRunning",
+    "__version__",
+    "build",
+    "digest",
+    "doctor",
+    "init",
+    "local",
+    "local_deploy",
+    "ns",
+    "reuse",
+    "rollback",
+    "status",
+    "wait",
+]
 
 
 def __getattr__(name: str) -> object:
     # Looked up when asked for, so that `from deploy_tasks.client import DeployClient` loads no tasks.
-    if name == "ns":
-        from .tasks import ns
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _TASKS:
+        from . import tasks
 
-        return ns
-    raise AttributeError(name)
+        return getattr(tasks, name)
+    from . import errors
+
+    return getattr(errors, name)

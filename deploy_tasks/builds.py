@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 
-from . import console, history, images, parsing
-from .call import Call
-from .commands import with_flags
+from . import commands, console, history, images, parsing
+from .call import TARGET, Call
 from .decide import build_in_flight, build_request, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .recording import flags_of, keep, result, save, say
 from .run import AGAIN, API, LOOK, NOTHING, WAIT, Act, Run, begin
-from .settings import Source
+from .sources import Source
 from .waiting import wait_for_build
 
 
@@ -36,7 +35,7 @@ def build(call: Call) -> Act:
                 return result(run, known)
             in_flight = start_or_join(run, request)
             if not flags["wait"]:
-                console.tell(f"the build goes on by itself; pick it up: {run.command('wait')}")
+                console.tell(f"the build goes on by itself; pick it up: {_command_to_wait_for(run, in_flight)}")
                 run.result(in_flight.job_name, in_flight)
                 return in_flight
             return result(run, finish(run, in_flight, logs=flags["logs"]))
@@ -85,7 +84,7 @@ def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
         raise SettingsError(
             f"commit {git_ref[:12]} is on no branch of the remote, and no tag of it, so the cluster cannot clone it; "
             f"nothing was started. Push it ({checkout.how_to_push(git_ref, repo_url)}), build here "
-            f"({run.command('local')}), or pass --allow-unpushed"
+            f"({run.go_on('local')}), or pass --allow-unpushed"
         )
     is_from_here = run.settings.origins["repo_url"].source is Source.GIT
     if run.call.name and is_from_here and not checkout.has(git_ref, run.settings.dockerfile):
@@ -136,9 +135,11 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
         run.left = WAIT
         return build
     if earlier:
-        console.warn(f"{earlier.job_name} goes on by itself; to get at its image: {_command_to_wait_for(run, earlier)}")
+        console.warn(
+            f"{earlier.job_name} goes on by itself; to get at its image: {_command_from_anywhere(run, earlier)}"
+        )
     run.check_awaited()
-    again = run.command("build")
+    again = run.go_on("build")
     run.if_interrupted = f"stopped; the build may have started: look for it in the cluster before you run: {again}"
     run.left = LOOK
     try:
@@ -157,6 +158,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
             console.tell(f"{started.job_name} builds {request.repo_url} at {images.short_ref(request.git_ref, 12)}")
             run.state.save_in_flight(build)
             run.left = WAIT
+            run.if_interrupted = _goes_on(run, build)
     except StateError as error:
         raise StateError(f"{error}. {_goes_on(run, build)}") from None
     return build
@@ -175,10 +177,19 @@ def _goes_on(run: Run, build: BuildInFlight) -> str:
 
 
 def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
-    if run.left == WAIT and run.call.name:
-        return run.command("wait")  # the file of the app's own has the rest
+    """The command that waits for the build, and goes on with what must follow on this command line."""
+    with suppress(StateError):
+        kept = run.state.in_flight()
+        if kept and kept.job_name == build.job_name:  # all the rest is in the file
+            target = {key: getattr(build, key) for key in TARGET if run.settings.is_by_flag(key)}
+            return commands.line("wait", {**target, "app": run.call.name or target.get("app")}) + run.rest
+    return _command_from_anywhere(run, build) + run.rest
+
+
+def _command_from_anywhere(run: Run, build: BuildInFlight) -> str:
+    """The command that waits for the build where no file says that it is in flight."""
     flags = {"job": build.job_name, **flags_of(run, build), "image_tag": build.image_tag}
-    return with_flags("invoke wait", flags)
+    return commands.line("wait", flags)
 
 
 def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:

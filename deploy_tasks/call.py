@@ -91,7 +91,9 @@ class Call(NamedTuple):
         """What a build asks for beyond its own needs: nothing is built for a deploy that cannot be."""
         if self.name or self.task == "local-deploy":
             return ("port", "env_from", "cloned_files")
-        return ("port", "env_from") if commands.deploys_later() else ()
+        deploy = commands.later_call("reuse", "local-deploy")
+        # What flags say of the app is asked of the call that they belong to.
+        return ("port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else ()
 
     def of_all_apps(self) -> Call:
         """This call for what is of all apps."""
@@ -100,7 +102,12 @@ class Call(NamedTuple):
     def hold_target(self) -> None:
         """From now on the later calls of the command line have this call's target."""
         self.chain.target.clear()
-        self.chain.target.update({key: self.flags[key] for key in _HELD if self.flags.get(key)})
+        self.chain.target.update(self.held)
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The flags of this call that hold for the later ones of its command line, too."""
+        return {key: self.flags[key] for key in _HELD if self.flags.get(key)}
 
 
 def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:

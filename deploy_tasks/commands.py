@@ -1,78 +1,108 @@
-"""Command lines for messages: how the tasks are called here, so that what is named can be run as it stands."""
+"""Command lines for messages, as they must be typed here: each can be pasted and run."""
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from itertools import takewhile
+from typing import NamedTuple
 
-# The program, and the name of the collection that the tasks are in, with its dot.
-_USUAL = ("invoke", "")
-_NAMES = "build|wait|digest|reuse-deploy|reuse|rollback|local-deploy|local|logs|history|status|doctor|init"
-_COMMAND = rf"(?<![\w/.-])invoke ((?:--dry )?)((?:{_NAMES})(?: (?:{_NAMES}))*)(?![\w-])"
 _MAY_BE_SECRET = ("env", "build_arg")
 LEFT_OUT = "=…"
 """What stands for a value that is not repeated."""
-# The flags of Invoke's own that may stand right before the first task.
-_WITHOUT_VALUE = ("-R", "--dry", "-e", "--echo", "-w", "--warn-only", "-p", "--pty", "-d", "--debug", "--no-dedupe")
-_called = _USUAL
 
 
-def with_flags(command: str, flags: Mapping[str, object]) -> str:
+class Parsed(NamedTuple):
+    """One call of a command line, as Invoke parsed it: its name there, the name of the kit's task (None where it is a
+    developer's own), and its flags that are not as declared."""
+
+    name: str
+    task: str | None
+    given: Mapping[str, object]
+
+
+class CommandLine(NamedTuple):
+    """The command line that a task runs on: its program, with the flags that decide which tasks and settings it loads;
+    the names of the kit's tasks there; the calls after the present one. `follows` says that those are what must follow
+    once the present call is repeated: that it is a call of the command line, and not of a developer's task."""
+
+    program: str = "invoke"
+    names: Mapping[str, str] | None = None
+    later: Sequence[Parsed] = ()
+    follows: bool = False
+
+
+_NONE = CommandLine()
+_current: ContextVar[CommandLine] = ContextVar("command line", default=_NONE)
+
+
+@contextmanager
+def on(command_line: CommandLine) -> Iterator[None]:
+    """Within it, in this thread and those that run `in_context`, commands are written for `command_line`."""
+    token = _current.set(command_line)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def in_context(work: Callable[[], None]) -> Callable[[], object]:
+    """`work`, for another thread: its commands are written as those of this one."""
+    context = copy_context()
+    return lambda: context.run(work)
+
+
+def line(words: str, flags: Mapping[str, object] | None = None, *, is_dry: bool = False) -> str:
+    """The command that runs tasks: `words` are their names, then flags as they stand; `flags` are added."""
+    current = _current.get()
+    split = words.split(" ")
+    tasks = list(takewhile(lambda word: not word.startswith("-"), split))
+    names = current.names if current.names is not None else {task: task for task in tasks}
+    # A developer's tasks.py need not have all tasks; the kit's own program has.
+    is_here = all(task in names for task in tasks)
+    program = current.program if is_here else "deploy-tasks"
+    called = [names[task] if is_here else task for task in tasks]
+    # Without it, the same words would go to another cluster.
+    file = os.environ.get("DEPLOY_ENV_FILE")
+    start = [*([f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []), program, *(["--dry"] if is_dry else [])]
+    return _with_flags(" ".join([*start, *called, *split[len(tasks) :]]), flags or {})
+
+
+def rest(target: Mapping[str, object] | None = None) -> str:
+    """What must follow on this command line once the present call is repeated, with a space before it; else "".
+    `target` are flags that the first task of it needs, where it does not have its own."""
+    current, words = _current.get(), ""
+    for call in current.later if current.follows else ():
+        flags = call.given
+        if call.task is not None and target:
+            flags = flags if "app" in flags else {**target, **flags}
+            target = None
+        words += " " + _with_flags(call.name, flags, are_secret=call.task is None)
+    return words
+
+
+def later_call(*tasks: str) -> Parsed | None:
+    """The first call of one of `tasks` after the present one on this command line."""
+    return next((call for call in _current.get().later if call.task in tasks), None)
+
+
+def _with_flags(command: str, flags: Mapping[str, object], *, are_secret: bool = False) -> str:
     """`command` with `flags`, by their names in Python, as a person would type them; one that is None is left out. Of
     the app's environment and of build args no values, since one may be a secret: `KEY=…`, which no task takes, where
-    it was typed."""
+    it was typed. Where all flags `are_secret`, they are another's, and no value is known not to be one."""
     words = [command]
     for key, value in flags.items():
         flag = key.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None and are_secret:
+            words.append(f"--{flag}{LEFT_OUT}")
         elif value is not None:
             for text in value if isinstance(value, list | tuple) else [value]:
                 name, equals, _ = str(text).partition("=")
                 shown = f"{name}{equals and LEFT_OUT}" if key in _MAY_BE_SECRET else str(text)
                 words.append(f"--{flag} {shlex.quote(shown)}")
     return " ".join(words)
-
-
-def learn() -> None:
-    """Finds out how the tasks are called: by which program, and within which collection."""
-    global _called  # noqa: PLW0603 - as one process has one command line
-    script = Path(sys.argv[0])
-    is_ours = script.stem == "deploy-tasks" or script.parent.name == __package__
-    names = (word.rpartition(".") for word in _words(sys.argv[1:]))
-    collection = next((within + dot for within, dot, name in names if name in _NAMES.split("|")), _called[1])
-    program = "deploy-tasks" if is_ours else "invoke"
-    # Without it, the same words would be said to another cluster.
-    file = os.environ.get("DEPLOY_ENV_FILE")
-    _called = (f"DEPLOY_ENV_FILE={shlex.quote(file)} {program}" if file else program, collection)
-
-
-def _words(arguments: Sequence[str]) -> Iterator[str]:
-    """The words of a command line that may name a task: what follows a flag is taken for its value."""
-    for before, word in zip(("", *arguments), arguments, strict=False):
-        if not before.startswith("-") or "=" in before or before in _WITHOUT_VALUE:
-            yield word
-
-
-def deploys_later() -> bool:
-    """Whether this command line goes on to deploy, with nothing but settings to deploy by: no flag of it says a port or
-    a variable."""
-    words = [word.rpartition(".")[2] for word in _words(sys.argv[1:])]
-    flags = [word.partition("=")[0] for word in sys.argv[1:]]
-    return bool({"reuse", "reuse-deploy"} & {*words}) and not {"--port", "--env"} & {*flags}
-
-
-def as_called(text: str) -> str:
-    """`text`, which names tasks as `invoke <task>`, with their commands as they are called here."""
-    if _called == _USUAL:
-        return text
-    program, collection = _called
-    return re.sub(_COMMAND, lambda found: f"{program} {found[1]}{_within(collection, found[2])}", text)
-
-
-def _within(collection: str, tasks: str) -> str:
-    return " ".join(f"{collection}{task}" for task in tasks.split(" "))

@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from threading import RLock
 from typing import NamedTuple, TextIO
 
-from .commands import as_called
 from .errors import DeployError
 from .models import encode
 from .redaction import redact
@@ -123,8 +122,8 @@ def nobody_waits() -> Callable[[], bool]:
 
 
 def tell(text: str) -> None:
-    """One thing that a person wants to know, to stderr; the commands in it are named as they are called here."""
-    pass_on(as_called(redact(text)))
+    """One thing that a person wants to know, to stderr."""
+    pass_on(redact(text))
 
 
 def pass_on(text: str) -> None:

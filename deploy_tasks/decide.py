@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from posixpath import isabs, join, normpath, relpath
 from typing import TYPE_CHECKING
 
-from . import images
-from .commands import LEFT_OUT, with_flags
+from . import commands, images
+from .commands import LEFT_OUT
 from .errors import SettingsError
 from .git import Checkout
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
@@ -196,7 +196,7 @@ def deploy_request(settings: Settings, build_id: str, known: Record | None, *, e
 
 def _ways_to_build(settings: Settings) -> str:
     app = {"app": settings.name or (settings.app if settings.is_by_flag("app") else None)}
-    return f"{with_flags('invoke build', app)}, or {with_flags('invoke local', app)}"
+    return f"{commands.line('build', app)}, or {commands.line('local', app)}"
 
 
 def deployed_record(request: DeployRequest, record: Record | None) -> Record:

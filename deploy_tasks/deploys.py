@@ -6,9 +6,8 @@ import time
 from contextlib import suppress
 from functools import partial
 
-from . import console, history, images
+from . import commands, console, history, images
 from .call import TARGET, Call
-from .commands import with_flags
 from .decide import app_environment, deploy_request, deployed_record, digest_of_flag, digest_of_record
 from .errors import ApiRefused, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError, StillRunning
 from .models import DeployRequest, HistoryEntry, Record, as_dict
@@ -166,8 +165,9 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
     """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where it does not come up, and
     StateError where it could not be noted."""
     deployed, flags = deployed_record(request, known), _flags_given(run)
-    _send(run, request, deployed, again=with_flags("invoke reuse", {"build_id": request.build_id, **flags}))
-    before, undo = _earlier_deploy(run, request), with_flags("invoke rollback", flags)
+    again = commands.line("reuse", {"build_id": request.build_id, **flags}) + run.rest
+    _send(run, request, deployed, again=again)
+    before, undo = _earlier_deploy(run, request), commands.line("rollback", flags)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     try:
         with run.interruptible():

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.executor import Executor
+from invoke.program import Program
+from invoke.tasks import Call as InvokesCall
+from invoke.tasks import Task
 
-from . import apps, commands, github, signals
+from . import apps, commands, console, github, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from .redaction import redact
@@ -22,18 +32,23 @@ from .run import Act
 _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
 
 
+# The flags of Invoke's own that decide which tasks and settings are loaded.
+_LOADS = ("collection", "search-root", "config")
+
+
 @contextmanager
-def ended_well(task: str) -> Iterator[None]:
-    """Within it, a task runs: a signal ends it as Ctrl-C does, and its errors show no secret."""
-    commands.learn()
+def ended_well(task: Task[Any]) -> Iterator[None]:
+    """Within it, a task runs: a signal ends it as Ctrl-C does, its errors show no secret, and the commands in its
+    messages are written as they must be typed here."""
     try:
-        with signals.raised():
+        with signals.raised(), commands.on(_command_line(task)):
             yield
     except DeployError as error:
-        error.message = commands.as_called(redact(error.message or ""))
+        _show_causes(error)
+        error.message = redact(error.message or "")
         error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
-            github.annotate(f"{task} failed", error.message)
+            github.annotate(f"{task.name} failed", error.message)
             error.is_annotated = True
         raise
     except BrokenPipeError:
@@ -42,6 +57,72 @@ def ended_well(task: str) -> Iterator[None]:
         raise Exit(code=128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from None
+
+
+def _show_causes(error: DeployError) -> None:
+    """Shows the causes of an error, redacted: with DEPLOY_DEBUG on stderr, else in the log, which `invoke -d` shows."""
+    log = logging.getLogger(__package__)
+    is_asked_for = bool(os.environ.get("DEPLOY_DEBUG"))
+    if is_asked_for or log.isEnabledFor(logging.DEBUG):
+        every = error.errors.values() if isinstance(error, SomeFailed) else [error]
+        text = redact("\n".join("".join(traceback.format_exception(one)) for one in every))
+        (console.tell if is_asked_for else log.debug)(text.rstrip())
+
+
+def _command_line(task: Task[Any]) -> commands.CommandLine:
+    """The command line that `task` runs on. Invoke hands its parsed calls to nobody but the executor, so they are read
+    from the frame of `Executor.execute`. Without one, as in a program, a task has no command line."""
+    frame = sys._getframe()
+    while frame.f_code is not Executor.execute.__code__:
+        if frame.f_back is None:
+            return commands.CommandLine()
+        frame = frame.f_back
+    executor, calls, direct, call = (frame.f_locals.get(name) for name in ("self", "calls", "direct", "call"))
+    if not isinstance(executor, Executor) or call is None or not calls:
+        return commands.CommandLine()
+    caller = frame.f_back.f_locals.get("self") if frame.f_back else None
+    within = (call.called_as or "").rpartition(".")[0]
+    names: dict[str, str] = {}
+    for name, found in sorted(_tasks(executor.collection), key=lambda item: item[0].count(".")):
+        own = _own_name(found)
+        # Of several names, that beside the task that is called.
+        if own and (own not in names or name.rpartition(".")[0] == within):
+            names[own] = name
+    place = next(place for place, one in enumerate(calls) if one is call)
+    later = [one for one in calls[place + 1 :] if any(one is other for other in direct or ())]
+    return commands.CommandLine(
+        _program(executor, caller),
+        names,
+        [commands.Parsed(one.called_as or one.name, _own_name(one.task), _given(one)) for one in later],
+        follows=call.task is task and any(call is other for other in direct or ()),
+    )
+
+
+def _program(executor: Executor, caller: object) -> str:
+    """The program, by the name that it has in its own help, with its flags that must be given again."""
+    name = re.sub(r"[\[\]]", "", caller.binary) if isinstance(caller, Program) else "invoke"
+    core = executor.core[0].args if executor.core else {}
+    given = [(flag, core[flag].value) for flag in _LOADS if flag in core and core[flag].value]
+    return " ".join([name, *(f"--{flag} {shlex.quote(str(value))}" for flag, value in given)])
+
+
+def _tasks(collection: Collection, within: str = "") -> Iterator[tuple[str, Task[Any]]]:
+    """Every task of `collection` by the name that it has on a command line."""
+    for name, task in collection.tasks.items():
+        yield within + name, task
+    for name, inner in collection.collections.items():
+        yield from _tasks(inner, f"{within}{name}.")
+
+
+def _own_name(task: Task[Any]) -> str | None:
+    """The name of a task of the kit, whatever a developer's collection calls it; None of another task."""
+    return task.__name__.replace("_", "-") if task.__module__ == f"{__package__}.tasks" else None
+
+
+def _given(call: InvokesCall) -> dict[str, Any]:
+    """The flags of `call` that are not as declared."""
+    declared = {key: parameter.default for key, parameter in signature(call.task.body).parameters.items()}
+    return {key: value for key, value in call.kwargs.items() if value not in (None, [], declared.get(key))}
 
 
 def call_once(
@@ -91,12 +172,8 @@ def call_for_apps(
         apps.check_apart(act.run.settings for act in acts.values())
     call.hold_target()
     is_dry = bool(c.config.run.dry)
-
-    def again(names: Sequence[str]) -> str:
-        return commands.with_flags(f"invoke {'--dry ' if is_dry else ''}{name}", {**call.given, "app": ",".join(names)})
-
     at_once = 1 if is_dry else calls[0].jobs or jobs
-    return parallel.each(call, acts, jobs=at_once, again=again, changes=changes and not is_dry)
+    return parallel.each(call, acts, jobs=at_once, changes=changes and not is_dry)
 
 
 def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, Act]:

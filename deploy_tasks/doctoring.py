@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from invoke.context import Context
 
-from . import build_context, console
+from . import build_context, commands, console
 from .apps import ALL
 from .call import Call
 from .engine import Engine
@@ -150,7 +150,7 @@ def _git(run: Run) -> Iterator[Finding]:
     else:
         seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
         push = checkout.how_to_push(checkout.commit, repo_url)
-        yield Finding("git remote", "warning", seen, f"push it ({push}), before invoke build")
+        yield Finding("git remote", "warning", seen, f"push it ({push}), before {commands.line('build')}")
 
 
 def _git_ignores(run: Run) -> Iterator[Finding]:
@@ -158,9 +158,8 @@ def _git_ignores(run: Run) -> Iterator[Finding]:
         shown = [name for name in _NEVER_SHOWN if not run.checkout.ignores(name)]
         lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
         seen = f"git would take {', '.join(shown)}" if shown else "holds .deploy/ and .env*"
-        yield Finding(
-            ".gitignore", "warning" if shown else "ok", seen, f"add {lines} to it, or: invoke init" if shown else ""
-        )
+        mend = f"add {lines} to it, or: {commands.line('init')}" if shown else ""
+        yield Finding(".gitignore", "warning" if shown else "ok", seen, mend)
 
 
 def _files(engine: Engine, run: Run) -> Iterator[Finding]:
@@ -176,7 +175,7 @@ def _files(engine: Engine, run: Run) -> Iterator[Finding]:
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
     seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
-    by_init = ", or: invoke init" if file == run.settings.root / ".dockerignore" else ""
+    by_init = f", or: {commands.line('init')}" if file == run.settings.root / ".dockerignore" else ""
     mend = f"add **/.env* and **/.deploy to {file}{by_init}" if taken else ""
     yield Finding(file.name, "warning" if taken else "ok", seen, mend)
 
@@ -207,7 +206,7 @@ def _engine(engine: Engine, program: str) -> Iterator[Finding]:
             "engine",
             "warning",
             str(error).removesuffix("; nothing was built"),
-            f"start or install {program}, for invoke local",
+            f"start or install {program}, for {commands.line('local')}",
         )
     else:
         yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from . import commands
 from .errors import SettingsError
 from .models import BuildRequest, HistoryEntry
 
@@ -74,7 +75,7 @@ def completed_digest(entries: Iterable[HistoryEntry], text: str) -> str:
     found = {entry.build_id for entry in entries if entry.build_id and entry.build_id[7:].startswith(prefix[1])}
     if len(found) != 1:
         what = f"begins {len(found)} digests" if found else "begins no digest"
-        raise SettingsError(f"{text} {what} of the history (invoke history); nothing was deployed")
+        raise SettingsError(f"{text} {what} of the history ({commands.line('history')}); nothing was deployed")
     return str(found.pop())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from . import commands
 from .errors import Locked, StateError
 from .models import LockHolder, decode, encode, timestamp
 
@@ -114,7 +115,7 @@ def _holder(file: int) -> str:
         holder = decode(os.pread(file, _LONGEST_HOLDER, 0), LockHolder)
         with suppress(PermissionError):
             os.kill(holder.pid, 0)
-        return f"another run (pid {holder.pid}: invoke {holder.task}, since {holder.since})"
+        return f"another run (pid {holder.pid}: {commands.line(holder.task)}, since {holder.since})"
     return "another run"
 
 

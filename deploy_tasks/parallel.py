@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from textwrap import indent
 from threading import Thread
 from typing import Any, NamedTuple
 
-from . import console, github, runner
+from . import commands, console, github, runner
 from .call import Call
-from .commands import as_called
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from .redaction import escaped, redact
 from .run import AGAIN, LOOK, NOTHING, WAIT, Act
@@ -32,12 +31,9 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
-def each(
-    call: Call, acts: Mapping[str, Act], *, jobs: int, again: Callable[[Sequence[str]], str], changes: bool
-) -> dict[str, Any]:
+def each(call: Call, acts: Mapping[str, Act], *, jobs: int, changes: bool) -> dict[str, Any]:
     """Does all `acts` of `call`, `jobs` of them at once; returns their values by the app's name. One that fails does
-    not stop the others. `again` gives the command that repeats the call for some of the apps; `changes` says that it
-    writes their state, and so is summed up at its end.
+    not stop the others. `changes` says that the call writes their state, and so is summed up at its end.
 
     SomeFailed with the exit code of the worst, or Interrupted, once all that can be said is said.
     """
@@ -60,16 +56,15 @@ def each(
                 board.is_over = True
                 waiting.clear()
                 runner.end_all(signal_number(interrupt))
-                raise _interrupted(acts, outcomes, signal_number(interrupt), again) from None
+                raise _interrupted(call, acts, outcomes, signal_number(interrupt)) from None
     with held_back():  # all is over, and is to be said
-        return _summed_up(call, acts, outcomes, again, seconds=time.monotonic() - start, changes=changes)
+        return _summed_up(call, acts, outcomes, seconds=time.monotonic() - start, changes=changes)
 
 
 def _summed_up(
     call: Call,
     acts: Mapping[str, Act],
     outcomes: Mapping[str, Outcome],
-    again: Callable[[Sequence[str]], str],
     *,
     seconds: float,
     changes: bool,
@@ -80,8 +75,8 @@ def _summed_up(
         _tell_table([outcomes[name] for name in acts], seconds)
     for error in failed.values():
         if not isinstance(error, DeployError):
-            raise error  # a bug of ours, or a reader of stdout that has had enough
-    some_failed = _some_failed(acts, failed, again) if failed else None
+            raise error  # the reader of stdout has had enough
+    some_failed = _some_failed(call, acts, failed) if failed else None
     try:
         _print_results(acts, outcomes, as_json=bool(call.flags.get("json")))
     except DeployError as error:
@@ -126,14 +121,24 @@ def _begin(
             with board.speaking(name):
                 try:
                     outcome = Outcome(name, 0.0, value=acts[name].do())
-                except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+                except (DeployError, BrokenPipeError) as error:
                     outcome = Outcome(name, 0.0, error=error)
+                except BaseException as error:  # noqa: BLE001 - must not cost the results of the other apps
+                    outcome = Outcome(name, 0.0, error=_unexpected(error))
             outcomes[name] = outcome._replace(seconds=time.monotonic() - start)
             over.put(name)
 
     for _ in range(min(jobs, len(waiting))):
-        Thread(target=work, daemon=True).start()
+        Thread(target=commands.in_context(work), daemon=True).start()
     return over
+
+
+def _unexpected(error: BaseException) -> DeployError:
+    """What a person hears of a bug; DEPLOY_DEBUG=1 shows where it is."""
+    what = f"unexpected {type(error).__name__}: {error}" if str(error) else f"unexpected {type(error).__name__}"
+    reported = DeployError(f"{what}. Whether it built or deployed is not known. See where: DEPLOY_DEBUG=1")
+    reported.__cause__ = error
+    return reported
 
 
 def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
@@ -145,9 +150,7 @@ def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
         github.annotate(f"{call.task} {outcome.name} failed", redact(str(error)))
 
 
-def _interrupted(
-    acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], number: int, again: Callable[[Sequence[str]], str]
-) -> Interrupted:
+def _interrupted(call: Call, acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], number: int) -> Interrupted:
     """Says of each app that is not over what becomes of it, and how to go on with all that are not done."""
     width = max(map(len, acts))
     for name, act in acts.items():
@@ -157,20 +160,26 @@ def _interrupted(
     left = {name: act.run.left for name, act in acts.items() if name not in outcomes or outcomes[name].error}
     left = {name: what for name, what in left.items() if what != NOTHING}
     return Interrupted(
-        "; ".join([f"stopped; {len(acts) - len(left)} of {len(acts)} done", *_how_to_go_on(left, "go on", again)]),
+        "; ".join([f"stopped; {len(acts) - len(left)} of {len(acts)} done", *_how_to_go_on(call, acts, left, "go on")]),
         number,
     )
 
 
-def _how_to_go_on(left: Mapping[str, str], says: str, again: Callable[[Sequence[str]], str]) -> Iterator[str]:
-    """What to do about the apps, by what is `left` to do for each."""
-    unsure, in_flight, rest = ([name for name, what in left.items() if what == kind] for kind in (LOOK, WAIT, AGAIN))
+def _how_to_go_on(call: Call, acts: Mapping[str, Act], left: Mapping[str, str], says: str) -> Iterator[str]:
+    """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
+    and is for all apps, since none of them got there."""
+    unsure, in_flight, again = ([name for name, what in left.items() if what == kind] for kind in (LOOK, WAIT, AGAIN))
+
+    def command(task: str, flags: Mapping[str, Any], names: Sequence[str], *, is_last: bool) -> str:
+        named = commands.line(task, {**flags, "app": ",".join(names)}, is_dry=bool(call.c.config.run.dry))
+        return named + (commands.rest({} if len(names) == len(acts) else call.held) if is_last else "")
+
     if unsure:
         yield f"look first what became of {', '.join(unsure)}"
     if in_flight:
-        yield f"pick up the builds in flight: invoke wait --app {','.join(in_flight)}"
-    if rest:
-        yield f"{says}: {again(rest)}"
+        yield f"pick up the builds in flight: {command('wait', {}, in_flight, is_last=not again)}"
+    if again:
+        yield f"{says}: {command(call.task, call.given, again, is_last=True)}"
 
 
 def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -183,7 +192,7 @@ def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 
 def _shown(text: str) -> str:
-    line = escaped(as_called(redact(text)).strip().partition("\n")[0])
+    line = escaped(redact(text).strip().partition("\n")[0])
     return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
 
 
@@ -199,7 +208,7 @@ def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], *, 
 def _details(act: Act, error: BaseException | None) -> object:
     results = [details for _, details in act.run.results]
     if error is not None:
-        results.append({"error": as_called(redact(str(error))), "exitCode": _code(error)})
+        results.append({"error": redact(str(error)), "exitCode": _code(error)})
     return results[0] if len(results) == 1 else results
 
 
@@ -207,14 +216,12 @@ def _code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, DeployError) else 1
 
 
-def _some_failed(
-    acts: Mapping[str, Act], errors: Mapping[str, BaseException], again: Callable[[Sequence[str]], str]
-) -> SomeFailed:
+def _some_failed(call: Call, acts: Mapping[str, Act], errors: Mapping[str, BaseException]) -> SomeFailed:
     ours = {name: error for name, error in errors.items() if isinstance(error, DeployError)}
     # What is not there is not there the next time either; the app's own line says what to do.
     left = {name: acts[name].run.left for name, error in ours.items() if not isinstance(error, _NOT_THERE)}
     says = "again, for just that one" if len(ours) == 1 else "again, for just those"
     what = f"{len(ours)} of {len(acts)} apps failed: {', '.join(ours)}"
-    some_failed = SomeFailed("; ".join([what, *_how_to_go_on(left, says, again)]), ours)
+    some_failed = SomeFailed("; ".join([what, *_how_to_go_on(call, acts, left, says)]), ours)
     some_failed.is_annotated = True
     return some_failed

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import console, decide, history, images
+from . import commands, console, decide, history, images
 from .call import TARGET, Call
-from .commands import with_flags
 from .errors import DigestNotFound, StateError
 from .models import APP_CLASSES, DEFAULT_APP_CLASS, Record, Target, fields_of, record_as_json
 from .run import API, Act, Run, begin
@@ -29,7 +28,7 @@ def digest(call: Call) -> Act:
         try:
             build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
         except DigestNotFound as error:
-            raise DigestNotFound(f"{error}; build it: {run.command('build')}, or {run.command('local')}") from None
+            raise DigestNotFound(f"{error}; build it: {run.go_on('build')}, or {run.go_on('local')}") from None
         if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
             was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
             console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
@@ -63,7 +62,7 @@ def save(
         run.state.save_record(record)
         run.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
-        reuse = with_flags("invoke reuse", {"build_id": build_id, **flags_of(run, record)})
+        reuse = commands.line("reuse", {"build_id": build_id, **flags_of(run, record)})
         raise StateError(f"{error}. The image is there: {reuse}") from None
     return record, earlier
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from . import apps, console, github, lock
+from . import apps, commands, console, github, lock
 from .call import TARGET, Call
 from .client import DeployClient
-from .commands import with_flags
 from .errors import Interrupted, SettingsError, StateError
 from .models import APP_CLASSES, HistoryEntry, Record, Target, encode, fields_of, timestamp
 from .redaction import keep_secret
@@ -89,7 +88,11 @@ class Run:
         settings = self.settings
         url, key = settings.require("api_url"), settings.require("api_key")
         key_from = settings.origins["api_key"].place
-        return DeployClient(url, key, timeout=settings.api_timeout, command=self.command, key_from=key_from)
+
+        def command(task: str) -> str:
+            return self.command(task) if task == "history" else self.go_on(task)
+
+        return DeployClient(url, key, timeout=settings.api_timeout, command=command, key_from=key_from)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -141,10 +144,19 @@ class Run:
             console.result(text, details, as_json=self.call.flags["json"])
 
     def command(self, words: str) -> str:
-        """The command line that goes on with this app: `invoke <words>`, with its name where it has one; with the flags
-        of this call where it is to be said again."""
+        """The command that runs a task for this app: `words` are its name and what follows it; with the flags of this
+        call where it is the same task."""
         flags = {**self.call.given} if words == self.call.task else {}
-        return with_flags(f"invoke {words}", {**flags, **({"app": self.call.name} if self.call.name else {})})
+        return commands.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
+
+    def go_on(self, words: str) -> str:
+        """As `command`, for a task that takes the place of this call: what must follow on this command line follows."""
+        return self.command(words) + self.rest
+
+    @property
+    def rest(self) -> str:
+        """What must follow on this command line after this call; of several apps, their sum says it."""
+        return "" if self.call.is_of_several else commands.rest()
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
@@ -158,8 +170,9 @@ class Run:
             yield
 
     def pretend(self, target: Target) -> None:
-        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is shown as zeros."""
-        self.remember(Record(**fields_of(target, Target), build_id=f"sha256:{64 * '0'}"))
+        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is nobody's yet."""
+        digest = f"<digest of {target.image_name}:{target.image_tag}>"
+        self.remember(Record(**fields_of(target, Target), build_id=digest))
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that `--dry` keeps from being sent."""

@@ -29,9 +29,9 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 
 
 _one_at_a_time = Lock()
-# What the configuration named before each of those that are within; only the first and the last change it, since nobody
-# else can read Invoke's configuration while it is changed.
-_usual: list[Any] = []
+# By the id of an Invoke configuration: the runner that it named, and how many are within `streaming` with it. Only the
+# first and the last of them change it, since nobody else can read Invoke's configuration while it is changed.
+_changed: dict[int, tuple[Any, int]] = {}
 _running: set[_StreamingRunner] = set()
 
 
@@ -60,18 +60,21 @@ class AtOnce:
 @contextmanager
 def streaming(c: Context) -> Iterator[None]:
     """Within it, `c.run` uses the runner below: the runner's class is Invoke's own extension point. Several threads may
-    be within it at once, where one has been since before they began."""
+    be within it with one context, where one has been since before they began, or with contexts of their own."""
+    runners, key = c.config.runners, id(c.config)
     with _one_at_a_time:
-        runners = c.config.runners
-        _usual.append(runners.local)
-        if len(_usual) == 1:
+        usual, within = _changed.get(key, (runners.local, 0))
+        _changed[key] = usual, within + 1
+        if not within:
             runners.local = _StreamingRunner
     try:
         yield
     finally:
         with _one_at_a_time:
-            usual = _usual.pop()
-            if not _usual:
+            usual, within = _changed.pop(key)
+            if within > 1:
+                _changed[key] = usual, within - 1
+            else:
                 runners.local = usual
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from . import console
+from . import commands, console
 from .call import root_of
 from .errors import DeployError, SettingsError, StateError
 from .git import Checkout
@@ -61,8 +61,8 @@ def set_up(root: Path, *, dry: bool) -> Iterator[str]:
     # The port is the same for everybody, so it goes into the file that is committed.
     yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
     port = "" if "port" in known else " and the port into invoke.yaml"
-    then = "commit and push the other files; then: invoke doctor, invoke build reuse"
-    yield f"next: put DEPLOY_API_KEY into .env{port}, {then}"
+    then = f"{commands.line('doctor')}, {commands.line('build reuse')}"
+    yield f"next: put DEPLOY_API_KEY into .env{port}, commit and push the other files; then: {then}"
 
 
 def _tasks(root: Path, dry: bool) -> Iterator[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 from collections.abc import Callable
 from functools import wraps
 from inspect import Signature
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from invoke.context import Context
 from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _HELP = {
     "app": "The app's name in the cluster (the repository's name); of deploy.apps: a name, several with commas, or all",
@@ -55,11 +56,6 @@ _REPEATABLE = ("domain", "env", "build_arg")
 _SWITCHES = ("tls",)
 
 
-# At its end the interpreter searches all that was ever loaded for garbage, 20 ms of a process that takes 180: what
-# is frozen is not searched. Files and sockets are closed all the same.
-atexit.register(gc.freeze)
-
-
 class _Flag(Argument):
     """A flag that is copied in one piece. Invoke copies all flags of all tasks at every start, part by part."""
 
@@ -83,9 +79,9 @@ class _Flag(Argument):
         return f"--{self.names[0]}"
 
 
-class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, which every use below fills in itself
-    """A task whose calls are never equal, since Invoke drops a call that equals an earlier one: of
-    `local --app a reuse local --app b reuse` it ran one `reuse` only."""
+class DeployTask(Task[Callable[P, R]], Generic[P, R]):
+    """A task with the parameters and the result of the function that declares it. Its calls are never equal, since
+    Invoke drops a call that equals an earlier one: of `local --app a reuse local --app b reuse` it ran one `reuse`."""
 
     def __eq__(self, other: object) -> bool:
         return False
@@ -110,18 +106,20 @@ class DeployTask(Task):  # type: ignore[type-arg]  # generic over its function, 
                 flag.kind, flag.default = bool, True  # which makes Invoke take --no-… as well
         return flags
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # Invoke's returns the function
         from .dispatch import ended_well
 
-        with ended_well(self.name):
-            return super().__call__(*args, **kwargs)
+        with ended_well(self):
+            result: Any = super().__call__(*args, **kwargs)
+            returned: R = result
+            return returned
 
 
-def deploy_task(room: str, *, help: dict[str, str] | None = None) -> Callable[[Callable[..., Any]], Any]:
+def deploy_task(room: str, *, help: dict[str, str] | None = None) -> Callable[[Callable[P, R]], DeployTask[P, R]]:
     """Makes a declared function a task of ours. What it does is the function of its name in the module `room`, which
     takes the context and the flags."""
 
-    def make(declared: Callable[..., Any]) -> Any:
+    def make(declared: Callable[P, R]) -> DeployTask[P, R]:
         @wraps(declared)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
             from .dispatch import call_once
@@ -140,7 +138,7 @@ def app_task(
     changes: bool = True,
     aliases: tuple[str, ...] = (),
     help: dict[str, str] | None = None,
-) -> Callable[[Callable[..., Any]], Any]:
+) -> Callable[[Callable[P, R]], DeployTask[P, R]]:
     """Makes a declared function a task for one app or several, `jobs` of them at once unless the call says otherwise.
     One that only looks (`changes` false) is not summed up at its end.
 
@@ -149,7 +147,7 @@ def app_task(
     before any is begun.
     """
 
-    def make(declared: Callable[..., Any]) -> Any:
+    def make(declared: Callable[P, R]) -> DeployTask[P, R]:
         @wraps(declared)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
             from .dispatch import call_for_apps
@@ -161,8 +159,11 @@ def app_task(
     return make
 
 
-def _made(run: Callable[..., Any], declared: Callable[..., Any], own_help: dict[str, str], **options: Any) -> Any:
+def _made(
+    run: Callable[..., Any], declared: Callable[P, R], own_help: dict[str, str], **options: Any
+) -> DeployTask[P, R]:
     names = declared.__code__.co_varnames[: declared.__code__.co_argcount]
     known = {name: text for name, text in {**_HELP, **own_help}.items() if name in names}
     several = [name for name in _REPEATABLE if name in names]
-    return task(klass=DeployTask, auto_shortflags=False, help=known, iterable=several, **options)(run)
+    made: DeployTask[P, R] = task(klass=DeployTask, auto_shortflags=False, help=known, iterable=several, **options)(run)
+    return made

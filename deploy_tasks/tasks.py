@@ -149,7 +149,7 @@ def rollback(
     """Deploy the digest that was deployed before the present one."""
 
 
-@app_task("local", jobs=2)
+@app_task("local_build", jobs=2)
 def local(
     c: Context,
     app: str | None = None,
@@ -169,7 +169,7 @@ def local(
     """Build on this machine, push, and record the digest of that push."""
 
 
-@app_task("local", jobs=2)
+@app_task("local_build", jobs=2)
 def local_deploy(
     c: Context,
     app: str | None = None,

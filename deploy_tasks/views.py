@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from . import console
+from . import commands, console
 from .call import TARGET, Call
 from .errors import ApiRefused, NothingStarted, SettingsError
 from .history import outcomes
@@ -90,7 +90,7 @@ def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[
     elif entries:
         console.print_result(_history_table(entries))
     else:
-        console.tell("nothing was recorded or deployed from here yet; begin: invoke build reuse")
+        console.tell(f"nothing was recorded or deployed from here yet; begin: {commands.line('build reuse')}")
     return entries
 
 

@@ -131,7 +131,8 @@ def _settings_page() -> str:
     flags = {f"--{_name(flag)}" for name in ns.task_names if name != "sandbox" for flag in ns[name].get_arguments()}
     rows = ["| variable | flag | default | what it is |", "|---|---|---|---|", *(_row(row, flags) for row in TABLE)]
     rows += [
-        "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the environment |"
+        "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the environment |",
+        "| `DEPLOY_DEBUG` | | | `1` shows the causes of an error, secrets left out; only in the environment |",
     ]
     only = ["| key | what it is |", "|---|---|", *(f"| `{row.key}` | {row.reason} |" for row in CONFIGURED)]
     of_all = ", ".join(f"`{row.key}`" for row in TABLE if row.key in OF_ALL_APPS)

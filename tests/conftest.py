@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import pytest_socket
 
-from deploy_tasks import commands, console, lock, redaction
+from deploy_tasks import console, lock, redaction
 from tests.faults.table import stale
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
@@ -42,7 +42,6 @@ def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setattr(console, "_warned", set())
-    monkeypatch.setattr(commands, "_called", ("invoke", ""))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     yield

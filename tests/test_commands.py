@@ -1,30 +1,25 @@
-"""A command that a message names is one that can be run."""
+"""A command that a message names can be pasted and run."""
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
+from invoke.collection import Collection
+from invoke.config import Config
+from invoke.context import Context
+from invoke.program import Program
+from invoke.tasks import task
 
 from deploy_tasks import commands
-from deploy_tasks.tasks import ns
+from deploy_tasks.dispatch import ended_well
+from deploy_tasks.tasks import build, ns, reuse, wait
 
-
-@pytest.mark.parametrize(
-    ("called", "text", "shown"),
-    [
-        (("invoke", ""), "pick it up: invoke wait --app a", "pick it up: invoke wait --app a"),
-        (("invoke", "deploy."), "pick it up: invoke wait --app a", "pick it up: invoke deploy.wait --app a"),
-        (("deploy-tasks", ""), "again: invoke --dry local-deploy", "again: deploy-tasks --dry local-deploy"),
-        (("invoke", "ops.deploy."), "begin: invoke build reuse", "begin: invoke ops.deploy.build ops.deploy.reuse"),
-        (("deploy-tasks", ""), "builds /srv/invoke build at", "builds /srv/invoke build at"),
-        (("invoke", "deploy."), "invoke builder, invoke ship", "invoke builder, invoke ship"),
-        (("invoke", "deploy."), "invoke wait; then: invoke reuse.", "invoke deploy.wait; then: invoke deploy.reuse."),
-    ],
-)
-def test_tasks_are_named_as_they_are_called(
-    monkeypatch: pytest.MonkeyPatch, called: tuple[str, str], text: str, shown: str
-) -> None:
-    monkeypatch.setattr(commands, "_called", called)
-    assert commands.as_called(text) == shown
+PACKAGE = Path(commands.__file__).parent
 
 
 def test_flags_are_written_as_a_person_would_type_them() -> None:
@@ -36,30 +31,118 @@ def test_flags_are_written_as_a_person_would_type_them() -> None:
         "env": ["A=b c", "B"],
         "image_tag": "",
     }
-    assert commands.with_flags("invoke build", flags) == (
+    assert commands.line("build", flags) == (
         "invoke build --domain '*.a.b' --domain a.b --no-cache --json --env 'A=…' --env B --image-tag ''"
     )
 
 
-def test_every_task_that_a_message_may_name_is_known() -> None:
-    named = {*ns.task_names, *(alias for aliases in ns.task_names.values() for alias in aliases)}
-    assert set(commands._NAMES.split("|")) == named - {"sandbox", "demo"}
+def test_the_file_with_the_settings_of_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_ENV_FILE", "my staging.env")
+    assert commands.line("wait") == "DEPLOY_ENV_FILE='my staging.env' invoke wait"
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What a message of `build` names as the way to wait and to go on; nothing else is done."""
+    found: list[str] = []
+
+    def named(_c: Context, *_: Any, **__: Any) -> None:
+        found.append(commands.line("wait") + commands.rest())
+
+    monkeypatch.setattr(build, "body", named)
+    yield found
+
+
+def of_apps(*, dedupe: bool = True) -> Collection:
+    """A developer's collection, with tasks of their own."""
+
+    @task(positional=["word"])
+    def notify(c: Context, word: str, token: str = "", loud: bool = True) -> None:
+        """Tells a channel."""
+
+    @task
+    def ship(c: Context) -> None:
+        """Builds."""
+        build(c)
+
+    @task(pre=[build])
+    def release(c: Context) -> None:
+        """Is done after a build."""
+
+    renamed = Collection("renamed", build)
+    renamed.add_task(wait, name="await-build")
+    return Collection(
+        notify, ship, release, docs=ns, other=Collection(inner=ns), renamed=renamed, alone=Collection(build)
+    )
 
 
 @pytest.mark.parametrize(
-    ("words", "called"),
+    ("typed", "named"),
     [
-        ("--dry deploy.build --app x.build", "deploy.wait"),
-        ("-e deploy.build", "deploy.wait"),
-        ("check --all deploy.build", "wait"),
-        ("-c ops.tasks ops.deploy.local-deploy", "ops.deploy.wait"),
-        ("build --dockerfile Dockerfile.build", "wait"),
-        ("reuse --domain app.reuse", "wait"),
-        ("ship --file app.reuse", "wait"),
-        ("--timeout=3 deploy.reuse", "deploy.wait"),
+        ("docs.build", "invoke docs.wait"),
+        ("--dry docs.build --app x.build", "invoke docs.wait"),
+        ("other.inner.build", "invoke other.inner.wait"),
+        ("renamed.build", "invoke renamed.await-build"),
+        ("alone.build", "invoke docs.wait"),
+        ("docs.build --if-needed docs.reuse", "invoke docs.wait docs.reuse"),
+        ("docs.build other.inner.reuse-deploy --port 80", "invoke docs.wait other.inner.reuse --port 80"),
+        (
+            "docs.build docs.reuse --env A=s3cret --no-tls --no-follow",
+            "invoke docs.wait docs.reuse --no-tls --env 'A=…' --no-follow",
+        ),
+        ("notify hi docs.build", "invoke docs.wait"),
+        ("docs.build notify hi --no-loud docs.reuse", "invoke docs.wait notify --word=… --no-loud docs.reuse"),
+        ("ship docs.reuse", "invoke docs.wait"),
+        ("release", "invoke docs.wait"),
+        ("-f x.yaml docs.build", "invoke --config x.yaml docs.wait"),
     ],
 )
-def test_the_collection_is_that_of_the_command_line(monkeypatch: pytest.MonkeyPatch, words: str, called: str) -> None:
-    monkeypatch.setattr("sys.argv", ["invoke", *words.split()])
-    commands.learn()
-    assert commands.as_called("invoke wait").split()[-1] == called
+def test_tasks_are_named_as_invoke_finds_them(said: list[str], typed: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "x.yaml").write_text("run: {echo: false}")
+    Program(namespace=of_apps(), binary="inv[oke]").run(["invoke", *typed.split()], exit=False)
+    assert said == [named]
+
+
+def test_a_program_of_somebodys_own_is_named_by_its_name(said: list[str]) -> None:
+    Program(namespace=ns, binary="shipit").run(["/usr/bin/shipit", "build", "reuse"], exit=False)
+    assert said == ["shipit wait reuse"]
+
+
+def test_a_task_that_is_in_no_collection_is_named_for_the_kits_own_program(said: list[str]) -> None:
+    Program(namespace=Collection(build), binary="inv[oke]").run(["invoke", "build"], exit=False)
+    assert said == ["deploy-tasks wait"]
+
+
+def test_without_a_command_line_the_usual_one_is_named(said: list[str]) -> None:
+    build(Context(Config()))
+    assert said == ["invoke wait"]
+
+
+def test_no_name_outlives_its_command_line(said: list[str]) -> None:
+    Program(namespace=of_apps(), binary="inv[oke]").run(["invoke", "docs.build"], exit=False)
+    assert commands.line("wait") == "invoke wait"
+
+
+def test_another_thread_names_the_tasks_of_the_one_that_began_it() -> None:
+    found: list[str] = []
+    with commands.on(commands.CommandLine("invoke", {"wait": "docs.wait"})):
+        work = commands.in_context(lambda: found.append(commands.line("wait")))
+    work()
+    assert found == ["invoke docs.wait"]
+
+
+def test_the_way_into_a_task_knows_its_command_line() -> None:
+    with ended_well(reuse):
+        assert commands.rest() == ""
+
+
+@pytest.mark.parametrize("path", sorted({*PACKAGE.glob("*.py")} - {PACKAGE / "task.py", PACKAGE / "demo.py"}))
+def test_no_message_has_a_command_written_out(path: Path) -> None:
+    """It would be wrong in a collection of another name; `commands.line` writes it. The help is no message, and the
+    demo has a project of its own."""
+    names = "|".join([*ns.task_names, "reuse-deploy"])
+    tree = ast.parse(path.read_text())
+    documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in documents)
+    found = [node.value for node in texts if re.search(rf"\binvoke (?:{names})\b", str(node.value))]
+    assert found == []

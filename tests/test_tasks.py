@@ -1,5 +1,8 @@
 """Each task as a function: with a MockContext for its commands, over requests-mock for its exact payload."""
 
+# Without `--dry` a task returns a record; the types have both, and each flag its own.
+# mypy: disable-error-code="union-attr,arg-type"
+
 from __future__ import annotations
 
 import json
@@ -162,7 +165,7 @@ def test_a_digest_that_cannot_be_asked_for_does_not_lose_the_build(api: Any, pro
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
     api.get(re.compile(rf"{URL}/registry/.*"), status_code=403)
-    with pytest.raises(ApiRefused, match=r"is over, but its digest is not known yet: .*invoke wait --job build-1"):
+    with pytest.raises(ApiRefused, match=r"is over, but its digest is not known yet: .*Get it: invoke wait$"):
         build(context())
     assert project.in_flight is not None
 

@@ -260,19 +260,40 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
     )
 
 
-def test_a_bug_in_one_app_ends_after_the_others(apps: Project, api: FaultyApi) -> None:
-    bug = (
-        "from deploy_tasks import builds, __main__; usual = builds.finish\n"
-        "def finish(run, *a, **k):\n"
-        "    if run.call.name == 'one': raise ZeroDivisionError('a bug')\n"
-        "    return usual(run, *a, **k)\n"
-        "builds.finish = finish; __main__.main()"
-    )
-    done = apps.run(sys.executable, "-c", bug, "build", "--app", "all", "--no-logs")
+BUG = """
+from deploy_tasks import builds, __main__; usual = builds.finish
+def finish(run, *a, **k):
+    if run.call.name == 'one': raise ZeroDivisionError('a bug with canary-key')
+    return usual(run, *a, **k)
+builds.finish = finish; __main__.main()
+"""
+
+
+def test_a_bug_in_one_app_costs_no_result_of_the_others(apps: Project, api: FaultyApi) -> None:
+    done = apps.run(sys.executable, "-c", BUG, "build", "--app", "all", "--no-logs", "reuse")
     assert done.returncode == 1
-    assert "ZeroDivisionError: a bug" in done.stderr
+    assert done.stdout == f"two {DIGEST}\nthree {DIGEST}\n"
+    assert "Traceback" not in done.stderr
+    assert "one   | unexpected ZeroDivisionError: a bug with ***." in done.stderr
+    assert re.search(r"^one +failed \(1\) ", done.stderr, re.MULTILINE)
+    last = done.stderr.splitlines()[-1]
+    assert last == (
+        "1 of 3 apps failed: one; pick up the builds in flight: deploy-tasks wait --app one reuse --app all"
+    )
     names = {path.name for path in (apps.folder / ".deploy").glob("build-id.*.json")}
     assert {"build-id.two.json", "build-id.three.json", "build-id.one.in-flight.json"} == names
+
+
+def test_where_a_bug_is_is_shown_where_it_is_asked_for(apps: Project, api: FaultyApi) -> None:
+    words = ["build", "--app", "all", "--no-logs"]
+    by_variable = apps.run(sys.executable, "-c", BUG, *words, DEPLOY_DEBUG="1")
+    by_flag = apps.run(sys.executable, "-c", BUG, "-d", *words, "--no-cache")
+    for done in (by_variable, by_flag):
+        assert done.returncode == 1
+        assert "Traceback (most recent call last):" in done.stderr
+        assert "ZeroDivisionError: a bug with ***" in done.stderr
+        assert "canary-key" not in done.stderr + done.stdout
+        assert f"two {DIGEST}" in done.stdout
 
 
 def test_locks_of_several_apps_are_waited_for_no_longer_than_is_said(apps: Project, api: FaultyApi) -> None:

@@ -1,0 +1,101 @@
+"""What `deploy_tasks` offers to a developer's own tasks: every name, loaded when it is asked for, and typed."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deploy_tasks
+from deploy_tasks import errors, tasks
+from tests.project import clean_environment
+
+OWN_TASKS = """
+from typing import assert_type
+
+from invoke.context import Context
+
+from deploy_tasks import BuildFailed, DeployError, build, local_deploy, reuse, status, wait
+from deploy_tasks.models import BuildInFlight, Record
+
+
+def ship(c: Context) -> str:
+    try:
+        built = build(c, app="api", namespace="own", cache=False, timeout=30.0)
+    except BuildFailed as error:
+        return str(error.exit_code)
+    except DeployError:
+        raise
+    assert_type(built, Record | BuildInFlight | None)
+    assert_type(wait(c), Record | None)
+    deployed = reuse(c, port=3000, domain=["a.example.com"])
+    return (deployed.build_id or "") if deployed else ""
+"""
+
+
+def python(*arguments: str, at: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=at, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+
+
+def test_a_developers_tasks_are_typed(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(OWN_TASKS.replace("from typing import", "from typing_extensions import"))
+    cache = str(Path(deploy_tasks.__file__).parent.parent / ".mypy_cache")
+    mypy = ["-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", cache]
+    good = python(*mypy, "own.py", at=tmp_path)
+    assert good.returncode == 0, good.stdout + good.stderr
+    own.write_text(own.read_text().replace("cache=False", "cache='no'").replace("port=3000", "prot=3000"))
+    bad = python(*mypy, "own.py", at=tmp_path)
+    assert bad.returncode == 1
+    assert '"cache"' in bad.stdout or 'expected "bool"' in bad.stdout, bad.stdout
+    assert 'Unexpected keyword argument "prot"' in bad.stdout
+
+
+def test_every_name_that_is_offered_is_there() -> None:
+    for name in deploy_tasks.__all__:
+        found = getattr(deploy_tasks, name)
+        assert name == "__version__" or found is getattr(tasks, name, None) or found is getattr(errors, name)
+
+
+def test_every_error_is_offered() -> None:
+    classes = {name for name, found in vars(errors).items() if isinstance(found, type)}
+    ours = {name for name in classes if issubclass(getattr(errors, name), errors.DeployError)}
+    assert ours <= {*deploy_tasks.__all__}
+
+
+def test_no_task_that_is_offered_has_the_name_of_a_module() -> None:
+    folder = Path(deploy_tasks.__file__).parent
+    modules = {path.stem for path in [*folder.glob("*.py"), *folder.glob("*/")]}
+    assert {*deploy_tasks.__all__} & modules == set(), "once it is loaded, the module would take the task's place"
+    assert {*tasks.__all__} - {*deploy_tasks.__all__} <= modules
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'deploy_tasks' has no attribute 'bild'"):
+        _ = deploy_tasks.bild
+
+
+def test_an_error_is_imported_without_the_tasks(tmp_path: Path) -> None:
+    shown = python("-c", "from deploy_tasks import DeployError; import sys; print(*sys.modules)", at=tmp_path)
+    assert "deploy_tasks.errors" in shown.stdout.split()
+    assert "deploy_tasks.tasks" not in shown.stdout.split()
+
+
+def test_a_file_in_a_reference_cycle_of_the_program_keeps_its_buffer(tmp_path: Path) -> None:
+    program = (
+        "import deploy_tasks.tasks\n"
+        "class Log: pass\n"
+        "log = Log(); log.file = open('log.txt', 'w'); log.me = log\n"
+        "log.file.write('the last line')\n"
+    )
+    assert python("-c", program, at=tmp_path).returncode == 0
+    assert (tmp_path / "log.txt").read_text() == "the last line"
+
+
+def test_what_is_imported_freezes_no_object_of_the_program() -> None:
+    assert gc.get_freeze_count() == 0
