@@ -13,10 +13,9 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from . import apps, commands, github, signals
+from . import apps, commands, console, github, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
-from .redaction import redact
 from .run import Act
 
 _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
@@ -30,10 +29,12 @@ def ended_well(task: str) -> Iterator[None]:
         with signals.raised():
             yield
     except DeployError as error:
-        error.message = commands.as_called(redact(error.message or ""))
-        error.args = (error.message,)  # which `invoke -d` prints
+        console.forgive_stderr()
+        if not error.is_fit:
+            error.message, error.is_fit = console.message_of(error), True
+            error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
-            github.annotate(f"{task} failed", error.message)
+            github.annotate(f"{task} failed", error.message or "")
             error.is_annotated = True
         raise
     except BrokenPipeError:
@@ -110,6 +111,6 @@ def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, 
         except (SettingsError, StateError) as error:
             errors[name] = error
     if errors:
-        lines = [f"{name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
-        raise SomeFailed("\n  ".join([_NOT_ALL_CAN, *lines]), errors)
+        lines = [f"  {name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
+        raise SomeFailed(_NOT_ALL_CAN, errors, lines)
     return acts

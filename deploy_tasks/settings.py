@@ -20,8 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from . import images, parsing
 from .errors import SettingsError
 from .models import APP_CLASSES, DEFAULT_APP_CLASS
-
-_SHORTEST_SECRET = 6
+from .redaction import keep_secret
 
 
 class Settings:
@@ -139,9 +138,8 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret value, to be redacted on every way out: also what the app gets from the environment by name."""
-        own = [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
-        return [*own, *self.secret_values_of((*self.env_from, *self.env_from_optional))]
+        """The kit's own secrets, to be redacted on every way out."""
+        return [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
 
     def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
         """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
@@ -155,9 +153,11 @@ class Settings:
         return {name: self.variables[name] for name in names}
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
-        """The values of the variables `names`: what is given by name is not to be shown. A short one is a port or a
-        switch, and redacting it would blot out half of every line."""
-        return [value for name in names if len(value := self.variables.get(name, "")) >= _SHORTEST_SECRET]
+        """The values of the variables `names`: what is given by name is not to be shown. What a plain setting holds, a
+        namespace say, is no secret, and commands to run could not be read without it."""
+        plain = {text for row in TABLE if not row.secret for text in _texts(getattr(self, row.key))}
+        values = (self.variables.get(name, "") for name in names)
+        return [value for value in values if value and not any(value in text for text in plain)]
 
     def misspelt(self) -> Iterator[str]:
         """What to say of each `DEPLOY_*` variable that is no setting and looks like one."""
@@ -219,6 +219,10 @@ def resolve(
     own = own or {}
     configured = {row.key: _only_configured(row, name, own, config) for row in CONFIGURED}
     files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
+    # Before anything is parsed: the error of another setting may quote one of them.
+    secret = [row for row in TABLE if row.secret]
+    keep_secret(source.get(row.variable) or "" for source in (environ, *files.values()) for row in secret)
+    keep_secret(str(_configured(config, row.key, environ) or "") for row in secret)
     recorded: Mapping[str, object] = {}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -348,6 +352,11 @@ def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, st
     # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration holds already, and ours are not put there: a
     # shallow merge at a developer's root collection would delete them.
     return config[key] if key in config else environ.get(f"INVOKE_DEPLOY_{key.upper()}")
+
+
+def _texts(value: object) -> list[str]:
+    """A setting's value, or the values of one that has several, as texts."""
+    return list(map(str, value)) if isinstance(value, list | tuple) else [str(value)]
 
 
 def is_given(value: object) -> bool:
