@@ -3,6 +3,7 @@ of its command line."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from . import apps, commands
 from .errors import SettingsError
 from .git import Checkout
 from .models import Record
-from .settings import project_root, resolve
+from .settings import keep_secrets_of, project_root, resolve
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
 _CHAIN = "deploy_chain"
@@ -63,7 +64,9 @@ class Call(NamedTuple):
             # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
             config: Any = c.config
             config[_CHAIN] = chain
-        general, table = apps.split(_mapping(c.config.get("deploy")))
+        configured = _mapping(c.config.get("deploy"))
+        keep_secrets_of(os.environ, configured)
+        general, table = apps.split(configured)
         target = _target_with(chain, flags)
         root = _current_root()
         all_flags = {**flags, **target}

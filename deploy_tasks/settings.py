@@ -219,10 +219,7 @@ def resolve(
     own = own or {}
     configured = {row.key: _only_configured(row, name, own, config) for row in CONFIGURED}
     files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
-    # Before anything is parsed: the error of another setting may quote one of them.
-    secret = [row for row in TABLE if row.secret]
-    keep_secret(source.get(row.variable) or "" for source in (environ, *files.values()) for row in secret)
-    keep_secret(str(_configured(config, row.key, environ) or "") for row in secret)
+    keep_secrets_of(environ, *files.values(), config)
     recorded: Mapping[str, object] = {}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -260,6 +257,13 @@ def resolve(
         **values,
         **configured,
     )
+
+
+def keep_secrets_of(*sources: Mapping[str, object]) -> None:
+    """Redacts from now on what these sources have for the kit's own secrets: before anything of them is parsed, since
+    the error of another setting may quote it."""
+    names = [name for row in TABLE if row.secret for name in (row.key, row.variable, f"INVOKE_{row.variable}")]
+    keep_secret(str(source.get(name) or "") for source in sources for name in names)
 
 
 def _state_file(path: Path, name: str | None) -> Path:

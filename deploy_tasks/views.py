@@ -11,7 +11,7 @@ from . import console
 from .call import TARGET, Call
 from .errors import ApiRefused, NothingStarted, SettingsError
 from .history import outcomes
-from .images import label, shortened
+from .images import is_commit, label, shortened
 from .logs import LogFollower
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, Target, as_dict
 from .parsing import of_flag, whole_number
@@ -166,7 +166,8 @@ def _build_line(run: Run, build: BuildInFlight, phase: BuildState | None) -> str
 def _record_line(run: Run, record: Record | None) -> str:
     if record is None or record.build_id is None:
         return f"none yet; begin: {run.command('build')}, or {run.command('local')}"
-    age = run.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
+    commit = record.git_ref if record.git_ref and is_commit(record.git_ref) and not record.dirty else None
+    age = run.checkout.age(commit) if commit else None
     how = (
         "built from uncommitted changes" if record.dirty else age or f"built from {record.git_ref or 'no known commit'}"
     )
