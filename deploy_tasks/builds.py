@@ -271,8 +271,10 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
         failed = Record(**fields_of(build, Target))
         with suppress(StateError):  # that it failed is what matters
             run.note(history.FAILED, failed, built="cluster", job_name=job)
-        look = "" if shown else f". Its log: {run.command(f'logs --job {job}')}"
-        error.message = f"{'' if shown else tail(run.client, job)}{error}{look}"
+        if not shown:
+            if lines := tail(run.client, job):
+                console.pass_on("\n".join(lines))
+            error.message = f"{error}. Its log: {run.command(f'logs --job {job}')}"
         raise
     except JobNotFound:
         run.left = AGAIN

@@ -16,7 +16,7 @@ from .configuration import deploy_part
 from .errors import SettingsError
 from .git import Checkout, top_of
 from .models import Record
-from .settings import project_root, resolve
+from .settings import keep_secrets_of, project_root, resolve
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
 _CHAIN = "deploy_chain"
@@ -66,7 +66,9 @@ class Call(NamedTuple):
             # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
             config: Any = c.config
             config[_CHAIN] = chain
-        general, table = apps.split(deploy_part(c.config))
+        configured = deploy_part(c.config)
+        keep_secrets_of(os.environ, configured)
+        general, table = apps.split(configured)
         target = _target_with(chain, flags)
         all_flags = {**flags, **target}
         usual = declared or {}

@@ -1,19 +1,25 @@
-"""People read stderr, programs read stdout; no secret leaves by either."""
+"""The one way out: people read stderr, programs read stdout, GitHub reads both.
+
+Whatever leaves passes `fit` line by line (JSON: `_json`), so that no text of others moves the cursor, adds a line or
+shows a secret; on GitHub no line is read as a workflow command but those of `to_runner`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import RLock
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO, cast
 
 from .errors import DeployError
-from .models import encode
-from .redaction import redact
+from .models import as_builtins
+from .redaction import fit, plain, redact
 
 _warned: set[str] = set()
 # On a terminal, what prints above the line that is kept up to date there.
@@ -53,7 +59,7 @@ class Board:
 
     def set(self, name: str, state: str) -> None:
         """How `name` stands; an empty text: it is done."""
-        with suppress(OSError), _one_at_a_time:
+        with _one_at_a_time:
             if not self.is_over:
                 self._show(name, state)
 
@@ -70,10 +76,10 @@ def board(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
         return
     from .terminal import live_lines
 
-    with live_lines(len(names)) as (show, print_above):
+    with live_lines(len(names), to=_stderr()) as (show, print_above):
         _above_live_line.append(print_above)
         try:
-            yield Board(names, lambda name, state: show(name, redact(state)))
+            yield Board(names, lambda name, state: show(name, fit(state)))
         finally:
             _above_live_line.pop()
 
@@ -110,11 +116,6 @@ def for_other_threads(say: Callable[[str], None]) -> Callable[[str], None]:
     return said
 
 
-def is_one_of_several() -> bool:
-    """Whether this thread speaks for one of several apps, so that its lines need a name."""
-    return _speaker.get() is not None
-
-
 def nobody_waits() -> Callable[[], bool]:
     """Tells whether nobody waits any more for the app that this thread speaks for: then it is to begin nothing new."""
     speaker = _speaker.get()
@@ -122,30 +123,28 @@ def nobody_waits() -> Callable[[], bool]:
 
 
 def tell(text: str) -> None:
-    """One thing that a person wants to know, to stderr."""
-    pass_on(redact(text))
+    """One line that a person wants to know, to stderr."""
+    _to_stderr([fit(text)])
 
 
 def pass_on(text: str) -> None:
-    """What somebody else said, a build or an engine, to stderr."""
-    shown = _said_by(redact(text))
-    # A terminal that went away must not cost the digest; and without a stderr, print would take stdout.
-    with suppress(OSError), _one_at_a_time:
-        if shown is None:
-            return
-        if _above_live_line:
-            _above_live_line[-1](shown)
-        elif sys.stderr is not None:
-            sys.stderr.write(f"{_writable(shown, sys.stderr)}\n")
-            sys.stderr.flush()
+    """Lines of somebody else, a build or an engine, to stderr."""
+    _to_stderr(fit(plain(line)) for line in text.split("\n"))
 
 
-def _said_by(text: str) -> str | None:
-    """`text` with the name of the app on every line, where there are several; None where nobody listens to it now."""
-    speaker = _speaker.get()
-    if speaker is None:
-        return text
-    return None if speaker.board.is_over else "\n".join(speaker.begins + line for line in text.split("\n"))
+def tell_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people, to stderr."""
+    _to_stderr(table(titles, rows, to=sys.stderr).split("\n"))
+
+
+def to_runner(command: str) -> None:
+    """A workflow command, for the runner of GitHub Actions, to stderr."""
+    _to_stderr([fit(command)], is_command=True)
+
+
+def message_of(error: DeployError) -> str:
+    """What `tell` would show of an error, for Invoke to print: it has a way out of its own."""
+    return "\n".join(_no_command(fit(line)) for line in (error.message or "", *error.lines))
 
 
 def warn(text: str) -> None:
@@ -153,6 +152,76 @@ def warn(text: str) -> None:
     if text not in _warned:
         _warned.add(text)
         tell(f"warning: {text}")
+
+
+def _to_stderr(lines: Iterable[str], *, is_command: bool = False) -> None:
+    shown = list(lines) if is_command else _said(lines)
+    # A terminal that went away must not cost the digest.
+    with _one_at_a_time:
+        if shown and _above_live_line:
+            _above_live_line[-1]("\n".join(shown))
+        elif shown:
+            stderr = _stderr()
+            stderr.write("".join(f"{_writable(line, stderr)}\n" for line in shown))
+            stderr.flush()
+
+
+def _said(lines: Iterable[str]) -> list[str]:
+    """`lines` with the name of the app before each, where there are several; none where nobody listens to it now."""
+    speaker = _speaker.get()
+    if speaker and speaker.board.is_over:
+        return []
+    begins = speaker.begins if speaker else ""
+    return [_no_command(begins + line) for line in lines]
+
+
+def is_on_github() -> bool:
+    """Whether this process runs in GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _no_command(line: str) -> str:
+    """`line` as the runner of GitHub Actions reads no command in it. It takes `::` at the beginning of a line, after
+    white space too, and `##[` anywhere (actions/runner, ActionCommand.cs)."""
+    if not is_on_github():
+        return line
+    return re.sub(r"^(\s*):(?=:)", r"\1: ", line).replace("##[", "## [")
+
+
+class _Forgiving:
+    """A stderr that drops what cannot be written, or all where there is none."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _stderr() -> TextIO:
+    """The stderr of this process, forgiving."""
+    return cast(TextIO, sys.stderr if isinstance(sys.stderr, _Forgiving) else _Forgiving(sys.stderr))
+
+
+def forgive_stderr() -> None:
+    """From now on, what cannot be written to stderr is dropped. Invoke prints our errors there itself: without a stderr
+    it would take stdout, and where that fails, and where Python empties its buffers at its end, the exit code would be
+    lost."""
+    sys.stderr = _stderr()
 
 
 def _is_drawn_on(stream: TextIO | None) -> bool:
@@ -173,10 +242,10 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         return
     from .terminal import live_line
 
-    with live_line(what) as (update, print_above):
+    with live_line(fit(what), to=_stderr()) as (update, print_above):
         _above_live_line.append(print_above)
         try:
-            yield lambda state: update(redact(state))
+            yield lambda state: update(fit(state))
         finally:
             _above_live_line.pop()
 
@@ -196,6 +265,7 @@ def _signs_of_life(what: str) -> Callable[[str], None]:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None) -> str:
     """A table as text for the stream `to`: columns of their width, the first line its titles. Drawn for a person."""
+    rows = [[fit(cell) for cell in row] for row in rows]
     if _is_drawn_on(to):
         from .terminal import drawn_table
 
@@ -205,27 +275,54 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | 
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def result(text: str, details: object, *, as_json: bool) -> None:
-    """A task's result to stdout: `text` alone on its line, or `details` as one JSON object. By then the task has done
-    what it does and recorded it; DeployError where nobody can read it."""
-    line = encode(details).decode() if as_json else text
-    _print(line, "done, but ", f"; the result: {line}")
+def result(lines: list[str], details: object, *, as_json: bool) -> None:
+    """A task's result to stdout: its `lines`, or `details` as one JSON object. By then the task has done what it does
+    and recorded it; DeployError where nobody can read it."""
+    shown = [_json(details)] if as_json else [_no_command(fit(line)) for line in lines]
+    _print(shown, "done, but ", f"; the result: {'; '.join(shown)}")
 
 
-def print_result(text: str) -> None:
-    """A part of a result to stdout. BrokenPipeError where its reader has had enough, DeployError where it cannot be
-    written."""
-    shown = _said_by(text)
-    if shown is not None:
-        with _one_at_a_time:
-            _print(shown)
+def print_json(value: object) -> None:
+    """A part of a result to stdout, as one line of JSON. BrokenPipeError where its reader has had enough, DeployError
+    where it cannot be written."""
+    _print([_json(value)])
 
 
-def _print(text: str, before: str = "", after: str = "") -> None:
+def print_lines(text: str) -> None:
+    """Lines of somebody else, the log of a build, to stdout. Raises as `print_json` does."""
+    _print(_said(fit(plain(line)) for line in text.split("\n")))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table to stdout. Raises as `print_json` does."""
+    _print(map(_no_command, table(titles, rows, to=sys.stdout).split("\n")))
+
+
+def _json(value: object) -> str:
+    """`value` as one line of JSON, its texts redacted. What is not printable is escaped as JSON does it, and `##[`,
+    which can stand only in a text there, so that it is no command on GitHub."""
+    text = json.dumps(_redacted(as_builtins(value)), ensure_ascii=False, separators=(",", ":"))
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
+    return text.replace("##[", "#\\u0023[")
+
+
+def _redacted(value: Any) -> Any:
+    """A JSON value without secrets in its texts; a secret in the text that it becomes might be `true`, or a number."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(key): _redacted(item) for key, item in value.items()}
+    return [_redacted(item) for item in value] if isinstance(value, list) else value
+
+
+def _print(lines: Iterable[str], before: str = "", after: str = "") -> None:
     try:
-        if sys.stdout is not None:
-            sys.stdout.write(f"{_writable(text, sys.stdout)}\n")
-            sys.stdout.flush()
+        with _one_at_a_time:
+            if sys.stdout is not None:
+                for line in lines:
+                    sys.stdout.write(f"{_writable(line, sys.stdout)}\n")
+                sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -12,7 +12,7 @@ from .decide import app_environment, deploy_request, deployed_record, digest_of_
 from .errors import ApiRefused, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError, StillRunning
 from .models import DeployRequest, HistoryEntry, Record, as_dict
 from .parsing import of_flag, whole_number
-from .redaction import keep_secret
+from .redaction import keep_named_secret
 from .rollout import wait_for_health, wait_for_rollout
 from .run import AGAIN, API, NOTHING, Act, Run, begin
 from .settings import Settings
@@ -72,7 +72,7 @@ def rollback(call: Call) -> Act:
 def begin_deploy(call: Call) -> Run:
     """What the tasks that deploy a digest begin with; what cannot be asked for is refused before any wait."""
     run = begin(call, needs=(*API, "port", "env_from"), from_record=True, git=("app",))
-    keep_secret(run.settings.secret_values_of(call.flags["env"] or []))
+    keep_named_secret(run.settings.secret_values_of(call.flags["env"] or []))
     app_environment(run.settings, call.flags["env"] or [])
     check_health_is_askable(run.settings, call.flags["check_health"])
     return run

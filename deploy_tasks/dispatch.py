@@ -26,7 +26,7 @@ from invoke.tasks import Task
 from . import apps, commands, console, github, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
-from .redaction import redact
+from .redaction import fit
 from .run import Act
 
 _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
@@ -45,10 +45,12 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
             yield
     except DeployError as error:
         _show_causes(error)
-        error.message = redact(error.message or "")
-        error.args = (error.message,)  # which `invoke -d` prints
+        console.forgive_stderr()
+        if not error.is_fit:
+            error.message, error.is_fit = console.message_of(error), True
+            error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
-            github.annotate(f"{task.name} failed", error.message)
+            github.annotate(f"{task.name} failed", error.message or "")
             error.is_annotated = True
         raise
     except BrokenPipeError:
@@ -65,8 +67,9 @@ def _show_causes(error: DeployError) -> None:
     is_asked_for = bool(os.environ.get("DEPLOY_DEBUG"))
     if is_asked_for or log.isEnabledFor(logging.DEBUG):
         every = error.errors.values() if isinstance(error, SomeFailed) else [error]
-        text = redact("\n".join("".join(traceback.format_exception(one)) for one in every))
-        (console.tell if is_asked_for else log.debug)(text.rstrip())
+        lines = "".join("".join(traceback.format_exception(one)) for one in every).rstrip().split("\n")
+        text = "\n".join(map(fit, lines))
+        (console.pass_on if is_asked_for else log.debug)(text)
 
 
 def _command_line(task: Task[Any]) -> commands.CommandLine:
@@ -187,6 +190,6 @@ def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, 
         except (SettingsError, StateError) as error:
             errors[name] = error
     if errors:
-        lines = [f"{name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
-        raise SomeFailed("\n  ".join([_NOT_ALL_CAN, *lines]), errors)
+        lines = [f"  {name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
+        raise SomeFailed(_NOT_ALL_CAN, errors, lines)
     return acts

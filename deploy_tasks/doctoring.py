@@ -44,12 +44,11 @@ def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
     findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))
-    lines = [f"{mark[finding.state]}  {finding.what}: {finding.seen}" for finding in findings]
-    lines = [
-        f"{line}\n         → {finding.mend}" if finding.mend else line
-        for line, finding in zip(lines, findings, strict=True)
-    ]
-    console.result("\n".join(lines), [finding._asdict() for finding in findings], as_json=json)
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{mark[finding.state]}  {finding.what}: {finding.seen}")
+        lines += [f"         → {finding.mend}"] if finding.mend else []
+    console.result(lines, [finding._asdict() for finding in findings], as_json=json)
     failed = sum(finding.state == "failed" for finding in findings)
     if failed:
         raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed; what mends each is beside it")

@@ -19,7 +19,7 @@ DeployError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from invoke.exceptions import Exit
 
@@ -33,6 +33,10 @@ class DeployError(Exit):
     exit_code = 1
     is_annotated = False
     """Whether it was shown already where a whole run is summed up: a task may be called by another."""
+    is_fit = False
+    """Whether its message is as it may leave (`console.message_of`)."""
+    lines: Sequence[str] = ()
+    """What is shown below the message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, self.exit_code)
@@ -131,8 +135,9 @@ class SomeFailed(DeployError):
     """Of several apps, some failed: raised with the error of each in `errors`, by the app's name. The worst of them is
     what may have started, since it must not be repeated unseen; else that of the highest exit code."""
 
-    def __init__(self, message: str, errors: Mapping[str, DeployError]) -> None:
+    def __init__(self, message: str, errors: Mapping[str, DeployError], lines: Sequence[str] = ()) -> None:
         self.errors = errors
+        self.lines = lines
         codes = [error.exit_code for error in errors.values()]
         self.exit_code = MayHaveStarted.exit_code if MayHaveStarted.exit_code in codes else max(codes)
         super().__init__(message)

@@ -8,7 +8,7 @@ from .deploys import begin_deploy, reuse
 from .engine import Engine
 from .models import Record
 from .recording import keep, result
-from .redaction import keep_secret
+from .redaction import keep_named_secret
 from .run import API, Act, begin
 
 
@@ -19,7 +19,7 @@ def local(call: Call) -> Act:
     )
     target = decide.local_target(run.settings, run.checkout)
     image = decide.local_image(run.settings, target, call.flags["build_arg"] or [])
-    keep_secret(run.settings.secret_values_of(image.variables))
+    keep_named_secret(run.settings.secret_values_of(image.variables))
 
     def act() -> Record | None:
         settings, engine = run.settings, Engine(call.c, run.settings.docker, builder=run.settings.builder)

@@ -6,23 +6,19 @@ transferred, however long the build takes and however its lines come.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Protocol
 
 from .errors import ApiRefused, DeployError, NothingStarted
 from .models import Log
-from .redaction import escaped, redact
+from .redaction import plain
 
 _TAIL_LINES = 30
-_LONGEST_LINE = 4000
 _ANCHOR = 200
 _CUT = "… (the API cut its log here)"
-# Colours, as Kaniko has them on every line.
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _FIRST_DELAY, _LONGEST_EMPTY_DELAY, _SILENCE_DELAY, _LONG_SILENCE_DELAY = 0.5, 2.0, 4.0, 20.0
 _SECONDS_TO_FINISH = 5.0
 _SECONDS_BETWEEN_SIZES = 2.0
@@ -113,6 +109,7 @@ class LogFollower:
         self._job = job
         self._show = show
         self._over = Event()
+        self._showing = Lock()
         self._thread = Thread(target=self._follow, daemon=True)
         self.served = True
         """Whether the API has such a log at all."""
@@ -125,8 +122,10 @@ class LogFollower:
         self._over.set()
         if error is not None and issubclass(error, KeyboardInterrupt):
             self._show = _ignore  # whoever presses Ctrl-C has seen enough, and the last line says how to go on
-        else:
-            self._thread.join(_SECONDS_TO_FINISH)
+            return
+        self._thread.join(_SECONDS_TO_FINISH)
+        with self._showing:
+            self._show = _ignore  # what comes too late would stand after the end of the log
 
     def _follow(self) -> None:
         text, schedule, is_last = LogText(), Schedule(), False
@@ -160,9 +159,10 @@ class LogFollower:
                     return
 
     def _tell(self, lines: Sequence[str]) -> None:
-        if lines:
+        with self._showing:
             try:
-                self._show("\n".join(map(plain, lines)))
+                if lines:
+                    self._show("\n".join(lines))
             except (OSError, ValueError, DeployError):
                 self._show = _ignore  # nobody reads any more
 
@@ -170,18 +170,11 @@ class LogFollower:
 def _ignore(_: str) -> None: ...
 
 
-def plain(line: str) -> str:
-    """A line of a log, fit for a terminal: without colours, what a progress bar overwrote, and control characters."""
-    text = _STYLE.sub("", line).rstrip("\r").rpartition("\r")[2].expandtabs().replace("\xa0", " ")
-    shown = escaped(redact(text))
-    return shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}… ({len(shown)} characters)"
-
-
-def tail(client: LoggingClient, job: str) -> str:
-    """The last 30 lines of a build's log, indented; empty where there is none."""
+def tail(client: LoggingClient, job: str) -> list[str]:
+    """The last 30 lines of a build's log, indented; none where there is no log."""
     try:
         log = client.logs(job)
     except (ApiRefused, NothingStarted):
-        return ""  # the failure is what matters
+        return []  # the failure is what matters
     lines = log.text.rstrip("\n").split("\n")[-_TAIL_LINES:] if log and log.text else []
-    return "".join(f"  {plain(line)}\n" for line in lines)
+    return [f"  {plain(line)}" for line in lines]

@@ -7,9 +7,10 @@ differs from its default. Unknown keys in what comes in are ignored (the record 
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 T = TypeVar("T")
 
@@ -88,19 +89,36 @@ class DeployRequest(_Json, kw_only=True):
     deploy_config: DeployConfig
 
 
+# What an answer may hold: no server has longer ones, and what is longer is refused before anybody sees it.
+_Word = Annotated[str, Meta(max_length=100)]
+_JobName = Annotated[str, Meta(max_length=253)]
+_ImageReference = Annotated[str, Meta(max_length=512)]
+_Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+_LONGEST_REASON = 10_000
+
+
 class BuildStarted(_Json, kw_only=True):
     """The answer to a BuildRequest; `image` is `<registry>/<imageName>:<tag>` where the server says it."""
 
-    job_name: str
+    job_name: _JobName
     image: str | None = None
+
+    def __post_init__(self) -> None:
+        # A job is not lost to the name of its image.
+        if self.image is not None and len(self.image) > 512:
+            self.image = None
 
 
 class BuildState(_Json, kw_only=True):
     """The answer of a wait or of `GET /build/<job>`; `status` is the phase, None where the server names none."""
 
-    status: str | None = None
+    status: _Word | None = None
     error: str | None = None
     message: str | None = None
+
+    def __post_init__(self) -> None:
+        # A build that failed is not lost to the length of the reason.
+        self.error, self.message = (text and text[:_LONGEST_REASON] for text in (self.error, self.message))
 
 
 class BuildLogs(_Json, kw_only=True):
@@ -117,10 +135,10 @@ class Log(NamedTuple):
 class AppState(_Json, kw_only=True):
     """How an app runs, as `GET /api/apps/<namespace>/<app>` has it under `app`; what a server does not say is None."""
 
-    replicas: int | None = None
-    ready_replicas: int = 0
-    updated_replicas: int | None = None
-    image: str | None = None
+    replicas: _Count | None = None
+    ready_replicas: _Count = 0
+    updated_replicas: _Count | None = None
+    image: _ImageReference | None = None
 
     @property
     def digest(self) -> str | None:
@@ -133,7 +151,7 @@ class AppAnswer(_Json, kw_only=True):
 
 
 class Digest(_Json, kw_only=True):
-    build_id: str
+    build_id: _Word
 
 
 class Deployed(_Json, kw_only=True):
@@ -141,7 +159,7 @@ class Deployed(_Json, kw_only=True):
 
     skipped: bool = False
     success: bool = True
-    job_name: str | None = None
+    job_name: _JobName | None = None
 
 
 class Target(_Json, kw_only=True):
@@ -235,6 +253,11 @@ def convert(value: object, kind: type[T]) -> T:
 def encode(value: object) -> bytes:
     """`value` as one line of JSON."""
     return msgspec.json.encode(value)
+
+
+def as_builtins(value: object) -> Any:
+    """`value` as `encode` would see it: dicts, lists, texts, numbers, None."""
+    return msgspec.to_builtins(value)
 
 
 def as_dict(value: msgspec.Struct) -> dict[str, object]:

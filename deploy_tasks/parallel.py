@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
-from textwrap import indent
 from threading import Thread
 from typing import Any, NamedTuple
 
 from . import commands, console, github, runner
 from .call import Call
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
-from .redaction import escaped, redact
+from .redaction import fit
 from .run import AGAIN, LOOK, NOTHING, WAIT, Act
 from .signals import held_back, signal_number, taken, undivided
 
@@ -147,7 +145,7 @@ def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
     if isinstance(error, DeployError):
         with board.speaking(outcome.name):
             console.tell(str(error))
-        github.annotate(f"{call.task} {outcome.name} failed", redact(str(error)))
+        github.annotate(f"{call.task} {outcome.name} failed", console.message_of(error))
 
 
 def _interrupted(call: Call, acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], number: int) -> Interrupted:
@@ -187,28 +185,30 @@ def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
     for name, took, _, error in outcomes:
         result = "done" if error is None else f"failed ({_code(error)})"
         rows.append([name, result, f"{took:.1f} s", "" if error is None else _shown(str(error))])
-    console.tell(console.table(("APP", "RESULT", "TIME", ""), rows, to=sys.stderr))
+    console.tell_table(("APP", "RESULT", "TIME", ""), rows)
     console.tell(f"{len(rows)} apps in {seconds:.1f} s")
 
 
 def _shown(text: str) -> str:
-    line = escaped(redact(text).strip().partition("\n")[0])
+    line = fit(text)
     return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
 
 
 def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], *, as_json: bool) -> None:
     """The results to stdout: a line for each app and result, its name first; as JSON one object by the apps' names."""
-    results = [(name, text) for name, act in acts.items() for text, _ in act.run.results]
-    lines = [f"{name}:\n{indent(text, '  ')}" if "\n" in text else f"{name} {text}" for name, text in results]
+    lines: list[str] = []
+    for name, act in acts.items():
+        for (first, *more), _ in act.run.results:
+            lines += [f"{name}:", f"  {first}", *(f"  {line}" for line in more)] if more else [f"{name} {first}"]
     if as_json or lines:
         details = {name: _details(act, outcomes[name].error) for name, act in acts.items()}
-        console.result("\n".join(lines), details, as_json=as_json)
+        console.result(lines, details, as_json=as_json)
 
 
 def _details(act: Act, error: BaseException | None) -> object:
     results = [details for _, details in act.run.results]
     if error is not None:
-        results.append({"error": redact(str(error)), "exitCode": _code(error)})
+        results.append({"error": str(error), "exitCode": _code(error)})
     return results[0] if len(results) == 1 else results
 
 

@@ -17,7 +17,7 @@ from .call import TARGET, Call
 from .client import DeployClient
 from .errors import Interrupted, SettingsError, StateError
 from .models import APP_CLASSES, HistoryEntry, Record, Target, encode, fields_of, timestamp
-from .redaction import keep_secret
+from .redaction import keep_named_secret, keep_secret
 from .settings import TABLE, Settings, resolve
 from .signals import signal_number, undivided
 from .sources import Source
@@ -43,7 +43,7 @@ class Run:
         self.state = State(self.settings.state_file)
         self.dry: bool = call.c.config.run.dry
         self.if_interrupted = "stopped; nothing was started"
-        self.results: list[tuple[str, object]] = []
+        self.results: list[tuple[list[str], object]] = []
         self._undivided = Lock()
         self.left = AGAIN
         self.when_interrupted: Callable[[], object] = lambda: None
@@ -136,12 +136,14 @@ class Run:
         """Hands `record` to the later tasks of this command line."""
         self.call.chain.records[self.call.name or ""] = record
 
-    def result(self, text: str, details: object) -> None:
-        """The task's result for this app: `text` for people and scripts, `details` for `--json`."""
+    def result(self, text: str | list[str], details: object) -> None:
+        """The task's result for this app: `text`, one line or several, for people and scripts, `details` for
+        `--json`."""
+        lines = [text] if isinstance(text, str) else text
         if self.call.is_of_several:
-            self.results.append((text, details))
+            self.results.append((lines, details))
         else:
-            console.result(text, details, as_json=self.call.flags["json"])
+            console.result(lines, details, as_json=self.call.flags["json"])
 
     def command(self, words: str) -> str:
         """The command that runs a task for this app: `words` are its name and what follows it; with the flags of this
@@ -213,6 +215,7 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
             git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
         )
         keep_secret(settled.secrets)
+        keep_named_secret(settled.secret_values_of((*settled.env_from, *settled.env_from_optional)))
         if not call.table and apps.is_several(settled.app):
             raise SettingsError(
                 f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent"

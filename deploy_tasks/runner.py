@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from subprocess import PIPE, Popen, TimeoutExpired
 from threading import Lock
 from typing import IO, Any
@@ -18,7 +16,7 @@ from invoke.runners import Local
 
 from . import console
 from .errors import Interrupted
-from .redaction import Redactor, redact
+from .redaction import Lines
 from .signals import Signalled, held_back, signal_number
 
 # Enough for the last lines of any push.
@@ -78,21 +76,6 @@ def streaming(c: Context) -> Iterator[None]:
                 runners.local = usual
 
 
-def _in_lines(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """Takes a text in pieces, and tells it line by line; empty lines are left out."""
-    part = ""
-
-    def show(text: str) -> None:
-        nonlocal part
-        *lines, part = (part + text).split("\n")
-        # What a progress bar overwrote is no line.
-        for line in lines:
-            if shown := line.rstrip("\r").rpartition("\r")[2]:
-                tell(shown)
-
-    return show
-
-
 class _StreamingRunner(Local):
     """Shows all output on stderr, stdout being for results, and keeps only the end of it.
 
@@ -104,9 +87,8 @@ class _StreamingRunner(Local):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        # Of several at once, each line is told whole and with its app's name.
         self._nobody_waits = console.nobody_waits()
-        self._tell = console.for_other_threads(console.pass_on) if console.is_one_of_several() else None
+        self._pass_on = console.for_other_threads(console.pass_on)
 
     @property
     def input_sleep(self) -> float:
@@ -119,17 +101,7 @@ class _StreamingRunner(Local):
         self._made = time.monotonic()
 
     def echo(self, command: str) -> None:
-        line = redact(self.opts["echo_format"].format(command=command))
-        if self._tell:
-            self._tell(line)
-        else:
-            self.write_our_output(stream=sys.stderr, string=f"{line}\n")
-
-    def write_our_output(self, stream: IO[str], string: str) -> None:
-        # A terminal that went away must not end the command: what it pushes would be lost.
-        with suppress(OSError, ValueError):
-            if stream is not None:
-                super().write_our_output(stream=stream, string=string)
+        self._pass_on(self.opts["echo_format"].format(command=command))
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         # An exception out of Popen would leave a command running that nobody knows of.
@@ -168,17 +140,17 @@ class _StreamingRunner(Local):
                 pipe.close()
 
     def _handle_output(self, buffer_: list[str], hide: bool, output: IO[str], reader: Any) -> None:  # noqa: ARG002
-        # A step of a Dockerfile may print the build arg that it got.
-        redactor = Redactor()
-        show = _in_lines(self._tell) if self._tell else partial(self.write_our_output, self.streams["err"])
+        lines = Lines()
         for text in self.read_proc_output(reader):
             if not hide:
-                show(redactor.feed(text))
+                self._show(lines.feed(text))
             buffer_[:] = ["".join([*buffer_, text])[-_KEPT_CHARACTERS:]]
         if not hide:
-            show(redactor.end())
-            if self._tell:
-                show("\n")
+            self._show(lines.end())
+
+    def _show(self, lines: list[str]) -> None:
+        if lines:
+            self._pass_on("\n".join(lines))
 
     def end(self, number: int) -> None:
         """Lets the command end by the signal that we got, then sees to it that nothing of it is left."""

@@ -20,9 +20,8 @@ from typing import Any, NamedTuple, NoReturn
 from . import parsing
 from .errors import SettingsError
 from .models import APP_CLASSES, DEFAULT_APP_CLASS
+from .redaction import keep_secret
 from .sources import Origin, Source
-
-_SHORTEST_SECRET = 6
 
 
 class Settings:
@@ -157,11 +156,7 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret value, to be redacted on every way out: also what the app gets from the environment by name."""
-        return [*self._own_secrets, *self.secret_values_of((*self.env_from, *self.env_from_optional))]
-
-    @property
-    def _own_secrets(self) -> list[str]:
+        """The kit's own secrets, to be redacted on every way out."""
         return [value for row in TABLE if row.secret and (value := getattr(self, row.key))]
 
     def secrets_among(self, values: Mapping[str, str]) -> list[str]:
@@ -169,7 +164,7 @@ class Settings:
         whatever it is called."""
         names = {f"{prefix}{row.variable}" for row in TABLE if row.secret for prefix in ("", "INVOKE_")}
         places = (self.variables, *self.env_files.values())
-        secrets = {*self._own_secrets, *(has[name] for has in places for name in names if has.get(name))}
+        secrets = {*self.secrets, *(has[name] for has in places for name in names if has.get(name))}
         return [name for name, value in values.items() if name in names or value in secrets]
 
     def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
@@ -186,9 +181,11 @@ class Settings:
         return {name: self.variables[name] for name in names}
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
-        """The values of the variables `names`: what is given by name is not to be shown. A short one is a port or a
-        switch, and redacting it would blot out half of every line."""
-        return [value for name in names if len(value := self.variables.get(name, "")) >= _SHORTEST_SECRET]
+        """The values of the variables `names`: what is given by name is not to be shown. What a plain setting holds, a
+        namespace say, is no secret, and commands to run could not be read without it."""
+        plain = {text for row in TABLE if not row.secret for text in _texts(getattr(self, row.key))}
+        values = (self.variables.get(name, "") for name in names)
+        return [value for value in values if value and not any(value in text for text in plain)]
 
     def misspelt(self) -> Iterator[str]:
         """What to say of each `DEPLOY_*` variable that is no setting and looks like one."""
@@ -251,6 +248,7 @@ def resolve(
     own = own or {}
     configured = {row.key: _only_configured(row, name, own, config) for row in CONFIGURED}
     files = env_files(root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"])
+    keep_secrets_of(environ, *files.values(), config)
     recorded: Mapping[str, object] = {}
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
@@ -292,6 +290,13 @@ def resolve(
         **values,
         **configured,
     )
+
+
+def keep_secrets_of(*sources: Mapping[str, object]) -> None:
+    """Redacts from now on what these sources have for the kit's own secrets: before anything of them is parsed, since
+    the error of another setting may quote it."""
+    names = [name for row in TABLE if row.secret for name in (row.key, row.variable, f"INVOKE_{row.variable}")]
+    keep_secret(str(source.get(name) or "") for source in sources for name in names)
 
 
 def _state_file(path: Path, name: str | None) -> Path:
@@ -410,6 +415,11 @@ def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, st
     # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration holds already, and ours are not put there: a
     # shallow merge at a developer's root collection would delete them.
     return config[key] if key in config else environ.get(f"INVOKE_DEPLOY_{key.upper()}")
+
+
+def _texts(value: object) -> list[str]:
+    """A setting's value, or the values of one that has several, as texts."""
+    return list(map(str, value)) if isinstance(value, list | tuple) else [str(value)]
 
 
 def is_given(value: object) -> bool:

@@ -87,7 +87,8 @@ def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[
     elif re.search(r"^[\"']?deploy\b", there.read_text(errors="replace"), re.MULTILINE):
         yield f"{there.name} stays as it is"
     else:
-        yield f"{there.name} stays as it is; add to it:\n{text.rstrip()}"
+        yield f"{there.name} stays as it is; add to it:"
+        yield from text.splitlines()
 
 
 def example(leave_out: Collection[str] = ()) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,19 +15,19 @@ from rich.table import Table
 
 
 @contextmanager
-def live_line(what: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """A line on stderr with `what`, how it stands, and the time since it began; gone at the end. Yields a function that
-    takes how it stands, and one that prints a text above it."""
-    with _live() as (lines, print_above):
+def live_line(what: str, *, to: TextIO) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """A line on the terminal `to` with `what`, how it stands, and the time since it began; gone at the end. Yields a
+    function that takes how it stands, and one that prints a text above it."""
+    with _live(to) as (lines, print_above):
         task = lines.add_task(escape(what), state="")
         yield lambda state: lines.update(task, state=escape(state)), print_above
 
 
 @contextmanager
-def live_lines(number: int) -> Iterator[tuple[Callable[[str, str], None], Callable[[str], None]]]:
+def live_lines(number: int, *, to: TextIO) -> Iterator[tuple[Callable[[str, str], None], Callable[[str], None]]]:
     """Such a line for each of `number` apps that is at work, and one that counts them. Yields a function that takes an
     app's name and how it stands, empty once it is done, and one that prints a text above them."""
-    with _live() as (lines, print_above):
+    with _live(to) as (lines, print_above):
         tasks: dict[str, TaskID] = {}
         done: set[str] = set()
         count = lines.add_task("", state=f"0/{number} done")
@@ -46,8 +47,8 @@ def live_lines(number: int) -> Iterator[tuple[Callable[[str, str], None], Callab
 
 
 @contextmanager
-def _live() -> Iterator[tuple[Progress, Callable[[str], None]]]:
-    console = Console(stderr=True)
+def _live(to: TextIO) -> Iterator[tuple[Progress, Callable[[str], None]]]:
+    console = Console(file=to)
     texts = (TextColumn("{task.description}"), TextColumn("[bold]{task.fields[state]}[/bold]"))
     columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 from typing import Any
 
@@ -13,10 +12,10 @@ from .call import TARGET, Call
 from .errors import ApiRefused, NothingStarted, SettingsError
 from .history import outcomes
 from .images import label, short_ref, shortened
-from .logs import LogFollower, plain
-from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, Target, as_dict, encode
+from .logs import LogFollower
+from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, Target, as_dict
 from .parsing import of_flag, whole_number
-from .redaction import escaped, excerpt
+from .redaction import excerpt
 from .run import API, Act, Run, begin
 from .waiting import wait_for_end
 
@@ -49,13 +48,13 @@ def _print(run: Run, job: str) -> bool:
     """Prints the log as it is; whether the API has one."""
     log = run.client.logs(job)
     if log and log.text:
-        console.print_result("\n".join(map(plain, log.text.rstrip("\n").split("\n"))))
+        console.print_lines(log.text.rstrip("\n"))
     return log is not None
 
 
 def _follow(run: Run, job: str) -> bool:
     """Prints the log as it grows; whether the API has one."""
-    with LogFollower(run.new_client(), job, console.for_other_threads(console.print_result)) as shown:
+    with LogFollower(run.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
         again, seconds = run.command(f"logs --follow --job {job}"), run.settings.timeout
         phase = wait_for_end(run.client, job, seconds=seconds, again=again, tell=console.tell)
     if phase:
@@ -86,18 +85,14 @@ def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[
     entries = list(islice(wanted, most))
     if json:
         for entry in entries:
-            console.print_result(encode(entry).decode())
+            console.print_json(entry)
     elif entries:
-        console.print_result(_history_table(entries))
+        # Where a terminal is narrow, the last ones are not shown.
+        titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
+        console.print_table(titles, [_history_row(entry) for entry in entries])
     else:
         console.tell(f"nothing was recorded or deployed from here yet; begin: {commands.line('build reuse')}")
     return entries
-
-
-def _history_table(entries: list[HistoryEntry]) -> str:
-    # Where a terminal is narrow, the last ones are not shown.
-    titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
-    return console.table(titles, [_history_row(entry) for entry in entries], to=sys.stdout)
 
 
 def _history_row(entry: HistoryEntry) -> list[str]:
@@ -105,7 +100,7 @@ def _history_row(entry: HistoryEntry) -> list[str]:
     when, digest = entry.time[_TIME].replace("T", " "), (entry.build_id or "")[7:19]
     made = [entry.what, entry.outcome, entry.app, digest, commit, entry.built]
     cells = [when, *made, entry.who, entry.namespace]
-    return [escaped(cell or "-") for cell in cells]
+    return [cell or "-" for cell in cells]
 
 
 def status(call: Call) -> Act:
@@ -154,9 +149,9 @@ def _status(run: Run) -> dict[str, Any]:
     return details
 
 
-def _screen(*rows: tuple[str, str]) -> str:
+def _screen(*rows: tuple[str, str]) -> list[str]:
     width = max(len(title) for title, _ in rows)
-    return "\n".join(f"{title.ljust(width)}  {text}" for title, text in rows)
+    return [f"{title.ljust(width)}  {text}" for title, text in rows]
 
 
 def _deploy_line(entry: HistoryEntry) -> str:
@@ -172,8 +167,9 @@ def _record_line(run: Run, record: Record | None) -> str:
     if record is None or record.build_id is None:
         return f"none yet; begin: {run.command('build')}, or {run.command('local')}"
     age = run.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
-    built_from = escaped(record.git_ref or "no known commit")
-    how = "built from uncommitted changes" if record.dirty else age or f"built from {built_from}"
+    how = (
+        "built from uncommitted changes" if record.dirty else age or f"built from {record.git_ref or 'no known commit'}"
+    )
     return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
 
 
@@ -182,7 +178,7 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
         return "the API does not say, or nothing is deployed there"
     wanted = "?" if state.replicas is None else state.replicas
     name, digest = (state.image or "").partition("@")[0], state.digest
-    image = f", {escaped(name)}{f'@{shortened(digest)}' if digest else ''}" if name else ""
+    image = f", {name}{f'@{shortened(digest)}' if digest else ''}" if name else ""
     is_elsewheres = digest and last and digest != last[0].build_id
     elsewhere = ", which is not what was deployed from here last" if is_elsewheres else ""
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"

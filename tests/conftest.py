@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setattr(redaction, "_secrets", set())
+    monkeypatch.setattr(redaction, "_words", set())
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
     monkeypatch.setattr(console, "_warned", set())
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from deploy_tasks import logs
 from deploy_tasks.errors import NothingStarted
-from deploy_tasks.logs import LogFollower, LogText, Schedule, plain, tail
+from deploy_tasks.logs import LogFollower, LogText, Schedule, tail
 from deploy_tasks.models import Log
-from deploy_tasks.redaction import keep_secret
 from tests.clock import Clock
 
 
@@ -174,25 +173,24 @@ def test_a_server_without_logs_is_asked_once() -> None:
     assert not follower.served
 
 
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("\x1b[36mINFO\x1b[0m[0001] ok", "INFO[0001] ok"),
-        ("10%\r50%\r100%", "100%"),
-        ("dos\r", "dos"),
-        ("\x1b]0;title\x07x", "\\x1b]0;title\\x07x"),
-        ("a\tb\xa0c", "a       b c"),
-        ("x" * 5000, "x" * 4000 + "… (5000 characters)"),
-        ("y" * 3995 + "s3cret-of-the-app", "y" * 3995 + "***"),
-    ],
-)
-def test_a_line_is_fit_for_a_terminal(line: str, shown: str) -> None:
-    keep_secret(["s3cret-of-the-app"])
-    assert plain(line) == shown
-
-
 def test_the_tail_is_the_last_thirty_lines() -> None:
-    assert tail(Growing("".join(f"line {n}\n" for n in range(40))), "job").splitlines() == [
-        f"  line {n}" for n in range(10, 40)
-    ]
-    assert tail(Growing(None), "job") == ""
+    assert tail(Growing("".join(f"line {n}\n" for n in range(40))), "job") == [f"  line {n}" for n in range(10, 40)]
+    assert tail(Growing(None), "job") == []
+
+
+def test_what_comes_after_the_end_of_the_wait_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_SECONDS_TO_FINISH", 0.0)
+    shown: list[str] = []
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Late(Growing):
+        def logs(self, job: str) -> Log | None:
+            asked.set()
+            go_on.wait()
+            return super().logs(job)
+
+    with LogFollower(Late("one\n"), "job", shown.append) as follower:
+        assert asked.wait(10)
+    go_on.set()
+    follower._thread.join(10)
+    assert shown == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import tempfile
@@ -16,7 +17,7 @@ from deploy_tasks import images, parsing, redaction
 from deploy_tasks.client import DeployClient
 from deploy_tasks.errors import DeployError, StateError
 from deploy_tasks.models import BuildRequest, DeployConfig, DeployRequest, Record
-from deploy_tasks.redaction import Redactor, keep_secret
+from deploy_tasks.redaction import Lines, fit, keep_secret, redact
 from deploy_tasks.settings import TABLE, env_files, resolve
 from deploy_tasks.state import State
 from deploy_tasks.transport import Answer
@@ -213,8 +214,33 @@ def test_what_is_accepted_as_a_url_goes_to_that_host(text: str) -> None:
 def test_no_secret_slips_through_between_two_pieces_of_a_text(secrets: list[str], pieces: list[str]) -> None:
     redaction._secrets.clear()
     keep_secret(secrets)
-    redactor = Redactor()
-    shown = "".join([*(redactor.feed(piece) for piece in pieces), redactor.end()])
-    assert not any(secret in shown for secret in secrets)
+    lines = Lines()
+    whole = [*(line for piece in pieces for line in lines.feed(piece)), *lines.end()]
+    assert not any(secret in fit(line) for secret in secrets for line in whole)
     if not secrets:
-        assert shown == "".join(pieces)
+        assert "\n".join(map(fit, whole)) == "".join(pieces).removesuffix("\n")
+
+
+@given(text=st.text(), secrets=st.lists(st.text(min_size=1, max_size=8), max_size=3))
+@settings(max_examples=500)
+def test_any_text_becomes_one_printable_line_without_secrets(text: str, secrets: list[str]) -> None:
+    redaction._secrets.clear()
+    keep_secret(secrets)
+    shown = fit(text)
+    assert shown.isprintable()
+    assert not any(secret in shown for secret in secrets if len(secret) > 3), "a short one may be in *** or in \\x1b"
+    assert fit(shown) == shown or secrets
+
+
+@given(secret=st.binary(min_size=9, max_size=40), before=st.binary(max_size=9), after=st.binary(max_size=9))
+@settings(max_examples=500)
+def test_no_secret_is_shown_as_base64_wherever_it_stands_in_what_is_encoded(
+    secret: bytes, before: bytes, after: bytes
+) -> None:
+    redaction._secrets.clear()
+    keep_secret([secret.hex()])
+    encode = base64.b64encode, base64.urlsafe_b64encode
+    for text in (how(before + secret.hex().encode() + after).decode() for how in encode):
+        # No more than a piece of each of its ends can be read from what is left.
+        assert "***" in redact(text)
+        assert len(redact(text)) <= len(text) - len(secret.hex()) + 3
