@@ -13,7 +13,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from . import apps, commands, github, signals
+from . import apps, commands, github, lock, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from .redaction import redact
@@ -42,6 +42,8 @@ def ended_well(task: str) -> Iterator[None]:
         raise Exit(code=128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from None
+    finally:
+        lock.let_go()
 
 
 def call_once(

@@ -10,12 +10,14 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event, Thread
+from queue import Empty
+from threading import Event, Lock, Thread
 from typing import Protocol
 
 from .errors import ApiRefused, DeployError, NothingStarted
 from .models import Log
 from .redaction import escaped, redact
+from .signals import in_background
 
 _TAIL_LINES = 30
 _LONGEST_LINE = 4000
@@ -112,6 +114,8 @@ class LogFollower:
         self._client = client
         self._job = job
         self._show = show
+        self._text = LogText()
+        self._one_at_a_time = Lock()
         self._over = Event()
         self._thread = Thread(target=self._follow, daemon=True)
         self.served = True
@@ -123,28 +127,35 @@ class LogFollower:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._over.set()
-        if error is not None and issubclass(error, KeyboardInterrupt):
-            self._show = _ignore  # whoever presses Ctrl-C has seen enough, and the last line says how to go on
-        else:
-            self._thread.join(_SECONDS_TO_FINISH)
+        # Whoever presses Ctrl-C has seen enough, and the last line says how to go on.
+        if self.served and not (error is not None and issubclass(error, KeyboardInterrupt)):
+            # In a thread of its own: a request that hangs may still keep the other one.
+            with suppress(Empty):
+                in_background(self._finish)(_SECONDS_TO_FINISH)
+        self._show = _ignore
 
     def _follow(self) -> None:
-        text, schedule, is_last = LogText(), Schedule(), False
-        while not is_last:
-            is_last = self._over.is_set()
-            try:
-                log = self._client.logs(self._job)
-            except (ApiRefused, NothingStarted):
-                log = None  # whoever waits for the build says so
-            else:
-                if log is None:
-                    self.served = False
-                    return
-                self._tell(text.feed(log.text))
-            delay = schedule.next(log)
-            if not is_last:
-                self._wait(delay, schedule)
-        self._tell(text.end())
+        schedule = Schedule()
+        while self.served and not self._over.is_set():
+            self._wait(schedule.next(self._look()), schedule)
+
+    def _finish(self) -> None:
+        self._look()
+        with self._one_at_a_time:
+            self._tell(self._text.end())
+
+    def _look(self) -> Log | None:
+        """Shows what is new. None where the log did not come; whoever waits for the build says why."""
+        try:
+            log = self._client.logs(self._job)
+        except (ApiRefused, NothingStarted):
+            return None
+        if log is None:
+            self.served = False
+            return None
+        with self._one_at_a_time:
+            self._tell(self._text.feed(log.text))
+        return log
 
     def _wait(self, delay: float | None, schedule: Schedule) -> None:
         if delay is not None:
