@@ -6,14 +6,17 @@ Nothing here takes a context, asks the network or writes a file. What cannot be 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from posixpath import normpath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from . import images
 from .commands import LEFT_OUT, with_flags
 from .errors import SettingsError
 from .git import Checkout
+from .hosts import is_loopback
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
 from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
@@ -45,6 +48,20 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
         dockerfile=prefix + settings.dockerfile if prefix else settings.given("dockerfile"),
         build_context=normpath(prefix + settings.build_context) if prefix else settings.given("build_context"),
     )
+
+
+def check_git_token(request: BuildRequest) -> None:
+    """SettingsError where the cluster would send the git token over plain http to another machine."""
+    if request.git_token is None or not request.repo_url.lower().startswith("http://"):
+        return
+    host = ""
+    with suppress(ValueError):  # half an IPv6 address
+        host = urlsplit(request.repo_url).hostname or ""
+    if not is_loopback(host):
+        raise SettingsError(
+            f"the cluster would send the git token to {host or request.repo_url!r} over plain http, where others can "
+            "read it. Use https:// in the repository URL, or unset DEPLOY_GIT_TOKEN; nothing was sent"
+        )
 
 
 def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> BuildInFlight:
