@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 
 from . import commands, console, history, images, parsing
 from .call import TARGET, Call
-from .decide import build_in_flight, build_request, is_same_build
+from .decide import build_in_flight, build_request, check_git_token, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
@@ -21,6 +21,7 @@ def build(call: Call) -> Act:
     flags = call.flags
     run = begin(call, needs=(*API, "repo_url", "git_ref", *call.needs_to_deploy), git=("app", "repo_url", "git_ref"))
     request = build_request(run.settings, run.checkout, cache=flags["cache"])
+    check_git_token(request)
     check_clonable(run, request.git_ref, allow_unpushed=flags["allow_unpushed"])
     warn_of_build_args(run)
 

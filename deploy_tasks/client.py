@@ -8,6 +8,7 @@ Source: docs/deploy-api.md. What happens when it misbehaves: docs/reliability.md
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from . import images
+from .deadline import Deadline
 from .errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted, SettingsError
 from .models import (
     AppAnswer,
@@ -45,6 +47,8 @@ _MOST_LOG_BYTES = 64_000_000
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
 _PAUSES = (0.5, 1.5)
+# What is due now is still given a moment to answer.
+_LEAST_SECONDS = 1.0
 # With the server's wait equal to the client's read timeout, 19 of 20 waits failed.
 _SPARE_SECONDS = 10.0
 
@@ -133,7 +137,7 @@ class DeployClient:
         go_on = f"pick it up: {self._command('wait')}"
         purpose = _Purpose("wait for the build", "the build goes on", go_on, None, repeatable=False, is_api_only=True)
         try:
-            body = self._request(purpose, "POST", path, timeout=min(seconds + _SPARE_SECONDS, within)).body
+            body = self._request(purpose, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within).body
         except ApiRefused as error:
             if error.status != 404:
                 raise
@@ -141,9 +145,9 @@ class DeployClient:
             raise JobNotFound(f"the API knows no build job {job} (any more); build again: {again}") from None
         return self._decoded(purpose, BuildState, body) if body.strip() else BuildState()
 
-    def status(self, job: str, *, within: float | None = None) -> BuildState | None:
-        """The phase of a build, or None where this server does not serve it; no longer than `within` seconds."""
-        answer = self._known(f"/build/{images.label(job)}", timeout=self._share(within))
+    def status(self, job: str, *, within: float = math.inf) -> BuildState | None:
+        """The phase of a build, or None where this server does not serve it. Takes `within` seconds at most, or one."""
+        answer = self._known(f"/build/{images.label(job)}", within=max(within, _LEAST_SECONDS))
         return None if answer is None else self._decoded(_LOOK, BuildState, answer.body)
 
     def logs(self, job: str) -> Log | None:
@@ -158,10 +162,11 @@ class DeployClient:
         except ApiRefused:
             return None
 
-    def app(self, namespace: str, app: str, *, within: float | None = None) -> AppState | None:
-        """How an app runs, or None where this server does not say, or knows no such app; no longer than `within`
-        seconds."""
-        answer = self._known(f"/api/apps/{images.label(namespace)}/{images.label(app)}", timeout=self._share(within))
+    def app(self, namespace: str, app: str, *, within: float = math.inf) -> AppState | None:
+        """How an app runs, or None where this server does not say, or knows no such app. Takes `within` seconds at
+        most, or one."""
+        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}"
+        answer = self._known(path, within=max(within, _LEAST_SECONDS))
         return None if answer is None else self._decoded(_LOOK, AppAnswer, answer.body).app
 
     def digest(self, image_name: str, *, tag: str) -> str:
@@ -201,14 +206,10 @@ class DeployClient:
             raise ApiRefused("the API took the deploy and says that it did not succeed; look at the app's events", 200)
         return answer
 
-    def _share(self, within: float | None) -> float | None:
-        """What one of several tries may take, so that all of them take no longer than `within` seconds."""
-        return None if within is None else min(self._timeout, max(within, 1.0) / (len(_PAUSES) + 1))
-
-    def _known(self, path: str, *, most: int = _MOST_BYTES, timeout: float | None = None) -> Answer | None:
+    def _known(self, path: str, *, most: int = _MOST_BYTES, within: float = math.inf) -> Answer | None:
         """GET from an endpoint that only some servers have."""
         try:
-            return self._request(_LOOK, "GET", path, most=most, timeout=timeout)
+            return self._request(_LOOK, "GET", path, most=most, within=within)
         except ApiRefused as error:
             if error.status not in _NOT_SERVED:
                 raise
@@ -231,18 +232,24 @@ class DeployClient:
         body: object = None,
         *,
         timeout: float | None = None,
+        within: float = math.inf,
         most: int = _MOST_BYTES,
     ) -> Answer:
-        """The one door to the network: a 2xx answer, a typed error for everything else."""
+        """The one door to the network: a 2xx answer, a typed error for everything else. `timeout` bounds one exchange,
+        `within` all of them with the pauses in between."""
         text = None if body is None else encode(body)
+        deadline = Deadline(within, sleep=self._sleep)
         for pause in (*_PAUSES, None) if purpose.repeatable else (None,):
+            seconds = min(timeout or self._timeout, deadline.left())
             try:
-                return self._exchange(purpose, method, path, text, seconds=timeout or self._timeout, most=most)
+                return self._exchange(purpose, method, path, text, seconds=seconds, most=most)
             except (NothingStarted, MayHaveStarted) as error:
                 if pause is None:
                     raise
-                asked = min(error.retry_after, self._timeout)
-            self._sleep(asked + pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                asked = min(error.retry_after, self._timeout) + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+                if asked >= deadline.left():
+                    raise
+            deadline.pause(asked)
         raise AssertionError("the last turn returns or raises")
 
     def _exchange(

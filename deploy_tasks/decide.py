@@ -6,14 +6,17 @@ Nothing here takes a context, asks the network or writes a file. What cannot be 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from posixpath import isabs, join, normpath, relpath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from . import commands, images
 from .commands import LEFT_OUT
 from .errors import SettingsError
 from .git import Checkout
+from .hosts import is_loopback
 from .models import BuildInFlight, BuildRequest, DeployConfig, DeployRequest, Metrics, Port, Record, Target, timestamp
 from .parsing import as_text, of_flag
 from .parsing import build_args as parsed_build_args
@@ -62,6 +65,20 @@ def _in_repository(settings: Settings, key: str, prefix: str | None) -> str | No
             "nothing was sent"
         )
     return place if prefix or path != getattr(settings, key) else settings.given(key)
+
+
+def check_git_token(request: BuildRequest) -> None:
+    """SettingsError where the cluster would send the git token over plain http to another machine."""
+    if request.git_token is None or not request.repo_url.lower().startswith("http://"):
+        return
+    host = ""
+    with suppress(ValueError):  # half an IPv6 address
+        host = urlsplit(request.repo_url).hostname or ""
+    if not is_loopback(host):
+        raise SettingsError(
+            f"the cluster would send the git token to {quoted(host or request.repo_url)} over plain http, where others "
+            "can read it. Use https:// in the repository URL, or unset DEPLOY_GIT_TOKEN; nothing was sent"
+        )
 
 
 def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> BuildInFlight:

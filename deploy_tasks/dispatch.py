@@ -23,7 +23,7 @@ from invoke.program import Program
 from invoke.tasks import Call as InvokesCall
 from invoke.tasks import Task
 
-from . import apps, commands, console, github, signals
+from . import apps, commands, console, github, lock, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from .redaction import fit
@@ -59,6 +59,8 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
         raise Exit(code=128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from None
+    finally:
+        lock.let_go()
 
 
 def _show_causes(error: DeployError) -> None:

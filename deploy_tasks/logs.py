@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import Empty
 from threading import Event, Lock, Thread
 from typing import Protocol
 
 from .errors import ApiRefused, DeployError, NothingStarted
 from .models import Log
 from .redaction import plain
+from .signals import in_background
 
 _TAIL_LINES = 30
 _ANCHOR = 200
@@ -108,8 +110,9 @@ class LogFollower:
         self._client = client
         self._job = job
         self._show = show
+        self._text = LogText()
+        self._one_at_a_time = Lock()
         self._over = Event()
-        self._showing = Lock()
         self._thread = Thread(target=self._follow, daemon=True)
         self.served = True
         """Whether the API has such a log at all."""
@@ -123,27 +126,35 @@ class LogFollower:
         if error is not None and issubclass(error, KeyboardInterrupt):
             self._show = _ignore  # whoever presses Ctrl-C has seen enough, and the last line says how to go on
             return
-        self._thread.join(_SECONDS_TO_FINISH)
-        with self._showing:
+        if self.served:
+            # In a thread of its own: a request that hangs may still keep the other one.
+            with suppress(Empty):
+                in_background(self._finish)(_SECONDS_TO_FINISH)
+        with self._one_at_a_time:
             self._show = _ignore  # what comes too late would stand after the end of the log
 
     def _follow(self) -> None:
-        text, schedule, is_last = LogText(), Schedule(), False
-        while not is_last:
-            is_last = self._over.is_set()
-            try:
-                log = self._client.logs(self._job)
-            except (ApiRefused, NothingStarted):
-                log = None  # whoever waits for the build says so
-            else:
-                if log is None:
-                    self.served = False
-                    return
-                self._tell(text.feed(log.text))
-            delay = schedule.next(log)
-            if not is_last:
-                self._wait(delay, schedule)
-        self._tell(text.end())
+        schedule = Schedule()
+        while self.served and not self._over.is_set():
+            self._wait(schedule.next(self._look()), schedule)
+
+    def _finish(self) -> None:
+        self._look()
+        with self._one_at_a_time:
+            self._tell(self._text.end())
+
+    def _look(self) -> Log | None:
+        """Shows what is new. None where the log did not come; whoever waits for the build says why."""
+        try:
+            log = self._client.logs(self._job)
+        except (ApiRefused, NothingStarted):
+            return None
+        if log is None:
+            self.served = False
+            return None
+        with self._one_at_a_time:
+            self._tell(self._text.feed(log.text))
+        return log
 
     def _wait(self, delay: float | None, schedule: Schedule) -> None:
         if delay is not None:
@@ -159,12 +170,11 @@ class LogFollower:
                     return
 
     def _tell(self, lines: Sequence[str]) -> None:
-        with self._showing:
-            try:
-                if lines:
-                    self._show("\n".join(lines))
-            except (OSError, ValueError, DeployError):
-                self._show = _ignore  # nobody reads any more
+        try:
+            if lines:
+                self._show("\n".join(lines))
+        except (OSError, ValueError, DeployError):
+            self._show = _ignore  # nobody reads any more
 
 
 def _ignore(_: str) -> None: ...

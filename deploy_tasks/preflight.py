@@ -3,21 +3,13 @@ key; and of the tag after its push."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from queue import SimpleQueue
-from threading import Thread
-from typing import NoReturn, TypeVar
-
 from . import console
 from .client import DeployClient
 from .engine import Engine
 from .errors import ApiRefused, DigestNotFound, NothingStarted
 from .hosts import registry_url
 from .models import Target
-from .signals import taken
-
-T = TypeVar("T")
+from .signals import in_background
 
 _SECONDS_TO_ANSWER = 10.0
 
@@ -27,8 +19,8 @@ def check(client: DeployClient, engine: Engine, registry: str, target: Target) -
 
     Raises EngineError, ApiRefused or NothingStarted: nothing was built then.
     """
-    key_accepted = _in_background(lambda: tag_digest(client, target))
-    registry_there = _in_background(lambda: _answers(registry))
+    key_accepted = in_background(lambda: tag_digest(client, target))
+    registry_there = in_background(lambda: _answers(registry))
     # In this thread, the one that signals reach.
     engine.look()
     key_accepted()
@@ -66,28 +58,3 @@ def _answers(registry: str) -> bool:
     from .transport import answers
 
     return answers(registry_url(registry), _SECONDS_TO_ANSWER)
-
-
-def _in_background(ask: Callable[[], T]) -> Callable[[], T]:
-    """Starts to `ask` at once; what it returns gives the answer or raises the error. A thread that nobody waits for any
-    more, since the engine is not there or Ctrl-C was pressed, does not keep the program from its end."""
-    outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            answer = ask()
-        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
-            outcome.put(partial(_raise, error))
-        else:
-            outcome.put(lambda: answer)
-
-    Thread(target=work, daemon=True).start()
-
-    def result() -> T:
-        return taken(outcome)()
-
-    return result
-
-
-def _raise(error: Exception) -> NoReturn:
-    raise error

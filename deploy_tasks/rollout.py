@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from .deadline import Deadline
 from .errors import ApiRefused, NothingStarted, RolloutFailed, StillRunning
 from .models import AppState, DeployRequest
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
-_SECONDS_A_LOOK = 10.0
+_SECONDS_A_LOOK, _LEAST_SECONDS = 10.0, 1.0
 
 Progress = Callable[[str], None]
 
@@ -18,7 +19,7 @@ Progress = Callable[[str], None]
 class AppClient(Protocol):
     """The part of DeployClient that a rollout needs."""
 
-    def app(self, namespace: str, app: str, *, within: float | None = None) -> AppState | None: ...
+    def app(self, namespace: str, app: str, *, within: float) -> AppState | None: ...
 
 
 def wait_for_rollout(
@@ -35,7 +36,7 @@ def wait_for_rollout(
     `progress` gets `1/2 ready`. RolloutFailed after `seconds`; StillRunning where the API did not say then.
     """
     looks_ready, state, seen = 0, None, ""
-    for left in _looks(seconds, clock, sleep):
+    for left in _looks(Deadline(seconds, clock, sleep)):
         try:
             state = client.app(request.namespace, request.app, within=left)
         except NothingStarted as cut:
@@ -57,15 +58,14 @@ def wait_for_rollout(
     raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {seconds:g} s")
 
 
-def _looks(seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[float]:
-    """A turn for each look, ever more slowly, the last one once `seconds` have passed; each with the seconds left."""
-    until, pause = clock() + seconds, _FIRST_PAUSE
+def _looks(deadline: Deadline) -> Iterator[float]:
+    """A turn for each look, ever more slowly, the last one at the deadline; each with the seconds left."""
+    pause = _FIRST_PAUSE
     while True:
-        yield until - clock()
-        left = until - clock()
-        if left <= 0:
+        yield deadline.left()
+        if not deadline.left():
             return
-        sleep(min(pause, left))
+        deadline.pause(pause)
         pause = min(1.5 * pause, _LONGEST_PAUSE)
 
 
@@ -93,8 +93,8 @@ def wait_for_health(
     """Returns once `url` answers 2xx. `status_of` gives the status of a URL, None where nobody answers within the
     seconds. RolloutFailed after `seconds`."""
     status: int | None = None
-    for _ in _looks(seconds, clock, sleep):
-        status = status_of(url, _SECONDS_A_LOOK)
+    for left in _looks(Deadline(seconds, clock, sleep)):
+        status = status_of(url, min(_SECONDS_A_LOOK, max(left, _LEAST_SECONDS)))
         if status is not None and 200 <= status < 300:
             return
         progress(f"{url}: {_status(status)}")

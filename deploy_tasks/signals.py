@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -56,6 +57,23 @@ def taken(queue: SimpleQueue[T], seconds: float | None = None) -> T:
                 raise
 
 
+def in_background(ask: Callable[[], T]) -> Callable[..., T]:
+    """Starts to `ask` in a thread. The function returned takes the seconds to wait (default: no bound), and returns the
+    answer, raises what `ask` raised, or Empty. A thread that nobody waits for ends with the program at the latest."""
+    outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer = ask()
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
+            outcome.put(partial(_raise_error, error))
+        else:
+            outcome.put(lambda: answer)
+
+    threading.Thread(target=work, daemon=True).start()
+    return lambda seconds=None: taken(outcome, seconds)()
+
+
 @contextmanager
 def held_back() -> Iterator[list[int]]:
     """Within it, SIGINT, SIGTERM and SIGHUP raise nothing; those that arrived are in the list that it yields."""
@@ -79,6 +97,10 @@ def undivided() -> Iterator[None]:
         yield
     if arrived:
         raise Signalled(arrived[0])
+
+
+def _raise_error(error: Exception) -> NoReturn:
+    raise error
 
 
 def _raise(number: int, _frame: object) -> None:

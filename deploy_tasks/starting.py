@@ -140,7 +140,7 @@ def _new(path: Path, text: str, dry: bool, *, mode: int = 0o644) -> Iterator[str
         yield f"{path.name} stays as it is"
         return
     if not dry:
-        path.touch(mode)
+        path.touch(mode, exist_ok=False)
         path.write_text(text)
     yield f"{'would write' if dry else 'wrote'} {path.name}"
 
@@ -150,6 +150,9 @@ def _add_lines(path: Path, lines: Sequence[str], dry: bool) -> Iterator[str]:
     missing = [line for line in lines if line not in text.splitlines()]
     if not missing:
         yield f"{path.name} has its lines already"
+        return
+    if path.is_symlink():
+        yield f"{path.name} is a symbolic link and stays as it is; add to it: {' '.join(missing)}"
         return
     if not dry:
         with path.open("a", errors="surrogateescape") as file:

@@ -22,6 +22,8 @@ from .models import BuildInFlight, HistoryEntry, Record, as_dict, convert, decod
 # must then not touch the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
 _BLOCK = 65_536
+# What the open of a folder, a socket, or a device that is not there comes to.
+_NO_FILE = {errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP}
 _ANOTHER_PLACE = "nothing was started. DEPLOY_STATE_FILE names another place"
 
 
@@ -81,13 +83,18 @@ class State:
                 self._prepare(path)
         except StateError as error:
             raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
-        # Only the history is written in its place; the others are replaced.
-        written = [self.path.parent, *([self.history_path] if self.history_path.exists() else [])]
         for right, what in ((os.W_OK, "written"), (os.R_OK, "read")):
-            if closed := [path for path in written if not os.access(path, right)]:
-                raise StateError(f"{closed[0]} cannot be {what}; {_ANOTHER_PLACE}")
-        if self.history_path.exists() and not self.history_path.is_file():
-            raise StateError(f"{self.history_path} is not a file; move it away; nothing was started")
+            if not os.access(self.path.parent, right):
+                raise StateError(f"{self.path.parent} cannot be {what}; {_ANOTHER_PLACE}")
+        # Only the history is written in its place; the others are replaced.
+        try:
+            os.close(open_file(self.history_path, os.O_RDWR))
+        except FileNotFoundError:
+            pass
+        except StateError as error:
+            raise StateError(f"{error}; nothing was started") from None
+        except OSError as error:
+            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); {_ANOTHER_PLACE}") from None
 
     def sweep(self) -> None:
         """Removes what runs that were killed in the middle of writing left behind; only for who holds the lock."""
@@ -100,7 +107,7 @@ class State:
         """Adds a line to the history, whole or not at all, whatever else adds lines at the same time."""
         self._prepare(self.history_path)
         try:
-            file = os.open(self.history_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            file = open_file(self.history_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
             try:
                 _append_line(file, encode(entry))
             finally:
@@ -112,7 +119,7 @@ class State:
         """The history, newest first, read from its end on and no further than is asked for. A line that is none, as a
         power cut leaves it, is passed over. StateError where the file cannot be read."""
         try:
-            with self.history_path.open("rb") as file:
+            with os.fdopen(open_file(self.history_path, os.O_RDONLY), "rb") as file:
                 for line in _lines_from_the_end(file):
                     with contextlib.suppress(ValueError):
                         yield decode(line, HistoryEntry)
@@ -134,9 +141,8 @@ class State:
 
     def _read(self, path: Path) -> dict[str, object] | None:
         try:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise StateError(f"{path} is not a file; move it away")
-            text = path.read_bytes()
+            with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+                text = file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -166,15 +172,35 @@ class State:
             raise StateError(f"{path.parent} cannot be written ({error.strerror})") from None
 
 
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of the file `path`. StateError where that is something else: a FIFO waits for its other end, a
+    device may have none."""
+    try:
+        file = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise _not_a_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _not_a_file(path)
+    return file
+
+
+def _not_a_file(path: Path) -> StateError:
+    return StateError(f"{path} is not a file; move it away")
+
+
 def _malformed(path: Path, error: Exception) -> StateError:
     return StateError(f"{path} is not a state file of deploy-tasks ({error}); mend it, or move it away")
 
 
 def _ignore_in_git(folder: Path) -> None:
     """State is this checkout's alone: without this, it would make every tree dirty."""
-    ignore = folder / ".gitignore"
-    if folder.name == ".deploy" and not ignore.exists():
-        ignore.write_text("*\n")
+    if folder.name == ".deploy":
+        # Whatever has that name stays as it is, a symbolic link too.
+        with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+            file.write("*\n")
 
 
 def _lines_from_the_end(file: BinaryIO) -> Iterator[bytes]:
@@ -205,9 +231,9 @@ def _append_line(file: int, line: bytes) -> None:
 
 def _replace(path: Path, text: bytes) -> None:
     """Writes `text` to `path` so that a reader, a crash or a full disk sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -9,20 +9,22 @@ import os
 import re
 import socket
 import ssl
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from threading import Thread
+from pathlib import Path
+from queue import Empty
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from .hosts import is_loopback
-from .signals import taken
+from .signals import in_background
 
 _READ_AT_ONCE = 65_536
 _MOST_QUOTED = 4096
@@ -80,29 +82,20 @@ class Transport:
         """
         # The timeout of requests starts anew with every byte that drips in, of the headers too; so a thread waits for
         # it, and this one for that thread. A thread that is left behind ends with its connection or with the program.
-        outcome: SimpleQueue[Answer | Exception] = SimpleQueue()
         session = self._session
-
-        def attempt() -> None:
-            try:
-                outcome.put(_attempt(session, method, url, body, seconds, most))
-            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
-                outcome.put(error)
-
-        Thread(target=attempt, daemon=True).start()
+        answer = in_background(lambda: _attempt(session, method, url, body, seconds, most))
         try:
-            answer = taken(outcome, seconds)
+            return answer(seconds)
         except Empty:
+            # The thread that was left behind goes on with the old one.
             self._session = self._new_session()
             raise NoAnswer("did not finish its answer in time") from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 def _attempt(session: requests.Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
     # A proxy is for what is elsewhere, and would read the key of plain http.
     session.trust_env = not is_loopback(urlsplit(url).hostname or "")
+    bundle = _bundle() if url.startswith("https:") else None
     try:
         with session.request(
             method,
@@ -114,8 +107,7 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
             # requests takes X-API-Key along to whatever host a redirect names.
             allow_redirects=False,
             stream=True,
-            # requests reads these itself, but not without the proxies beside them.
-            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+            verify=bundle or True,
         ) as response:
             is_success, headers = 200 <= response.status_code < 300, response.headers
             content = _read(response, most) if is_success else _beginning(response)
@@ -124,10 +116,26 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
             announced = int(_number_of(headers.get("Content-Length", "")))
             return Answer(response.status_code, location, content, retry_after, transferred, announced)
     except (requests.RequestException, HTTPError, OSError) as error:
-        why_not_sent = _why_not_sent(error)
+        why_not_sent = _why_not_sent(error, url)
         if why_not_sent is not None:
             raise NotSent(why_not_sent) from None
         raise NoAnswer("gave no whole answer") from None
+
+
+def _bundle() -> str | None:
+    """The file or folder of certificates that the environment names; requests reads these variables, but only where it
+    reads those of proxies too. NotSent where it cannot be used: in the middle of an exchange, nobody could tell."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if path := os.environ.get(name):
+            try:
+                # A pipe can be read only once.
+                if stat.S_ISREG(Path(path).stat().st_mode):
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except OSError as error:
+                why = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+                raise NotSent(f"{name} names {path}: {why}") from None
+            return path
+    return None
 
 
 def answers(url: str, seconds: float) -> bool:
@@ -161,18 +169,22 @@ def health_of(url: str, seconds: float) -> int | None:
 
 
 def _get(url: str, seconds: float, login: tuple[str, str] | None) -> Seen | None:
+    try:
+        return in_background(lambda: _seen(url, seconds, login))(seconds)
+    except requests.exceptions.SSLError:
+        raise
+    except (requests.RequestException, HTTPError, OSError, Empty):
+        return None
+
+
+def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Seen:
     session = requests.Session()
     session.trust_env = not is_loopback(urlsplit(url).hostname or "")
     session.auth = login or (lambda request: request)  # no netrc
-    try:
-        with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
-            headers = response.headers
-            challenge = headers.get("WWW-Authenticate", "").lower()
-            return Seen(response.status_code, headers.get("Date", ""), challenge)
-    except requests.exceptions.SSLError:
-        raise
-    except requests.RequestException:
-        return None
+    with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
+        headers = response.headers
+        challenge = headers.get("WWW-Authenticate", "").lower()
+        return Seen(response.status_code, headers.get("Date", ""), challenge)
 
 
 class _Session(requests.Session):
@@ -217,12 +229,12 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
         yield piece
 
 
-def _why_not_sent(error: Exception) -> str | None:
+def _why_not_sent(error: Exception, url: str) -> str | None:
     """Why not a byte of the request can have arrived (empty: nobody listens), or None where some may have."""
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return _invalid(error, select_proxy(url, get_environ_proxies(url)) or "")
     if not isinstance(error, requests.RequestException | HTTPError):
-        # Of an error of the system nobody can say when it came; this one requests makes up before it connects.
-        is_missing_file = isinstance(error, OSError) and error.errno is None
-        return "a file that it needs is not there (REQUESTS_CA_BUNDLE?)" if is_missing_file else None
+        return None  # an error of the system: it can come before the request and after it
     reason = getattr(next(iter(error.args), None), "reason", None)
     cause = next(iter(getattr(reason, "args", ())), None)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -231,6 +243,11 @@ def _why_not_sent(error: Exception) -> str | None:
         return "the proxy did not let the request through"
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
         return ""
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return "that is no address"
     return None
+
+
+def _invalid(error: Exception, proxy: str) -> str:
+    """What of the two is invalid, the proxy or the URL. The proxy's is not shown: it may hold a password."""
+    if isinstance(error, requests.exceptions.InvalidSchema) and proxy.startswith("socks"):
+        return "HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs PySocks: pip install pysocks"
+    return "HTTPS_PROXY or ALL_PROXY is not the URL of a proxy" if proxy else "invalid URL"

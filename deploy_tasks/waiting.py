@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from .deadline import Deadline
 from .errors import BuildFailed, NothingStarted, StillRunning
 from .models import BuildState
 from .redaction import excerpt
@@ -25,7 +26,7 @@ class WaitingClient(Protocol):
     """The part of DeployClient that waiting needs."""
 
     def wait(self, job: str, *, seconds: float, within: float) -> BuildState: ...
-    def status(self, job: str, *, within: float | None = None) -> BuildState | None: ...
+    def status(self, job: str, *, within: float) -> BuildState | None: ...
 
 
 def wait_for_build(
@@ -45,39 +46,38 @@ def wait_for_build(
     should know, `progress` how things stand. Raises BuildFailed, StillRunning at the deadline, NothingStarted where
     nobody was reached until then, and the client's refusals.
     """
-    start, reached = clock(), False
+    deadline, reached = Deadline(seconds, clock, sleep), False
     away_since, told = None, ("", 0.0)
     pause, slice_ = _FIRST_PAUSE, _FIRST_SLICE
-    while (left := start + seconds - clock()) > 0:
-        asked = clock()
+    while (left := deadline.left()) > 0:
+        asked = deadline.passed()
         try:
             state = client.wait(job, seconds=min(slice_, left), within=left)
             reached = True
-            if _is_over(client, job, state, start + seconds - clock()):
+            if _is_over(client, job, state, deadline.left()):
                 return
         except NothingStarted as cut:
             # A cut says nothing about the build; the same question is asked again, ever more slowly.
             reached = reached or cut.reached
-            if cut.reached and 0.9 * slice_ <= clock() - asked <= slice_ + 1:
+            if cut.reached and 0.9 * slice_ <= deadline.passed() - asked <= slice_ + 1:
                 # A gateway, or the API itself, whose way to say "not yet" it is at the end of the slice.
                 progress("running")
                 slice_ = min(2 * slice_, SLICE_SECONDS)
                 continue
             away_since = asked if away_since is None else away_since
-            if cut.what != told[0] or clock() - told[1] >= _SECONDS_BETWEEN_TELLING:
-                told, away = (cut.what, clock()), clock() - away_since
+            if cut.what != told[0] or deadline.passed() - told[1] >= _SECONDS_BETWEEN_TELLING:
+                told, away = (cut.what, deadline.passed()), deadline.passed() - away_since
                 since = f", for {away:.0f} s now; the build may go on, and so does the wait, for {seconds:g} s in all"
                 tell(f"{cut.what}; asking again{since if away >= _SECONDS_BETWEEN_TELLING else ''}")
-            asked_for = min(cut.retry_after, _LONGEST_RETRY_AFTER)
-            sleep(min(asked_for + pause * random.uniform(0.5, 1.0), max(0.0, start + seconds - clock())))  # noqa: S311
+            deadline.pause(min(cut.retry_after, _LONGEST_RETRY_AFTER) + pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
         away_since, told = None, ("", 0.0)
         progress(excerpt(state.status or "running"))
         slice_ = min(2 * slice_, SLICE_SECONDS)
-        if clock() - asked < _FIRST_PAUSE:
+        if deadline.passed() - asked < _FIRST_PAUSE:
             # A server that does not hold the request open is polled, not hammered.
-            sleep(min(pause, max(0.0, start + seconds - clock())))
+            deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
             pause = _FIRST_PAUSE
@@ -99,10 +99,10 @@ def wait_for_end(
     """The phase in which the build ended, `succeeded` or `failed`, None where the server does not say, by looking at it
     again and again: whether two may wait for one job is not known. `tell` gets what a person should know. StillRunning
     after `seconds`, with the command that looks `again`."""
-    until, away = clock() + seconds, False
-    while clock() < until:
+    deadline, away = Deadline(seconds, clock, sleep), False
+    while (left := deadline.left()) > 0:
         try:
-            state = client.status(job, within=until - clock())
+            state = client.status(job, within=left)
             away = False
         except NothingStarted as cut:
             state = BuildState(status="running")  # a cut says nothing about the build
@@ -111,7 +111,7 @@ def wait_for_end(
             away = True
         if state is None or state.status in ("succeeded", "failed"):
             return None if state is None else state.status
-        sleep(_LOOK_SECONDS)
+        deadline.pause(_LOOK_SECONDS)
     raise StillRunning(f"{job} still runs after {seconds:g} s; look on: {again}")
 
 

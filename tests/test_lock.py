@@ -92,6 +92,14 @@ def test_a_holder_that_says_nothing_of_itself(path: Path, other: int, content: b
         take(path)
 
 
+def test_a_run_that_is_refused_keeps_no_file_open(path: Path, other: int) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(Locked):
+            take(path)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StateError, match="nothing was started"):

@@ -1,0 +1,150 @@
+"""Threads of one program are runs of their own: one at a time has the lock, and no file is torn or lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deploy_tasks import lock
+from deploy_tasks.errors import Locked
+from deploy_tasks.models import BuildInFlight, Record
+from deploy_tasks.state import State
+from tests.project import clean_environment
+
+DIGEST = "sha256:" + 64 * "a"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "build-id.json.lock"
+
+
+def take(path: Path, task: str = "reuse", seconds: float = 0, tell: Callable[[str], None] = lambda _: None) -> bool:
+    return lock.take(path, task, seconds=seconds, tell=tell)
+
+
+def test_while_a_task_runs_in_one_thread_another_is_refused(path: Path) -> None:
+    take(path, "build")
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(Locked, match=rf"another run \(pid {os.getpid()}: invoke build, since"):
+            other.submit(take, path).result(10)
+        lock.let_go()
+        assert other.submit(take, path).result(10), "what the other one recorded counts"
+        assert json.loads(path.read_text())["task"] == "reuse"
+        with pytest.raises(Locked):
+            take(path)
+
+
+def test_a_thread_waits_until_the_task_of_another_is_over(path: Path) -> None:
+    take(path, "build")
+    is_told, told = threading.Event(), list[str]()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        is_told.set()
+
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(take, path, "reuse", 600, tell)
+        assert is_told.wait(30)
+        lock.let_go()
+        assert waiting.result(30)
+    assert told[0].startswith(f"waiting for another run (pid {os.getpid()}: invoke build, ")
+
+
+def test_the_tasks_of_one_thread_are_one_run(path: Path) -> None:
+    assert take(path)
+    lock.let_go()
+    assert not take(path), "nobody had it in between"
+
+
+def test_a_thread_that_is_gone_holds_no_lock(path: Path) -> None:
+    thread = threading.Thread(target=take, args=(path,))
+    thread.start()
+    thread.join()
+    assert take(path)
+
+
+def test_a_task_that_is_over_lets_go_of_no_lock_of_another_thread(path: Path) -> None:
+    take(path)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(lock.let_go).result(10)
+        with pytest.raises(Locked):
+            other.submit(take, path).result(10)
+
+
+def test_other_processes_are_kept_out_between_two_tasks(path: Path) -> None:
+    take(path)
+    lock.let_go()
+    with path.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+from deploy_tasks import lock
+from deploy_tasks.errors import Locked
+
+path = Path(sys.argv[1])
+lock.take(path, "build", seconds=0, tell=print)
+child = os.fork()
+if not child:
+    try:
+        lock.take(path, "reuse", seconds=0, tell=print)
+    except Locked:
+        os._exit(11)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_has_no_share_in_the_lock_of_its_parent(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(path)], env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 11, done.stderr
+
+
+def test_threads_that_write_the_same_file_tear_nothing(tmp_path: Path) -> None:
+    state, barrier = State(tmp_path / ".deploy" / "build-id.json"), threading.Barrier(8)
+
+    def write(number: int) -> None:
+        barrier.wait(30)
+        for turn in range(20):
+            state.save_record(Record(image_name="shop", image_tag=f"{number}-{turn}", build_id=DIGEST))
+            state.save_in_flight(BuildInFlight(job_name=f"build-{number}", api_url="https://x", started_at="now"))
+            assert state.record()
+            assert state.in_flight()
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(write, number) for number in range(8)]:
+            done.result(60)
+    left = sorted(path.name for path in state.path.parent.iterdir())
+    assert left == [".gitignore", "build-id.in-flight.json", "build-id.json"]
+
+
+def test_threads_that_take_the_lock_lose_no_record(tmp_path: Path) -> None:
+    state = State(tmp_path / ".deploy" / "build-id.json")
+    state.save_record(Record(build_id=DIGEST))
+
+    def count_up() -> None:
+        for _ in range(10):
+            take(state.lock_path, seconds=600)
+            known = json.loads(state.path.read_text())
+            state.path.write_text(json.dumps({**known, "count": known.get("count", 0) + 1}))
+            state.save_record(Record(build_id=DIGEST))
+            lock.let_go()
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(count_up) for _ in range(4)]:
+            done.result(120)
+    assert json.loads(state.path.read_text())["count"] == 40
