@@ -223,7 +223,7 @@ def test_the_lock_does_not_pass_on_to_what_the_engine_leaves_running(
 ) -> None:
     running = tmp_path / "running"
     os.mkfifo(running)
-    FakeEngine(recorded, tmp_path / "engine", build=f"echo $$ > {running}; exec sleep 60")
+    FakeEngine(recorded, tmp_path / "engine", build=f"echo $$ > {running}; exec sleep 3600")
     process = recorded.start("local")
     engine = int(running.read_text())
     process.kill()
