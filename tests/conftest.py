@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest_socket
 
 from deploy_tasks import console, lock, redaction
 from tests.faults.table import stale
-from tests.project import Project
+from tests.project import Process, Project
 from tests.sandboxes import SandboxProcess
 
 # The same examples in every run: what they find is found by everybody.
@@ -22,6 +23,7 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 WITH_SOCKETS = {"contract", "faults", "engine"}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -35,8 +37,22 @@ def pytest_runtest_teardown() -> None:
     pytest_socket.enable_socket()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _signals_reach_children() -> Iterator[None]:
+    """A shell starts `make test &` with SIGINT ignored, and nohup ignores SIGHUP; children inherit that. A handler that
+    does nothing is not inherited, so the children of a test start as they do in a terminal."""
+    ignored = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture(autouse=True)
-def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _blank(_signals_reach_children: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    earlier = len(Process.started)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     for name in list(os.environ):
         if name.startswith(("DEPLOY_", "INVOKE_", "GIT_")):
             monkeypatch.delenv(name)
@@ -49,6 +65,11 @@ def _blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path / "empty")
     yield
     lock.release()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for process in Process.started[earlier:]:
+        process.end()
+    del Process.started[earlier:]
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +104,11 @@ def sandbox(_full_sandbox: SandboxProcess, project: Project) -> SandboxProcess:
 
 
 @pytest.fixture(params=["full", "minimal"])
-def any_sandbox(request: pytest.FixtureRequest, project: Project) -> SandboxProcess:
+def any_sandbox(
+    request: pytest.FixtureRequest, _full_sandbox: SandboxProcess, _minimal_sandbox: SandboxProcess, project: Project
+) -> SandboxProcess:
     """A sandbox that serves all of the API, then one that serves only what is specified."""
-    found: SandboxProcess = request.getfixturevalue(f"_{request.param}_sandbox")
-    return _joined(found, project)
+    return _joined(_full_sandbox if request.param == "full" else _minimal_sandbox, project)
 
 
 def _joined(sandbox: SandboxProcess, project: Project) -> SandboxProcess:

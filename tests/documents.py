@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.project import Project
+from tests.left_out import need_the_program
+from tests.project import SECONDS_A_COMMAND, Process, Project, completed
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
     str(path.relative_to(ROOT)): path
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-SECONDS_A_BLOCK = 120
 _COMMANDS = ("sh", "console")
 _END = "\x1e"
 _LOOSE = re.compile(
@@ -133,7 +133,7 @@ def _started(page: str, project: Project, todo: list[Block]) -> Iterator[list[Bl
         yield todo
         return
     (command,) = commands(goes_on)
-    with subprocess.Popen(
+    with Process(
         # Its usual port may be taken here.
         ["bash", "-c", f"exec {command.text} --port 0"],
         cwd=project.folder,
@@ -153,22 +153,14 @@ def _started(page: str, project: Project, todo: list[Block]) -> Iterator[list[Bl
             yield [block for block in todo if block is not goes_on]
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(SECONDS_A_BLOCK) in (0, 130)
+            assert process.wait(SECONDS_A_COMMAND) in (0, 130)
 
 
 def _run(page: str, block: Block, project: Project) -> None:
     todo = commands(block)
     script = "".join(f"{command.text}\nprintf '{_END}%d{_END}' $?\n" for command in todo)
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=project.folder,
-        env=project.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS_A_BLOCK,
-        check=False,
+    done = completed(
+        ["bash", "-c", script], cwd=project.folder, env=project.environment, stderr=subprocess.STDOUT, text=True
     )
     printed = done.stdout.split(_END)
     for number, command in enumerate(todo):
@@ -185,7 +177,9 @@ def _run(page: str, block: Block, project: Project) -> None:
 
 
 def with_programs(project: Project, home: Path) -> Project:
-    """`project` with the programs of this interpreter on its PATH, and a home of its own."""
+    """`project` with the programs of this interpreter on its PATH, and a home of its own. Pages install the package; no
+    index is asked, so it must be installed already."""
+    need_the_program()
     home.mkdir()
     programs = f"{Path(sys.executable).parent}:{project.environment['PATH']}"
     project.environment.update(HOME=str(home), PATH=programs, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -13,6 +15,12 @@ def leave_out(reason: str) -> NoReturn:
     if os.environ.get("ENGINE_REQUIRED"):
         pytest.fail(f"{reason}, and ENGINE_REQUIRED is set")
     pytest.skip(reason)
+
+
+def need_the_program() -> str:
+    """The path of the program `deploy-tasks`, which pip makes where it installs the package."""
+    program = Path(sys.executable).with_name("deploy-tasks")
+    return str(program) if program.exists() else leave_out("needs the package installed: make .venv/.dev")
 
 
 def need_root_and(*programs: str) -> None:

@@ -5,19 +5,75 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+ROOT = Path(__file__).parent.parent
 TASKS = "from deploy_tasks import ns\n"
-SECONDS_A_COMMAND = 60
+# No test depends on this number: it only ends a test that hangs.
+SECONDS_A_COMMAND = 600
+_SECONDS_TO_OBEY = 10
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Returns once `condition` holds."""
+    until = time.monotonic() + SECONDS_A_COMMAND
+    while not condition():
+        assert time.monotonic() < until, "the test waits for something that does not happen"
+        time.sleep(0.01)
+
+
+class Process(subprocess.Popen[Any]):
+    """A child process in a session of its own. tests/conftest.py ends it if its test does not, so that a test that
+    fails leaves nothing behind that disturbs the next one."""
+
+    started: ClassVar[list[Process]] = []
+
+    def __init__(self, command: list[Any], **options: Any) -> None:
+        super().__init__(command, start_new_session=True, **options)
+        self.started.append(self)
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        if kind:
+            self.end()
+        super().__exit__(kind, *rest)
+
+    def finish(self) -> tuple[Any, Any]:
+        """Waits for the end; returns what the process wrote to stdout and stderr."""
+        return self.communicate(timeout=SECONDS_A_COMMAND)
+
+    def end(self) -> None:
+        """Ends the process if it still runs, and what it started."""
+        if self.poll() is None:
+            self.terminate()  # an `invoke` that is terminated ends its engine, which has a session of its own
+            with suppress(subprocess.TimeoutExpired):
+                self.wait(_SECONDS_TO_OBEY)
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe:
+                pipe.close()
+
+
+def completed(command: list[Any], **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Runs `command` to its end, with nothing to read; returns its output unless `options` send it elsewhere."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Process(command, **{**pipes, **options}) as process:
+        out, err = process.finish()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment of a child process: none of the settings and git configuration of whoever runs the tests."""
+    """The environment of a child process: this checkout's package, installed or not, and none of the settings and git
+    configuration of whoever runs the tests."""
     own = {
         key: value
         for key, value in os.environ.items()
@@ -25,7 +81,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     }
     names = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**own, **names, **quiet, **more}
+    return {**own, **names, **quiet, "PYTHONPATH": str(ROOT), **more}
 
 
 @dataclass
@@ -97,9 +153,9 @@ class Project:
         """A real `invoke` process in the folder `at`, its stdin at its end."""
         return self.run(sys.executable, "-m", "invoke", *arguments, at=at, **environment)
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **environment: str) -> Process:
         """An `invoke` process that goes on beside the test."""
-        return subprocess.Popen(
+        return Process(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
             env={**self.environment, **environment},
@@ -112,7 +168,7 @@ class Project:
     def on_a_terminal(self, *arguments: str, code: int = 0, **environment: str) -> str:
         """What `invoke` writes to a terminal of 120 columns until it ends with the exit code."""
         inside, outside = os.openpty()
-        with subprocess.Popen(
+        with Process(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
             env={**self.environment, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
@@ -129,16 +185,7 @@ class Project:
         return shown.decode()
 
     def run(self, *command: str, at: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.folder / at,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_A_COMMAND,
-            check=False,
-        )
+        return completed([*command], cwd=self.folder / at, env={**self.environment, **environment}, text=True)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _READ_AT_ONCE = 65_536
-_SECONDS_TO_END = 10
+_SECONDS_TO_END = 600
 
 
 @contextmanager

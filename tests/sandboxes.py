@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from tests.project import clean_environment
-
-SECONDS_TO_STOP = 10
+from tests.project import SECONDS_A_COMMAND, Process, clean_environment, wait_until
 
 
 class SandboxProcess:
     """`invoke sandbox` on a free port. `settings` are the DEPLOY_* variables that it printed."""
 
+    _program = ("-m", "deploy_tasks")
+
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self._log = (folder / "sandbox.log").open("w+b")
         self._seen = 0
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "deploy_tasks", "sandbox", "--port", "0", *arguments],
+        self.process = Process(
+            [sys.executable, *self._program, "sandbox", "--port", "0", *arguments],
             cwd=folder,
             env=clean_environment(**environment),
             stdin=subprocess.DEVNULL,
@@ -53,7 +56,7 @@ class SandboxProcess:
     def call(self, method: str, path: str, json: object = None, **headers: str) -> requests.Response:
         """A request of the test's own, not by way of the kit's client."""
         return requests.request(
-            method, self.url + path, json=json, headers={"X-API-Key": self.key, **headers}, timeout=30
+            method, self.url + path, json=json, headers={"X-API-Key": self.key, **headers}, timeout=SECONDS_A_COMMAND
         )
 
     def app(self, namespace: str, app: str) -> dict[str, Any]:
@@ -63,8 +66,42 @@ class SandboxProcess:
     def stop(self) -> int:
         """Ends the process by its own pid; returns its exit code."""
         self.process.terminate()
-        code = self.process.wait(SECONDS_TO_STOP)
+        code = self.process.wait(SECONDS_A_COMMAND)
         if self.process.stdout is not None:
             self.process.stdout.close()
         self._log.close()
         return code
+
+
+# The program itself, but no build ends before there is a file called `builds-may-end`.
+_HELD = """
+import time
+from pathlib import Path
+from deploy_tasks import __main__
+from deploy_tasks.sandbox import app
+usual = app.run_build
+def held(*arguments):
+    while not Path("builds-may-end").exists():
+        time.sleep(0.01)
+    usual(*arguments)
+app.run_build = held
+__main__.main()
+"""
+
+
+class HeldSandbox(SandboxProcess):
+    """A sandbox whose builds run until `let_builds_end`."""
+
+    _program = ("-c", _HELD)
+
+    def let_builds_end(self) -> None:
+        (self.folder / "builds-may-end").touch()
+
+    def let_builds_end_once(self, condition: Callable[[], object]) -> None:
+        """Returns at once; builds end once `condition` holds."""
+
+        def release() -> None:
+            wait_until(condition)
+            self.let_builds_end()
+
+        threading.Thread(target=release, daemon=True).start()

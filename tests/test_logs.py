@@ -118,7 +118,7 @@ def test_what_comes_at_the_very_end_is_shown_too() -> None:
     shown: list[str] = []
     client = Growing("one\n", "one\ntwo\nhalf")
     with LogFollower(client, "job", shown.append):
-        assert client.asked.acquire(timeout=10)
+        assert client.asked.acquire(timeout=600)
     assert shown == ["one", "two", "half"]
 
 
@@ -126,8 +126,8 @@ def test_a_cut_loses_no_line() -> None:
     shown: list[str] = []
     client = Growing("one\n", None, "one\ntwo\n")
     with LogFollower(client, "job", shown.append):
-        assert client.asked.acquire(timeout=10)
-        assert client.asked.acquire(timeout=10)
+        assert client.asked.acquire(timeout=600)
+        assert client.asked.acquire(timeout=600)
     assert shown == ["one", "two"]
 
 
@@ -139,8 +139,8 @@ def test_a_log_that_is_silent_for_long_is_asked_for_once_its_size_is_worth_it(mo
     client = Growing("one\n", "one\ntwo\n")
     client.sizes = [4, 4, 9]
     with LogFollower(client, "job", shown.append):
-        assert client.asked.acquire(timeout=10)
-        assert client.asked.acquire(timeout=10)
+        assert client.asked.acquire(timeout=600)
+        assert client.asked.acquire(timeout=600)
     assert shown == ["one", "two"]
     assert client.sizes == []
 

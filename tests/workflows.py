@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.project import Project
-
-SECONDS_A_STEP = 120
+from tests.project import Project, completed
 
 
 def run_workflow(workflow: Mapping[str, Any], project: Project, folder: Path, known: Mapping[str, str]) -> list[str]:
@@ -25,21 +23,18 @@ def run_workflow(workflow: Mapping[str, Any], project: Project, folder: Path, kn
             if "run" not in step:
                 continue
             output, summary = folder / f"{name}-{number}.output", folder / f"{name}-{number}.summary"
-            done = subprocess.run(
+            done = completed(
                 ["bash", "-e", "-o", "pipefail", "-c", _with(values, step["run"])],
                 cwd=clone,
                 env={
                     **project.environment,
                     **own,
+                    **{key: _with(values, text) for key, text in step.get("env", {}).items()},
                     **{"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "ann", "CI": "true"},
                     **{"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)},
                 },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=SECONDS_A_STEP,
-                check=False,
             )
             assert done.returncode == 0, f"{name}: {step['run']}\n{done.stdout}"
             printed.append(done.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -30,11 +32,13 @@ from starlette.routing import Route
 
 from .builder import ArchiveBuilder, Builder, BuildFailure, EngineBuilder, Source, end_builds, run_build
 from .cluster import Cluster
-from .registry import DIGEST, NAME, TAG, DiskRegistry, OutsideRegistry, Registry, RegistryError, routes
+from .registry import DIGEST, NAME, TAG, DiskRegistry, OutsideRegistry, Registry, RegistryError, body_of, routes
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_WAIT = 3600.0
 _SECONDS_A_LINE = 0.5
+_MOST_JSON_BYTES = 1024 * 1024
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared
 _BUILDERS: dict[str, Callable[[Registry], Builder]] = {"archive": ArchiveBuilder, "docker": EngineBuilder}
 
 
@@ -215,11 +219,13 @@ class Sandbox:
 
 
 class _Door:
-    """Asks for the key in front of the API (the registry has none), and says on stderr what came and went."""
+    """Checks each request before the routes see it, and logs it on stderr: whether it is for this machine, and the key
+    (the registry asks for none). `host` is what the sandbox listens on."""
 
-    def __init__(self, app: Any, key: str) -> None:
+    def __init__(self, app: Any, key: str, host: str) -> None:
         self._app = app
         self._key = key.encode()
+        self._host = host
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -228,16 +234,50 @@ class _Door:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                query = f"?{scope['query_string'].decode()}" if scope["query_string"] else ""
-                print(f"{scope['method']} {scope['path']}{query} {message['status']}", file=sys.stderr, flush=True)  # noqa: T201
+                query = b"?" + scope["query_string"] if scope["query_string"] else b""
+                target = _printable(scope["raw_path"] + query)
+                print(f"{scope['method']} {target} {message['status']}", file=sys.stderr, flush=True)  # noqa: T201
             await send(message)
 
-        given = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
+        headers = dict(scope["headers"])
         is_registry = scope["path"] == "/v2" or scope["path"].startswith("/v2/")
-        if is_registry or hmac.compare_digest(given, self._key):
-            await self._app(scope, receive, sending)
-        else:
-            await JSONResponse({"error": "the key is missing or wrong"}, status_code=401)(scope, receive, sending)
+        answer = self._app
+        if not self._is_for_this_machine(headers):
+            answer = JSONResponse({"error": "the sandbox is for programs on this machine; see --host"}, status_code=403)
+        elif not is_registry and not hmac.compare_digest(headers.get(b"x-api-key", b""), self._key):
+            answer = JSONResponse({"error": "the key is missing or wrong"}, status_code=401)
+        await answer(scope, receive, sending)
+
+    def _is_for_this_machine(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether no web page of elsewhere asks by way of a browser on this machine. The browser names the page in
+        `Origin`, and in `Host` if the page's name leads here (DNS rebinding)."""
+        origin = headers.get(b"origin")
+        host = _host_of(b"//" + headers.get(b"host", b""))
+        return (self._host in _ALL_ADDRESSES or self._is_ours(host)) and (
+            origin is None or self._is_ours(_host_of(origin))
+        )
+
+    def _is_ours(self, host: str) -> bool:
+        return host in ("localhost", self._host) or _is_loopback(host)
+
+
+def _host_of(url: bytes) -> str:
+    try:
+        return urlsplit(url.decode("latin-1")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _printable(target: bytes) -> str:
+    """A request's target with every byte escaped that is no visible ASCII."""
+    return "".join(chr(byte) if 0x20 < byte < 0x7F else f"\\x{byte:02x}" for byte in target)
 
 
 def serve(options: Options) -> None:
@@ -274,10 +314,19 @@ def _serve(options: Options) -> None:
             exception_handlers={HTTPException: _refusal, RegistryError: _registry_refusal},
         )
         config = uvicorn.Config(
-            _Door(app, key), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            _Door(app, key, options.host.lower()),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
         )
         server = _AnnouncingServer(config)
         server.sandbox = sandbox
+        if not _is_loopback(listener.getsockname()[0]):
+            server.warning = (
+                f"warning: {options.host} is not only this machine: whoever reaches port {port} can push and pull "
+                "images without a key"
+            )
         server.lines = _lines_to_paste(f"http://{_printed_host(options.host)}:{port}", key, registry.address)
         server.run(sockets=[listener])
 
@@ -287,6 +336,7 @@ class _AnnouncingServer(uvicorn.Server):
 
     sandbox: Sandbox
     lines: list[str]
+    warning = ""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.sandbox.end_waits()
@@ -295,6 +345,8 @@ class _AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print("Deploy API sandbox. Paste this into a shell or a .env; Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
+        if self.warning:
+            print(self.warning, file=sys.stderr, flush=True)  # noqa: T201
         for line in self.lines:
             print(line, flush=True)  # noqa: T201
 
@@ -333,13 +385,23 @@ async def _registry_refusal(_request: Request, error: Exception) -> Response:
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
+    content = await body_of(request, _MOST_JSON_BYTES)
+    if content is None:
+        raise HTTPException(413, "the body has at most 1 MiB")
     try:
-        body = json.loads(await request.body())
+        body = _without_nulls(json.loads(content))
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise HTTPException(400, "the body is not a JSON object")
     return body
+
+
+def _without_nulls(value: Any) -> Any:
+    """`value` without the fields of objects that are null: such a field is absent."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
 
 
 def _text(body: dict[str, Any], key: str, pattern: re.Pattern[str] | None = None, default: str | None = None) -> str:

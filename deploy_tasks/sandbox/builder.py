@@ -7,11 +7,13 @@ import gzip
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +28,9 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 Log = Callable[[str], None]
 
 
+_KANIKO_FILES = "error building image: error building stage: failed to get files used from context"
+# `fd::17` reads from an open file of the sandbox and waits for ever, `ext::` runs a command.
+_TRANSPORTS = "file:git:http:https:ssh"
 # What git begins the line with that says why; more lines follow it.
 _REASONS = ("fatal:", "error:")
 _running: set[subprocess.Popen[bytes]] = set()
@@ -81,11 +86,12 @@ class ArchiveBuilder:
         self._registry = registry
 
     def build(self, context: Path, dockerfile: Path, image: str, tag: str, log: Log) -> None:
-        instructions = [
-            line.split(None, 1) for line in dockerfile.read_text(errors="replace").splitlines() if line.strip()
-        ]
-        left_out = [words for words in instructions if words[0].upper() == "RUN"]
+        instructions = list(_instructions(dockerfile.read_text(errors="replace")))
+        left_out = [name for name, _ in instructions if name == "RUN"]
         log(f"builder archive: packs the build context and runs no RUN ({len(left_out)} left out)")
+        for name, rest in instructions:
+            if name in ("COPY", "ADD"):
+                _check_sources(context, rest)
         archive = _archive(context)
         layer = gzip.compress(archive, mtime=0)
         config = _to_json(
@@ -120,12 +126,52 @@ class EngineBuilder:
         _run(["docker", "push", reference], log)
 
 
+def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+    """Name and rest of each instruction, without the bodies of here-documents.
+
+    Source: docs.docker.com/reference/dockerfile, "Format" and "Here-Documents".
+    """
+    lines = iter([line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")])
+    for line in lines:
+        whole = line.strip()
+        while whole.endswith("\\"):
+            whole = whole[:-1] + next(lines, "").strip()
+        name, _, rest = whole.partition(" ")
+        if not name:
+            continue
+        yield name.upper(), rest.strip()
+        for end in re.findall(r"<<-?[\"']?(\w+)", rest) if name.upper() in ("RUN", "COPY", "ADD") else ():
+            while next(lines, end).strip() != end:
+                pass
+
+
+def _check_sources(context: Path, rest: str) -> None:
+    """Fails as Kaniko does where a source of a COPY or ADD is not in the context; what only a build knows is left out:
+    another stage's files, variables, here-documents, URLs."""
+    flags = re.match(r"(?:--\S+\s+)*", rest)
+    rest, is_of_stage = rest[flags.end() :] if flags else rest, flags is not None and "--from=" in flags[0]
+    try:
+        words = json.loads(rest) if rest.startswith("[") else shlex.split(rest)
+    except ValueError:
+        return  # a builder that reads every word refuses it
+    for source in words[:-1] if not is_of_stage else ():
+        if re.search(r"[$]|://|^<<|^git@", source):
+            continue
+        path = os.path.normpath(f"/{source}").lstrip("/")
+        if re.search(r"[*?\[]", path):
+            if not any(context.glob(path)):
+                raise BuildFailure(f"{_KANIKO_FILES}: copy failed: no source files specified ({source})")
+        elif not os.path.lexists(context / path):
+            there = f"/kaniko/buildcontext/{path}"
+            raise BuildFailure(
+                f"{_KANIKO_FILES}: failed to get fileinfo for {there}: lstat {there}: no such file or directory"
+            )
+
+
 def _clone(source: Source, checkout: Path, log: Log) -> None:
     log(f"cloning {source.repo_url} at {source.git_ref}")
     checkout.mkdir()
-    # An exported GIT_DIR would turn every command here upon the repository of whoever started the sandbox.
-    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment = {**own, "GIT_TERMINAL_PROMPT": "0", **_authorization(source.git_token)}
+    environment = _git_environment(source.git_token)
     git = ["git", "-C", str(checkout)]
     _run([*git, "init", "--quiet"], log, environment)
     fetch = [*git, "fetch", "--quiet", "--no-tags", "--update-head-ok"]
@@ -141,16 +187,26 @@ def _clone(source: Source, checkout: Path, log: Log) -> None:
         _run([*git, "checkout", "--quiet", "--detach", "FETCH_HEAD"], log, environment)
 
 
-def _authorization(token: str | None) -> dict[str, str]:
-    """git's configuration for `token`, over the environment: a command line is no place for it."""
-    if not token:
-        return {}
-    credentials = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "http.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {credentials}",
-    }
+def _git_environment(token: str | None) -> dict[str, str]:
+    """The environment for git: that of whoever started the sandbox (GIT_SSL_CAINFO, GIT_SSH_COMMAND, GIT_CONFIG_COUNT
+    and their like), without what names a repository, such as GIT_DIR, and so that git asks nobody."""
+    of_a_repository: list[str] = []
+    _run(["git", "rev-parse", "--local-env-vars"], of_a_repository.append)
+    # git counts it among them; it is also how CI systems configure git.
+    dropped = {*of_a_repository, "SSH_ASKPASS"} - {"GIT_CONFIG_COUNT"}
+    environment = {key: value for key, value in os.environ.items() if key not in dropped}
+    environment |= {"GIT_ALLOW_PROTOCOL": _TRANSPORTS, "GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
+    if token:
+        # Over the environment: other users of this machine can read a command line.
+        credentials = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        given = environment.get("GIT_CONFIG_COUNT", "")
+        number = int(given) if given.isdecimal() else 0
+        environment |= {
+            "GIT_CONFIG_COUNT": str(number + 1),
+            f"GIT_CONFIG_KEY_{number}": "http.extraHeader",
+            f"GIT_CONFIG_VALUE_{number}": f"Authorization: Basic {credentials}",
+        }
+    return environment
 
 
 def _inside(checkout: Path, relative: str) -> Path:

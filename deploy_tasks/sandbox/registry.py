@@ -250,6 +250,16 @@ def routes(registry: DiskRegistry) -> list[Route]:
     ]
 
 
+async def body_of(request: Request, most: int) -> bytes | None:
+    """The body of a request; None, with the rest of it unread, where it has more than `most` bytes."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            return None
+    return bytes(body)
+
+
 async def _version(_request: Request) -> Response:
     return JSONResponse({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
 
@@ -285,8 +295,8 @@ class _Endpoints:
 
     async def _manifest(self, request: Request, name: str, reference: str) -> Response:
         if request.method == "PUT":
-            content = await request.body()
-            if len(content) > _MOST_MANIFEST_BYTES:
+            content = await body_of(request, _MOST_MANIFEST_BYTES)
+            if content is None:
                 raise RegistryError(413, "SIZE_INVALID", "a manifest has at most 4 MiB")
             media_type = request.headers.get("Content-Type", MANIFEST_TYPE)
             digest = self._registry.put_manifest(name, reference, content, media_type)

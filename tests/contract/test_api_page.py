@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from deploy_tasks import client, waiting
+from deploy_tasks.sandbox.app import Options, Sandbox
 from tests.documents import PAGES, blocks
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
@@ -52,3 +54,17 @@ def test_every_field_that_the_page_names_can_be_sent(project: Project, sandbox: 
     digest = f"sha256:{64 * 'a'}"
     config = sent(project, "reuse", "--build-id", digest, "--no-tls", "--env", "A=b")["deployConfig"]
     assert of_deploy - {"port", "domain", "deployConfig"} <= config.keys()
+
+
+def test_the_page_names_every_request_that_the_sandbox_serves() -> None:
+    unused: Any = None
+    routes = Sandbox(Options(), registry=unused, builder=unused).routes()
+    served = {(method, re.sub(r"{.*?}", "*", route.path)) for route in routes for method in route.methods or ()}
+    named = {(method, re.sub(r"<\w+>", "*", path)) for method, path in re.findall(r"`(GET|HEAD|POST) (/[^`?]*)", PAGE)}
+    assert named <= served
+    assert {request for request in served if request[0] != "HEAD"} | {("HEAD", "/build/*/logs")} == named
+
+
+def test_the_page_on_reliability_has_the_slices_of_a_wait() -> None:
+    slices = f"in slices of {waiting.SLICE_SECONDS:g} s, each read with {client._SPARE_SECONDS:g} s to spare"
+    assert slices in PAGES["docs/reliability.md"].read_text()

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from deploy_tasks import lock
-from tests.project import Project, three_apps
-from tests.sandboxes import SandboxProcess
+from tests.project import Project, completed, three_apps
+from tests.sandboxes import HeldSandbox, SandboxProcess
 
 INVOKE = [sys.executable, "-m", "invoke"]
 NAMES = ["backend", "frontend", "mcp-agent"]
@@ -44,6 +44,16 @@ def shop(tmp_path: Path, _full_sandbox: SandboxProcess) -> Project:
 @pytest.fixture
 def sandbox(_full_sandbox: SandboxProcess) -> SandboxProcess:
     return _full_sandbox
+
+
+@pytest.fixture
+def held(twelve: Project, tmp_path: Path) -> Iterator[HeldSandbox]:
+    """A sandbox that builds the twelve apps and holds each build until it is let go."""
+    sandbox = HeldSandbox(tmp_path / "held")
+    twelve.environment.update(sandbox.settings)
+    yield sandbox
+    sandbox.let_builds_end()
+    sandbox.stop()
 
 
 @pytest.fixture
@@ -209,12 +219,12 @@ def test_one_that_fails_does_not_stop_the_others(shop: Project, sandbox: Sandbox
     assert list(records(shop)) == NAMES
 
 
-def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, _slow_sandbox: SandboxProcess) -> None:
+def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, held: HeldSandbox) -> None:
     process = twelve.start("build", "--app", "all", "--no-logs")
     assert process.stderr is not None
     said = [process.stderr.readline() for _ in TWELVE]
     process.send_signal(signal.SIGINT)
-    out, rest = process.communicate(timeout=5)
+    out, rest = process.finish()
     assert (process.returncode, out) == (130, "")
     *each, last = rest.strip().splitlines()
     resumable = [line for line in each if re.match(r"app-\d\d \| build-app-\d\d-\w+ goes on in the cluster; ", line)]
@@ -223,6 +233,7 @@ def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, _slow_
     assert last == f"stopped; 0 of 12 done; pick up the builds in flight: invoke wait --app {','.join(TWELVE)}"
     assert len(said) == 12
     assert records(twelve) == {}
+    held.let_builds_end()
     one = twelve.invoke(*shlex.split(resumable[3].partition("pick it up: ")[2])[1:])
     assert one.returncode == 0, one.stderr
     assert list(records(twelve)) == ["app-03"]
@@ -230,25 +241,24 @@ def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, _slow_
     assert f"app-03 | nothing is in flight; recorded is {records(twelve)['app-03']['buildId']}" in rest_of_them.stderr
     assert rest_of_them.returncode == 0, rest_of_them.stderr
     assert list(records(twelve)) == TWELVE
-    assert len(_slow_sandbox.seen("POST /build 202")) == 12
+    assert len(held.seen("POST /build 202")) == 12
 
 
-def test_a_killed_run_loses_nothing_and_no_build_is_started_twice(
-    twelve: Project, _slow_sandbox: SandboxProcess
-) -> None:
+def test_a_killed_run_loses_nothing_and_no_build_is_started_twice(twelve: Project, held: HeldSandbox) -> None:
     process = twelve.start("build", "--app", "all")
+    held.let_builds_end_once(lambda: len([*(twelve.folder / ".deploy").glob("*.in-flight.json")]) == 12)
     assert process.stderr is not None
     for line in process.stderr:
         if "recorded" in line:
             break
     process.kill()
-    process.communicate(timeout=5)
+    process.finish()
     done = twelve.invoke("build", "--app", "all", "--if-needed", "reuse")
     assert done.returncode == 0, done.stderr
     assert list(records(twelve)) == TWELVE
-    assert len(_slow_sandbox.seen("POST /build 202")) == 12
+    assert len(held.seen("POST /build 202")) == 12
     for name, record in records(twelve).items():
-        assert _slow_sandbox.app("apps", name)["image"].endswith(f"/twelve/{name}@{record['buildId']}")
+        assert held.app("apps", name)["image"].endswith(f"/twelve/{name}@{record['buildId']}")
 
 
 def test_no_line_is_torn_and_every_one_says_whose_it_is(twelve: Project) -> None:
@@ -268,10 +278,9 @@ def test_no_line_is_torn_and_every_one_says_whose_it_is(twelve: Project) -> None
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_no_more_apps_than_jobs_are_worked_on_at_once(
-    twelve: Project, _slow_sandbox: SandboxProcess, jobs: int
-) -> None:
+def test_no_more_apps_than_jobs_are_worked_on_at_once(twelve: Project, held: HeldSandbox, jobs: int) -> None:
     chosen = TWELVE[: 2 * jobs]
+    held.let_builds_end_once(lambda: len(held.seen("POST /build 202")) == jobs)
     done = twelve.invoke("build", "--app", ",".join(chosen), "--jobs", str(jobs), "--no-logs")
     assert done.returncode == 0, done.stderr
     started = recorded = most = 0
@@ -282,7 +291,9 @@ def test_no_more_apps_than_jobs_are_worked_on_at_once(
     assert (started, most) == (len(chosen), jobs)
 
 
-def test_a_build_of_each_is_looked_at_on_a_terminal(twelve: Project) -> None:
+def test_a_build_of_each_is_looked_at_on_a_terminal(twelve: Project, held: HeldSandbox) -> None:
+    # What an answer says is shown before the next question.
+    held.let_builds_end_once(lambda: all(len(held.seen(f"POST /build/build-app-0{app}")) > 1 for app in "12"))
     shown = twelve.on_a_terminal("build", "--app", "app-01,app-02", "--no-logs")
     assert "0/2 done" in shown
     assert re.search(r"app-01 +\x1b\[1mbuild-app-01-\w+ running", shown)
@@ -391,15 +402,12 @@ def test_a_chain_may_look_at_all_apps(shop: Project) -> None:
 
 def test_a_result_that_nobody_can_read_does_not_hide_what_failed(shop: Project) -> None:
     with Path("/dev/full").open("w") as full:
-        process = subprocess.run(
+        process = completed(
             [*INVOKE, "build", "--app", "all"],
             cwd=shop.folder,
             env=shop.environment,
-            stdin=subprocess.DEVNULL,
             stdout=full,
-            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
     assert process.returncode == 1
     digest = records(shop)["mcp-agent"]["buildId"]

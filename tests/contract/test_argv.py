@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 from deploy_tasks.__main__ import program
 from deploy_tasks.tasks import ns
 from tests.faults.api import FaultyApi, faulty_api
-from tests.project import Project
+from tests.project import Project, completed
 
 # A sandbox serves until it is stopped, and a demo takes a while; what both are given is tried by itself.
 TASKS = [name for name in ns.task_names if name not in ("sandbox", "demo")]
@@ -85,14 +83,10 @@ def in_the_shop(shop: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
 
 @pytest.mark.parametrize("word", [b"\xff", b"--app=\xff\xfe", b"\xf0\x28", b"--env=A=\xff"], ids=repr)
 def test_words_that_are_no_utf8(shop: Project, api: FaultyApi, word: bytes) -> None:
-    done: Any = subprocess.run(
+    done = completed(
         [os.fsencode(sys.executable), b"-m", b"invoke", b"reuse", b"--build-id=sha256:" + 64 * b"a", word],
         cwd=shop.folder,
         env=shop.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=20,
-        check=False,
     )
     assert b"Traceback" not in done.stderr
     assert done.returncode in (1, 2)

@@ -6,33 +6,31 @@ import os
 import re
 import select
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.left_out import leave_out
-from tests.project import Project
-
-SECONDS_TO_ANSWER = 30
+from tests.left_out import leave_out, need_the_program
+from tests.project import SECONDS_A_COMMAND, Process, Project
 
 
 class Shell:
     """An interactive bash on a terminal of its own."""
 
     def __init__(self, project: Project, program: str) -> None:
+        if program == "deploy-tasks":
+            need_the_program()
         bash = shutil.which("bash") or leave_out("bash is not installed")
         programs = f"{Path(sys.executable).parent}:{project.environment['PATH']}"
         self._inside, outside = os.openpty()
-        self.process = subprocess.Popen(
+        self.process = Process(
             [bash, "--norc", "--noprofile", "-i"],
             cwd=project.folder,
             env={**project.environment, "PATH": programs, "TERM": "dumb", "PS1": "> ", "HISTFILE": os.devnull},
             stdin=outside,
             stdout=outside,
             stderr=outside,
-            start_new_session=True,
         )
         os.close(outside)
         self.type(f"source <({program} --print-completion-script=bash); echo ready$((1 + 1))\n", until="ready2")
@@ -42,7 +40,7 @@ class Shell:
         os.write(self._inside, keys.encode())
         shown = ""
         while not re.search(until, shown):
-            assert select.select([self._inside], [], [], SECONDS_TO_ANSWER)[0], shown
+            assert select.select([self._inside], [], [], SECONDS_A_COMMAND)[0], shown
             shown += os.read(self._inside, 65_536).decode()
         return shown
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.left_out import need_the_program
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
@@ -62,7 +63,7 @@ def test_the_command_that_a_message_names_can_be_run(project: Project, sandbox: 
     if how == "the program":
         (project.folder / "tasks.py").unlink()
         started = project.run(sys.executable, "-m", "deploy_tasks", "build", "--no-wait")
-        program = [str(Path(sys.executable).with_name("deploy-tasks"))]
+        program = [need_the_program()]
     else:
         lines = ("from invoke import Collection", "from deploy_tasks import ns", "ns = Collection(deploy=ns)", "")
         project.write("tasks.py", "\n".join(lines))
@@ -127,8 +128,7 @@ def test_without_a_tasks_py(project: Project, sandbox: SandboxProcess, program: 
     (project.folder / "tasks.py").unlink()
     project.write("invoke.yaml", "deploy: {port: 4100}\n")
     del project.environment["DEPLOY_PORT"]
-    script = Path(sys.executable).with_name("deploy-tasks")
-    command = [str(script)] if program is None else [sys.executable, *program]
+    command = [need_the_program()] if program is None else [sys.executable, *program]
     (project.folder / "sub").mkdir()
     done = project.run(*command, "build", "reuse", at="sub")
     assert done.returncode == 0, done.stderr

@@ -58,18 +58,21 @@ def test_the_sandboxs_page(myapp: Project) -> None:
     follow("docs/sandbox.md", myapp)
 
 
-def test_the_page_on_proxies(myapp: Project, _full_sandbox: SandboxProcess, tmp_path: Path) -> None:
+def test_the_page_on_proxies(myapp: Project, tmp_path: Path) -> None:
+    # It is asked for as deploy.example.com, which is no name of this machine.
+    sandbox = SandboxProcess(tmp_path / "sandbox", "--host", "0.0.0.0")  # noqa: S104
     trusted = trustme.CA()
     trusted.cert_pem.write_to_path(str(tmp_path / "company.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trusted.issue_cert("deploy.example.com").configure_cert(context)
-    myapp.environment.update(_full_sandbox.settings, DEPLOY_PORT="3000", DEPLOY_API_URL="https://deploy.example.com")
-    with proxy_to(_full_sandbox.url.removeprefix("http://"), context) as (proxy, asked):
+    myapp.environment.update(sandbox.settings, DEPLOY_PORT="3000", DEPLOY_API_URL="https://deploy.example.com")
+    with proxy_to(sandbox.url.removeprefix("http://"), context) as (proxy, asked):
         here = {
             "http://proxy.example.com:3128": proxy,
             "/etc/ssl/certs/company.pem": str(tmp_path / "company.pem"),
         }
         follow("docs/recipes/proxy.md", myapp, here)
+    sandbox.stop()
     assert set(asked) == {"deploy.example.com:443"}
     assert (myapp.folder / ".deploy" / "build-id.json").exists()
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.project import clean_environment
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.project import ROOT, clean_environment, completed
 
 
 def words_in(picture: Path) -> str:
@@ -17,15 +14,8 @@ def words_in(picture: Path) -> str:
 
 
 def test_the_pictures_are_drawn_from_real_runs(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "invoke", "pictures", "--folder", str(tmp_path)],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-m", "invoke", "pictures", "--folder", str(tmp_path)]
+    done = completed(command, cwd=ROOT, env=clean_environment(), text=True)
     assert done.returncode == 0, done.stderr
     drawn = sorted(path.name for path in tmp_path.glob("*.svg"))
     assert drawn == ["build-reuse.svg", "rollback.svg", "status.svg"]

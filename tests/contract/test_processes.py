@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from tests.project import Project
-from tests.sandboxes import SandboxProcess
+from tests.project import SECONDS_A_COMMAND, Process, Project, wait_until
+from tests.sandboxes import HeldSandbox, SandboxProcess
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NOT_SET = "not set: {}; put variables into the environment or into .env at the project's root; nothing was sent\n"
@@ -414,10 +414,10 @@ def test_a_moved_tag_is_told(project: Project, sandbox: SandboxProcess) -> None:
 def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
     project: Project, number: signal.Signals
 ) -> None:
-    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "3")
+    sandbox = HeldSandbox(project.folder.with_name("slow"))
     try:
         project.environment.update(sandbox.settings)
-        with subprocess.Popen(
+        with Process(
             [sys.executable, "-m", "invoke", "build"],
             cwd=project.folder,
             env=project.environment,
@@ -426,12 +426,12 @@ def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
         ) as process:
             assert process.stderr is not None
             job = process.stderr.readline().split()[0]
-            while project.in_flight is None:
-                pass
+            wait_until(lambda: project.in_flight)
             process.send_signal(number)
             said = process.stderr.read()
-            assert process.wait(10) == 128 + number
+            assert process.wait(SECONDS_A_COMMAND) == 128 + number
         assert said == f"{job} goes on in the cluster; pick it up: invoke wait\n"
+        sandbox.let_builds_end()
         waited = project.invoke("wait")
         assert waited.returncode == 0, waited.stderr
         assert len(sandbox.seen("POST /build 202")) == 1
@@ -440,10 +440,11 @@ def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
 
 
 def test_the_same_build_is_joined_and_not_started_twice(project: Project) -> None:
-    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "2")
+    sandbox = HeldSandbox(project.folder.with_name("slow"))
     try:
         project.environment.update(sandbox.settings)
         job = project.invoke("build", "--no-wait").stdout.strip()
+        sandbox.let_builds_end_once(lambda: sandbox.seen(f"POST /build/{job}/wait"))
         again = project.invoke("build")
         assert again.returncode == 0, again.stderr
         assert f"{job} already builds commit" in again.stderr
@@ -453,7 +454,7 @@ def test_the_same_build_is_joined_and_not_started_twice(project: Project) -> Non
 
 
 def test_at_the_deadline_the_build_is_said_to_run_on(project: Project) -> None:
-    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "30")
+    sandbox = SandboxProcess(project.folder.with_name("slow"), "--build-seconds", "3600")
     try:
         project.environment.update(sandbox.settings)
         late = project.invoke("build", "--timeout", "1")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from tests.project import SECONDS_A_COMMAND
 from tests.sandboxes import SandboxProcess
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -22,7 +23,7 @@ def call(
     sandbox: SandboxProcess, method: str, path: str, data: bytes | None = None, **headers: str
 ) -> requests.Response:
     url = path if path.startswith("http") else f"{sandbox.url}{path}"
-    return requests.request(method, url, data=data, headers=headers, timeout=10)
+    return requests.request(method, url, data=data, headers=headers, timeout=SECONDS_A_COMMAND)
 
 
 def push_blob(sandbox: SandboxProcess, name: str, content: bytes) -> str:

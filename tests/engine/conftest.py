@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.left_out import leave_out
-from tests.project import Project, clean_environment
+from tests.project import SECONDS_A_COMMAND, Project, clean_environment
 from tests.sandboxes import SandboxProcess
 
 ACCEPTED = ", ".join(
@@ -63,7 +63,7 @@ class Engine:
             env=clean_environment(**self.environment),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS_A_COMMAND,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -146,7 +146,7 @@ class Registry:
             f"http://{self.address}/v2/{name}/manifests/{reference}",
             headers={"Accept": ACCEPTED},
             auth=(self.username, self.password),
-            timeout=10,
+            timeout=SECONDS_A_COMMAND,
         )
         return answer.headers["Docker-Content-Digest"] if answer.status_code == 200 else None
 

@@ -29,7 +29,7 @@ def failing_at(address: str, fails: Callable[[str, str], bool]) -> Iterator[tupl
                 failed.append(f"{self.command} {self.path}")
                 self.answer(500, [("Content-Type", "application/json")], b'{"errors": [{"code": "UNKNOWN"}]}')
                 return
-            backend = HTTPConnection(address, timeout=20)
+            backend = HTTPConnection(address, timeout=600)
             # Host and all: the registry makes the places that it names out of it.
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _BETWEEN_HOPS}
             backend.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})

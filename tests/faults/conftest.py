@@ -57,7 +57,7 @@ def shop(project: Project, api: FaultyApi) -> Project:
         DEPLOY_API_KEY="canary-key",
         DEPLOY_REGISTRY=api.address,
         DEPLOY_PORT="3000",
-        DEPLOY_API_TIMEOUT="5",
+        DEPLOY_API_TIMEOUT="60",
     )
     return project
 

@@ -16,11 +16,14 @@ from deploy_tasks.state import State
 OLD, NEW = (Record(app="shop", image_name="shop", build_id="sha256:" + 64 * digit) for digit in "bc")
 
 
-def record_for_ever(state: State) -> None:
+def record_for_ever(state: State, begun: int) -> None:
+    """Closes the pipe `begun` once it has recorded something."""
     entry = HistoryEntry(**fields_of(NEW), time="now", who="me", what="build", outcome="recorded")
     build = BuildInFlight(job_name="build-1", api_url="http://127.0.0.1:9", started_at="now")
+    state.save_record(NEW)
+    os.close(begun)
     while True:
-        for record in (NEW, OLD):
+        for record in (OLD, NEW):
             state.save_record(record)
             state.append(entry)
             state.save_in_flight(build)
@@ -31,11 +34,15 @@ def main(file: str, times: str) -> None:
     state.save_record(OLD)
     found = {"kills": 0, "old": 0, "new": 0}
     for _ in range(int(times)):
+        reader, writer = os.pipe()
         child = os.fork()
         if not child:
-            record_for_ever(state)
+            record_for_ever(state, writer)
+        os.close(writer)
+        os.read(reader, 1)
+        os.close(reader)
         # Any moment of the writing, which takes about a millisecond.
-        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311
+        time.sleep(random.uniform(0, 0.01))  # noqa: S311
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found["kills"] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +13,9 @@ import pytest
 from tests.faults.api import FaultyApi
 from tests.faults.conftest import Saw
 from tests.faults.engine import FakeEngine
-from tests.project import Project, without_root_rights
+from tests.project import Project, completed, without_root_rights
 
 DIGEST = "sha256:" + 64 * "a"
-SECONDS = 20
 
 
 class Bad(NamedTuple):
@@ -201,15 +199,11 @@ def test_a_bad_input_is_one_line_and_changes_nothing(
     if bad.make:
         bad.make(shop.folder)
     before = everything_in(shop.folder)
-    done = subprocess.run(
+    done = completed(
         [*without_root_rights(), sys.executable, "-m", "invoke", *bad.line],
         cwd=shop.folder,
         env={**shop.environment, **bad.environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
         text=True,
-        timeout=SECONDS,
-        check=False,
     )
     line = saw("inputs", bad.of, bad.shown, done, api.summary)
     assert done.returncode == bad.code

@@ -11,7 +11,7 @@ import trustme
 
 from tests.faults.api import DIGEST, JOB, Answer, FaultyApi, deep, faulty_api, http, page, reset, silence
 from tests.faults.conftest import WITHOUT_PAUSES, Saw
-from tests.project import Project
+from tests.project import Project, wait_until
 from tests.proxies import proxy_to
 
 RECORD = {"app": "shop", "namespace": "apps", "imageName": "shop", "imageTag": "v1", "buildId": DIGEST}
@@ -28,12 +28,11 @@ def test_a_log_that_hangs_does_not_delay_the_end_of_the_build(shop: Project, api
     api.let_go("wait")
     api.until("digest")
     assert api.count("logs") == 1, "the digest was asked for while the log hung"
-    while shop.in_flight is not None:
-        pass  # and recorded, too
+    wait_until(lambda: shop.in_flight is None)  # and recorded, too
     assert shop.record["buildId"] == DIGEST
     api.always("logs", http(200, {"logs": "the end\n"}))
     api.let_go("logs")
-    out, err = process.communicate(timeout=30)
+    out, err = process.finish()
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     saw("faults", "19c", "build: the log hangs while the build ends", done, f"{api.count('digest')} digest")
     assert done.returncode == 0, err
@@ -68,7 +67,7 @@ def test_a_log_that_is_cut_at_its_front_is_shown_once(shop: Project, api: Faulty
     api.answers["wait"] = []
     api.always("logs", http(200, {"logs": "".join(lines[25:])}))
     api.let_go("wait")
-    _, err = process.communicate(timeout=30)
+    _, err = process.finish()
     shown = [line for line in err.splitlines() if line.startswith("line ")]
     seen = [int(line.split()[1]) for line in shown]
     assert seen == sorted(set(seen)), "none twice"
@@ -89,7 +88,7 @@ APPS: dict[str, Answer] = {
 def test_a_rollout_that_cannot_be_seen_ends_in_time(shop: Project, api: FaultyApi, what: str) -> None:
     shop.write_record(RECORD)
     api.always("app", APPS[what])
-    done = shop.run(sys.executable, "-c", WITHOUT_PAUSES, "reuse", "--rollout-timeout", "0.5")
+    done = shop.run(sys.executable, "-c", WITHOUT_PAUSES, "reuse", "--rollout-timeout", "3")
     assert done.returncode == (0 if what in ("403", "no replicas") else 7), done.stderr
     assert "deployed" in done.stderr
     assert "not ready" not in (shop.folder / ".deploy" / "history.jsonl").read_text(), "the image is not to blame"
@@ -103,7 +102,7 @@ def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Proje
     process = shop.start("reuse")
     api.until("app")
     process.send_signal(2)
-    out, err = process.communicate(timeout=20)
+    out, err = process.finish()
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     line = saw("faults", "20d", "reuse: SIGINT while the rollout is followed", done, api.summary)
     assert done.returncode == 130
@@ -135,11 +134,11 @@ def test_the_health_path_is_asked_at_the_domain_until_it_is_well(shop: Project, 
         assert "https://shop.example.com/health answers" in done.stderr
         site.always("other", http(503))
         looked = api.count("app")
-        unseen = shop.invoke("reuse", *flags, "--no-follow", "--rollout-timeout", "1", **environment)
+        unseen = shop.invoke("reuse", *flags, "--no-follow", "--rollout-timeout", "3", **environment)
         assert (unseen.returncode, api.count("app")) == (12, looked), "only the health path was to be waited for"
-        ill = shop.invoke("reuse", *flags, "--rollout-timeout", "1", **environment)
+        ill = shop.invoke("reuse", *flags, "--rollout-timeout", "3", **environment)
         assert ill.returncode == 12
-        assert "https://shop.example.com/health does not answer 2xx after 1 s (503)" in ill.stderr
+        assert "https://shop.example.com/health does not answer 2xx after 3 s (503)" in ill.stderr
 
 
 @pytest.mark.parametrize("task", ["reuse", "rollback", "local-deploy"])
@@ -155,9 +154,9 @@ def test_the_way_back_is_the_one_that_rollback_goes(shop: Project, api: FaultyAp
     well, unwell, newest = (f"sha256:{letter * 64}" for letter in "abc")
     for build_id, ready in [(well, 1), (unwell, 0), (newest, 1)]:
         api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": ready, "image": f"shop@{build_id}"}}))
-        last = shop.invoke("reuse", "--build-id", build_id, "--rollout-timeout", "0.5")
+        last = shop.invoke("reuse", "--build-id", build_id, "--rollout-timeout", "3")
         assert last.returncode == (0 if ready else 12), last.stderr
-    assert f"undo: invoke rollback --rollout-timeout 0.5 (back to {well[:19]}…" in last.stderr
+    assert f"undo: invoke rollback --rollout-timeout 3.0 (back to {well[:19]}…" in last.stderr
     api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": 1}}))
     assert f"shop@{well}" in shop.invoke("rollback").stdout
 
@@ -166,15 +165,16 @@ def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, ap
     api.answers["wait"] = [silence]
     first = shop.start("build")
     api.until("wait")
-    second = shop.start("wait", "--lock-timeout", "30", "reuse")
+    second = shop.start("wait", "--lock-timeout", "600", "reuse")
     assert second.stderr is not None
     waiting = second.stderr.readline()
     assert waiting.startswith(f"waiting for another run (pid {first.pid}")
     api.let_go("wait")
-    first.communicate(timeout=20)
-    out, err = second.communicate(timeout=20)
+    first.finish()
+    out, err = second.finish()
     done = subprocess.CompletedProcess([], second.returncode, out, waiting + err)
-    saw("faults", "31 (wait beside)", "wait --lock-timeout 30 reuse: while another run waits for it", done, api.summary)
+    what = "wait --lock-timeout 600 reuse: while another run waits for it"
+    saw("faults", "31 (wait beside)", what, done, api.summary)
     assert done.returncode == 0, err
     assert f"another run has recorded {JOB} meanwhile" in err
     assert out.split()[0] == DIGEST
@@ -186,12 +186,12 @@ def test_a_first_build_elsewhere_is_waited_for(shop: Project, api: FaultyApi) ->
     api.until("wait")
     at_once = shop.invoke("reuse")
     assert at_once.returncode == 11, "not: nothing is recorded yet"
-    second = shop.start("reuse", "--lock-timeout", "30")
+    second = shop.start("reuse", "--lock-timeout", "600")
     assert second.stderr is not None
     second.stderr.readline()
     api.let_go("wait")
-    first.communicate(timeout=20)
-    out, err = second.communicate(timeout=20)
+    first.finish()
+    out, err = second.finish()
     assert second.returncode == 0, err
     assert out.strip().endswith(f"@{DIGEST}")
 
@@ -204,7 +204,7 @@ def test_a_chain_lets_no_other_run_in_between(shop: Project, api: FaultyApi) -> 
     assert refused.returncode == 11
     assert f"another run (pid {chain.pid}: invoke build, since " in refused.stderr
     api.let_go("deploy")
-    chain.communicate(timeout=20)
+    chain.finish()
     assert chain.returncode == 0
 
 

@@ -15,7 +15,7 @@ from tests.faults.api import DIGEST, JOB, Answer, Connection, FaultyApi, http, r
 from tests.faults.conftest import Saw
 from tests.faults.engine import FakeEngine
 from tests.left_out import need_root_and
-from tests.project import Project
+from tests.project import SECONDS_A_COMMAND, Project
 
 OLD = "sha256:" + 64 * "b"
 RECORD = {"app": "shop", "namespace": "apps", "imageName": "shop", "imageTag": "old", "buildId": OLD}
@@ -204,16 +204,16 @@ def test_31_with_a_lock_timeout_the_second_run_waits_and_goes_by_what_the_first_
     api.answers["wait"] = [silence]
     first = recorded.start("build")
     api.until("wait")
-    second = recorded.start("reuse", "--lock-timeout", "30")
+    second = recorded.start("reuse", "--lock-timeout", "600")
     assert second.stderr is not None
     waiting = second.stderr.readline()
     assert waiting.startswith(f"waiting for another run (pid {first.pid}: invoke build, since ")
     api.let_go("wait")
-    assert first.wait(20) == 0
+    assert first.wait(SECONDS_A_COMMAND) == 0
     first.communicate()
-    out, err = second.communicate(timeout=20)
+    out, err = second.finish()
     done = subprocess.CompletedProcess([], second.returncode, out, waiting + err)
-    saw("faults", "31 (waits)", "reuse --lock-timeout 30: while another run waits for its build", done, api.summary)
+    saw("faults", "31 (waits)", "reuse --lock-timeout 600: while another run waits for its build", done, api.summary)
     assert done.returncode == 0, err
     assert out.strip().endswith(f"@{DIGEST}"), "the digest that the first run recorded"
 
@@ -223,7 +223,7 @@ def test_the_lock_does_not_pass_on_to_what_the_engine_leaves_running(
 ) -> None:
     running = tmp_path / "running"
     os.mkfifo(running)
-    FakeEngine(recorded, tmp_path / "engine", build=f"echo $$ > {running}; exec sleep 60")
+    FakeEngine(recorded, tmp_path / "engine", build=f"echo $$ > {running}; exec sleep 3600")
     process = recorded.start("local")
     engine = int(running.read_text())
     process.kill()

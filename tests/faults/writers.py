@@ -15,7 +15,7 @@ from deploy_tasks.state import State
 def write(state: State, number: int, records: int) -> None:
     for turn in range(records):
         record = Record(image_name="shop", image_tag=f"tag-{turn}", build_id="sha256:" + 64 * "c")
-        lock.take(state.lock_path, f"writer-{number}", seconds=60, tell=lambda _: None)
+        lock.take(state.lock_path, f"writer-{number}", seconds=600, tell=lambda _: None)
         state.save_record(record)
         known = json.loads(state.path.read_text())
         state.path.write_text(json.dumps({**known, "count": known.get("count", 0) + 1}))
