@@ -28,6 +28,7 @@ AGAIN, WAIT, LOOK, NOTHING = "again", "wait", "look", "nothing"
 API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
 _SECONDS_TO_WRITE = 2.0
+_NOT_BUILT_YET = "<digest of this build>"
 
 
 class Run:
@@ -156,8 +157,8 @@ class Run:
             yield
 
     def pretend(self, target: Target) -> None:
-        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is shown as zeros."""
-        self.remember(Record(**fields_of(target, Target), build_id=f"sha256:{64 * '0'}"))
+        """With `--dry`, lets the later tasks go on as if `target` had been built, with a placeholder for its digest."""
+        self.remember(Record(**fields_of(target, Target), build_id=_NOT_BUILT_YET))
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that `--dry` keeps from being sent."""
