@@ -16,7 +16,7 @@ from .call import Call
 from .commands import as_called
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from .redaction import escaped, redact
-from .run import AGAIN, LOOK, NOTHING, WAIT, Act
+from .run import AGAIN, BUILD, LOOK, NOTHING, WAIT, Act
 from .signals import held_back, signal_number, taken, undivided
 
 _LONGEST_DETAIL = 100
@@ -164,11 +164,14 @@ def _interrupted(
 
 def _how_to_go_on(left: Mapping[str, str], says: str, again: Callable[[Sequence[str]], str]) -> Iterator[str]:
     """What to do about the apps, by what is `left` to do for each."""
-    unsure, in_flight, rest = ([name for name, what in left.items() if what == kind] for kind in (LOOK, WAIT, AGAIN))
+    kinds = (LOOK, WAIT, BUILD, AGAIN)
+    unsure, in_flight, to_build, rest = ([name for name, what in left.items() if what == kind] for kind in kinds)
     if unsure:
         yield f"look first what became of {', '.join(unsure)}"
     if in_flight:
         yield f"pick up the builds in flight: invoke wait --app {','.join(in_flight)}"
+    if to_build:
+        yield f"build again: invoke build --app {','.join(to_build)}"
     if rest:
         yield f"{says}: {again(rest)}"
 
