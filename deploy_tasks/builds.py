@@ -59,9 +59,9 @@ def wait(call: Call) -> Act:
         run.lock_before_deciding()
         if known := recorded_meanwhile(run, before, job):
             return result(run, known)
-        if before is None and job is None:
+        if job is None and run.state.in_flight() is None:
             check_last_build(run)
-            if call.is_of_several and (known := run.record):
+            if before is None and call.is_of_several and (known := run.record):
                 console.tell(f"nothing is in flight; recorded is {known.build_id}")
                 return result(run, known)
         in_flight = pick_up(run, job)

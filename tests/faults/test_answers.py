@@ -287,6 +287,21 @@ def test_a_wait_is_not_answered_with_what_was_recorded_of_another_build(shop: Pr
     assert "no build is in flight" in err
 
 
+def test_a_wait_beside_a_wait_learns_that_the_build_failed(shop: Project, api: FaultyApi) -> None:
+    api.answers["wait"] = [silence, http(200, FAILED)]
+    first = shop.start("build")
+    api.until("wait")
+    second = shop.start("wait", "--lock-timeout", "60", "reuse")
+    assert second.stderr is not None
+    second.stderr.readline()
+    api.let_go("wait")
+    first.communicate(timeout=60)
+    _, err = second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (9, 9), err
+    assert "Build it again: invoke build" in err
+    assert api.count("deploy") == 0
+
+
 def test_an_app_does_not_wait_for_the_build_of_another(shop: Project, api: FaultyApi) -> None:
     shop.write("invoke.yaml", "deploy:\n  apps:\n    api: {}\n    web: {}\n")
     in_flight(shop, api, app="web", imageName="web")
