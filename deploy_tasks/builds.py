@@ -11,7 +11,7 @@ from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, Nothin
 from .logs import LogFollower, tail
 from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
 from .recording import flags_of, keep, result, save, say
-from .run import AGAIN, API, LOOK, NOTHING, WAIT, Act, Run, begin
+from .run import AGAIN, API, BUILD, LOOK, NOTHING, WAIT, Act, Run, begin
 from .sources import Source
 from .waiting import wait_for_build
 
@@ -60,9 +60,11 @@ def wait(call: Call) -> Act:
         run.lock_before_deciding()
         if known := recorded_meanwhile(run, before, job):
             return result(run, known)
-        if call.is_of_several and before is None and (known := run.record):
-            console.tell(f"nothing is in flight; recorded is {known.build_id}")
-            return result(run, known)
+        if job is None and run.state.in_flight() is None:
+            check_last_build(run)
+            if before is None and call.is_of_several and (known := run.record):
+                console.tell(f"nothing is in flight; recorded is {known.build_id}")
+                return result(run, known)
         in_flight = pick_up(run, job)
         run.lock()
         with run.interruptible():
@@ -206,6 +208,18 @@ def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) 
     return record
 
 
+def check_last_build(run: Run) -> None:
+    """BuildFailed where the last build of this image failed: what is recorded is older then, and no result of a
+    wait."""
+    settings = run.settings
+    if failed := history.failed_build(run.history(), settings.app, settings.image_name):
+        run.left = BUILD
+        raise BuildFailed(
+            f"{failed.job_name or 'the last build'} failed ({failed.time}), and {failed.image_name} was not built "
+            f"since. Nothing was recorded. Build it again: {run.command('build')}"
+        )
+
+
 def pick_up(run: Run, job: str | None) -> BuildInFlight:
     """The build to wait for: the one in flight, or `job`, which another machine may have started."""
     settings, known = run.settings, run.state.in_flight()
@@ -253,35 +267,63 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     try:
         with run.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
             progress("started")
-            wait_for_build(
-                run.client,
-                job,
-                seconds=seconds,
-                again=_command_to_wait_for(run, build),
-                tell=console.tell,
-                progress=progress,
-            )
-            build_id = _digest_of(run, build)
+            try:
+                wait_for_build(
+                    run.client,
+                    job,
+                    seconds=seconds,
+                    again=_command_to_wait_for(run, build),
+                    tell=console.tell,
+                    progress=progress,
+                )
+            except JobNotFound as gone:
+                build_id = _digest_left_behind(run, build, gone)
+            else:
+                build_id = _digest_of(run, build)
             # Before the end of the log is waited for: the digest must not hang on that.
             of_build = {key: getattr(build, key) for key in ("job_name", "dockerfile", "build_context")}
             saved = save(run, build, build_id, built={"built": "cluster", **of_build})
             run.state.clear_in_flight(job)
     except BuildFailed as error:
-        run.left = AGAIN
-        run.state.clear_in_flight(job)
+        run.left = AGAIN if run.call.task == "build" else BUILD
         failed = Record(**fields_of(build, Target))
         with suppress(StateError):  # that it failed is what matters
+            # First the note: a failure that is neither noted nor in flight would be forgotten.
             run.note(history.FAILED, failed, built="cluster", job_name=job)
+            run.state.clear_in_flight(job)
         if not shown:
             if lines := tail(run.client, job):
                 console.pass_on("\n".join(lines))
             error.message = f"{error}. Its log: {run.command(f'logs --job {job}')}"
         raise
-    except JobNotFound:
-        run.left = AGAIN
-        run.state.clear_in_flight(job)
-        raise
     return say(run, *saved)
+
+
+def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> str:
+    """The digest of a build whose job is `gone`, where the tag in the registry can only be of that build: it is the tag
+    of its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound with
+    the tag."""
+    job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
+    find = commands.line("digest", {**flags_of(run, build), "image_tag": build.image_tag})
+    again = run.command("build")
+    try:
+        build_id = run.client.digest(build.image_name or "", tag=build.image_tag or "")
+    except DigestNotFound:
+        says = f"the registry has no {tag}. If the build still runs, look for its image later: {find}. Else build"
+    except (ApiRefused, NothingStarted) as error:
+        look = _command_to_wait_for(run, build)
+        error.message = f"{gone}, and whether it left {tag} is not known: {error}. Look again: {look}"
+        raise
+    else:
+        others = (entry for entry in history.of_image(run.history(), build.image_name) if entry.job_name != job)
+        is_older = any(entry.build_id == build_id for entry in others)
+        if build.image_tag == build.git_ref and images.is_commit(build.git_ref or "") and not is_older:
+            console.tell(f"{gone}, and {tag} is in the registry, so it is done")
+            return build_id
+        says = f"{tag} may be of an earlier build. Look: {find}. Or build"
+    run.left = BUILD
+    run.state.clear_in_flight(job)
+    raise JobNotFound(f"{gone}, and {says} again: {again}. Nothing was recorded")
 
 
 def _digest_of(run: Run, build: BuildInFlight) -> str:

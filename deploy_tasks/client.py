@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -46,6 +47,8 @@ _MOST_LOG_BYTES = 64_000_000
 # Before or after any work is not known of these (docs/deploy-api.md), so they say nothing about the request.
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
+# What refuses the question says nothing about the build, though APIs call that "failed", too.
+_REFUSES_TO_SAY = {401, 403, 429, *range(300, 400)} | _NOT_SERVED
 _PAUSES = (0.5, 1.5)
 # What is due now is still given a moment to answer.
 _LEAST_SECONDS = 1.0
@@ -66,10 +69,13 @@ class _Purpose(NamedTuple):
     repeatable: bool = True
     is_api_only: bool = False
     """Whether a 404 with a web page cannot be an answer of the API's own."""
+    is_of_build: bool = False
+    """Whether an answer that calls the build failed counts, whatever its HTTP status."""
 
 
 _READ = _Purpose("ask for the digest", "nothing was changed", "try again", None, is_api_only=True)
 _LOOK = _Purpose("look at the build or the app", "nothing was changed", "try again", None)
+_LOOK_AT_BUILD = _LOOK._replace(is_of_build=True)
 
 
 def _deploy(again: str) -> _Purpose:
@@ -113,7 +119,8 @@ class DeployClient:
         self._transport = self._transport or Transport(self._key)
 
     def start_build(self, request: BuildRequest) -> BuildStarted:
-        """Starts an in-cluster build, exactly once. MayHaveStarted where it is not known whether it did."""
+        """Starts an in-cluster build, exactly once. MayHaveStarted where it is not known whether it did, and where it
+        builds another image than the one that was asked for by name."""
         again = self._command("build")
         unsure = (
             f"the build may have started, so it was not sent again; look for it in the cluster before you run: {again}"
@@ -124,6 +131,14 @@ class DeployClient:
             images.label(started.job_name)
         except SettingsError as error:
             raise _unknown(start, f"the API answered not as it should: {error}") from None
+        with suppress(SettingsError):  # a job is not lost to an image that cannot be read
+            built = images.parse(started.image or "").name
+            if request.image_name not in (None, built):
+                raise MayHaveStarted(
+                    f"the API started {started.job_name} for image {built}, not for {request.image_name}. That build "
+                    f"goes on, and its image is not recorded. Look at it: {self._command('logs')} --job "
+                    f"{started.job_name}"
+                )
         return started
 
     def wait(self, job: str, *, seconds: float, within: float) -> BuildState:
@@ -135,20 +150,27 @@ class DeployClient:
         """
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         go_on = f"pick it up: {self._command('wait')}"
-        purpose = _Purpose("wait for the build", "the build goes on", go_on, None, repeatable=False, is_api_only=True)
+        purpose = _Purpose(
+            "wait for the build",
+            "the build goes on",
+            go_on,
+            None,
+            repeatable=False,
+            is_api_only=True,
+            is_of_build=True,
+        )
         try:
             body = self._request(purpose, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within).body
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            again = self._command("build")
-            raise JobNotFound(f"the API knows no build job {job} (any more); build again: {again}") from None
+            raise JobNotFound(f"the API knows no build job {job} (any more)") from None
         return self._decoded(purpose, BuildState, body) if body.strip() else BuildState()
 
     def status(self, job: str, *, within: float = math.inf) -> BuildState | None:
         """The phase of a build, or None where this server does not serve it. Takes `within` seconds at most, or one."""
-        answer = self._known(f"/build/{images.label(job)}", within=max(within, _LEAST_SECONDS))
-        return None if answer is None else self._decoded(_LOOK, BuildState, answer.body)
+        answer = self._known(f"/build/{images.label(job)}", _LOOK_AT_BUILD, within=max(within, _LEAST_SECONDS))
+        return None if answer is None else self._decoded(_LOOK_AT_BUILD, BuildState, answer.body)
 
     def logs(self, job: str) -> Log | None:
         """All lines of a build so far, or None where this server does not serve them."""
@@ -179,9 +201,14 @@ class DeployClient:
                 raise
             raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from None
         try:
-            return images.digest(answer.build_id)
+            build_id = images.digest(answer.build_id)
         except SettingsError as error:
             raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from None
+        if answer.image and not _is_reference_to(image_name, build_id, answer.image):
+            raise NothingStarted(
+                f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"
+            )
+        return build_id
 
     def deploy(self, request: DeployRequest, *, again: str | None = None) -> Deployed:
         """Deploys a digest without a build. DigestNotFound where the registry has no such manifest. `again` is the
@@ -193,8 +220,7 @@ class DeployClient:
                 raise
             raise DigestNotFound(
                 f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}; "
-                f"nothing was built or deployed. Build it: {self._command('build')}, or {self._command('local')}; "
-                f"others: {self._command('history')}"
+                "nothing was built or deployed"
             ) from None
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
@@ -204,12 +230,27 @@ class DeployClient:
             )
         if not answer.success:
             raise ApiRefused("the API took the deploy and says that it did not succeed; look at the app's events", 200)
+        answer.image = self._checked(request, answer.image)
         return answer
 
-    def _known(self, path: str, *, most: int = _MOST_BYTES, within: float = math.inf) -> Answer | None:
+    def _checked(self, request: DeployRequest, said: str | None) -> str | None:
+        """The pinned reference that the API says it deployed, None where it says none. MayHaveStarted where that is
+        another image than the one of `request`; its registry may have any name."""
+        if not said:
+            return None
+        if _is_reference_to(request.image_name, request.build_id, said):
+            return said if images.parse(said).digest else None
+        raise MayHaveStarted(
+            f"the API says that it deployed {excerpt(said)}, not {request.image_name}@{request.build_id}: another "
+            f"image may run now. Look before you run anything else: {self._command('status')}"
+        )
+
+    def _known(
+        self, path: str, purpose: _Purpose = _LOOK, *, most: int = _MOST_BYTES, within: float = math.inf
+    ) -> Answer | None:
         """GET from an endpoint that only some servers have."""
         try:
-            return self._request(_LOOK, "GET", path, most=most, within=within)
+            return self._request(purpose, "GET", path, most=most, within=within)
         except ApiRefused as error:
             if error.status not in _NOT_SERVED:
                 raise
@@ -267,7 +308,7 @@ class DeployClient:
             raise NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", reached=False) from None
         except NoAnswer as error:
             raise _unknown(purpose, f"{self._host} {error}") from None
-        if 200 <= answer.status < 300:
+        if 200 <= answer.status < 300 or (purpose.is_of_build and _says_failed(answer)):
             return answer
         raise self._refusal(purpose, answer)
 
@@ -294,6 +335,23 @@ class DeployClient:
     @property
     def _host(self) -> str:
         return urlsplit(self.url).netloc
+
+
+def _says_failed(answer: Answer) -> bool:
+    """Whether what is no success still says what became of the build: that it failed."""
+    try:
+        return answer.status not in _REFUSES_TO_SAY and decode(answer.body, BuildState).status == "failed"
+    except ValueError:
+        return False
+
+
+def _is_reference_to(image_name: str, build_id: str, said: str) -> bool:
+    """Whether `said` is a reference to that image, in whatever registry; it may leave the digest out."""
+    try:
+        reference = images.parse(said)
+    except SettingsError:
+        return False
+    return reference.name == image_name and reference.digest in (None, build_id)
 
 
 def _unknown(purpose: _Purpose, what: str, *, retry_after: float = 0.0) -> DeployError:

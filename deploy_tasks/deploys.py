@@ -5,13 +5,24 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 
 from . import commands, console, history, images
 from .call import TARGET, Call
 from .decide import app_environment, deploy_request, deployed_record, digest_of_flag, digest_of_record
-from .errors import ApiRefused, MayHaveStarted, NothingStarted, RolloutFailed, SettingsError, StateError, StillRunning
+from .errors import (
+    ApiRefused,
+    DigestNotFound,
+    MayHaveStarted,
+    NothingStarted,
+    RolloutFailed,
+    SettingsError,
+    StateError,
+    StillRunning,
+)
 from .models import DeployRequest, HistoryEntry, Record, as_dict
 from .parsing import of_flag, whole_number
+from .recording import ways_to_build
 from .redaction import keep_named_secret
 from .rollout import wait_for_health, wait_for_rollout
 from .run import AGAIN, API, NOTHING, Act, Run, begin
@@ -40,14 +51,18 @@ def reuse(call: Call) -> Act:
 
 def _to_deploy(run: Run, wanted: str | None) -> tuple[str, Record | None]:
     """The digest to deploy, `wanted` or that of the record, and what is known of it: nothing where it came from
-    elsewhere."""
-    record = run.record
+    elsewhere. What is known of it as another image counts only where it is not known as this one."""
+    record, image_name = run.record, run.settings.image_name
     if wanted is None:
         return digest_of_record(run.settings, record), record
-    build_id = digest_of_flag(history.completed_digest(run.state.history(), wanted))
-    if record and record.build_id == build_id:
-        return build_id, record
-    return build_id, next((entry for entry in run.state.history() if entry.build_id == build_id), None)
+    build_id = digest_of_flag(history.digest_meant(history.of_image(run.state.history(), image_name), wanted))
+    other: Record | None = None
+    for known in chain([record] if record else [], run.state.history()):
+        if known.build_id == build_id and known.image_name == image_name:
+            return build_id, known
+        if known.build_id == build_id:
+            other = other or known
+    return build_id, other
 
 
 def rollback(call: Call) -> Act:
@@ -63,7 +78,7 @@ def rollback(call: Call) -> Act:
     def act() -> Record | None:
         run.lock_before_deciding()
         before = to_go_back_to(run, steps)
-        says = f"going back to {described(before)}, deployed {before.time} by {before.who}"
+        says = f"going back to {history.described(before)}, deployed {before.time} by {before.who}"
         return _deploy_decided(run, before.build_id or "", before, says)
 
     return Act(run, act)
@@ -91,8 +106,7 @@ def _deploy_decided(run: Run, build_id: str, known: Record | None, says: str = "
         run.checkout.ask_for_age(known.git_ref)
     run.client.get_ready()
     tell_age(run, known)
-    deployed = deploy(run, request, known)
-    reference = _reference(run, request)
+    deployed, reference = deploy(run, request, known)
     run.result(reference, {**as_dict(deployed), "image": reference})
     return deployed
 
@@ -123,7 +137,7 @@ def tell_age(run: Run, known: Record | None) -> None:
     if known is None or known.build_id is None:
         return
     if known.dirty:
-        console.tell(f"built from uncommitted changes on {images.short_ref(known.git_ref or 'no commit')}")
+        console.tell(f"built from {history.source(known)}")
     elif known.git_ref and images.is_commit(known.git_ref):
         unknown = run.checkout.trouble or "which is not in this checkout"
         console.tell(run.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}")
@@ -161,12 +175,12 @@ def _running(run: Run) -> str | None:
     return state.digest if state else None
 
 
-def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
-    """Deploys, notes it in the history, and follows the rollout. Raises RolloutFailed where it does not come up, and
-    StateError where it could not be noted."""
+def deploy(run: Run, request: DeployRequest, known: Record | None) -> tuple[Record, str]:
+    """Deploys, notes it in the history, and follows the rollout. Returns what is deployed, and its pinned reference.
+    Raises RolloutFailed where it does not come up, and StateError where it could not be noted."""
     deployed, flags = deployed_record(request, known), _flags_given(run)
     again = commands.line("reuse", {"build_id": request.build_id, **flags}) + run.rest
-    _send(run, request, deployed, again=again)
+    reference = _send(run, request, deployed, again=again)
     before, undo = _earlier_deploy(run, request), commands.line("rollback", flags)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     try:
@@ -180,26 +194,32 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
         if error.blames:
             with suppress(StateError):  # that it does not come up is what matters
                 run.note(history.NOT_READY, deployed)
-        back = f"go back to {described(before)}: {undo}" if before else "there is nothing to go back to yet"
+        back = f"go back to {history.described(before)}: {undo}" if before else "there is nothing to go back to yet"
         raise RolloutFailed(f"{error}; {back}") from None
     if before:
-        console.tell(f"undo: {undo} (back to {described(before)})")
-    run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": _reference(run, request)})
-    return deployed
+        console.tell(f"undo: {undo} (back to {history.described(before)})")
+    run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
+    return deployed, reference
 
 
-def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> None:
-    """Deploys, and notes it; `again` is the command that deploys the same once more."""
+def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> str:
+    """Deploys, and notes it; `again` is the command that deploys the same once more. Returns the pinned reference of
+    what runs then: the API's, since its registry may have another name than the one here."""
     run.check_awaited()
     run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
     run.when_interrupted = partial(run.note, history.UNKNOWN, deployed)
     try:
         with run.interruptible():
-            run.client.deploy(request, again=again)
+            said = run.client.deploy(request, again=again).image
     except MayHaveStarted:
         with suppress(StateError):
             run.note(history.UNKNOWN, deployed)
         raise
+    except DigestNotFound as error:
+        built_from = None if deployed.dirty else deployed.git_ref
+        build = ways_to_build(run, built_from)
+        raise DigestNotFound(f"{error}. {build}. Others: {run.command('history')}") from None
+    reference = said or images.pinned(run.settings.registry, request.image_name, request.build_id)
     run.left = NOTHING
     try:
         with run.undivided():
@@ -209,11 +229,8 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
                 f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
             )
     except StateError as error:
-        raise StateError(f"{_reference(run, request)} is deployed, but that was not recorded: {error}") from None
-
-
-def _reference(run: Run, request: DeployRequest) -> str:
-    return images.pinned(run.settings.registry, request.image_name, request.build_id)
+        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
+    return reference
 
 
 def _follow(run: Run, request: DeployRequest) -> None:
@@ -260,10 +277,3 @@ def _flags_given(run: Run) -> dict[str, object]:
     of_settings = {key: getattr(settings, key) for key in keys if settings.is_by_flag(key)}
     of_wait = {"follow": flags["follow"] and None, "check_health": flags["check_health"] or None}
     return {"app": run.call.name, **of_settings, "tls": flags["tls"], "env": flags["env"], **of_wait}
-
-
-def described(entry: HistoryEntry) -> str:
-    """A digest of the history, as short as a person needs it."""
-    ref = entry.git_ref or ""
-    commit = f", {'commit ' if images.is_commit(ref) else ''}{images.short_ref(ref)}" if ref else ""
-    return f"{images.shortened(entry.build_id or '')}{commit}"

@@ -1,4 +1,5 @@
-"""What the history tells: which digest was deployed before, which one a prefix means, which build was made already.
+"""What the history tells: which digest was deployed before, which one an abbreviation or a commit means, which build
+was made already, and whether the last one failed.
 
 Entries come newest first, as `State.history` gives them.
 """
@@ -9,31 +10,36 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from . import commands
+from . import commands, images
 from .errors import SettingsError
-from .models import BuildRequest, HistoryEntry
+from .models import BuildRequest, HistoryEntry, Record
 
 RECORDED, FAILED = "recorded", "failed"
 DEPLOYED, UNKNOWN, NOT_READY = "deployed", "unknown", "not ready"
 _MOST_LOOKED_THROUGH = 5_000
-_PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{12,63})")
+_SHORTEST_DIGEST = 12
+_ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
+_MOST_NAMED = 5
 
 
 def deploys(entries: Iterable[HistoryEntry], app: str | None, namespace: str | None) -> Iterator[HistoryEntry]:
-    """The deploys of one app, newest first; each digest once, and those that did not come up only where they are what
-    runs now."""
-    seen: set[str | None] = set()
-    failed: set[str | None] = set()
+    """The deploys of one app, newest first, each digest once. A deploy that did not come up is left out, unless it is
+    the newest, which is what runs now: it says nothing about other deploys of the same digest."""
+    told: set[str | None] = set()
+    unwell: set[str | None] = set()
+    is_newest = True
     for entry in islice(entries, _MOST_LOOKED_THROUGH):
         if (entry.app, entry.namespace) != (app, namespace):
             continue
         if entry.outcome == NOT_READY:
-            failed.add(entry.build_id)
+            unwell.add(entry.build_id)
         # What may have been deployed is what may run now.
-        if entry.outcome in (DEPLOYED, UNKNOWN) and entry.build_id not in seen:
-            if not seen or entry.build_id not in failed:
+        if entry.outcome in (DEPLOYED, UNKNOWN):
+            if entry.build_id not in told and (is_newest or entry.build_id not in unwell):
                 yield entry
-            seen.add(entry.build_id)
+                told.add(entry.build_id)
+            unwell.discard(entry.build_id)
+            is_newest = False
 
 
 def outcomes(entries: Iterable[HistoryEntry], app: str | None, namespace: str) -> Iterator[HistoryEntry]:
@@ -64,19 +70,67 @@ def digest_back(
     )
 
 
-def completed_digest(entries: Iterable[HistoryEntry], text: str) -> str:
-    """The digest that begins with `text`, where that is 12 digits or more of one in the history; else `text` itself.
+def of_image(entries: Iterable[HistoryEntry], image_name: str | None) -> Iterator[HistoryEntry]:
+    """The entries of one image: two images may have a digest in common."""
+    return (entry for entry in entries if entry.image_name == image_name)
 
-    SettingsError where it is several, or none.
+
+def digest_meant(entries: Iterable[HistoryEntry], text: str) -> str:
+    """The digest in the history that `text` means: its first 12 digits or more, with or without `sha256:` and the
+    ellipsis of a printed one, or the first 7 or more of the commit that it was built from. `text` itself where it is
+    no such abbreviation.
+
+    SettingsError where it means several, or none. A build with uncommitted changes is none of a commit.
     """
-    prefix = _PREFIX.fullmatch(text)
-    if not prefix:
+    short = _ABBREVIATION.fullmatch(text)
+    if not short or images.is_digest(text):
         return text
-    found = {entry.build_id for entry in entries if entry.build_id and entry.build_id[7:].startswith(prefix[1])}
-    if len(found) != 1:
-        what = f"begins {len(found)} digests" if found else "begins no digest"
-        raise SettingsError(f"{text} {what} of the history ({commands.line('history')}); nothing was deployed")
-    return str(found.pop())
+    algorithm, digits = short.groups()
+    found: dict[str, HistoryEntry] = {}
+    for entry in entries:
+        if entry.build_id is None:
+            continue
+        begins_digest = len(digits) >= _SHORTEST_DIGEST and entry.build_id[7:].startswith(digits)
+        is_commit = not algorithm and not entry.dirty and images.is_commit(entry.git_ref or "")
+        if begins_digest or (is_commit and (entry.git_ref or "").startswith(digits)):
+            found.setdefault(entry.build_id, entry)
+    if not found:
+        raise SettingsError(
+            f"{text} begins no digest of the history, and no commit that one was built from. Nothing was deployed."
+            f" Look for it: {commands.line('history')}"
+        )
+    if len(found) > 1:
+        named = [described(entry) for entry in islice(found.values(), _MOST_NAMED)]
+        rest = f"; and {len(found) - len(named)} more" if len(found) > len(named) else ""
+        raise SettingsError(
+            f"{text} means {len(found)} digests of the history: {'; '.join(named)}{rest}. Nothing was deployed. "
+            "Give more digits of the one that you mean"
+        )
+    return next(iter(found))
+
+
+def described(entry: Record) -> str:
+    """A digest and what it was built from, as short as a person needs them."""
+    built_from = source(entry)
+    return f"{images.shortened(entry.build_id or '')}{f', {built_from}' if built_from else ''}"
+
+
+def source(entry: Record) -> str:
+    """What an image was built from, for a person: `commit 1234567`, or a branch; never without its uncommitted
+    changes. Empty where it is not known."""
+    ref = entry.git_ref or ""
+    is_commit = images.is_commit(ref)
+    short = images.short_ref(ref)
+    if entry.dirty:
+        return f"uncommitted changes on {short or 'no commit'}"
+    return f"commit {short}" if is_commit else short
+
+
+def failed_build(entries: Iterable[HistoryEntry], app: str | None, image_name: str | None) -> HistoryEntry | None:
+    """The last build of an image, where it failed and nothing of that image was recorded since."""
+    ours = (entry for entry in of_image(entries, image_name) if entry.app == app)
+    last = next((entry for entry in ours if entry.outcome in (RECORDED, FAILED)), None)
+    return last if last and last.outcome == FAILED else None
 
 
 def same_build(entries: Iterable[HistoryEntry], request: BuildRequest, image_name: str) -> HistoryEntry | None:

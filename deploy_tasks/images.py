@@ -17,6 +17,7 @@ _IMAGE_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_REGISTRY = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REFERENCE = re.compile(r"([^:@]+)(?::([^:@/]+))?(?:@(.+))?")
 
 
@@ -47,9 +48,14 @@ def tag(text: str) -> str:
 
 def digest(text: str) -> str:
     """`text` if it is `sha256:` and 64 lower-case hex digits (the API's buildId); SettingsError otherwise."""
-    if not _DIGEST.fullmatch(text):
+    if not is_digest(text):
         raise SettingsError(f"{quoted(text)} is not a buildId: sha256: and 64 lower-case hex digits")
     return text
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is a whole digest."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def shortened(build_id: str) -> str:
@@ -95,7 +101,7 @@ def parse(text: str) -> Reference:
     registry = first if slash and (set(first) & {".", ":"} or first == "localhost") else None
     rest = text[len(registry) + 1 :] if registry else text
     match = _REFERENCE.fullmatch(rest)
-    if not match:
+    if not match or not (registry is None or _REGISTRY.fullmatch(registry)):
         raise SettingsError(f"{quoted(text)} is not an image reference")
     name, its_tag, its_digest = match.groups()
     return Reference(

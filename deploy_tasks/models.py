@@ -12,6 +12,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
+from . import images
+
 T = TypeVar("T")
 
 
@@ -143,7 +145,8 @@ class AppState(_Json, kw_only=True):
     @property
     def digest(self) -> str | None:
         """What runs, where the server names it by its digest."""
-        return (self.image or "").partition("@")[2] or None
+        digest = (self.image or "").partition("@")[2]
+        return digest if images.is_digest(digest) else None
 
 
 class AppAnswer(_Json, kw_only=True):
@@ -151,15 +154,20 @@ class AppAnswer(_Json, kw_only=True):
 
 
 class Digest(_Json, kw_only=True):
+    """The answer to the question for a tag's digest; `image` is the image that it is of, where the server says it."""
+
     build_id: _Word
+    image: _ImageReference | None = None
 
 
 class Deployed(_Json, kw_only=True):
-    """The answer to a DeployRequest. `skipped` says that no build was started."""
+    """The answer to a DeployRequest. `skipped` says that no build was started, `image` what was deployed, as
+    `<registry>/<imageName>@<buildId>`, where the server says it."""
 
     skipped: bool = False
     success: bool = True
     job_name: _JobName | None = None
+    image: str | None = None
 
 
 class Target(_Json, kw_only=True):

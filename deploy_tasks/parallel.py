@@ -13,7 +13,7 @@ from . import commands, console, github, runner
 from .call import Call
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from .redaction import fit
-from .run import AGAIN, LOOK, NOTHING, WAIT, Act
+from .run import AGAIN, BUILD, LOOK, NOTHING, WAIT, Act
 from .signals import held_back, signal_number, taken, undivided
 
 _LONGEST_DETAIL = 100
@@ -166,7 +166,8 @@ def _interrupted(call: Call, acts: Mapping[str, Act], outcomes: Mapping[str, Out
 def _how_to_go_on(call: Call, acts: Mapping[str, Act], left: Mapping[str, str], says: str) -> Iterator[str]:
     """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
     and is for all apps, since none of them got there."""
-    unsure, in_flight, again = ([name for name, what in left.items() if what == kind] for kind in (LOOK, WAIT, AGAIN))
+    kinds = (LOOK, WAIT, BUILD, AGAIN)
+    unsure, in_flight, to_build, again = ([name for name, what in left.items() if what == kind] for kind in kinds)
 
     def command(task: str, flags: Mapping[str, Any], names: Sequence[str], *, is_last: bool) -> str:
         named = commands.line(task, {**flags, "app": ",".join(names)}, is_dry=bool(call.c.config.run.dry))
@@ -176,6 +177,8 @@ def _how_to_go_on(call: Call, acts: Mapping[str, Act], left: Mapping[str, str], 
         yield f"look first what became of {', '.join(unsure)}"
     if in_flight:
         yield f"pick up the builds in flight: {command('wait', {}, in_flight, is_last=not again)}"
+    if to_build:
+        yield f"build again: {command('build', {}, to_build, is_last=not again)}"
     if again:
         yield f"{says}: {command(call.task, call.given, again, is_last=True)}"
 

@@ -28,7 +28,7 @@ def digest(call: Call) -> Act:
         try:
             build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
         except DigestNotFound as error:
-            raise DigestNotFound(f"{error}; build it: {run.go_on('build')}, or {run.go_on('local')}") from None
+            raise DigestNotFound(f"{error}. {ways_to_build(run, target.image_tag)}") from None
         if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
             was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
             console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
@@ -83,6 +83,18 @@ def result(run: Run, record: Record) -> Record:
     """Makes `record` the task's result."""
     run.result(record.build_id or "", record_as_json(record, {}))
     return record
+
+
+def ways_to_build(run: Run, ref: str | None) -> str:
+    """The commands that build what is not in the registry, as a sentence: the commit `ref`, where that is one."""
+    by_flag = {key: getattr(run.settings, key) for key in TARGET if run.settings.is_by_flag(key)}
+    target = {"app": run.call.name, **by_flag}
+    build, here = (f"{commands.line(task, target)}{run.rest}" for task in ("build", "local"))
+    if not ref or not images.is_commit(ref):
+        return f"Build the present commit: {build}, or {here}"
+    if ref == run.checkout.commit:
+        return f"Build it: {build}, or {here}"
+    return f"Build it: {commands.line('build', {**target, 'git_ref': ref})}{run.rest}"
 
 
 def flags_of(run: Run, target: Target) -> dict[str, object]:

@@ -24,11 +24,12 @@ from .sources import Source
 from .state import State
 
 # What is left to do for an app that did not come to its end: the same again, to wait for its build in the cluster, to
-# look what became of it, or nothing.
-AGAIN, WAIT, LOOK, NOTHING = "again", "wait", "look", "nothing"
+# build it again, to look what became of it, or nothing.
+AGAIN, WAIT, BUILD, LOOK, NOTHING = "again", "wait", "build", "look", "nothing"
 API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
 _SECONDS_TO_WRITE = 2.0
+_NOT_BUILT_YET = "<digest of this build>"
 
 
 class Run:

@@ -117,12 +117,15 @@ class State:
 
     def history(self) -> Iterator[HistoryEntry]:
         """The history, newest first, read from its end on and no further than is asked for. A line that is none, as a
-        power cut leaves it, is passed over. StateError where the file cannot be read."""
+        power cut leaves it, is passed over, and so is one whose digest is none. StateError where the file cannot be
+        read."""
         try:
             with os.fdopen(open_file(self.history_path, os.O_RDONLY), "rb") as file:
                 for line in _lines_from_the_end(file):
                     with contextlib.suppress(ValueError):
-                        yield decode(line, HistoryEntry)
+                        entry = decode(line, HistoryEntry)
+                        if entry.build_id is None or images.is_digest(entry.build_id):
+                            yield entry
         except FileNotFoundError:
             return
         except OSError as error:

@@ -32,7 +32,7 @@ _HELP = {
     "wait": "Whether to wait; without, `invoke wait` picks the build up",
     "allow_unpushed": "Build a commit that no remote branch is known to hold",
     "job": "The build job (the build in flight)",
-    "build_id": "The digest to deploy, or its first 12 digits or more (the recorded one)",
+    "build_id": "The digest to deploy, its first 12 digits or more, or 7 or more of its commit (the recorded one)",
     "port": "The port the app listens on",
     "replicas": "How many replicas run (the API's default)",
     "domain": "A domain the app is reached at; repeatable",

@@ -27,7 +27,8 @@ from .hosts import is_loopback
 from .signals import in_background
 
 _READ_AT_ONCE = 65_536
-_MOST_QUOTED = 4096
+# A failed build may come as an error, with the end of its log in it.
+_MOST_QUOTED = 65_536
 _SECONDS_TO_CONNECT = 10.0
 # A wait is idle for most of a minute: a peer that vanished is noticed after 30 + 3 * 10 seconds.
 _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [

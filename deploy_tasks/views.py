@@ -10,7 +10,7 @@ from invoke.context import Context
 from . import commands, console
 from .call import TARGET, Call
 from .errors import ApiRefused, NothingStarted, SettingsError
-from .history import outcomes
+from .history import outcomes, source
 from .images import label, short_ref, shortened
 from .logs import LogFollower
 from .models import AppState, BuildInFlight, BuildState, HistoryEntry, Record, Target, as_dict
@@ -155,7 +155,8 @@ def _screen(*rows: tuple[str, str]) -> list[str]:
 
 
 def _deploy_line(entry: HistoryEntry) -> str:
-    return f"{entry.time} {entry.what} {shortened(entry.build_id or '')} by {entry.who}: {entry.outcome}"
+    dirty = f", {source(entry)}," if entry.dirty else ""
+    return f"{entry.time} {entry.what} {shortened(entry.build_id or '')}{dirty} by {entry.who}: {entry.outcome}"
 
 
 def _build_line(run: Run, build: BuildInFlight, phase: BuildState | None) -> str:
@@ -167,9 +168,7 @@ def _record_line(run: Run, record: Record | None) -> str:
     if record is None or record.build_id is None:
         return f"none yet; begin: {run.command('build')}, or {run.command('local')}"
     age = run.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
-    how = (
-        "built from uncommitted changes" if record.dirty else age or f"built from {record.git_ref or 'no known commit'}"
-    )
+    how = age or f"built from {(source(record) if record.dirty else record.git_ref) or 'no known commit'}"
     return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
 
 

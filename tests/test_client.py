@@ -224,6 +224,17 @@ def test_the_server_waits_less_long_than_its_answer_is_waited_for(
     assert 0 < timeouts[1][0] < timeouts[1][1] <= 5
 
 
+def test_all_tries_of_a_look_together_take_no_longer_than_it_may(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.get(requests_mock.ANY, status_code=503)
+    for look in (client.status, lambda job, within: client.app("apps", job, within=within)):
+        with pytest.raises(NothingStarted):
+            look("build-1", within=6)
+    timeouts: list[Any] = [call.timeout for call in api.request_history]
+    assert [seconds for _, seconds in timeouts] == [2.0] * 6
+
+
 def test_a_deploy_that_says_it_did_not_succeed(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, json={"skipped": True, "success": False})
     with pytest.raises(ApiRefused, match="did not succeed"):

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.history import completed_digest, deploys, digest_back, outcomes, same_build
+from deploy_tasks.history import (
+    deploys,
+    described,
+    digest_back,
+    digest_meant,
+    failed_build,
+    of_image,
+    outcomes,
+    same_build,
+    source,
+)
 from deploy_tasks.models import BuildRequest, HistoryEntry
 
 
@@ -68,6 +78,13 @@ def test_what_did_not_come_up_is_passed_over() -> None:
     assert back(1, "a", "b!") == "a"
 
 
+def test_not_ready_is_said_of_one_deploy_of_a_digest() -> None:
+    assert back(2, "a", "b", "a!", "c") == "a", "it came up the first time"
+    assert back(1, "a", "b", "a!", "c") == "b"
+    assert back(1, "a!", "a", "b") == "a", "it came up the second time"
+    assert back(1, "b", "a", "a!") == "b", "what runs now is no step back"
+
+
 def test_what_became_of_each_deploy_is_told_once() -> None:
     entries = [
         entry("c", "unknown"),
@@ -95,19 +112,68 @@ def test_where_there_is_nothing_to_go_back_to_it_says_so(letters: tuple[str, ...
         back(2, *letters)
 
 
-def test_the_beginning_of_a_digest_is_completed() -> None:
-    entries = [entry("a"), entry("b", "recorded"), entry("a")]
-    assert completed_digest(entries, 12 * "a") == completed_digest(entries, f"sha256:{20 * 'a'}") == digest("a")
-    assert completed_digest(entries, digest("c")) == digest("c")
-    assert completed_digest(entries, 11 * "a") == 11 * "a", "too short to be one: the grammar refuses it"
+COMMIT = 40 * "c"
+
+
+@pytest.mark.parametrize(
+    "text", [12 * "a", f"sha256:{20 * 'a'}", f"{12 * 'a'}…", f"sha256:{12 * 'a'}…", f"{12 * 'a'}...", 64 * "a"]
+)
+def test_the_beginning_of_a_digest_means_that_digest(text: str) -> None:
+    assert digest_meant([entry("a"), entry("b", "recorded"), entry("a")], text) == digest("a")
+
+
+@pytest.mark.parametrize("text", [COMMIT[:7], COMMIT[:12], COMMIT])
+def test_a_commit_means_what_was_built_from_it(text: str) -> None:
+    made = entry("b", "recorded", git_ref=COMMIT)
+    changed = entry("d", "recorded", git_ref=COMMIT, dirty=True)
+    branch = entry("e", "recorded", git_ref="ccccccc")
+    assert digest_meant([entry("a"), changed, branch, made], text) == digest("b")
+
+
+@pytest.mark.parametrize("text", [digest("f"), "", "latest", "ffffff", "sha256:…", f"{12 * 'f'}\n", 65 * "f", 12 * "F"])
+def test_what_is_no_abbreviation_stays_as_it_is(text: str) -> None:
+    assert digest_meant([entry("a")], text) == text
 
 
 def test_the_beginning_of_none_or_of_several_is_refused() -> None:
-    others = [entry("a", build_id=f"sha256:{63 * 'a'}{letter}") for letter in "bc"]
-    with pytest.raises(SettingsError, match="begins 2 digests of the history"):
-        completed_digest(others, 12 * "a")
-    with pytest.raises(SettingsError, match="begins no digest of the history"):
-        completed_digest(others, 12 * "d")
+    others = [entry("a", build_id=f"sha256:{63 * 'a'}{digit}") for digit in "0123456789"]
+    with pytest.raises(SettingsError, match=r"means 10 digests of the history: (sha256:a{12}…; ){5}and 5 more"):
+        digest_meant(others, 12 * "a")
+    with pytest.raises(SettingsError, match="means 2 digests of the history: sha256:aaaaaaaaaaaa…, commit ccccccc; "):
+        digest_meant([entry("a", git_ref=COMMIT), entry("b", git_ref=COMMIT)], COMMIT)
+    for text in (12 * "d", 7 * "a", f"sha256:{7 * 'c'}"):
+        with pytest.raises(SettingsError, match="begins no digest of the history"):
+            digest_meant([entry("a", git_ref=COMMIT)], text)
+
+
+def test_the_digests_of_another_image_are_not_looked_at() -> None:
+    ours, theirs = entry("a"), entry("a", image_name="worker")
+    assert list(of_image([theirs, ours], "shop")) == [ours]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"git_ref": COMMIT}, "commit ccccccc"),
+        ({"git_ref": COMMIT, "dirty": True}, "uncommitted changes on ccccccc"),
+        ({"git_ref": "feature/x"}, "feature/x"),
+        ({"dirty": True}, "uncommitted changes on no commit"),
+        ({}, ""),
+    ],
+)
+def test_what_an_image_was_built_from_is_said_with_its_uncommitted_changes(fields: dict[str, Any], says: str) -> None:
+    assert source(entry("a", **fields)) == says
+    assert described(entry("a", **fields)) == f"sha256:aaaaaaaaaaaa…{says and ', '}{says}"
+
+
+def test_a_build_stays_failed_until_something_of_that_image_is_recorded() -> None:
+    failed = HistoryEntry(app="shop", image_name="shop", time="now", who="me", what="build", outcome="failed")
+    others = [entry("a", "recorded", app="other", image_name="other"), entry("a"), entry("a", "unknown")]
+    assert failed_build([*others, failed, entry("b", "recorded")], "shop", "shop") is failed
+    assert failed_build([entry("b", "recorded"), failed], "shop", "shop") is None
+    assert failed_build([failed], "shop", "other") is None
+    assert failed_build([failed], "other", "shop") is None
+    assert failed_build([], "shop", "shop") is None
 
 
 BUILD: dict[str, Any] = {"repo_url": "https://x/y", "git_ref": 40 * "1", "dockerfile": None, "build_context": None}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy_tasks import logs
-from deploy_tasks.errors import NothingStarted
+from deploy_tasks.errors import DeployError, NothingStarted
 from deploy_tasks.logs import LogFollower, LogText, Schedule, tail
 from deploy_tasks.models import Log
 from tests.clock import Clock
@@ -129,6 +129,22 @@ def test_a_cut_loses_no_line() -> None:
         assert client.asked.acquire(timeout=600)
         assert client.asked.acquire(timeout=600)
     assert shown == ["one", "two"]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("closed file"), DeployError("stdout is full")])
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_nobody_reads_any_more_nothing_more_is_shown(error: Exception) -> None:
+    shown: list[str] = []
+
+    def show(text: str) -> None:
+        shown.append(text)
+        raise error
+
+    client = Growing("one\n", "one\ntwo\n", "one\ntwo\nthree\n")
+    with LogFollower(client, "job", show):
+        assert client.asked.acquire(timeout=60)
+        assert client.asked.acquire(timeout=60), "the build is waited for all the same"
+    assert shown == ["one"]
 
 
 def test_a_log_that_is_silent_for_long_is_asked_for_once_its_size_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:

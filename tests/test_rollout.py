@@ -83,6 +83,10 @@ def test_a_cut_says_nothing_about_the_rollout() -> None:
     assert follow(NothingStarted("cut"), state(1, image=OURS), NothingStarted("cut"), state(2, image=OURS))[-1] == "2"
 
 
+def test_a_cut_makes_the_two_looks_begin_anew() -> None:
+    assert follow(state(2), NothingStarted("cut"), state(2), state(2)) == ["2/2 ready", "cut", "2/2 ready", "2"]
+
+
 def test_what_does_not_come_up_is_an_error_with_how_far_it_came() -> None:
     with pytest.raises(RolloutFailed, match="shop is deployed, but only 1/2 ready after 30 s"):
         follow(state(1, image=OURS))
@@ -117,3 +121,13 @@ def test_a_health_path_that_stays_ill_is_an_error() -> None:
             "https://x/ok", lambda *_: 503, seconds=30, progress=lambda _: None, clock=clock, sleep=clock.sleep
         )
     assert clock.now == 30
+
+
+@pytest.mark.parametrize(("status", "blames"), [(503, True), (None, False)])
+def test_a_health_path_that_nobody_reaches_blames_the_way_to_it(status: int | None, blames: bool) -> None:
+    clock = Clock()
+    with pytest.raises(RolloutFailed) as failed:
+        wait_for_health(
+            "https://x/ok", lambda *_: status, seconds=30, progress=lambda _: None, clock=clock, sleep=clock.sleep
+        )
+    assert failed.value.blames is blames

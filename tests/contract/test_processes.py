@@ -96,11 +96,15 @@ def test_the_advice_on_a_build_that_is_left_behind_gets_at_its_image(project: Pr
 
 def test_a_job_that_is_gone_does_not_stand_in_the_way(project: Project, sandbox: SandboxProcess) -> None:
     project.invoke("build", "--no-wait")
-    state = {**(project.in_flight or {}), "jobName": "build-gone"}
+    state = {**(project.in_flight or {}), "jobName": "build-gone", "imageTag": "gone"}
     project.write(".deploy/build-id.in-flight.json", json.dumps(state))
     gone = project.invoke("wait")
     assert gone.returncode == 4
-    assert gone.stderr == "the API knows no build job build-gone (any more); build again: invoke build\n"
+    assert gone.stderr == (
+        "the API knows no build job build-gone (any more), and the registry has no shop:gone. If the build still runs, "
+        "look for its image later: invoke digest --app shop --image-tag gone. Else build again: invoke build. Nothing "
+        "was recorded\n"
+    )
     built = project.invoke("build")
     assert built.returncode == 0, built.stderr
 
@@ -248,7 +252,9 @@ def test_digest_of_a_tag_that_is_not_there_says_what_to_do(project: Project, any
     asked = project.invoke("digest", "--image-tag", "v9")
     assert asked.returncode == 8
     assert asked.stdout == ""
-    assert asked.stderr == "tag v9 is not in the registry for image shop; build it: invoke build, or invoke local\n"
+    assert asked.stderr == (
+        "tag v9 is not in the registry for image shop. Build the present commit: invoke build, or invoke local\n"
+    )
 
 
 def test_digest_does_not_deploy_old_code_after_new_commits(project: Project, sandbox: SandboxProcess) -> None:
@@ -266,7 +272,7 @@ def test_reuse_of_an_unknown_digest_builds_and_deploys_nothing(project: Project,
     refused = project.invoke("reuse", "--build-id", NOT_THERE)
     assert refused.returncode == 8
     assert refused.stdout == ""
-    assert "nothing was built or deployed. Build it: invoke build" in refused.stderr
+    assert "nothing was built or deployed. Build the present commit: invoke build" in refused.stderr
     assert any_sandbox.seen() == ["POST /build 404"]
     assert project.record == before
 

@@ -85,6 +85,7 @@ def test_what_was_refused_is_said_again_and_what_is_joined_is_waited_for(apps: P
     joined = apps.invoke("build", "--app", "one,two", "--timeout", "0.2")
     assert last(joined).endswith("pick up the builds in flight: invoke wait --app one,two"), joined.stderr
     api.always("wait", http(404))
+    api.always("digest", http(404))
     gone = apps.invoke("wait", "--app", "one,two")
     assert last(gone).endswith("2 of 2 apps failed: one, two"), "a job that is gone is not there the next time either"
 

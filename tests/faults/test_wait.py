@@ -105,11 +105,13 @@ def test_a_server_that_asks_for_six_hours_does_not_get_them(waiting: Project, ap
 
 def test_16_a_job_that_is_gone_starts_no_build(waiting: Project, api: FaultyApi, saw: Saw) -> None:
     api.always("wait", http(404, {"error": "not found"}))
+    api.always("digest", http(404, {"error": "not found"}))
     done = waiting.invoke("wait")
     line = saw("faults", "16", "wait: 404", done, api.summary)
     assert done.returncode == 4
-    assert line == f"the API knows no build job {JOB} (any more); build again: invoke build"
-    assert api.summary == "1 wait"
+    assert line.startswith(f"the API knows no build job {JOB} (any more), and the registry has no shop:{waiting.head}")
+    assert "Else build again: invoke build. Nothing was recorded" in line
+    assert api.summary == "1 wait, 1 digest"
     assert waiting.record["buildId"] == OLD
 
 
