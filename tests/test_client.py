@@ -232,7 +232,8 @@ def test_all_tries_of_a_look_together_take_no_longer_than_it_may(
         with pytest.raises(NothingStarted):
             look("build-1", within=6)
     timeouts: list[Any] = [call.timeout for call in api.request_history]
-    assert [seconds for _, seconds in timeouts] == [2.0] * 6
+    assert len(timeouts) > 1
+    assert all(0 < seconds <= 6 for _, seconds in timeouts), "what is left of the six seconds"
 
 
 def test_a_deploy_that_says_it_did_not_succeed(client: DeployClient, api: requests_mock.Mocker) -> None:
