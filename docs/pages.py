@@ -46,8 +46,8 @@ The project's root is the folder whose `tasks.py` Invoke loaded; git is asked th
 folder is in another repository (a submodule, a vendored clone), every task ends with exit code 2. `deploy-tasks`, which
 needs no `tasks.py`, takes the nearest folder, from the current one up, with a `tasks.py` or a `.git`. The `.env` files
 are read and never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no
-flag. Where `invoke.yaml` has a key, Invoke itself turns `INVOKE_DEPLOY_<KEY>` into that value's type before the kit sees it;
-`DEPLOY_<KEY>` has no such trap.
+flag. Where `invoke.yaml` has a key, Invoke itself turns `INVOKE_DEPLOY_<KEY>` into that value's type before the kit
+sees it; `DEPLOY_<KEY>` has no such trap.
 
 ## With a variable
 
