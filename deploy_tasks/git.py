@@ -36,7 +36,7 @@ _SECONDS_OF_REMOTE = 10.0
 _FETCHED = ("refs/remotes/pull/", "refs/pull/", "refs/pipelines/", "refs/merge-requests/")
 # As git tells a URL from `[user@]host:path`, and that from a path (connect.c, url_is_local_not_ssh).
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*")
-_SCP_FORM = re.compile(r"(?P<user>[^@/:]+@)?(?P<host>[A-Za-z0-9][^@/:]+|\[[0-9A-Fa-f:]+\]):(?P<path>[^:].*)")
+_SCP_FORM = re.compile(r"(?P<user>[^@/:-][^@/:]*@)?(?P<host>[A-Za-z0-9][^@/:]+|\[[0-9A-Fa-f:]+\]):(?P<path>[^:].*)")
 # Where an ssh host is not the host of its web addresses: ssh over port 443, and Azure.
 _WEB_HOSTS = {
     "ssh.github.com": "github.com",
@@ -245,7 +245,7 @@ class Checkout:
         """The host that ssh connects to for `[user@]host`, which may be an alias of the user's; None where nobody
         knows. Nothing is connected to."""
         host = target.rpartition("@")[2]
-        said = self._elsewhere("ssh", "-G", "--", target)
+        said = self._elsewhere("ssh", "-G", target)
         if said is None:
             return host if "." in host else None
         return next((line.partition(" ")[2] for line in said.splitlines() if line.startswith("hostname ")), host)
@@ -358,8 +358,11 @@ def _url_without_secrets(remote: str, ssh_host: Callable[[str], str | None]) -> 
     scheme = parts.scheme.lower()
     if scheme == "file":
         return remote if not parts.netloc else f"file://{host}{parts.path}"
-    if not host or host.startswith("-") or not parts.path.strip("/") or ("@" in parts.path and "." not in host):
-        return None  # a password with a / in it ends what looks like the host
+    looks_like_flag = parts.netloc.startswith("-") or host.startswith("-")
+    # A password with a / in it ends what looks like the host.
+    may_be_password = "@" in parts.path and "." not in host
+    if not host or not parts.path.strip("/") or looks_like_flag or may_be_password:
+        return None
     if scheme in ("ssh", "git+ssh", "ssh+git"):
         return _web_url(ssh_host(f"{parts.username}@{host}" if parts.username else host), parts.path)
     if scheme == "git":
