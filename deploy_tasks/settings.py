@@ -274,10 +274,19 @@ def _make_up(values: dict[str, Any], sources: dict[str, str], recorded: Mapping[
 
 
 def project_root(folder: Path) -> Path:
-    """The nearest folder, from `folder` up, that has tasks of Invoke's or a `.git`; `folder` itself where none has."""
+    """The nearest folder, from `folder` up, that has tasks of Invoke's or a `.git`; `folder` itself where none has. Not
+    one where another user put them, as anybody can into /tmp, unless `folder` is that user's too."""
     candidates = (folder, *folder.parents)
     marks = ("tasks.py", "tasks/__init__.py", ".git")
-    return next((place for place in candidates if any((place / mark).exists() for mark in marks)), folder)
+    owner = folder.stat().st_uid
+    paths = ((place, place / mark) for place in candidates for mark in marks)
+    own = (place for place, path in paths if path.exists() and not is_of_another_user(path, owner))
+    return next(own, folder)
+
+
+def is_of_another_user(path: Path, *owners: int) -> bool:
+    """Whether `path` belongs to somebody else than root, the user that runs this and `owners`."""
+    return path.stat().st_uid not in (0, os.geteuid(), *owners)
 
 
 def env_files(root: Path, named: str | None, of_app: str | None = None) -> dict[str, Mapping[str, str]]:
