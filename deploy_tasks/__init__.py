@@ -4,8 +4,8 @@ In a `tasks.py`: `from deploy_tasks import ns`. For a task of your own: `from de
 All tasks are in `deploy_tasks.tasks`, all errors in `deploy_tasks.errors`.
 """
 
-from typing import TYPE_CHECKING
-
+# As that of `typing`, which need not be loaded for it.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .errors import (
         ApiRefused,

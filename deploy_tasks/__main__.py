@@ -1,44 +1,35 @@
-"""`python -m deploy_tasks` and the console script `deploy-tasks`: the tasks where there is no `tasks.py`."""
+"""`python -m deploy_tasks` and the console script `deploy-tasks`."""
 
-from contextlib import suppress
-from pathlib import Path
-
-from invoke.exceptions import Exit
-from invoke.program import Program
-from invoke.vendor.yaml import YAMLError
-
-from . import __version__
-from .settings import project_root
-from .tasks import ns
-
-
-class _DeployProgram(Program):
-    def parse_core(self, argv: list[str] | None) -> None:
-        try:
-            super().parse_core(argv)
-        except ValueError as error:
-            # Invoke ends in a traceback where a number of its own, as in `-T soon`, is none.
-            raise Exit(f"a flag of Invoke's own has a value that it cannot have ({error})", code=2) from None
-
-    def update_config(self, merge: bool = True) -> None:
-        # Invoke reads a project's invoke.yaml only along with its tasks.py, which there is none of here.
-        try:
-            with suppress(FileNotFoundError):  # a folder that is gone has no project; the tasks say so
-                self.config.set_project_location(project_root(Path.cwd()))
-                self.config.load_project(merge=False)
-            super().update_config(merge)
-        except YAMLError as error:
-            said = " ".join(str(error).split())
-            raise Exit(f"the Invoke configuration is not YAML: {said}; nothing was sent", code=2) from None
-
-
-program = _DeployProgram(name="deploy-tasks", binary="deploy-tasks", namespace=ns, version=__version__)
+import gc
+import sys
 
 
 def main() -> None:
     """Runs the tasks that the command line names, and exits with their exit code."""
-    program.run()
+    try:
+        # Loaded here, so that Ctrl-C while it is loaded is one line, too.
+        from .program import program
+
+        program.run()
+    except KeyboardInterrupt:
+        _stopped()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Ctrl-C before a task, of which Invoke makes exit code 1
+            _stopped()
+        raise
+    finally:
+        # Else Python searches all modules for garbage before it goes, a tenth of the time that a deploy takes. In this
+        # process there is no object of anybody else's that this would cost its end.
+        gc.freeze()
+
+
+def _stopped() -> None:
+    print("stopped; nothing was started", file=sys.stderr)  # noqa: T201 - what tells things may not be loaded
+    sys.exit(130)
 
 
 if __name__ == "__main__":
+    # `python -m` looks for modules in the current folder first: a repository's invoke.py would be run.
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        del sys.path[0]
     main()

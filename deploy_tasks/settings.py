@@ -320,10 +320,18 @@ def _make_up(values: dict[str, Any], origins: dict[str, Origin], recorded: Mappi
 
 def project_root(folder: Path) -> Path:
     """The project's root where Invoke loaded no tasks.py: the nearest folder, from `folder` up, that has tasks of
-    Invoke's or a `.git`; `folder` itself where none has."""
+    Invoke's or a `.git`; `folder` itself where none has. Not one where another user put them, as anybody can into /tmp,
+    unless `folder` is that user's too."""
     candidates = (folder, *folder.parents)
     marks = ("tasks.py", "tasks/__init__.py", ".git")
-    return next((place for place in candidates if any(status_of(place / mark) for mark in marks)), folder)
+    owner = folder.stat().st_uid
+    paths = ((place, place / mark) for place in candidates for mark in marks)
+    return next((place for place, path in paths if status_of(path) and not is_of_another_user(path, owner)), folder)
+
+
+def is_of_another_user(path: Path, *owners: int) -> bool:
+    """Whether `path` belongs to somebody else than root, the user that runs this and `owners`."""
+    return path.stat().st_uid not in (0, os.geteuid(), *owners)
 
 
 def status_of(path: Path) -> os.stat_result | None:

@@ -107,8 +107,12 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
         return flags
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # Invoke's returns the function
-        from .dispatch import ended_well
+        try:
+            from .dispatch import ended_well
+        except KeyboardInterrupt as interrupt:
+            from .errors import Interrupted
 
+            raise Interrupted("stopped; nothing was started") from interrupt
         with ended_well(self):
             result: Any = super().__call__(*args, **kwargs)
             returned: R = result

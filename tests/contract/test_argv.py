@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy_tasks.__main__ import program
+from deploy_tasks.program import program
 from deploy_tasks.tasks import ns
 from tests.faults.api import FaultyApi, faulty_api
 from tests.project import Project, completed
