@@ -44,7 +44,9 @@ class Tables:
     def save(self, *, complete: bool) -> None:
         """Writes what was seen; what was not goes where all tests ran."""
         for name, seen in self.seen.items():
-            rows = seen if complete else {**self.committed[name], **seen}
+            # In the order that is committed, whatever the order of the tests.
+            all_rows = {**self.committed[name], **seen}
+            rows = {key: text for key, text in all_rows.items() if key in seen or not complete}
             lines = sorted(rows.values(), key=_place) if name == "faults" else list(rows.values())
             before, _, rest = DOCUMENT.read_text().partition(_MARK.format(name))
             after = rest.partition(_END)[2]
