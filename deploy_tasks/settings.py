@@ -423,7 +423,7 @@ TABLE = (
         "image_tag",
         images.tag,
         None,
-        "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]` (`local`)",
+        "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]-<random>` (`local`)",
     ),
     Setting(
         "builder",
