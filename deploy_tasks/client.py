@@ -74,6 +74,9 @@ class _Purpose(NamedTuple):
 
 
 _READ = _Purpose("ask for the digest", "nothing was changed", "try again", None, is_api_only=True)
+_CHECK = _READ._replace(
+    does="check the tag", nothing_done="the image is pushed and recorded", again="no need to build it again"
+)
 _LOOK = _Purpose("look at the build or the app", "nothing was changed", "try again", None)
 _LOOK_AT_BUILD = _LOOK._replace(is_of_build=True)
 
@@ -191,11 +194,13 @@ class DeployClient:
         answer = self._known(path, within=max(within, _LEAST_SECONDS))
         return None if answer is None else self._decoded(_LOOK, AppAnswer, answer.body).app
 
-    def digest(self, image_name: str, *, tag: str) -> str:
-        """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound where there is none."""
+    def digest(self, image_name: str, *, tag: str, is_recorded: bool = False) -> str:
+        """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound where there is none. For
+        messages, `is_recorded` says that this comes after the push of that image."""
         name = quote(images.image_name(image_name), safe="/")
         try:
-            answer = self._json(_READ, Digest, "GET", f"/registry/{name}/digest?tag={quote(images.tag(tag), safe='')}")
+            path = f"/registry/{name}/digest?tag={quote(images.tag(tag), safe='')}"
+            answer = self._json(_CHECK if is_recorded else _READ, Digest, "GET", path)
         except ApiRefused as error:
             if error.status != 404:
                 raise

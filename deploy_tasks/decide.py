@@ -5,6 +5,7 @@ Nothing here takes a context, asks the network or writes a file. What cannot be 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .publishing import Image
 
 _SHORT = 12
+_RANDOM_BYTES = 3
 
 
 def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> BuildRequest:
@@ -119,10 +121,12 @@ def target_of_tag(settings: Settings, checkout: Checkout, recorded_here: Record 
 
 
 def local_target(settings: Settings, checkout: Checkout) -> Target:
-    """What a build on this machine is recorded as. Its tag is its own: `local-<UTC time>-<commit>[-dirty]`."""
+    """What a build on this machine is recorded as. Its tag is its own:
+    `local-<UTC time>-<commit>[-dirty]-<random>`, since two may begin within a second."""
     parts = ["local", datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")]
     if checkout.commit:
         parts += [checkout.commit[:_SHORT], *(["dirty"] if checkout.dirty else [])]
+    parts.append(secrets.token_hex(_RANDOM_BYTES))
     return _target(settings, settings.image_tag or "-".join(parts), checkout.commit)
 
 

@@ -50,13 +50,7 @@ class SettingsError(DeployError):
 
 
 class EngineError(DeployError):
-    """Raised with the end of what the engine said on stderr in `said`."""
-
     exit_code = 3
-
-    def __init__(self, message: str, said: str = "") -> None:
-        super().__init__(message)
-        self.said = said
 
 
 class ApiRefused(DeployError):

@@ -25,6 +25,15 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?
 _KEY = re.compile(r"[\x21-\x7e]+")
 # A day: longer than any build, short enough for every clock and socket option.
 _LONGEST_SECONDS = 86_400.0
+# Engines build for any name, and no node runs that. Source: `go tool dist list`, whose names images have.
+_ARCHITECTURES = {
+    "linux": "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x",
+    "windows": "386 amd64 arm arm64",
+    "freebsd": "386 amd64 arm arm64 riscv64",
+    "wasi": "wasm",
+    "wasip1": "wasm",
+}
+_VARIANT = re.compile(r"v[1-9]")
 
 
 def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
@@ -309,6 +318,9 @@ def repo_url(value: object) -> str:
 
 def platforms(value: object) -> str:
     text = as_text(value)
-    if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9]+){1,2}(,[a-z0-9]+(/[a-z0-9]+){1,2})*", text):
-        raise SettingsError(f"{quoted(text)} is not a platform; it looks like linux/amd64")
+    for name in text.split(","):
+        system, _, rest = name.partition("/")
+        architecture, slash, variant = rest.partition("/")
+        if architecture not in _ARCHITECTURES.get(system, "").split() or (slash and not _VARIANT.fullmatch(variant)):
+            raise SettingsError(f"{quoted(name)} is no known platform; it looks like linux/amd64 or linux/arm64")
     return text

@@ -32,10 +32,11 @@ def check(client: DeployClient, engine: Engine, registry: str, target: Target) -
     raise NothingStarted(f"the registry {registry} does not answer; check DEPLOY_REGISTRY; nothing was built")
 
 
-def tag_digest(client: DeployClient, target: Target) -> str | None:
-    """The digest that the API finds under the target's tag, or None where it finds none."""
+def tag_digest(client: DeployClient, target: Target, *, is_recorded: bool = False) -> str | None:
+    """The digest that the API finds under the target's tag, or None where it finds none. `is_recorded`
+    says that its image was pushed."""
     try:
-        return client.digest(target.image_name or "", tag=target.image_tag or "")
+        return client.digest(target.image_name or "", tag=target.image_tag or "", is_recorded=is_recorded)
     except DigestNotFound:
         return None
 
@@ -44,9 +45,9 @@ def check_tag(client: DeployClient, registry: str, target: Target, build_id: str
     """Warns where the API finds another digest under the tag than the one just pushed; the pushed one counts."""
     name = f"{target.image_name}:{target.image_tag}"
     try:
-        found = tag_digest(client, target)
+        found = tag_digest(client, target, is_recorded=True)
     except (ApiRefused, NothingStarted) as error:
-        console.warn(f"the tag was not checked: {error}")
+        console.warn(str(error))
         return
     if found is None:
         console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")

@@ -1,6 +1,7 @@
 """How each kind of engine builds, pushes and says the digest: its commands as argv lists, after the program.
 
-Each digest is taken from what the engine says of this very push; what is read back from the tag may be somebody else's.
+A local tag may be taken by another build at any time, a registry's tag by another push. So an image is known by the id
+that its build wrote into a file (`--iidfile`), and its digest is what the engine says of the push of that id.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any, Protocol
 
 from invoke.runners import Result
 
-from . import images
+from . import console, images
 from .errors import EngineError
 from .hosts import is_loopback
 
-_CANNOT = re.compile(r"Multi-platform build is not supported|multiple platforms feature is currently not supported")
+_MOST_PUSHES = 5
 
 
 @dataclass(frozen=True)
@@ -42,36 +43,53 @@ class Image:
 class Commands(Protocol):
     """The engine's program, to be run."""
 
+    @property
+    def is_dry(self) -> bool: ...
     def step(self, what: str, argv: Sequence[str], image: Image, afterwards: str) -> str: ...
     def run(self, argv: Sequence[str], *, hide: bool = False) -> Result: ...
 
 
 class Way(Protocol):
-    """How one kind of engine builds, pushes and says the digest."""
+    """How one kind of engine builds, pushes and says the digest. `folder` is an empty one for its files."""
 
-    def publish(self, engine: Commands, image: Image, digest_file: Path) -> list[str]: ...
+    def publish(self, engine: Commands, image: Image, folder: Path) -> list[str]: ...
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]: ...
     def tls_flags(self, registry: str) -> list[str]: ...
 
 
 _AFTER_BUILD = "nothing was pushed or recorded"
-_AFTER_PUSH = (
-    "nothing was recorded or deployed. Not logged in? Set DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
-)
+_AFTER_PUSH = "nothing was recorded or deployed"
 
 
 class Docker:
-    """`docker build` and `docker push`: the digest is on the one line that the push prints for the tag."""
+    """`docker build`, then `docker push`, which pushes whatever has the tag by then. The digest is on the one line that
+    the push prints for the tag, and docker lists it with the image that it pushed."""
 
-    def publish(self, engine: Commands, image: Image, digest_file: Path) -> list[str]:  # noqa: ARG002
+    several_platforms_need = "several platforms need the buildx plugin, or podman"
+
+    def build_command(self, image: Image, id_file: Path) -> list[str]:
+        return build_command(image, id_file)
+
+    def publish(self, engine: Commands, image: Image, folder: Path) -> list[str]:
         if image.has_several_platforms:
             raise EngineError(
-                f"this docker cannot build {image.platform} at once: several platforms need the buildx plugin, or "
-                "podman; nothing was built"
+                f"this docker cannot build {image.platform} at once; nothing was built: {self.several_platforms_need}"
             )
-        engine.step("build", build_command(image), image, _AFTER_BUILD)
-        printed = engine.step("push", ["push", image.reference], image, _AFTER_PUSH)
-        return digest_lines(printed, images.parse(image.reference).tag)
+        id_file = folder / "id"
+        engine.step("build", self.build_command(image, id_file), image, _AFTER_BUILD)
+        built = _built_id(engine, image, id_file)
+        for earlier_pushes in range(_MOST_PUSHES):
+            if earlier_pushes:
+                console.tell(f"another build took the tag {image.reference} before the push; this one is pushed again")
+                engine.step("tag", ["tag", built, image.reference], image, _AFTER_PUSH)
+            printed = engine.step("push", ["push", image.reference], image, _AFTER_PUSH)
+            digests = digest_lines(printed, images.parse(image.reference).tag)
+            if len(digests) != 1 or _is_digest_of(engine, built, digests[0]):
+                return digests
+        raise EngineError(
+            f"other builds took the tag {image.reference} before each of {_MOST_PUSHES} pushes, so this build was not "
+            f"pushed; {_AFTER_PUSH}. Run it again when they are done, or with another --image-tag"
+        )
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         # BuildKit reads the Dockerfile's own before the context's, the classic builder never does.
@@ -83,23 +101,30 @@ class Docker:
 
 @dataclass
 class Buildx(Docker):
-    """`docker buildx build --push`: the digest is in a metadata file. Used wherever it is there: with a builder of
-    another driver, `docker build` leaves no image behind, and `docker push` would push an older one of the tag."""
+    """`docker buildx build`, by `builder`. One that `pushes` what it built says the digest in a metadata file;
+    otherwise docker has the image and pushes it as above."""
 
     builder: str | None
+    pushes: bool
 
-    def publish(self, engine: Commands, image: Image, digest_file: Path) -> list[str]:
-        command = buildx_command(image, digest_file, self.builder)
-        try:
-            engine.step("build and push", command, image, _AFTER_PUSH)
-        except EngineError as error:
-            if not _CANNOT.search(error.said):
-                raise
-            raise EngineError(
-                f"this builder cannot build {image.platform} at once; nothing was built. Make one that can: "
-                "docker buildx create --name several --driver docker-container, then set DEPLOY_BUILDER=several"
-            ) from None
-        digest = json_object(digest_file.read_text()).get("containerimage.digest") if digest_file.exists() else None
+    several_platforms_need = (
+        "docker buildx create --name several --driver docker-container makes a builder that can; then set "
+        "DEPLOY_BUILDER=several"
+    )
+
+    def build_command(self, image: Image, id_file: Path) -> list[str]:
+        return buildx_command(image, self.builder, ["--load", "--iidfile", str(id_file)])
+
+    def publish(self, engine: Commands, image: Image, folder: Path) -> list[str]:
+        if not self.pushes:
+            return super().publish(engine, image, folder)
+        file = folder / "metadata"
+        command = buildx_command(image, self.builder, ["--push", "--metadata-file", str(file)])
+        engine.step("build and push", command, image, _AFTER_PUSH)
+        metadata = json_object(file.read_text()) if file.exists() else {}
+        # With docker's own builder, buildx 0.13 reads containerimage.digest back from the tag.
+        descriptor = metadata.get("containerimage.descriptor") or {"digest": metadata.get("containerimage.digest")}
+        digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
         return [digest] if isinstance(digest, str) else []
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
@@ -107,17 +132,19 @@ class Buildx(Docker):
 
 
 class Podman:
-    """`podman build` and `podman push --digestfile`; several platforms make a manifest list of the reference's name."""
+    """`podman build`, then `podman push --digestfile` of the image's id; several platforms make a manifest list."""
 
-    def publish(self, engine: Commands, image: Image, digest_file: Path) -> list[str]:
+    def publish(self, engine: Commands, image: Image, folder: Path) -> list[str]:
         # A list of its own: a build adds to one that is there already, and would push an older image with it.
         manifest = f"localhost/deploy-tasks-{secrets.token_hex(8)}" if image.has_several_platforms else None
         tls = self.tls_flags(image.reference.partition("/")[0])
+        id_file, digest_file = folder / "id", folder / "digest"
         try:
-            engine.step("build", podman_build_command(image, manifest), image, _AFTER_BUILD)
+            engine.step("build", podman_build_command(image, id_file, manifest), image, _AFTER_BUILD)
+            built = _built_id(engine, image, id_file)
             if manifest:
                 self._check_platforms(engine, image, manifest)
-            engine.step("push", podman_push_command(image, manifest, digest_file, tls), image, _AFTER_PUSH)
+            engine.step("push", podman_push_command(image, built, manifest, digest_file, tls), image, _AFTER_PUSH)
         finally:
             if manifest:
                 engine.run(["manifest", "rm", manifest], hide=True)
@@ -142,35 +169,54 @@ class Podman:
         return ["--tls-verify=false"] if is_loopback(registry.partition(":")[0]) else []
 
 
-def build_command(image: Image) -> list[str]:
+def build_command(image: Image, id_file: Path) -> list[str]:
     """The argv of a docker build, after the program."""
-    return ["build", "--platform", image.platform, "--tag", image.reference, *_what_to_build(image)]
+    return ["build", *_what_to_build(image, ["--tag", image.reference, "--iidfile", str(id_file)])]
 
 
-def buildx_command(image: Image, metadata_file: Path, builder: str | None) -> list[str]:
-    """The argv of a build and push by buildx, after the program."""
+def buildx_command(image: Image, builder: str | None, output: Sequence[str]) -> list[str]:
+    """The argv of a build by buildx, after the program; `output` are the flags that say where the image goes."""
     by = ["--builder", builder] if builder else []
-    way = [*by, "--platform", image.platform, "--push", "--metadata-file", str(metadata_file)]
-    return ["buildx", "build", *way, "--tag", image.reference, *_what_to_build(image)]
+    return ["buildx", "build", *by, *_what_to_build(image, ["--tag", image.reference, *output])]
 
 
-def podman_build_command(image: Image, manifest: str | None) -> list[str]:
+def podman_build_command(image: Image, id_file: Path, manifest: str | None) -> list[str]:
     """The argv of a podman build, after the program; into the manifest list `manifest`, where one is named."""
     name = ["--manifest", manifest] if manifest else ["--tag", image.reference]
-    return ["build", "--platform", image.platform, *name, *_what_to_build(image)]
+    return ["build", *_what_to_build(image, [*name, "--iidfile", str(id_file)])]
 
 
-def podman_push_command(image: Image, manifest: str | None, digest_file: Path, tls: Sequence[str]) -> list[str]:
-    """The argv of a podman push, after the program; of the manifest list `manifest`, where one is named."""
+def podman_push_command(
+    image: Image, built: str, manifest: str | None, digest_file: Path, tls: Sequence[str]
+) -> list[str]:
+    """The argv of a podman push, after the program: of the image id `built`, or of the manifest list `manifest`, where
+    one is named."""
     options = [*tls, "--digestfile", str(digest_file)]
-    if manifest:
-        return ["manifest", "push", "--all", *options, manifest, f"docker://{image.reference}"]
-    return ["push", *options, image.reference]
+    of = ["manifest", "push", "--all", *options, manifest] if manifest else ["push", *options, built]
+    return [*of, f"docker://{image.reference}"]
 
 
-def _what_to_build(image: Image) -> list[str]:
+def _what_to_build(image: Image, output: Sequence[str]) -> list[str]:
     arguments = [part for text in image.build_args for part in ("--build-arg", text)]
-    return ["--file", str(image.dockerfile), *arguments, str(image.context)]
+    where = ["--file", str(image.dockerfile), *arguments, str(image.context)]
+    return ["--platform", image.platform, *output, *where]
+
+
+def _built_id(engine: Commands, image: Image, id_file: Path) -> str:
+    """The id of the image that the build made. EngineError where it made none: podman says exit code 0, too, when
+    SIGTERM ends it."""
+    if engine.is_dry:
+        return "IMAGE_ID"
+    built = id_file.read_text().strip() if id_file.exists() else ""
+    if not built:
+        raise EngineError(f"the build of {image.reference} ended without an image; {_AFTER_BUILD}")
+    return built
+
+
+def _is_digest_of(engine: Commands, built: str, digest: str) -> bool:
+    """Whether docker has pushed the image id `built` as `digest`."""
+    listed = engine.run(["image", "inspect", "--format", "{{json .RepoDigests}}", built], hide=True).stdout
+    return f'@{digest}"' in listed
 
 
 def _own_ignore_file(dockerfile: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -104,6 +105,8 @@ class _StreamingRunner(Local):
         self._pass_on(self.opts["echo_format"].format(command=command))
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
+        # Invoke's own default is /bin/bash, which not every system has; a quoted argv means the same to any shell.
+        shell = shutil.which(shell) or "/bin/sh"
         # An exception out of Popen would leave a command running that nobody knows of.
         with _one_at_a_time, held_back() as arrived:
             if self._nobody_waits():

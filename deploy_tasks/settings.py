@@ -509,7 +509,7 @@ TABLE = (
         "image_tag",
         parsing.image_tag,
         None,
-        "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]` (`local`)",
+        "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]-<random>` (`local`)",
     ),
     Setting(
         "builder",

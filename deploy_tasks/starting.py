@@ -45,8 +45,8 @@ def init(c: Context) -> None:
     if root != Path.cwd():
         raise SettingsError(
             f"Nothing was written: this folder is part of the project {root}. To set that up, run: cd "
-            f"{shlex.quote(str(root))} && {commands.line('init')}. To make this folder a project of its own, first put a "
-            "tasks.py into it, then run the same here: echo 'from deploy_tasks import ns' > tasks.py"
+            f"{shlex.quote(str(root))} && {commands.line('init')}. To make this folder a project of its own, first put "
+            "a tasks.py into it, then run the same here: echo 'from deploy_tasks import ns' > tasks.py"
         )
 
 

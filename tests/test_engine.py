@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invoke.context import Context, MockContext
-from invoke.runners import Local, Result
+from invoke.context import Context
+from invoke.runners import Result
 
 from deploy_tasks import runner, signals
 from deploy_tasks.engine import Engine
@@ -26,6 +26,7 @@ from deploy_tasks.publishing import (
     podman_build_command,
     podman_push_command,
 )
+from tests.mock_engine import IMAGE_ID, MockEngine, commands
 
 DIGEST = "sha256:" + 64 * "a"
 OTHER = "sha256:" + 64 * "b"
@@ -35,6 +36,10 @@ SEVERAL = Image(REFERENCE, Path("/ctx"), Path("/ctx/Dockerfile"), platform="linu
 
 DOCKER: dict[str, Any] = {"ID": "x", "ServerVersion": "20.10", "ClientInfo": {"Context": "default", "Plugins": []}}
 BUILDX = {**DOCKER, "ClientInfo": {"Context": "default", "Plugins": [{"Name": "buildx"}]}}
+# Its builder pushes; of any other store, `buildx inspect` says who does.
+STORE = {**BUILDX, "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+INSPECTED = Result("Name:   default\nDriver: docker\n\nNodes:\nName: default\n")
+INSPECTED_FAR = Result("Name:   far\nDriver: docker-container\n\nNodes:\nName: far0\n")
 PODMAN: dict[str, Any] = {"host": {}, "store": {}, "version": {}}
 
 
@@ -42,42 +47,16 @@ def line(digest: str = DIGEST, tag: str = "v1") -> str:
     return f"{tag}: digest: {digest} size: 528\n"
 
 
-def mock(*results: Result) -> Any:
-    return MockContext(run=list(results), repeat=False)
-
-
-def commands(c: Any) -> list[str]:
-    return [call.args[0] for call in c.run.call_args_list]
-
-
-def looked(told: dict[str, Any], *results: Result, builder: str | None = None) -> tuple[Engine, Any]:
-    """An engine that said `told` of itself, and the context that knows its further commands."""
-    c = mock(Result(json.dumps(told)), *results)
+def looked(
+    told: dict[str, Any], *results: Result, builder: str | None = None, **files: str | None
+) -> tuple[Engine, Any]:
+    """An engine that said `told` of itself, and the context that knows its further commands; it writes `files`."""
+    named = {f"--{flag.replace('_', '-')}": content for flag, content in files.items()}
+    c: Any = MockEngine(run=[Result(json.dumps(told)), *results], files=named)
     engine = Engine(c, "docker", builder=builder, sleep=lambda _: None)
     engine.look()
     c.run.reset_mock()
     return engine, c
-
-
-class Files(MockContext):
-    """Writes `content` where a command names a file to put a digest into."""
-
-    def __init__(self, told: dict[str, Any], flag: str, content: str | None) -> None:
-        super().__init__(run=True)
-        self._set(_told=told, _flag=flag, _content=content, _seen=[], _folders=[])
-
-    def run(self, command: str, *_: Any, **__: Any) -> Result:
-        words = shlex.split(command)
-        if words[1] == "info":
-            return Result(json.dumps(self._told))
-        self._seen.append(words[1:])
-        if self._flag in words:
-            file = Path(words[words.index(self._flag) + 1])
-            self._folders.append(file.parent)
-            assert not file.exists()
-            if self._content is not None:
-                file.write_text(self._content)
-        return Result()
 
 
 # --- commands, word for word ----------------------------------------------------------------------------------------
@@ -87,26 +66,41 @@ WHAT = ["--file", "/a b/File", "--build-arg", "A=b c", "--build-arg", "D", "/a b
 
 
 def test_docker_builds_with_what_was_given() -> None:
-    assert build_command(FULL) == ["build", "--platform", "linux/amd64", "--tag", REFERENCE, *WHAT]
+    way = ["--platform", "linux/amd64", "--tag", REFERENCE, "--iidfile", "/i"]
+    assert build_command(FULL, Path("/i")) == ["build", *way, *WHAT]
 
 
 @pytest.mark.parametrize(("builder", "by"), [(None, []), ("far", ["--builder", "far"])])
-def test_buildx_builds_and_pushes_at_once_by_the_builder_that_is_named(builder: str | None, by: list[str]) -> None:
-    way = [*by, "--platform", "linux/amd64", "--push", "--metadata-file", "/m"]
-    assert buildx_command(FULL, Path("/m"), builder) == ["buildx", "build", *way, "--tag", REFERENCE, *WHAT]
+def test_buildx_builds_by_the_builder_that_is_named(builder: str | None, by: list[str]) -> None:
+    way = [*by, "--platform", "linux/amd64", "--tag", REFERENCE, "--push"]
+    assert buildx_command(FULL, builder, ["--push"]) == ["buildx", "build", *way, *WHAT]
 
 
-def test_podman_builds_and_pushes_with_a_digest_file() -> None:
-    assert podman_build_command(FULL, None) == ["build", "--platform", "linux/amd64", "--tag", REFERENCE, *WHAT]
-    assert podman_push_command(FULL, None, Path("/d"), []) == ["push", "--digestfile", "/d", REFERENCE]
+def test_podman_builds_and_pushes_the_image_of_that_build_with_a_digest_file() -> None:
+    way = ["--platform", "linux/amd64", "--tag", REFERENCE, "--iidfile", "/i"]
+    assert podman_build_command(FULL, Path("/i"), None) == ["build", *way, *WHAT]
+    assert podman_push_command(FULL, IMAGE_ID, None, Path("/d"), []) == [
+        *["push", "--digestfile", "/d", IMAGE_ID, f"docker://{REFERENCE}"]
+    ]
 
 
 def test_podman_pushes_several_platforms_as_one_list() -> None:
     platforms = "linux/amd64,linux/arm64"
-    assert podman_build_command(SEVERAL, "list") == [
-        *["build", "--platform", platforms, "--manifest", "list", "--file", "/ctx/Dockerfile", "/ctx"]
+    assert podman_build_command(SEVERAL, Path("/i"), "list") == [
+        *[
+            "build",
+            "--platform",
+            platforms,
+            "--manifest",
+            "list",
+            "--iidfile",
+            "/i",
+            "--file",
+            "/ctx/Dockerfile",
+            "/ctx",
+        ]
     ]
-    assert podman_push_command(SEVERAL, "list", Path("/d"), ["--tls-verify=false"]) == [
+    assert podman_push_command(SEVERAL, IMAGE_ID, "list", Path("/d"), ["--tls-verify=false"]) == [
         *["manifest", "push", "--all", "--tls-verify=false", "--digestfile", "/d", "list", f"docker://{REFERENCE}"]
     ]
 
@@ -120,17 +114,39 @@ def test_words_are_quoted_once_for_the_shell() -> None:
 # --- what an engine is ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("code", "says"), [(127, "is not installed; install it"), (1, "does not answer; start it")])
-def test_an_engine_that_is_not_there_or_down(code: int, says: str) -> None:
-    with pytest.raises(EngineError, match=re.escape(f"the container engine 'docker' {says}, or name another")):
-        Engine(mock(Result(exited=code)), "docker").look()
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (Result(exited=127), "the container engine 'docker' is not installed; install it, or name another"),
+        (Result(stderr="\nCannot connect\n", exited=1), "'docker' does not answer (Cannot connect); start it"),
+        (Result('{"ServerErrors": ["Cannot connect"]}'), "'docker' does not answer (Cannot connect); start it"),
+        (Result("hello"), "'docker' does not answer (it said nothing); start it"),
+    ],
+)
+def test_an_engine_that_is_not_there_or_down(answer: Result, says: str) -> None:
+    with pytest.raises(EngineError, match=re.escape(says)):
+        Engine(MockEngine(run=[answer]), "docker").look()
+
+
+def test_deploy_docker_is_one_program_without_arguments() -> None:
+    with pytest.raises(EngineError, match=r"one program, without arguments: 'docker --log-level debug'; .* script"):
+        Engine(MockEngine(run=[Result(exited=127)]), "docker --log-level debug").look()
 
 
 @pytest.mark.parametrize(
-    ("told", "first"), [(DOCKER, "docker build"), (BUILDX, "docker buildx build"), (PODMAN, "docker build")]
+    ("told", "further", "first"),
+    [
+        (DOCKER, [], "docker build --platform"),
+        (STORE, [], "docker buildx build --platform linux/amd64 --tag r:5000/shop:v1 --push"),
+        (BUILDX, [INSPECTED_FAR], "docker buildx build --platform linux/amd64 --tag r:5000/shop:v1 --push"),
+        (BUILDX, [INSPECTED], "docker buildx build --platform linux/amd64 --tag r:5000/shop:v1 --load"),
+        (PODMAN, [], "docker build --platform"),
+    ],
 )
-def test_what_an_engine_is_is_found_out_and_not_taken_from_its_name(told: dict[str, Any], first: str) -> None:
-    engine, c = looked(told, Result(exited=1))
+def test_what_an_engine_is_is_found_out_and_not_taken_from_its_name(
+    told: dict[str, Any], further: list[Result], first: str
+) -> None:
+    engine, c = looked(told, *further, Result(exited=1))
     with pytest.raises(EngineError):
         engine.publish(IMAGE)
     assert commands(c)[0].startswith(first)
@@ -143,9 +159,31 @@ def test_docker_buildkit_0_keeps_to_the_classic_builder(monkeypatch: pytest.Monk
     assert commands(c)[1] == f"docker push {REFERENCE}"
 
 
-def test_a_builder_needs_buildx() -> None:
-    with pytest.raises(EngineError, match="DEPLOY_BUILDER names far, and 'docker' has no buildx plugin"):
-        looked(DOCKER, builder="far")
+@pytest.mark.parametrize(
+    ("told", "buildkit", "says"),
+    [
+        (DOCKER, "1", "'docker' has no buildx plugin to use it with; install it, or unset DEPLOY_BUILDER"),
+        (BUILDX, "0", "'docker' does not use builders while DOCKER_BUILDKIT is 0; unset one of them"),
+        (PODMAN, "1", "'docker' is podman, which has no builders; unset DEPLOY_BUILDER"),
+    ],
+)
+def test_a_builder_that_the_engine_would_not_use_is_refused(
+    told: dict[str, Any], buildkit: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_BUILDKIT", buildkit)
+    with pytest.raises(EngineError, match=f"DEPLOY_BUILDER names far, and {says}; nothing was built"):
+        looked(told, builder="far")
+
+
+def test_a_builder_that_is_not_there_is_refused_before_the_build() -> None:
+    with pytest.raises(EngineError, match='cannot use its builder: ERROR: no builder "far" found; nothing was built'):
+        looked(BUILDX, Result(stderr='ERROR: no builder "far" found\n', exited=1), builder="far")
+
+
+def test_a_builder_that_is_the_docker_of_another_context_is_refused() -> None:
+    there = Result("Name: staging\nDriver: docker\n")
+    with pytest.raises(EngineError, match=r"staging is the docker of another context.*; set DOCKER_CONTEXT=staging"):
+        looked(BUILDX, there, builder="staging")
 
 
 @pytest.mark.parametrize(
@@ -162,40 +200,38 @@ def test_a_build_elsewhere_is_told_from_one_here(
     monkeypatch: pytest.MonkeyPatch, host: str, context: str, builder: str | None, is_remote: bool
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    engine, _ = looked({**BUILDX, "ClientInfo": {**BUILDX["ClientInfo"], "Context": context}}, builder=builder)
+    engine, _ = looked({**STORE, "ClientInfo": {**STORE["ClientInfo"], "Context": context}}, builder=builder)
     assert engine.is_remote is is_remote
 
 
 def test_a_push_that_names_no_digest_is_the_engines_failure() -> None:
-    engine = Engine(Files(PODMAN, "--digestfile", "sha512:abc"), "podman")
-    engine.look()
+    engine, _ = looked(PODMAN, Result(), Result(), digestfile="sha512:abc")
     with pytest.raises(EngineError, match=r"the push of r:5000/shop:v1 named no digest: .*nothing was recorded"):
         engine.publish(IMAGE)
 
 
-NOT_SUPPORTED = "ERROR: Multi-platform build is not supported for the docker driver.\n"
-
-
 @pytest.mark.parametrize(
-    ("told", "said", "says"),
+    ("told", "inspected", "says"),
     [
-        (DOCKER, None, "several platforms need the buildx plugin, or podman"),
-        (BUILDX, NOT_SUPPORTED, "this builder cannot build linux/amd64,linux/arm64 at once.*docker buildx create"),
-        (BUILDX, "ERROR: failed to solve", "the build and push of r:5000/shop:v1 failed"),
+        (DOCKER, [], "several platforms need the buildx plugin, or podman"),
+        (BUILDX, [INSPECTED], "cannot build linux/amd64,linux/arm64 at once; nothing was built: docker buildx create"),
     ],
 )
-def test_an_engine_that_cannot_is_told_from_one_that_failed(told: dict[str, Any], said: str | None, says: str) -> None:
-    engine, _ = looked(told, *([Result(stderr=said, exited=1)] if said else []))
+def test_an_engine_that_cannot_build_several_platforms_says_what_can(
+    told: dict[str, Any], inspected: list[Result], says: str
+) -> None:
+    engine, c = looked(told, *inspected)
     with pytest.raises(EngineError, match=says):
         engine.publish(SEVERAL)
+    assert commands(c) == []
 
 
 @pytest.mark.parametrize(
     ("told", "there", "read"),
     [
         (DOCKER, [".dockerignore", "Own.dockerignore"], ["Own.dockerignore", ".dockerignore"]),
-        (BUILDX, [".dockerignore", "Own.dockerignore"], ["Own.dockerignore"]),
-        (BUILDX, [".dockerignore"], [".dockerignore"]),
+        (STORE, [".dockerignore", "Own.dockerignore"], ["Own.dockerignore"]),
+        (STORE, [".dockerignore"], [".dockerignore"]),
         (PODMAN, [".dockerignore", ".containerignore"], [".containerignore", ".dockerignore"]),
         (DOCKER, [], []),
     ],
@@ -216,9 +252,55 @@ def test_the_digest_of_a_docker_push_is_the_line_of_its_tag() -> None:
     engine, c = looked(DOCKER, Result(), Result(f"The push refers to repository\nabc: Pushed\n{line()}"))
     assert engine.publish(IMAGE) == DIGEST
     assert commands(c) == [
-        f"docker build --platform linux/amd64 --tag {REFERENCE} --file /ctx/Dockerfile /ctx",
+        f"docker build --platform linux/amd64 --tag {REFERENCE} --iidfile FOLDER/id --file /ctx/Dockerfile /ctx",
         f"docker push {REFERENCE}",
+        f"docker image inspect --format '{{{{json .RepoDigests}}}}' {IMAGE_ID}",
     ]
+
+
+class TagTaken(MockEngine):
+    """Pushes another build's image the first `times`, since that took the tag."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(
+            run={re.compile("docker info.*"): Result(json.dumps(DOCKER)), re.compile("docker .*"): True}, repeat=True
+        )
+        self._set(_times=times)
+
+    def run(self, command: str, *arguments: Any, **options: Any) -> Result:
+        if not command.startswith("docker push"):
+            return super().run(command, *arguments, **options)
+        self._set(_times=self._times - 1)
+        own = self._times < 0
+        self._set(_pushed=DIGEST if own else "")
+        return Result(line(DIGEST if own else OTHER))
+
+
+def test_docker_pushes_again_where_another_build_took_the_tag(capfd: pytest.CaptureFixture[str]) -> None:
+    c: Any = TagTaken(2)
+    engine = Engine(c, "docker")
+    engine.look()
+    assert engine.publish(IMAGE) == DIGEST
+    assert commands(c).count(f"docker tag {IMAGE_ID} {REFERENCE}") == 2
+    assert f"another build took the tag {REFERENCE} before the push" in capfd.readouterr().err
+
+
+def test_docker_gives_up_where_other_builds_take_the_tag_each_time() -> None:
+    c: Any = TagTaken(99)
+    engine = Engine(c, "docker")
+    engine.look()
+    with pytest.raises(EngineError, match=r"before each of 5 pushes.*nothing was recorded or deployed.*--image-tag"):
+        engine.publish(IMAGE)
+    assert commands(c).count(f"docker push {REFERENCE}") == 5
+
+
+@pytest.mark.parametrize("told", [DOCKER, PODMAN])
+@pytest.mark.parametrize("image", [None, ""])
+def test_a_build_that_leaves_no_image_is_not_pushed(told: dict[str, Any], image: str | None) -> None:
+    engine, c = looked(told, Result(), iidfile=image)
+    with pytest.raises(EngineError, match=f"the build of {REFERENCE} ended without an image; nothing was pushed"):
+        engine.publish(IMAGE)
+    assert len(commands(c)) == 1
 
 
 @pytest.mark.parametrize(
@@ -243,52 +325,63 @@ def test_a_failed_build_pushes_nothing() -> None:
     assert len(commands(c)) == 1
 
 
-def published(told: dict[str, Any], flag: str, content: str | None, image: Image = IMAGE) -> tuple[str, Any]:
-    c: Any = Files(told, flag, content)
-    engine = Engine(c, "engine")
-    engine.look()
-    return engine.publish(image), c
-
-
 def test_buildx_says_its_digest_in_a_fresh_file() -> None:
     metadata = {"containerimage.config.digest": OTHER, "containerimage.digest": DIGEST}
-    digest, c = published(BUILDX, "--metadata-file", json.dumps(metadata))
-    assert digest == DIGEST
-    assert not c._folders[0].exists()
+    engine, c = looked(STORE, Result(), metadata_file=json.dumps(metadata))
+    assert engine.publish(IMAGE) == DIGEST
+    assert not c._written[0].parent.exists()
 
 
 def test_podman_says_its_digest_in_a_fresh_file() -> None:
-    digest, c = published(PODMAN, "--digestfile", f"{DIGEST}\n")
-    assert digest == DIGEST
-    assert not c._folders[0].exists()
+    engine, c = looked(PODMAN, Result(), Result(), digestfile=f"{DIGEST}\n")
+    assert engine.publish(IMAGE) == DIGEST
+    assert not c._written[0].parent.exists()
+
+
+def listing(*platforms: str) -> Result:
+    """What `podman manifest inspect` says of a list of these architectures."""
+    return Result(
+        json.dumps({"manifests": [{"platform": {"os": "linux", "architecture": name}} for name in platforms]})
+    )
 
 
 def test_podman_makes_a_fresh_manifest_list_and_removes_it() -> None:
     lists = set()
     for _ in range(2):
-        _digest, c = published(PODMAN, "--digestfile", DIGEST, SEVERAL)
-        build, _inspect, push, remove = c._seen
+        engine, c = looked(PODMAN, Result(), listing("amd64", "arm64"), Result(), Result(), digestfile=DIGEST)
+        assert engine.publish(SEVERAL) == DIGEST
+        build, _inspect, push, remove = (command.split()[1:] for command in commands(c))
         name = build[build.index("--manifest") + 1]
         assert (push[:3], remove) == (["manifest", "push", "--all"], ["manifest", "rm", name])
         lists.add(name)
     assert len(lists) == 2
 
 
+def test_podman_does_not_push_a_list_that_lacks_a_platform() -> None:
+    engine, c = looked(PODMAN, Result(), listing("amd64"), Result())
+    with pytest.raises(EngineError, match="r:5000/shop:v1 has no linux/arm64; nothing was pushed or recorded"):
+        engine.publish(SEVERAL)
+    assert [" push " in command for command in commands(c)] == [False, False, False]
+
+
 @pytest.mark.parametrize(("registry", "flags"), [("127.0.0.1:5000", ["--tls-verify=false"]), ("r.example.com", [])])
 def test_podman_speaks_http_to_loopback_alone(registry: str, flags: list[str]) -> None:
-    _digest, c = published(PODMAN, "--digestfile", DIGEST, Image(f"{registry}/shop:v1", Path("/c"), Path("/c/f")))
-    assert [word for word in c._seen[1] if word.startswith("--tls")] == flags
+    engine, c = looked(PODMAN, Result(), Result(), digestfile=DIGEST)
+    engine.publish(Image(f"{registry}/shop:v1", Path("/c"), Path("/c/f")))
+    assert [word for word in commands(c)[1].split() if word.startswith("--tls")] == flags
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"containerimage.digest": 5}'])
 def test_buildx_without_a_digest_is_refused(content: str | None) -> None:
+    engine, _ = looked(STORE, Result(), metadata_file=content)
     with pytest.raises(EngineError, match="named 0 digests"):
-        published(BUILDX, "--metadata-file", content)
+        engine.publish(IMAGE)
 
 
 def test_podman_without_a_digest_file_is_refused() -> None:
+    engine, _ = looked(PODMAN, Result(), Result())
     with pytest.raises(EngineError, match="named 0 digests"):
-        published(PODMAN, "--digestfile", None)
+        engine.publish(IMAGE)
 
 
 def test_digest_lines_of_another_tag_do_not_count() -> None:
@@ -312,7 +405,7 @@ TROUBLES = [
 
 
 def test_the_password_goes_over_stdin_only() -> None:
-    c = mock(Result())
+    c: Any = MockEngine(run=[Result()])
     Engine(c, "docker").login("r:5000", "robot", "s3 cret")
     (call,) = c.run.call_args_list
     assert call.args == ("docker login --username robot --password-stdin r:5000",)
@@ -322,17 +415,72 @@ def test_the_password_goes_over_stdin_only() -> None:
 
 @pytest.mark.parametrize("said", REFUSALS)
 def test_a_refused_login_is_not_tried_again(said: str) -> None:
-    c = mock(Result(stderr=said, exited=1))
+    c = MockEngine(run=[Result(stderr=said, exited=1)])
     with pytest.raises(EngineError, match=r"check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD") as error:
         Engine(c, "docker").login("r:5000", "robot", "s3cret")
     assert "s3cret" not in str(error.value)
 
 
+def test_a_login_that_cannot_be_saved_is_not_a_wrong_password() -> None:
+    said = "Error saving credentials: error storing credentials - err: exit status 1, out: `access denied`"
+    c = MockEngine(run=[Result(stderr=said, exited=1)])
+    with pytest.raises(
+        EngineError, match=r"r:5000 let robot log in, and docker could not save the login .*denied"
+    ) as error:
+        Engine(c, "docker").login("r:5000", "robot", "s3cret")
+    assert "check DEPLOY_REGISTRY" not in str(error.value)
+
+
+PUSH_REFUSALS = [
+    (DOCKER, "no basic auth credentials\n"),
+    (DOCKER, "denied: requested access to the resource is denied\n"),
+    (DOCKER, "push access denied, repository does not exist or may require authorization: authorization failed\n"),
+    (PODMAN, "Error: writing blob: initiating layer upload: unauthorized: authentication required\n"),
+    (STORE, f"------\nERROR: failed to solve: failed to push {REFERENCE}: unexpected status: 401 Unauthorized\n"),
+]
+OTHER_FAILURES = [
+    (DOCKER, "received unexpected HTTP status: 500 Internal Server Error\n"),
+    (DOCKER, "dial tcp 10.0.0.1:443: connect: connection refused\n"),
+    (STORE, 'ERROR: failed to solve: process "/bin/sh -c cat /root/x: Permission denied" did not complete\n'),
+    (
+        STORE,
+        "ERROR: failed to solve: base: pull access denied, repository does not exist or may require authorization\n",
+    ),
+]
+
+
+def failed_push(told: dict[str, Any], said: str, username: str) -> str:
+    earlier = [Result()] if told == STORE else [Result(), Result()]
+    earlier = earlier if username else earlier[1:]
+    engine, _ = looked(told, *earlier, Result(stderr=said, exited=1))
+    if username:
+        engine.login("r:5000", username, "s3cret")
+    with pytest.raises(EngineError) as error:
+        engine.publish(IMAGE)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("told", "said"), PUSH_REFUSALS)
+def test_a_push_that_the_registry_refuses_says_what_to_check(told: dict[str, Any], said: str) -> None:
+    assert failed_push(told, said, "").endswith(
+        "nothing was recorded or deployed. Not logged in at r:5000? Set DEPLOY_REGISTRY_USERNAME and "
+        "DEPLOY_REGISTRY_PASSWORD"
+    )
+    assert failed_push(told, said, "robot").endswith(
+        f"nothing was recorded or deployed. r:5000 does not let robot push {REFERENCE}"
+    )
+
+
+@pytest.mark.parametrize(("told", "said"), OTHER_FAILURES)
+def test_a_push_that_fails_otherwise_does_not_speak_of_the_login(told: dict[str, Any], said: str) -> None:
+    assert failed_push(told, said, "").endswith("(exit code 1, see above); nothing was recorded or deployed")
+
+
 @pytest.mark.parametrize("said", TROUBLES)
 def test_a_login_is_tried_five_times_where_the_network_is_in_the_way(said: str) -> None:
     slept: list[float] = []
-    c = mock(*([Result(stderr=said, exited=1)] * 5))
-    with pytest.raises(EngineError, match="could not log in at r:5000, five times"):
+    c = MockEngine(run=[Result(stderr=said, exited=1)] * 5)
+    with pytest.raises(EngineError, match=re.escape(f"could not log in at r:5000, five times: {said}; nothing")):
         Engine(c, "docker", sleep=slept.append).login("r:5000", "robot", "s3cret")
     assert [round(seconds / base, 1) for seconds, base in zip(slept, (1, 2, 4, 8), strict=True)] == [
         pytest.approx(1, abs=0.2)
@@ -340,12 +488,20 @@ def test_a_login_is_tried_five_times_where_the_network_is_in_the_way(said: str) 
 
 
 def test_a_login_that_succeeds_at_last_is_a_login() -> None:
-    c = mock(Result(stderr=TROUBLES[0], exited=1), Result())
+    c = MockEngine(run=[Result(stderr=TROUBLES[0], exited=1), Result()])
     Engine(c, "docker", sleep=lambda _: None).login("r:5000", "robot", "s3cret")
     assert len(commands(c)) == 2
 
 
 # --- with real commands in the place of an engine -------------------------------------------------------------------
+
+
+# What a docker does of a build and a look at what it pushed.
+OWN_IMAGE = f"""case $1 in
+build) while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo {IMAGE_ID} > "$2"; shift; done ;;
+image) echo '["r:5000/shop@{DIGEST}"]' ;;
+esac
+"""
 
 
 def engine(tmp_path: Path, script: str) -> Engine:
@@ -358,8 +514,9 @@ def engine(tmp_path: Path, script: str) -> Engine:
 def test_a_child_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DEPLOY_API_KEY", "DEPLOY_REGISTRY_PASSWORD", "DEPLOY_GIT_TOKEN"):
         monkeypatch.setenv(name, "s3cret")
+        monkeypatch.setenv(f"INVOKE_{name}", "s3cret")
     monkeypatch.setenv("KEPT", "yes")
-    engine(tmp_path, f"env > {tmp_path}/env").look()
+    engine(tmp_path, f"env > {tmp_path}/env; echo '{json.dumps(DOCKER)}'").look()
     seen = (tmp_path / "env").read_text()
     assert "s3cret" not in seen
     assert "KEPT=yes" in seen
@@ -370,7 +527,7 @@ def test_output_goes_to_stderr_line_by_line_and_a_long_line_is_cut(
 ) -> None:
     lines = "yes a line of the build | head -n 50000"
     long = "head -c 16000000 /dev/zero | tr '\\0' x; echo"
-    script = f"[ $1 = push ] && {{ {lines}; {long}; echo '{line().strip()}'; }} || true"
+    script = f"{OWN_IMAGE}[ $1 = push ] && {{ {lines}; {long}; echo '{line().strip()}'; }} || true"
     pushed = engine(tmp_path, script).publish(IMAGE)
     out, err = capfd.readouterr()
     assert (pushed, out) == (DIGEST, "")

@@ -14,12 +14,12 @@ import pytest
 import requests
 import requests_mock
 from invoke.config import Config
-from invoke.context import MockContext
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
 from deploy_tasks.models import BuildInFlight, Record
 from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
+from tests.mock_engine import MockEngine, commands
 from tests.project import Project
 
 URL = "https://deploy.example.com"
@@ -39,7 +39,7 @@ def api(monkeypatch: pytest.MonkeyPatch, project: Project) -> Any:
 
 
 def context(run: Any = (), **config: Any) -> Any:
-    return MockContext(config=Config(overrides=config), run=run, repeat=False)
+    return MockEngine(config=Config(overrides=config), run=run)
 
 
 def ready_to_publish(api: Any, *digests: str) -> None:
@@ -428,22 +428,23 @@ def test_a_reuse_that_makes_no_sense_sends_nothing(api: Any, project: Project, f
 
 def test_local_runs_the_engine_and_records_its_push(api: Any, project: Project) -> None:
     ready_to_publish(api, DIGEST)
-    tag = re.compile(r"docker push r:5000/shop:(local-\d{8}T\d{6}Z-[0-9a-f]{12})$")
+    tag = re.compile(r"docker push r:5000/shop:(local-\d{8}T\d{6}Z-[0-9a-f]{12}-[0-9a-f]{6})$")
 
-    class Docker(MockContext):
-        def run(self, command: str, *_: Any, **__: Any) -> Result:
-            pushed = tag.match(command)
-            return Result(f"{pushed[1]}: digest: {DIGEST} size: 5\n" if pushed else "")
+    class Docker(MockEngine):
+        def run(self, command: str, *arguments: Any, **options: Any) -> Result:
+            if pushed := tag.match(command):
+                self._set(_pushed=DIGEST)
+                return Result(f"{pushed[1]}: digest: {DIGEST} size: 5\n")
+            return super().run(command, *arguments, **options)
 
-    c: Any = Docker(run=True)
+    c: Any = Docker(run={re.compile(".* info .*"): LOOKED, re.compile(".* build .*"): True})
     built = local(c)
-    commands = [call.args[0] for call in c.run.call_args_list]
-    pushed = tag.match(commands[2])
+    pushed = tag.match(commands(c)[2])
     assert pushed
-    root = project.folder
-    assert commands[:2] == [
+    root, reference = project.folder, f"r:5000/shop:{pushed[1]}"
+    assert commands(c)[:2] == [
         "docker info --format '{{json .}}'",
-        f"docker build --platform linux/amd64 --tag r:5000/shop:{pushed[1]} --file {root}/Dockerfile {root}",
+        f"docker build --platform linux/amd64 --tag {reference} --iidfile FOLDER/id --file {root}/Dockerfile {root}",
     ]
     assert (built.build_id, built.image_tag, built.git_ref) == (DIGEST, pushed[1], project.head)
     assert project.record["buildId"] == DIGEST
@@ -557,8 +558,8 @@ def test_local_takes_every_flag(api: Any, project: Project, monkeypatch: pytest.
     flags = {"image_tag": "v1", "dockerfile": "web/File", "build_context": "web", "platform": "linux/arm64"}
     local(c, image_name="team/web", build_arg=["A=1", "B"], **flags)
     root = project.folder
-    assert c.run.call_args_list[1].args[0] == (
-        f"docker build --platform linux/arm64 --tag r:5000/team/web:v1 --file {root}/web/File "
+    assert commands(c)[1] == (
+        f"docker build --platform linux/arm64 --tag r:5000/team/web:v1 --iidfile FOLDER/id --file {root}/web/File "
         f"--build-arg A=1 --build-arg B {root}/web"
     )
 

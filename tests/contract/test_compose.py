@@ -11,11 +11,22 @@ from tests.left_out import need_the_program
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
-# A container engine that is no engine: it says what a docker push says. What a real one does is in tests/engine.
+# A container engine that is no engine: it says what docker says, its image's id being the reference. What a real one
+# does is in tests/engine.
 ENGINE = """#!/bin/sh
 echo "$@" >> "$ENGINE_LOG"
+digest() { echo "sha256:$(printf %s "$1" | sha256sum | cut -d' ' -f1)"; }
 case "$1" in
-  push) tag=${2##*:}; echo "$tag: digest: sha256:$(printf %s "$2" | sha256sum | cut -d' ' -f1) size: 528" ;;
+  info) echo '{"ID": "x"}' ;;
+  build)
+    while [ $# -gt 0 ]; do
+      [ "$1" = --tag ] && tag=$2
+      [ "$1" = --iidfile ] && file=$2
+      shift
+    done
+    echo "$tag" > "$file" ;;
+  push) echo "${2##*:}: digest: $(digest "$2") size: 528" ;;
+  image) echo "[\\"shop@$(digest "$5")\\"]" ;;
 esac
 """
 
@@ -97,7 +108,7 @@ def ship(c):
     # There is no such image in the sandbox, which is as far as an engine that is none can come.
     assert done.returncode == 8, done.stderr
     assert "is not in the registry for image own" in done.stderr
-    assert engine_log.read_text().splitlines()[-1].startswith(f"push {sandbox.registry}/own:local-")
+    assert engine_log.read_text().splitlines()[-2].startswith(f"push {sandbox.registry}/own:local-")
 
 
 def test_an_own_task_gets_records_and_can_catch_what_goes_wrong(project: Project, sandbox: SandboxProcess) -> None:
@@ -154,7 +165,7 @@ def test_a_chain_with_two_local_apps_runs_every_task(
     engine_log.write_text("")
     done = project.invoke("local", "--app", "a", "local", "--app", "b")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in engine_log.read_text().splitlines()] == ["info", "build", "push"] * 2
+    assert [line.split()[0] for line in engine_log.read_text().splitlines()] == ["info", "build", "push", "image"] * 2
     assert "does not find a:local-" in done.stderr, "an engine that is none pushes nothing"
     assert project.record["app"] == "b"
 

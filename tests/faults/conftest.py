@@ -84,7 +84,7 @@ def steady(line: str, project: Project, **hidden: str) -> str:
     for name, text in {**hidden, "FOLDER": str(project.folder), "HOME": str(project.folder.parent)}.items():
         line = line.replace(text, name)
     line = re.sub(r"127\.0\.0\.1:\d{5}|10\.213\.\d+\.1:\d+", "HOST", line)
-    line = re.sub(r"local-\d{8}T\d{6}Z-[0-9a-f]{12}", "TAG", line)
+    line = re.sub(r"local-\d{8}T\d{6}Z-[0-9a-f]{12}(-dirty)?-[0-9a-f]{6}", "TAG", line)
     line = line.replace(project.head, "COMMIT").replace(project.head[:12], "COMMIT")
     line = re.sub(r"sha256:([0-9a-f])\1{63}", r"sha256:\1…", line)
     return re.sub(r"pid \d+", "pid PID", re.sub(r"since [-0-9T:+]+", "since TIME", line))

@@ -9,12 +9,17 @@ from pathlib import Path
 from tests.faults.api import DIGEST
 from tests.project import Project
 
-# A docker without buildx: `info` names it; `push` prints what docker prints.
+_IMAGE_ID = "sha256:" + 64 * "1"
+# A docker without buildx: `info` names it; `build` writes the image's id, `push` prints what docker prints, and `image
+# inspect` says that this image was pushed.
 _USUAL = {
     "info": 'echo \'{"ClientInfo": {"Context": "default", "Plugins": []}}\'',
     "login": "cat > /dev/null",
-    "build": "echo built",
+    "build": 'while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo IMAGE_ID > "$2"; shift; done; echo built'.replace(
+        "IMAGE_ID", _IMAGE_ID
+    ),
     "push": 'echo "${2##*:}: digest: DIGEST size: 1"'.replace("DIGEST", DIGEST),
+    "image": f"echo '[\"HOST/shop@{DIGEST}\"]'",
 }
 
 

@@ -61,7 +61,10 @@ def test_25_the_digest_of_an_earlier_push_is_not_used(
     recorded: Project, api: FaultyApi, saw: Saw, tmp_path: Path
 ) -> None:
     # buildx leaves its metadata file as it was where a push fails; so each push gets a file of its own.
-    info = told(ClientInfo={"Context": "default", "Plugins": [{"Name": "buildx"}]})
+    info = told(
+        ClientInfo={"Context": "default", "Plugins": [{"Name": "buildx"}]},
+        DriverStatus=[["driver-type", "io.containerd.snapshotter.v1"]],
+    )
     metadata = shlex.quote(json.dumps({"containerimage.digest": DIGEST}))
     write = f'while [ $# -gt 0 ]; do [ "$1" = --metadata-file ] && echo {metadata} > "$2"; shift; done'
     engine = FakeEngine(recorded, tmp_path / "engine", info=info, buildx=write)

@@ -184,7 +184,7 @@ BAD: list[Bad] = [
     *of_flag("git ref", ["build"], "--git-ref", "--upload-pack=x", "a\nb"),
     *of_flag("repository", ["build"], "--repo-url", "https://user:canary@x/y", "--help"),
     *of_flag("repository", ["build"], "--repo-url", "u:canary@x:y", "canary@x/y", "https://x/y?key=canary"),
-    *of_flag("platform", ["local"], "--platform", "linux", "Linux/AMD64"),
+    *of_flag("platform", ["local"], "--platform", "linux", "Linux/AMD64", "linux/nonsense"),
     *of_environment("registry", "DEPLOY_REGISTRY", "https://x", "x:70000", "x/y", "robot:canary@x", line="local"),
     *of_environment("engine", "DEPLOY_DOCKER", "--help", line="local"),
     *of_environment("registry password", "DEPLOY_REGISTRY_PASSWORD", "canary\nx", line="local"),

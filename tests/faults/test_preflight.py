@@ -13,7 +13,7 @@ from tests.project import Process, Project
 
 def test_ctrl_c_while_the_api_says_nothing_ends_at_once_and_nothing_is_built(project: Project, tmp_path: Path) -> None:
     engine = tmp_path / "engine"
-    engine.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/commands\n')
+    engine.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/commands\necho \'{{"ID": "x"}}\'\n')
     engine.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
