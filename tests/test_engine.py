@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from invoke.context import Context
-from invoke.runners import Result
+from invoke.runners import Local, Result
 
 from deploy_tasks import runner, signals
 from deploy_tasks.engine import Engine
