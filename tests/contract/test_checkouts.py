@@ -93,7 +93,7 @@ def test_two_projects_of_one_name_need_names_for_their_apps(services: Project, s
 def test_init_in_a_project_of_a_sub_folder_names_its_app(services: Project) -> None:
     done = services.invoke("init", at="services/api")
     assert done.returncode == 0, done.stderr
-    assert (services.folder / "services" / "api" / "invoke.yaml").read_text() == "deploy:\n  app: api\n"
+    assert (services.folder / "services" / "api" / "invoke.yaml").read_text() == "deploy:\n  app: api\n  # port: 3000\n"
 
 
 @pytest.mark.parametrize("program", ["invoke", "deploy_tasks"])

@@ -698,5 +698,5 @@ def test_a_configuration_that_is_no_yaml_is_one_line(project: Project) -> None:
     project.write("invoke.yaml", "deploy:\n\tapp: x\n")
     refused = project.run(sys.executable, "-m", "deploy_tasks", "status")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("the Invoke configuration is not YAML: ")
+    assert refused.stderr.startswith("the Invoke configuration ")
     assert len(refused.stderr.splitlines()) == 1
