@@ -44,6 +44,8 @@ class _Taken:
 # Kept until the process ends: the tasks of one command line are one run, and none of them lets another run in between.
 _taken: dict[Path, _Taken] = {}
 _one_at_a_time = threading.Lock()
+# In a thread that works for another one: which that is.
+_here = threading.local()
 
 
 def take(
@@ -82,6 +84,11 @@ def take(
     return is_new
 
 
+def work_for(thread: threading.Thread) -> None:
+    """Makes this thread a part of the run of `thread`: what that one took, this one has."""
+    _here.thread = thread
+
+
 def let_go() -> None:
     """Lets the other threads of this program in: the task that took the locks in this thread is over."""
     for taken in list(_taken.values()):
@@ -98,7 +105,7 @@ def release() -> None:
 def _try_to_take(path: Path, task: str) -> bool | None:
     """As `take`, without waiting; None where another has it."""
     with _one_at_a_time:
-        taken, thread = _taken.get(path), threading.current_thread()
+        taken, thread = _taken.get(path), getattr(_here, "thread", threading.current_thread())
         if taken and taken.process != os.getpid():
             # A fork has a copy of its parent's file, and with it a share in its parent's lock.
             os.close(_taken.pop(path).file)

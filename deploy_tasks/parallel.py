@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any, NamedTuple
 
-from . import commands, console, github, runner
+from . import commands, console, github, lock, runner
 from .call import Call
 from .errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from .redaction import fit
@@ -107,9 +107,10 @@ def _begin(
 ) -> SimpleQueue[str]:
     """Starts the threads that work off `waiting`, and put what became of each into `outcomes`, its name into the queue.
     They do not keep the program from its end: what is interrupted is left where it is."""
-    over = SimpleQueue[str]()
+    over, run = SimpleQueue[str](), current_thread()
 
     def work() -> None:
+        lock.work_for(run)
         while not board.is_over:
             try:
                 name = waiting.popleft()

@@ -46,7 +46,6 @@ class Run:
         self.if_interrupted = "stopped; nothing was started"
         self.results: list[tuple[list[str], object]] = []
         self._undivided = Lock()
-        self._has_lock = False
         self.left = AGAIN
         self.when_interrupted: Callable[[], object] = lambda: None
         """What is to be noted of an interrupt, before it ends the run."""
@@ -69,15 +68,12 @@ class Run:
     def lock(self, within: float | None = None) -> None:
         """Makes this run the only one that writes the state and deploys from it, until the process ends; `within` so
         many seconds (those of the settings). Locked or StateError otherwise: nothing was started then."""
-        if self._has_lock:  # of several apps, the thread that takes it is not the one that works
-            return
         self.state.check_writable()
         path, seconds = self.state.lock_path, self.settings.lock_timeout if within is None else within
         if lock.take(path, self.call.task, seconds=seconds, tell=console.tell):
             self.state.sweep()
             if self._from_record:  # what another run recorded until now counts
                 self.settings = self._settle()
-        self._has_lock = True
 
     def note(self, outcome: str, record: Record, **built: Any) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""

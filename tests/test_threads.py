@@ -81,6 +81,17 @@ def test_a_task_that_is_over_lets_go_of_no_lock_of_another_thread(path: Path) ->
             other.submit(take, path).result(10)
 
 
+def test_a_thread_that_works_for_another_one_has_its_lock(path: Path) -> None:
+    take(path)
+
+    def work(thread: threading.Thread) -> bool:
+        lock.work_for(thread)
+        return take(path)
+
+    with ThreadPoolExecutor(1) as worker:
+        assert not worker.submit(work, threading.current_thread()).result(10)
+
+
 def test_other_processes_are_kept_out_between_two_tasks(path: Path) -> None:
     take(path)
     lock.let_go()
