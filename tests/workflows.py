@@ -31,6 +31,7 @@ def run_workflow(workflow: Mapping[str, Any], project: Project, folder: Path, kn
                 env={
                     **project.environment,
                     **own,
+                    **{key: _with(values, text) for key, text in step.get("env", {}).items()},
                     **{"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "ann", "CI": "true"},
                     **{"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)},
                 },
