@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import RLock
 from typing import Any, NamedTuple, TextIO, cast
@@ -195,15 +195,23 @@ class _Forgiving:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
+        with self._forgiving():
             if self._stream is not None:
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        with self._forgiving():
             if self._stream is not None:
                 self._stream.flush()
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):
+            # What Python still holds of it would fail once more at its end, and the exit code would be 120.
+            sys.stderr = cast(TextIO, self)
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()

@@ -286,6 +286,38 @@ def test_hostile_answers_to_several_apps_are_as_plain(shop: Project, api: Faulty
             assert "***" in errors["one"]["error"]
 
 
+def test_an_error_of_several_apps_that_quotes_the_key_does_not_show_it(shop: Project, api: FaultyApi) -> None:
+    shop.environment["DEPLOY_API_KEY"] = KEY
+    shop.write("invoke.yaml", "deploy:\n  port: 3000\n  apps: {one: {}, two: {}}\n")
+    assert run(shop, "build", "--app", "all").returncode == 0
+    api.always("deploy", http(200, {"jobName": f"{KEY} {ONE_LINE}"}))
+    done = run(shop, "reuse", "--app", "all", "--json")
+    assert done.returncode == 6
+    check(done, relays=False, is_json=True, is_on_github=False)
+    assert "(job *** " in json.loads(done.stdout)["one"]["error"]
+
+
+def test_the_message_that_invoke_prints_does_not_show_the_key(shop: Project, api: FaultyApi) -> None:
+    shop.environment["DEPLOY_API_KEY"] = KEY
+    record(shop)
+    api.always("deploy", http(200, {"jobName": f"{KEY} {ONE_LINE}"}))
+    done = run(shop, "reuse")
+    assert done.returncode == 6
+    check(done, relays=False, is_json=False, is_on_github=False)
+    assert b"(job *** x##[error]FORGED\\u202e" in done.stderr
+
+
+def test_a_table_shows_no_control_character(shop: Project, api: FaultyApi) -> None:
+    shop.environment["DEPLOY_API_KEY"] = KEY
+    everything_in_files(shop, api)
+    check(run(shop, "history"), relays=False, is_json=False, is_on_github=False)
+    drawn = shop.on_a_terminal("history", COLUMNS="5000")
+    assert KEY[:8] not in drawn
+    assert "\x1b]52" not in drawn
+    assert "\u202e" not in drawn
+    assert "\\x1b]52" in drawn
+
+
 def test_a_folder_with_a_hostile_name_is_no_more_than_a_name(shop: Project, api: FaultyApi) -> None:
     folder = shop.folder.parent / f"a\n::error::FORGED{ONE_LINE}\x1b[2J"
     moved = shop.copy(folder)

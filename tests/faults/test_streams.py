@@ -24,6 +24,12 @@ ON_A_TERMINAL_OF_ITS_OWN = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _buffered(shop: Project) -> None:
+    # Where Python writes at once, nothing is left in a buffer that fails once more at its end.
+    shop.environment["PYTHONUNBUFFERED"] = ""
+
+
 @contextmanager
 def without_a_reader() -> Iterator[int]:
     """A pipe whose other end is closed."""
