@@ -67,7 +67,7 @@ def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, A
     try:
         images.label(name)
     except SettingsError as error:
-        raise SettingsError(f"configuration deploy.apps: {error}; nothing was sent") from None
+        raise SettingsError(f"configuration deploy.apps: {error}; nothing was sent") from error
     if name in _RESERVED:
         raise SettingsError(f"configuration {path}: {name!r} has a meaning of its own; name the app otherwise")
     if not isinstance(table or {}, Mapping):
@@ -108,7 +108,7 @@ def _at(path: str, parse: Callable[[Any], tuple[str, ...]], value: object) -> tu
     try:
         return parse(value)
     except SettingsError as error:
-        raise SettingsError(f"configuration {path}: {error}; nothing was sent") from None
+        raise SettingsError(f"configuration {path}: {error}; nothing was sent") from error
 
 
 def chosen(table: Table, text: str | None, source: str = "flag --app") -> list[str]:

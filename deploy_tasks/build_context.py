@@ -60,7 +60,7 @@ class _Matcher:
         try:
             self._rules = PatternMatcher(file.read_text(encoding="utf-8-sig").splitlines())
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{file} cannot be read as the engine would ({error}); nothing was built") from None
+            raise SettingsError(f"{file} cannot be read as the engine would ({error}); nothing was built") from error
 
     def ignore(self, path: str) -> bool:
         return bool(self._rules.matches(path))

@@ -120,8 +120,8 @@ def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
 def _current_root() -> Path:
     try:
         return project_root(Path.cwd())
-    except FileNotFoundError:
-        raise SettingsError("the current folder is not there any more; nothing was sent") from None
+    except FileNotFoundError as error:
+        raise SettingsError("the current folder is not there any more; nothing was sent") from error
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

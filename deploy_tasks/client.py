@@ -119,7 +119,7 @@ class DeployClient:
         try:
             images.label(started.job_name)
         except SettingsError as error:
-            raise _unknown(start, f"the API answered not as it should: {error}") from None
+            raise _unknown(start, f"the API answered not as it should: {error}") from error
         return started
 
     def wait(self, job: str, *, seconds: float, within: float) -> BuildState:
@@ -138,7 +138,7 @@ class DeployClient:
             if error.status != 404:
                 raise
             again = self._command("build")
-            raise JobNotFound(f"the API knows no build job {job} (any more); build again: {again}") from None
+            raise JobNotFound(f"the API knows no build job {job} (any more); build again: {again}") from error
         return self._decoded(purpose, BuildState, body) if body.strip() else BuildState()
 
     def status(self, job: str, *, within: float | None = None) -> BuildState | None:
@@ -172,11 +172,11 @@ class DeployClient:
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from None
+            raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from error
         try:
             return images.digest(answer.build_id)
         except SettingsError as error:
-            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from None
+            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from error
 
     def deploy(self, request: DeployRequest, *, again: str | None = None) -> Deployed:
         """Deploys a digest without a build. DigestNotFound where the registry has no such manifest. `again` is the
@@ -190,7 +190,7 @@ class DeployClient:
                 f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}; "
                 f"nothing was built or deployed. Build it: {self._command('build')}, or {self._command('local')}; "
                 f"others: {self._command('history')}"
-            ) from None
+            ) from error
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
             raise MayHaveStarted(
@@ -221,7 +221,7 @@ class DeployClient:
         try:
             return decode(body, kind)
         except ValueError as error:
-            raise _unknown(purpose, f"the API answered not as it should ({error}): {excerpt(body)}") from None
+            raise _unknown(purpose, f"the API answered not as it should ({error}): {excerpt(body)}") from error
 
     def _request(
         self,
@@ -257,9 +257,9 @@ class DeployClient:
         except NotSent as error:
             why = f" ({error})" if str(error) else ""
             what = f"could not {purpose.does}: no connection to {self._host}{why}"
-            raise NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", reached=False) from None
+            raise NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", reached=False) from error
         except NoAnswer as error:
-            raise _unknown(purpose, f"{self._host} {error}") from None
+            raise _unknown(purpose, f"{self._host} {error}") from error
         if 200 <= answer.status < 300:
             return answer
         raise self._refusal(purpose, answer)

@@ -181,7 +181,7 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> Record:
             with suppress(StateError):  # that it does not come up is what matters
                 run.note(history.NOT_READY, deployed)
         back = f"go back to {described(before)}: {undo}" if before else "there is nothing to go back to yet"
-        raise RolloutFailed(f"{error}; {back}") from None
+        raise RolloutFailed(f"{error}; {back}") from error
     if before:
         console.tell(f"undo: {undo} (back to {described(before)})")
     run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": _reference(run, request)})
@@ -209,7 +209,7 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
                 f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
             )
     except StateError as error:
-        raise StateError(f"{_reference(run, request)} is deployed, but that was not recorded: {error}") from None
+        raise StateError(f"{_reference(run, request)} is deployed, but that was not recorded: {error}") from error
 
 
 def _reference(run: Run, request: DeployRequest) -> str:

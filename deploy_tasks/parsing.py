@@ -30,7 +30,7 @@ def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
     try:
         return parse(value)
     except SettingsError as error:
-        raise SettingsError(f"flag {flag}: {error}; nothing was sent") from None
+        raise SettingsError(f"flag {flag}: {error}; nothing was sent") from error
 
 
 def printable(value: object) -> str:
@@ -62,6 +62,7 @@ def api_url(value: object) -> str:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
+        # Not from the cause: it quotes what may be a password.
         raise SettingsError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
     if "@" in url.netloc:
         raise SettingsError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")

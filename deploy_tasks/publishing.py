@@ -98,7 +98,7 @@ class Buildx(Docker):
             raise EngineError(
                 f"this builder cannot build {image.platform} at once; nothing was built. Make one that can: "
                 "docker buildx create --name several --driver docker-container, then set DEPLOY_BUILDER=several"
-            ) from None
+            ) from error
         digest = json_object(digest_file.read_text()).get("containerimage.digest") if digest_file.exists() else None
         return [digest] if isinstance(digest, str) else []
 

@@ -317,8 +317,9 @@ def _read_env_file(path: Path) -> Mapping[str, str]:
             raise SettingsError(f"{path} is not a regular file; nothing was sent")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}); nothing was sent") from None
+        raise SettingsError(f"{path} cannot be read ({error.strerror}); nothing was sent") from error
     except UnicodeDecodeError:
+        # Not from the cause: it holds the whole file.
         raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8; nothing was sent") from None
     values = {}
     for binding in parse_stream(StringIO(text)):
@@ -350,7 +351,7 @@ def _only_configured(row: Setting, name: str | None, own: Mapping[str, object], 
     try:
         return row.parse(value) if is_given(value) else row.default
     except SettingsError as error:
-        raise SettingsError(f"{source}: {error}; nothing was sent") from None
+        raise SettingsError(f"{source}: {error}; nothing was sent") from error
 
 
 def _configured(config: Mapping[str, object], key: str, environ: Mapping[str, str]) -> object:
@@ -373,7 +374,7 @@ def _parsed(row: Setting, value: object, source: str) -> Any:
         # What YAML takes for a number or for true is a word here.
         return row.parse(value if isinstance(value, list | tuple | Mapping) else parsing.as_text(value))
     except SettingsError as error:
-        raise SettingsError(f"{source}: {error}; nothing was sent") from None
+        raise SettingsError(f"{source}: {error}; nothing was sent") from error
 
 
 _OF_SEVERAL = ("domain", "build_args")

@@ -38,7 +38,7 @@ def init(c: Context) -> None:
         for line in set_up(dry=bool(c.config.run.dry)):
             console.tell(line)
     except OSError as error:
-        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from None
+        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from error
 
 
 def set_up(*, dry: bool) -> Iterator[str]:

@@ -59,7 +59,7 @@ class State:
             if record.build_id is not None:
                 images.digest(record.build_id)
         except (ValueError, SettingsError) as error:
-            raise _malformed(self.path, error) from None
+            raise _malformed(self.path, error) from error
         return record
 
     def in_flight(self) -> BuildInFlight | None:
@@ -71,7 +71,7 @@ class State:
             build = convert(known, BuildInFlight)
             images.label(build.job_name)
         except (ValueError, SettingsError) as error:
-            raise _malformed(self.in_flight_path, error) from None
+            raise _malformed(self.in_flight_path, error) from error
         return build
 
     def check_writable(self) -> None:
@@ -80,7 +80,7 @@ class State:
             for path in (self.path, self.in_flight_path, self.history_path):
                 self._prepare(path)
         except StateError as error:
-            raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
+            raise StateError(f"{error}; {_ANOTHER_PLACE}") from error
         # Only the history is written in its place; the others are replaced.
         written = [self.path.parent, *([self.history_path] if self.history_path.exists() else [])]
         for right, what in ((os.W_OK, "written"), (os.R_OK, "read")):
@@ -106,7 +106,7 @@ class State:
             finally:
                 os.close(file)
         except OSError as error:
-            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from None
+            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from error
 
     def history(self) -> Iterator[HistoryEntry]:
         """The history, newest first, read from its end on and no further than is asked for. A line that is none, as a
@@ -119,7 +119,7 @@ class State:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StateError(f"{self.history_path} cannot be read ({error.strerror})") from None
+            raise StateError(f"{self.history_path} cannot be read ({error.strerror})") from error
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
@@ -140,11 +140,11 @@ class State:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StateError(f"{path} cannot be read ({error.strerror})") from None
+            raise StateError(f"{path} cannot be read ({error.strerror})") from error
         try:
             known = decode(text, dict[str, object])
         except ValueError as error:
-            raise _malformed(path, error) from None
+            raise _malformed(path, error) from error
         return known
 
     def _write(self, path: Path, content: dict[str, object]) -> None:
@@ -153,7 +153,7 @@ class State:
         try:
             _replace(path, text)
         except OSError as error:
-            raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from None
+            raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from error
 
     @staticmethod
     def _prepare(path: Path) -> None:
@@ -163,7 +163,7 @@ class State:
             path.parent.mkdir(parents=True, exist_ok=True)
             _ignore_in_git(path.parent)
         except OSError as error:
-            raise StateError(f"{path.parent} cannot be written ({error.strerror})") from None
+            raise StateError(f"{path.parent} cannot be written ({error.strerror})") from error
 
 
 def _malformed(path: Path, error: Exception) -> StateError:

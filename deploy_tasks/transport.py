@@ -92,9 +92,9 @@ class Transport:
         Thread(target=attempt, daemon=True).start()
         try:
             answer = taken(outcome, seconds)
-        except Empty:
+        except Empty as error:
             self._session = self._new_session()
-            raise NoAnswer("did not finish its answer in time") from None
+            raise NoAnswer("did not finish its answer in time") from error
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -124,6 +124,7 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
             announced = int(_number_of(headers.get("Content-Length", "")))
             return Answer(response.status_code, location, content, retry_after, transferred, announced)
     except (requests.RequestException, HTTPError, OSError) as error:
+        # Not from the cause: a request of `requests` holds the key and the body.
         why_not_sent = _why_not_sent(error)
         if why_not_sent is not None:
             raise NotSent(why_not_sent) from None
