@@ -163,7 +163,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
             run.left = WAIT
             run.if_interrupted = _goes_on(run, build)
     except StateError as error:
-        raise StateError(f"{error}. {_goes_on(run, build)}") from None
+        raise StateError(f"{error}. {_goes_on(run, build)}") from error
     return build
 
 
@@ -331,7 +331,7 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
     try:
         return run.client.digest(build.image_name or "", tag=build.image_tag or "")
     except DigestNotFound as error:
-        raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from None
+        raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from error
     except (ApiRefused, NothingStarted) as error:
         error.message = (
             f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(run, build)}"

@@ -129,8 +129,8 @@ def root_of(c: Context) -> Path:
     """
     try:
         here = Path.cwd()
-    except FileNotFoundError:
-        raise SettingsError("the current folder is not there any more; nothing was sent") from None
+    except FileNotFoundError as error:
+        raise SettingsError("the current folder is not there any more; nothing was sent") from error
     # Invoke's Config has it in no public attribute, and hands it to all of its copies.
     loaded_from: str | None = getattr(c.config, "_project_prefix", None)
     root = Path(loaded_from).resolve() if loaded_from else project_root(here)

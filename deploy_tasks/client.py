@@ -133,7 +133,7 @@ class DeployClient:
         try:
             images.label(started.job_name)
         except SettingsError as error:
-            raise _unknown(start, f"the API answered not as it should: {error}") from None
+            raise _unknown(start, f"the API answered not as it should: {error}") from error
         with suppress(SettingsError):  # a job is not lost to an image that cannot be read
             built = images.parse(started.image or "").name
             if request.image_name not in (None, built):
@@ -167,7 +167,7 @@ class DeployClient:
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            raise JobNotFound(f"the API knows no build job {job} (any more)") from None
+            raise JobNotFound(f"the API knows no build job {job} (any more)") from error
         return self._decoded(purpose, BuildState, body) if body.strip() else BuildState()
 
     def status(self, job: str, *, within: float = math.inf) -> BuildState | None:
@@ -204,11 +204,11 @@ class DeployClient:
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from None
+            raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from error
         try:
             build_id = images.digest(answer.build_id)
         except SettingsError as error:
-            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from None
+            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from error
         if answer.image and not _is_reference_to(image_name, build_id, answer.image):
             raise NothingStarted(
                 f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"
@@ -226,7 +226,7 @@ class DeployClient:
             raise DigestNotFound(
                 f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}; "
                 "nothing was built or deployed"
-            ) from None
+            ) from error
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
             raise MayHaveStarted(
@@ -268,7 +268,7 @@ class DeployClient:
         try:
             return decode(body, kind)
         except ValueError as error:
-            raise _unknown(purpose, f"the API answered not as it should ({error}): {excerpt(body)}") from None
+            raise _unknown(purpose, f"the API answered not as it should ({error}): {excerpt(body)}") from error
 
     def _request(
         self,
@@ -310,9 +310,9 @@ class DeployClient:
         except NotSent as error:
             why = f" ({error})" if str(error) else ""
             what = f"could not {purpose.does}: no connection to {self._host}{why}"
-            raise NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", reached=False) from None
+            raise NothingStarted(what, f"{purpose.nothing_done}; {purpose.again}", reached=False) from error
         except NoAnswer as error:
-            raise _unknown(purpose, f"{self._host} {error}") from None
+            raise _unknown(purpose, f"{self._host} {error}") from error
         if 200 <= answer.status < 300 or (purpose.is_of_build and _says_failed(answer)):
             return answer
         raise self._refusal(purpose, answer)

@@ -336,7 +336,7 @@ def _print(lines: Iterable[str], before: str = "", after: str = "") -> None:
     except OSError as error:
         # What Python still holds of it would fail once more at its end.
         sys.stdout = None
-        raise DeployError(f"{before}stdout cannot be written ({error.strerror}){after}") from None
+        raise DeployError(f"{before}stdout cannot be written ({error.strerror}){after}") from error
 
 
 def _writable(text: str, stream: TextIO | None) -> str:

@@ -171,7 +171,7 @@ def digest_of_flag(text: str) -> str:
         return images.digest(text)
     except SettingsError as error:
         hint = "of a recorded one its first 12 will do"
-        raise SettingsError(f"flag --build-id: {error} ({hint}); nothing was sent") from None
+        raise SettingsError(f"flag --build-id: {error} ({hint}); nothing was sent") from error
 
 
 def digest_of_record(settings: Settings, record: Record | None) -> str:

@@ -38,7 +38,7 @@ def tell_story() -> None:
     try:
         _tell_in_throwaway_folder()
     except OSError as error:
-        raise DemoError(f"the demo cannot go on ({error.strerror})") from None
+        raise DemoError(f"the demo cannot go on ({error.strerror})") from error
 
 
 def _tell_in_throwaway_folder() -> None:

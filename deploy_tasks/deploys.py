@@ -195,7 +195,7 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> tuple[Reco
             with suppress(StateError):  # that it does not come up is what matters
                 run.note(history.NOT_READY, deployed)
         back = f"go back to {history.described(before)}: {undo}" if before else "there is nothing to go back to yet"
-        raise RolloutFailed(f"{error}; {back}") from None
+        raise RolloutFailed(f"{error}; {back}") from error
     if before:
         console.tell(f"undo: {undo} (back to {history.described(before)})")
     run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
@@ -218,7 +218,7 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
     except DigestNotFound as error:
         built_from = None if deployed.dirty else deployed.git_ref
         build = ways_to_build(run, built_from)
-        raise DigestNotFound(f"{error}. {build}. Others: {run.command('history')}") from None
+        raise DigestNotFound(f"{error}. {build}. Others: {run.command('history')}") from error
     reference = said or images.pinned(run.settings.registry, request.image_name, request.build_id)
     run.left = NOTHING
     try:
@@ -229,7 +229,7 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
                 f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
             )
     except StateError as error:
-        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from None
+        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from error
     return reference
 
 

@@ -53,12 +53,12 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
             github.annotate(f"{task.name} failed", error.message or "")
             error.is_annotated = True
         raise
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         # Whoever reads a result may have had enough of it, as `head` has.
         sys.stdout = None
-        raise Exit(code=128 + signal.SIGPIPE) from None
+        raise Exit(code=128 + signal.SIGPIPE) from error
     except KeyboardInterrupt as interrupt:
-        raise Interrupted("stopped", signals.signal_number(interrupt)) from None
+        raise Interrupted("stopped", signals.signal_number(interrupt)) from interrupt
     finally:
         lock.let_go()
 

@@ -155,7 +155,9 @@ class Engine:
         try:
             folder = tempfile.TemporaryDirectory(prefix="deploy-tasks-")
         except OSError as error:
-            raise EngineError(f"there is no place for a temporary file ({error.strerror}); nothing was built") from None
+            raise EngineError(
+                f"there is no place for a temporary file ({error.strerror}); nothing was built"
+            ) from error
         with folder as place:
             digests = self._way.publish(self, image, Path(place))
         if self.is_dry:
@@ -168,7 +170,9 @@ class Engine:
         try:
             return images.digest(digests[0])
         except SettingsError as error:
-            raise EngineError(f"the push of {image.reference} named no digest: {error}; nothing was recorded") from None
+            raise EngineError(
+                f"the push of {image.reference} named no digest: {error}; nothing was recorded"
+            ) from error
 
     @property
     def is_dry(self) -> bool:
@@ -222,6 +226,7 @@ class Engine:
                     replace_env=True,
                 )
             except CommandTimedOut as error:
+                # Not from the cause: its result holds the environment, with the values of build args.
                 raise EngineError(
                     f"{self._program} {argv[0]} took longer than the {error.timeout} s that Invoke gives a command "
                     "(-T, timeouts.command); nothing was recorded or deployed"

@@ -80,7 +80,7 @@ def take(
     except OSError as error:
         raise StateError(
             f"{path} cannot be written ({error.strerror}); nothing was started. DEPLOY_STATE_FILE names another place"
-        ) from None
+        ) from error
     return is_new
 
 

@@ -54,7 +54,7 @@ def each(call: Call, acts: Mapping[str, Act], *, jobs: int, changes: bool) -> di
                 board.is_over = True
                 waiting.clear()
                 runner.end_all(signal_number(interrupt))
-                raise _interrupted(call, acts, outcomes, signal_number(interrupt)) from None
+                raise _interrupted(call, acts, outcomes, signal_number(interrupt)) from interrupt
     with held_back():  # all is over, and is to be said
         return _summed_up(call, acts, outcomes, seconds=time.monotonic() - start, changes=changes)
 

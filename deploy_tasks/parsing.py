@@ -95,6 +95,7 @@ def api_url(value: object) -> str:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
+        # Not from the cause: it quotes what may be a password.
         raise SettingsError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
     if "@" in url.netloc:
         raise SettingsError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")

@@ -28,7 +28,7 @@ def digest(call: Call) -> Act:
         try:
             build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
         except DigestNotFound as error:
-            raise DigestNotFound(f"{error}. {ways_to_build(run, target.image_tag)}") from None
+            raise DigestNotFound(f"{error}. {ways_to_build(run, target.image_tag)}") from error
         if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
             was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
             console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
@@ -63,7 +63,7 @@ def save(
         run.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
         reuse = commands.line("reuse", {"build_id": build_id, **flags_of(run, record)})
-        raise StateError(f"{error}. The image is there: {reuse}") from None
+        raise StateError(f"{error}. The image is there: {reuse}") from error
     return record, earlier
 
 

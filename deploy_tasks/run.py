@@ -102,7 +102,7 @@ class Run:
             yield
         except KeyboardInterrupt as interrupt:
             self.note_interrupt()
-            raise Interrupted(self.if_interrupted, signal_number(interrupt)) from None
+            raise Interrupted(self.if_interrupted, signal_number(interrupt)) from interrupt
 
     def note_interrupt(self) -> None:
         """Notes what an interrupt leaves behind, once what another thread does `undivided` is done or takes long."""
@@ -295,7 +295,7 @@ def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
             settings.require(*needs, given=given)
     except SettingsError as error:
         why = f" ({call.checkout.trouble})" if call.checkout.trouble else ""
-        raise SettingsError(f"{error}{why}") from None
+        raise SettingsError(f"{error}{why}") from error
 
 
 _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}

@@ -124,7 +124,9 @@ class _StreamingRunner(Local):
         except KeyboardInterrupt as interrupt:
             number = signal_number(interrupt)
             self.end(number)
-            raise Interrupted("stopped, and the engine with it; nothing was recorded or deployed", number) from None
+            raise Interrupted(
+                "stopped, and the engine with it; nothing was recorded or deployed", number
+            ) from interrupt
 
     def send_interrupt(self, interrupt: KeyboardInterrupt) -> None:
         # Invoke would type ^C into the command's stdin and wait on.

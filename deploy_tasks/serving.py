@@ -35,7 +35,7 @@ def sandbox(
     try:
         from .sandbox.app import Options, SandboxError, serve
     except ImportError as error:
-        raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from None
+        raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from error
     settings = begin(Call.of(c, "sandbox", {})).settings
     options = Options(
         port=_given("--port", parsing.whole_number("a port", 0, 65535), port, _SANDBOX_PORT),
@@ -55,7 +55,7 @@ def sandbox(
     try:
         serve(options)
     except SandboxError as error:
-        raise SettingsError(f"the sandbox cannot start: {error}") from None
+        raise SettingsError(f"the sandbox cannot start: {error}") from error
 
 
 def _given(flag: str, parse: Callable[[Any], T], value: object, default: Any) -> T:
@@ -73,4 +73,4 @@ def demo(c: Context) -> None:
     try:
         tell_story()
     except DemoError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(str(error)) from error

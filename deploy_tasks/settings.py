@@ -386,8 +386,9 @@ def _read_env_file(path: Path) -> Mapping[str, str] | None:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8; nothing was sent") from error
+    except UnicodeDecodeError:
+        # Not from the cause: it holds the whole file.
+        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8; nothing was sent") from None
     values = {}
     for binding in parse_stream(StringIO(text)):
         if binding.error:

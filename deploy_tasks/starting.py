@@ -41,7 +41,7 @@ def init(c: Context) -> None:
         for line in set_up(root, dry=bool(c.config.run.dry) or root != Path.cwd()):
             console.tell(line)
     except OSError as error:
-        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from None
+        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from error
     if root != Path.cwd():
         raise SettingsError(
             f"Nothing was written: this folder is part of the project {root}. To set that up, run: cd "

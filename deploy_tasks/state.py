@@ -61,7 +61,7 @@ class State:
             if record.build_id is not None:
                 images.digest(record.build_id)
         except (ValueError, SettingsError) as error:
-            raise _malformed(self.path, error) from None
+            raise _malformed(self.path, error) from error
         return record
 
     def in_flight(self) -> BuildInFlight | None:
@@ -73,7 +73,7 @@ class State:
             build = convert(known, BuildInFlight)
             images.label(build.job_name)
         except (ValueError, SettingsError) as error:
-            raise _malformed(self.in_flight_path, error) from None
+            raise _malformed(self.in_flight_path, error) from error
         return build
 
     def check_writable(self) -> None:
@@ -82,7 +82,7 @@ class State:
             for path in (self.path, self.in_flight_path, self.history_path):
                 self._prepare(path)
         except StateError as error:
-            raise StateError(f"{error}; {_ANOTHER_PLACE}") from None
+            raise StateError(f"{error}; {_ANOTHER_PLACE}") from error
         for right, what in ((os.W_OK, "written"), (os.R_OK, "read")):
             if not os.access(self.path.parent, right):
                 raise StateError(f"{self.path.parent} cannot be {what}; {_ANOTHER_PLACE}")
@@ -92,9 +92,9 @@ class State:
         except FileNotFoundError:
             pass
         except StateError as error:
-            raise StateError(f"{error}; nothing was started") from None
+            raise StateError(f"{error}; nothing was started") from error
         except OSError as error:
-            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); {_ANOTHER_PLACE}") from None
+            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); {_ANOTHER_PLACE}") from error
 
     def sweep(self) -> None:
         """Removes what runs that were killed in the middle of writing left behind; only for who holds the lock."""
@@ -113,7 +113,7 @@ class State:
             finally:
                 os.close(file)
         except OSError as error:
-            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from None
+            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from error
 
     def history(self) -> Iterator[HistoryEntry]:
         """The history, newest first, read from its end on and no further than is asked for. A line that is none, as a
@@ -129,7 +129,7 @@ class State:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StateError(f"{self.history_path} cannot be read ({error.strerror})") from None
+            raise StateError(f"{self.history_path} cannot be read ({error.strerror})") from error
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
@@ -149,11 +149,11 @@ class State:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StateError(f"{path} cannot be read ({error.strerror})") from None
+            raise StateError(f"{path} cannot be read ({error.strerror})") from error
         try:
             known = decode(text, dict[str, object])
         except ValueError as error:
-            raise _malformed(path, error) from None
+            raise _malformed(path, error) from error
         return known
 
     def _write(self, path: Path, content: dict[str, object]) -> None:
@@ -162,7 +162,7 @@ class State:
         try:
             _replace(path, text)
         except OSError as error:
-            raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from None
+            raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from error
 
     @staticmethod
     def _prepare(path: Path) -> None:
@@ -172,7 +172,7 @@ class State:
             path.parent.mkdir(parents=True, exist_ok=True)
             _ignore_in_git(path.parent)
         except OSError as error:
-            raise StateError(f"{path.parent} cannot be written ({error.strerror})") from None
+            raise StateError(f"{path.parent} cannot be written ({error.strerror})") from error
 
 
 def open_file(path: Path, flags: int) -> int:
@@ -182,7 +182,7 @@ def open_file(path: Path, flags: int) -> int:
         file = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno in _NO_FILE:
-            raise _not_a_file(path) from None
+            raise _not_a_file(path) from error
         raise
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

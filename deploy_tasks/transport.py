@@ -87,10 +87,10 @@ class Transport:
         answer = in_background(lambda: _attempt(session, method, url, body, seconds, most))
         try:
             return answer(seconds)
-        except Empty:
+        except Empty as error:
             # The thread that was left behind goes on with the old one.
             self._session = self._new_session()
-            raise NoAnswer("did not finish its answer in time") from None
+            raise NoAnswer("did not finish its answer in time") from error
 
 
 def _attempt(session: requests.Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
@@ -117,6 +117,7 @@ def _attempt(session: requests.Session, method: str, url: str, body: bytes | Non
             announced = int(_number_of(headers.get("Content-Length", "")))
             return Answer(response.status_code, location, content, retry_after, transferred, announced)
     except (requests.RequestException, HTTPError, OSError) as error:
+        # Not from the cause: a request of `requests` holds the key and the body.
         why_not_sent = _why_not_sent(error, url)
         if why_not_sent is not None:
             raise NotSent(why_not_sent) from None
@@ -134,7 +135,7 @@ def _bundle() -> str | None:
                     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
             except OSError as error:
                 why = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
-                raise NotSent(f"{name} names {path}: {why}") from None
+                raise NotSent(f"{name} names {path}: {why}") from error
             return path
     return None
 

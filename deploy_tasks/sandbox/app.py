@@ -173,13 +173,13 @@ class Sandbox:
         job = self._job(request)
         try:
             seconds = min(float(request.query_params.get("timeout", "1800")), _LONGEST_WAIT)
-        except ValueError:
-            raise HTTPException(400, "timeout is a number of seconds") from None
+        except ValueError as error:
+            raise HTTPException(400, "timeout is a number of seconds") from error
         try:
             await asyncio.wait_for(job.over.wait(), seconds)
-        except asyncio.TimeoutError:
+        except asyncio.TimeoutError as error:
             if self._options.minimal:
-                raise HTTPException(408, "the build is not over") from None
+                raise HTTPException(408, "the build is not over") from error
         # The specification has no status; without one in this case, nobody could tell a failed build from a good one.
         is_plain = self._options.minimal and job.status != "failed"
         return JSONResponse({"jobName": job.name} if is_plain else self._described(job))
@@ -288,7 +288,7 @@ def serve(options: Options) -> None:
         with suppress(KeyboardInterrupt):
             _serve(options)
     except OSError as error:
-        raise SandboxError(f"{error.strerror}: {error.filename or 'stdout'}") from None
+        raise SandboxError(f"{error.strerror}: {error.filename or 'stdout'}") from error
 
 
 def _serve(options: Options) -> None:
@@ -367,7 +367,7 @@ def _listen(options: Options) -> socket.socket:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(getattr(error, "errno", 0) or 22)
         raise SandboxError(
             f"cannot listen on {options.host}:{options.port}: {reason}; --port 0 takes a free one"
-        ) from None
+        ) from error
 
 
 def _printed_host(host: str) -> str:

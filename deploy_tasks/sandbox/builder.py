@@ -237,7 +237,7 @@ def _run(argv: list[str], log: Log, environment: dict[str, str] | None = None) -
                 if not why.startswith(_REASONS) or text.startswith(_REASONS):
                     why = text
     except OSError as error:
-        raise BuildFailure(f"{argv[0]}: {error.strerror}") from None
+        raise BuildFailure(f"{argv[0]}: {error.strerror}") from error
     _running.discard(process)
     if process.returncode:
         raise BuildFailure(f"{argv[0]} failed with exit code {process.returncode}: {why}")

@@ -114,8 +114,8 @@ class DiskRegistry:
             raise RegistryError(400, "DIGEST_INVALID", "the bytes do not have the digest that was named")
         try:
             path.replace(self._stored(digest))
-        except FileNotFoundError:
-            raise _unknown_upload() from None
+        except FileNotFoundError as error:
+            raise _unknown_upload() from error
         self._touch(self._link(name, "blobs", digest))
 
     def mount(self, name: str, digest: str, source: str) -> bool:
@@ -157,8 +157,8 @@ class DiskRegistry:
             missing = [part["digest"] for part in parts if not self._link(name, "blobs", part["digest"]).exists()]
             indexed = [part["digest"] for part in manifest.get("manifests", [])]
             missing += [digest for digest in indexed if not self._link(name, "manifests", digest).exists()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise RegistryError(400, "MANIFEST_INVALID", "this is not a manifest") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise RegistryError(400, "MANIFEST_INVALID", "this is not a manifest") from error
         if missing:
             raise RegistryError(404, "MANIFEST_BLOB_UNKNOWN", f"not pushed yet: {', '.join(missing)}")
 
@@ -234,6 +234,7 @@ class OutsideRegistry:
         try:
             answer = self._session.request(method, url, timeout=30, **options)
         except requests.RequestException as error:
+            # Not from the cause: a request of `requests` holds the registry's password.
             raise RegistryError(502, "UNAVAILABLE", f"{self.address}: {type(error).__name__}") from None
         if answer.status_code == 404 and method == "HEAD":
             return None
