@@ -491,14 +491,16 @@ def test_a_missing_key_names_its_variable_before_anything_is_sent(
     sandbox.forget()
     failed = project.invoke(task, DEPLOY_API_KEY="")
     assert failed.returncode == 2
-    assert failed.stderr == NOT_SET.format("DEPLOY_API_KEY")
+    assert failed.stderr == NOT_SET.format("DEPLOY_API_KEY (it is empty)")
     assert sandbox.seen() == []
 
 
 def test_all_that_is_missing_is_said_at_once(project: Project) -> None:
     failed = project.invoke("reuse")
     assert failed.returncode == 2
-    assert failed.stderr == NOT_SET.format("DEPLOY_API_URL, DEPLOY_API_KEY, --port or DEPLOY_PORT")
+    assert failed.stderr == NOT_SET.format(
+        "DEPLOY_API_URL, DEPLOY_API_KEY, --port or DEPLOY_PORT or port under deploy: in invoke.yaml"
+    )
 
 
 def test_settings_come_from_the_env_file_at_the_root(project: Project, sandbox: SandboxProcess) -> None:
