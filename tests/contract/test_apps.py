@@ -145,8 +145,11 @@ def test_all_that_is_missing_is_said_before_anything_is_sent(shop: Project, sand
     assert not (shop.folder / ".deploy").exists()
     first, backend, frontend, agent = refused.stderr.splitlines()
     assert first == "nothing was sent, since not all of the apps have what they need:"
-    assert backend.startswith("  backend: no value for SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY; put variables into")
-    assert f"  frontend: there is no env_file at {shop.folder}/frontend/.env; not set: " in frontend
+    assert backend.startswith(
+        "  backend: no value for SUPABASE_URL (it is empty), SUPABASE_SERVICE_ROLE_KEY; put variables into"
+    )
+    assert "  frontend: not set: " in frontend
+    assert f"there is no env_file at {shop.folder}/frontend/.env" in frontend
     assert "deploy.apps.frontend.port in invoke.yaml" in frontend
     assert ("--port or" in frontend) == (task == "local-deploy"), "the others have no such flag"
     assert ("PUBLIC_SUPABASE_URL" in frontend) == (task != "build"), "the API takes no build args"
@@ -481,7 +484,7 @@ def test_the_doctor_looks_at_every_app(shop: Project) -> None:
     seen = shop.invoke("doctor")
     assert seen.returncode == 2
     assert "backend settings: app shop-backend; namespace non-business-apps" in seen.stdout
-    assert "FAILED   frontend needs: there is no env_file at" in seen.stdout
+    assert "FAILED   frontend needs: no value for PUBLIC_SUPABASE_URL; there is no env_file at" in seen.stdout
     assert "frontend needs" not in shop.invoke("doctor", "--app", "backend").stdout
 
 

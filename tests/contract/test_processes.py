@@ -498,7 +498,7 @@ def test_a_missing_key_names_its_variable_before_anything_is_sent(
     sandbox.forget()
     failed = project.invoke(task, DEPLOY_API_KEY="")
     assert failed.returncode == 2
-    assert failed.stderr == NOT_SET.format("DEPLOY_API_KEY")
+    assert failed.stderr == NOT_SET.format("DEPLOY_API_KEY (it is empty)")
     assert sandbox.seen() == []
 
 
