@@ -144,6 +144,9 @@ class Podman:
             built = _built_id(engine, image, id_file)
             if manifest:
                 self._check_platforms(engine, image, manifest)
+            else:
+                # After the build: podman 4.3 takes the id of what it built from the tag, which another build may have.
+                engine.step("tag", ["tag", built, image.reference], image, _AFTER_BUILD)
             engine.step("push", podman_push_command(image, built, manifest, digest_file, tls), image, _AFTER_PUSH)
         finally:
             if manifest:
@@ -182,8 +185,8 @@ def buildx_command(image: Image, builder: str | None, output: Sequence[str]) -> 
 
 def podman_build_command(image: Image, id_file: Path, manifest: str | None) -> list[str]:
     """The argv of a podman build, after the program; into the manifest list `manifest`, where one is named."""
-    name = ["--manifest", manifest] if manifest else ["--tag", image.reference]
-    return ["build", *_what_to_build(image, [*name, "--iidfile", str(id_file)])]
+    into = ["--manifest", manifest] if manifest else []
+    return ["build", *_what_to_build(image, [*into, "--iidfile", str(id_file)])]
 
 
 def podman_push_command(

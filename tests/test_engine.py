@@ -77,7 +77,7 @@ def test_buildx_builds_by_the_builder_that_is_named(builder: str | None, by: lis
 
 
 def test_podman_builds_and_pushes_the_image_of_that_build_with_a_digest_file() -> None:
-    way = ["--platform", "linux/amd64", "--tag", REFERENCE, "--iidfile", "/i"]
+    way = ["--platform", "linux/amd64", "--iidfile", "/i"]
     assert podman_build_command(FULL, Path("/i"), None) == ["build", *way, *WHAT]
     assert podman_push_command(FULL, IMAGE_ID, None, Path("/d"), []) == [
         *["push", "--digestfile", "/d", IMAGE_ID, f"docker://{REFERENCE}"]
@@ -205,7 +205,7 @@ def test_a_build_elsewhere_is_told_from_one_here(
 
 
 def test_a_push_that_names_no_digest_is_the_engines_failure() -> None:
-    engine, _ = looked(PODMAN, Result(), Result(), digestfile="sha512:abc")
+    engine, _ = looked(PODMAN, Result(), Result(), Result(), digestfile="sha512:abc")
     with pytest.raises(EngineError, match=r"the push of r:5000/shop:v1 named no digest: .*nothing was recorded"):
         engine.publish(IMAGE)
 
@@ -333,8 +333,13 @@ def test_buildx_says_its_digest_in_a_fresh_file() -> None:
 
 
 def test_podman_says_its_digest_in_a_fresh_file() -> None:
-    engine, c = looked(PODMAN, Result(), Result(), digestfile=f"{DIGEST}\n")
+    engine, c = looked(PODMAN, Result(), Result(), Result(), digestfile=f"{DIGEST}\n")
     assert engine.publish(IMAGE) == DIGEST
+    assert commands(c) == [
+        "docker build --platform linux/amd64 --iidfile FOLDER/id --file /ctx/Dockerfile /ctx",
+        f"docker tag {IMAGE_ID} {REFERENCE}",
+        f"docker push --digestfile FOLDER/digest {IMAGE_ID} docker://{REFERENCE}",
+    ]
     assert not c._written[0].parent.exists()
 
 
@@ -366,9 +371,9 @@ def test_podman_does_not_push_a_list_that_lacks_a_platform() -> None:
 
 @pytest.mark.parametrize(("registry", "flags"), [("127.0.0.1:5000", ["--tls-verify=false"]), ("r.example.com", [])])
 def test_podman_speaks_http_to_loopback_alone(registry: str, flags: list[str]) -> None:
-    engine, c = looked(PODMAN, Result(), Result(), digestfile=DIGEST)
+    engine, c = looked(PODMAN, Result(), Result(), Result(), digestfile=DIGEST)
     engine.publish(Image(f"{registry}/shop:v1", Path("/c"), Path("/c/f")))
-    assert [word for word in commands(c)[1].split() if word.startswith("--tls")] == flags
+    assert [word for word in commands(c)[2].split() if word.startswith("--tls")] == flags
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"containerimage.digest": 5}'])
@@ -379,7 +384,7 @@ def test_buildx_without_a_digest_is_refused(content: str | None) -> None:
 
 
 def test_podman_without_a_digest_file_is_refused() -> None:
-    engine, _ = looked(PODMAN, Result(), Result())
+    engine, _ = looked(PODMAN, Result(), Result(), Result())
     with pytest.raises(EngineError, match="named 0 digests"):
         engine.publish(IMAGE)
 
@@ -450,9 +455,8 @@ OTHER_FAILURES = [
 
 
 def failed_push(told: dict[str, Any], said: str, username: str) -> str:
-    earlier = [Result()] if told == STORE else [Result(), Result()]
-    earlier = earlier if username else earlier[1:]
-    engine, _ = looked(told, *earlier, Result(stderr=said, exited=1))
+    steps = {id(STORE): 0, id(DOCKER): 1, id(PODMAN): 2}[id(told)] + bool(username)
+    engine, _ = looked(told, *[Result()] * steps, Result(stderr=said, exited=1))
     if username:
         engine.login("r:5000", username, "s3cret")
     with pytest.raises(EngineError) as error:

@@ -89,6 +89,7 @@ def make_engine(name: str, folder: Path) -> Engine:
         if shutil.which("podman") is None:
             leave_out("podman is not installed")
         (folder / "containers.conf").write_text('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n')
+        (folder / "auth.json").write_text("{}")
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/storage"\nrunroot = "{folder}/run"\n'
         )

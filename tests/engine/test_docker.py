@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_local_then_reuse_deploys_the_image_of_that_push(
     digest, reference = done.stdout.split()
     assert reference == f"{sandbox.registry}/shop@{digest}"
     assert shop.record["buildId"] == digest
-    assert shop.record["imageTag"].endswith(f"-{shop.head[:12]}-dirty")
+    assert re.search(rf"-{shop.head[:12]}-dirty-[0-9a-f]{{6}}$", shop.record["imageTag"])
     assert sandbox.app("apps", "shop")["image"] == reference
     container = any_docker.run("create", reference, "x")
     any_docker.run("cp", f"{container}:/www/page.html", str(shop.folder / "back.html"))
@@ -92,9 +93,18 @@ def ship(c):
 def test_an_engine_that_is_down_is_one_line(shop: Project) -> None:
     failed = shop.invoke("local", DOCKER_HOST="unix:///nowhere.sock")
     assert failed.returncode == 3
-    assert failed.stderr == (
-        "the container engine 'docker' does not answer; start it, or name another in DEPLOY_DOCKER; nothing was built\n"
+    assert re.fullmatch(
+        r"the container engine 'docker' does not answer \(.*Is the docker daemon running\?\); start it, or set "
+        r"DEPLOY_DOCKER to a docker or podman that runs; nothing was built\n",
+        failed.stderr,
     )
+
+
+@pytest.mark.parametrize("program", ["docker", "/usr/bin/docker"])
+def test_a_builder_is_refused_where_docker_would_not_use_it(shop: Project, any_docker: Engine, program: str) -> None:
+    failed = shop.invoke("local", DEPLOY_BUILDER="far", DEPLOY_DOCKER=program)
+    assert failed.returncode == 3
+    assert "has no buildx plugin to use it with; install it, or unset DEPLOY_BUILDER" in failed.stderr
 
 
 def test_an_engine_that_is_not_there_is_one_line(shop: Project) -> None:

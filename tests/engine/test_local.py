@@ -73,12 +73,58 @@ def test_two_repositories_that_hold_the_same_image(shop: Project, registry: Regi
         assert built.stdout.strip() == registry.digest(name, "v1") == registry.inspect(name, "v1")["Digest"]
 
 
+def test_an_unchanged_image_keeps_its_digest(shop: Project, registry: Registry) -> None:
+    first, second = (shop.invoke("local", "--image-tag", tag) for tag in ("v1", "v2"))
+    assert second.returncode == 0, second.stderr
+    assert first.stdout == second.stdout
+    assert registry.digest(image_of(shop), "v1") == registry.digest(image_of(shop), "v2")
+
+
+@pytest.mark.parametrize("engine", ["store"], indirect=True)
+def test_an_attestation_is_added_where_the_environment_asks_for_it(
+    shop: Project, engine: Engine, registry: Registry
+) -> None:
+    built = shop.invoke("local", BUILDX_NO_DEFAULT_ATTESTATIONS="0")
+    assert built.returncode == 0, built.stderr
+    index = registry.inspect(image_of(shop), built.stdout.strip(), "--raw")
+    kinds = [manifest.get("annotations", {}).get("vnd.docker.reference.type") for manifest in index["manifests"]]
+    assert kinds == [None, "attestation-manifest"]
+
+
+@pytest.mark.parametrize("engine", ["podman"], indirect=True)
+def test_a_build_that_sigterm_ends_is_not_pushed_though_podman_says_that_it_went_well(
+    shop: Project, engine: Engine, registry: Registry, tmp_path: Path
+) -> None:
+    earlier = shop.invoke("local", "--image-tag", "v1").stdout.strip()
+    shop.write("Dockerfile", 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "sleep", "600"]\n')
+    program = tmp_path / "podman-build"
+    program.write_text(f'#!/bin/sh\n[ "$1" = build ] && echo $$ > {tmp_path}/pid\nexec {engine.program} "$@"\n')
+    program.chmod(0o755)
+    process = shop.start("local", "--image-tag", "v1", DEPLOY_DOCKER=str(program))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, process.stdout, process.stderr:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "sleep" in line:
+                os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+                break
+        said += process.stderr.readlines()
+    assert process.returncode == 3
+    assert re.search(rf"the build of {registry.address}/.*; nothing was pushed or recorded$", said[-1].rstrip()), said
+    assert registry.digest(image_of(shop), "v1") == earlier == shop.record["buildId"]
+
+
 def test_a_push_that_fails_leaves_no_digest_behind_for_the_next(shop: Project, registry: Registry) -> None:
     without = {"DEPLOY_REGISTRY_USERNAME": "", "DEPLOY_REGISTRY_PASSWORD": ""}
     failed = shop.invoke("local", "--image-tag", "v1", **without)
     assert failed.returncode == 3
     assert failed.stdout == ""
-    assert "nothing was recorded or deployed. Not logged in?" in failed.stderr.splitlines()[-1]
+    assert failed.stderr.splitlines()[-1].endswith(
+        f"; nothing was recorded or deployed. Not logged in at {registry.address}? Set DEPLOY_REGISTRY_USERNAME and "
+        "DEPLOY_REGISTRY_PASSWORD"
+    )
     assert not (shop.folder / ".deploy" / "build-id.json").exists()
     assert registry.digest(image_of(shop), "v1") is None
     shop.write("page.html", "changed")
@@ -252,7 +298,7 @@ def test_a_builder_elsewhere_is_used_with_nothing_else_changed(
 
 @pytest.mark.parametrize(
     ("engine", "says"),
-    [("classic", "has no buildx plugin to use it with"), ("buildx", "the build and push of")],
+    [("classic", "has no buildx plugin to use it with"), ("buildx", 'no builder "nowhere" found; nothing was built')],
     indirect=["engine"],
 )
 def test_a_builder_that_is_not_there(shop: Project, engine: Engine, says: str) -> None:
