@@ -20,9 +20,9 @@ from .images import as_label, is_commit
 # git needs none of these settings, and its hooks and helpers get no key.
 _OURS = ("DEPLOY_", "INVOKE_DEPLOY_")
 # They say which repository git works on. In a hook they name the hook's repository, which may be another one.
-# Source: `git rev-parse --local-env-vars`, git 2.39.
+# Source: `git rev-parse --local-env-vars`, git 2.39; without GIT_CONFIG_COUNT, by which CI sets safe.directory.
 LOCAL_VARIABLES = (
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS"),
     *("GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE"),
     *("GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX"),
     *("GIT_INTERNAL_SUPER_PREFIX", "GIT_SHALLOW_FILE", "GIT_COMMON_DIR"),

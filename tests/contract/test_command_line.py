@@ -33,7 +33,7 @@ def test_nothing_is_built_for_a_deploy_that_lacks_its_port(
     del project.environment["DEPLOY_PORT"]
     done = project.invoke(*words.split())
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("not set: DEPLOY_PORT; ")
+    assert done.stderr.startswith("not set: DEPLOY_PORT or port under deploy: in invoke.yaml; ")
     assert sandbox.seen() == []
 
 
@@ -131,7 +131,7 @@ def test_a_build_request_that_is_not_sent_names_the_whole_chain(project: Project
 def test_a_digest_that_is_not_there_names_what_must_follow(project: Project, sandbox: SandboxProcess) -> None:
     missing = project.invoke("digest", "--image-tag", "not-there", "reuse")
     assert missing.returncode == 8
-    assert missing.stderr.endswith("build it: invoke build reuse, or invoke local reuse\n")
+    assert missing.stderr.endswith("Build the present commit: invoke build reuse, or invoke local reuse\n")
 
 
 def test_of_several_apps_what_must_follow_is_for_all_of_them(project: Project) -> None:

@@ -58,7 +58,10 @@ def test_nothing_but_settings_is_read_from_a_configuration_file(cloned: Project,
     cloned.write(file, content.format(trap(cloned)))
     cloned.write("trap.py", "open('trapped', 'w').close()\n")
     flags = [flag, file] if flag else []
-    done = cloned.run(*PROGRAM, *flags, "--dry", "local", DEPLOY_DOCKER="/bin/echo")
+    engine = cloned.folder.with_name("engine")
+    engine.write_text('#!/bin/sh\necho \'{"ServerVersion": "28"}\'\n')
+    engine.chmod(0o755)
+    done = cloned.run(*PROGRAM, *flags, "--dry", "local", DEPLOY_DOCKER=str(engine))
     assert not is_trapped(cloned)
     assert "own:local-" in done.stderr, done.stderr
 
