@@ -103,8 +103,9 @@ def test_an_abbreviation_means_no_digest_of_another_image(project: Project, sand
 def test_what_is_no_digest_in_the_history_is_neither_deployed_nor_printed(
     project: Project, sandbox: SandboxProcess, no_digest: str
 ) -> None:
-    digest = built(project)
-    note(project, {"buildId": no_digest, "gitRef": 40 * "c"}, {"buildId": digest})
+    project.environment["DEPLOY_NAMESPACE"] = "nothing-runs-here"
+    digest, here = built(project), {"namespace": "nothing-runs-here"}
+    note(project, {**here, "buildId": no_digest, "gitRef": 40 * "c"}, {**here, "buildId": digest})
     sandbox.forget()
     refused = project.invoke("rollback")
     assert refused.returncode == 2

@@ -13,7 +13,7 @@ TOKEN = "canary-token"
 
 
 @pytest.mark.parametrize(
-    "url", ["http://git.example.com/team/shop", "HTTP://git.example.com:8080/shop", "http://[::2]/shop", "http://[::1"]
+    "url", ["http://git.example.com/team/shop", "HTTP://git.example.com:8080/shop", "http://[::2]/shop"]
 )
 @pytest.mark.parametrize("dry", [[], ["--dry"]], ids=["", "dry"])
 def test_a_git_token_for_a_repository_behind_plain_http_is_refused(

@@ -92,7 +92,7 @@ def test_after_a_dirty_local_reuse_and_rollback_say_so(shop: Project, api: Fault
     assert shop.invoke("local").returncode == 0
     assert "dirty" not in shop.record
     reused = shop.invoke("reuse")
-    assert "uncommitted" not in reused.stderr
+    assert says not in reused.stderr
     back = shop.invoke("rollback")
     assert back.returncode == 0, back.stderr
     assert says in back.stderr
