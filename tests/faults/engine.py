@@ -9,15 +9,14 @@ from pathlib import Path
 from tests.faults.api import DIGEST
 from tests.project import Project
 
-_IMAGE_ID = "sha256:" + 64 * "1"
+# What a build does that made an image.
+WRITE_IMAGE_ID = f'while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo sha256:{64 * "1"} > "$2"; shift; done'
 # A docker without buildx: `info` names it; `build` writes the image's id, `push` prints what docker prints, and `image
 # inspect` says that this image was pushed.
 _USUAL = {
     "info": 'echo \'{"ClientInfo": {"Context": "default", "Plugins": []}}\'',
     "login": "cat > /dev/null",
-    "build": 'while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo IMAGE_ID > "$2"; shift; done; echo built'.replace(
-        "IMAGE_ID", _IMAGE_ID
-    ),
+    "build": f"{WRITE_IMAGE_ID}; echo built",
     "push": 'echo "${2##*:}: digest: DIGEST size: 1"'.replace("DIGEST", DIGEST),
     "image": f"echo '[\"HOST/shop@{DIGEST}\"]'",
 }

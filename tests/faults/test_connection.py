@@ -141,7 +141,7 @@ def test_a_proxy_that_cannot_be_used_is_blamed_and_nothing_was_sent(
     assert done.returncode == 5
     assert line == (
         f"could not start the build: no connection to deploy.example.com ({why}); no build was started; "
-        "try again: invoke build"
+        "try again: deploy-tasks build"
     )
 
 

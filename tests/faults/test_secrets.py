@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, http, reset
 from tests.faults.conftest import WITHOUT_PAUSES
-from tests.faults.engine import FakeEngine
+from tests.faults.engine import WRITE_IMAGE_ID, FakeEngine
 from tests.project import Project
 
 CANARIES = {
@@ -56,7 +56,7 @@ ANSWERS: dict[str, Answer] = {
 }
 # What an engine may print of what it was given: its stdin at a login, its environment in a build.
 STEPS = {
-    "well": {"build": "env; env >&2"},
+    "well": {"build": f"env; env >&2; {WRITE_IMAGE_ID}"},
     "a login that prints its stdin": {"login": "tee /dev/stderr; echo unauthorized >&2; exit 1"},
     "a build that fails": {"build": "env; exit 1"},
     "a push that fails": {"push": "env >&2; exit 1"},
