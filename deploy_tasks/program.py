@@ -1,6 +1,7 @@
 """The program `deploy-tasks`: the tasks where there is no `tasks.py`, in a repository that need not be trusted.
 
-It runs no file of the project but its Dockerfile, and of configuration files it reads the `deploy` part alone.
+It runs no file of the project but its Dockerfile and git's filters (SECURITY.md), and of configuration files it reads
+the `deploy` part alone.
 """
 
 from __future__ import annotations
