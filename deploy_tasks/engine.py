@@ -19,6 +19,7 @@ from invoke.runners import Result
 from . import images
 from .errors import EngineError, SettingsError
 from .publishing import Buildx, Docker, Image, Podman, Way, json_object
+from .redaction import excerpt
 from .runner import AtOnce, streaming
 
 _NOT_FOUND = 127  # what a shell says of a command that is not there
@@ -33,7 +34,6 @@ _REFUSED = re.compile(
 _NOT_SAVED = re.compile(r"saving credentials|storing credentials", re.IGNORECASE)
 _CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]
 _LAST_LINES = 3
-_LONGEST_LINE = 200
 # Users retry a login five times, ten seconds apart.
 _LOGIN_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
@@ -236,7 +236,7 @@ class Engine:
 def last_line(said: str) -> str:
     """The last line that a program said, as much of it as a message can hold."""
     lines = said.strip().splitlines()
-    return lines[-1][:_LONGEST_LINE] if lines else "it said nothing"
+    return excerpt(lines[-1]) if lines else "it said nothing"
 
 
 def _environment() -> dict[str, str]:

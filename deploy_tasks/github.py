@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from . import console
 from .redaction import fit, redact
@@ -57,11 +56,16 @@ def _append(variable: str, text: str) -> None:
     path = os.environ.get(variable)
     try:
         if path:
-            with Path(path).open("a", encoding="utf-8", errors="replace") as file:
+            with open(path, "a", encoding="utf-8", errors="replace", opener=_open_at_once) as file:
                 file.write(text)
     except OSError as error:
         # Neither a missing file nor a full disk there is worth a deploy.
         console.warn(f"{variable} cannot be written ({error.strerror}): the step lacks its outputs or its summary")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A pipe would wait for its reader.
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _escaped(text: str) -> str:

@@ -20,6 +20,7 @@ from .signals import in_background
 
 _TAIL_LINES = 30
 _ANCHOR = 200
+_MOST_PLACES = 100
 _CUT = "… (the API cut its log here)"
 _FIRST_DELAY, _LONGEST_EMPTY_DELAY, _SILENCE_DELAY, _LONG_SILENCE_DELAY = 0.5, 2.0, 4.0, 20.0
 _SECONDS_TO_FINISH = 5.0
@@ -57,7 +58,11 @@ class LogText:
     def _after_cut(self, text: str) -> str:
         """What follows in `text` on what was seen, the beginning of which it has no more."""
         anchor, place = text[:_ANCHOR], 0
-        while (place := self._seen.find(anchor, place)) >= 0:
+        # In a log of equal lines the anchor is everywhere, and each comparison takes as long as the log is.
+        for _ in range(_MOST_PLACES):
+            place = self._seen.find(anchor, place)
+            if place < 0:
+                break
             overlap = len(self._seen) - place
             if self._seen.endswith(text[:overlap]):
                 return text[overlap:]

@@ -1,6 +1,7 @@
 """The program `deploy-tasks`: the tasks where there is no `tasks.py`, in a repository that need not be trusted.
 
-It runs no file of the project but its Dockerfile, and of configuration files it reads the `deploy` part alone.
+It runs no file of the project but its Dockerfile and git's filters (SECURITY.md), and of configuration files it reads
+the `deploy` part alone.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from invoke.program import Program
 from invoke.vendor.yaml import YAMLError
 
 from . import __version__
-from .redaction import escaped
+from .redaction import escaped, fit
 from .settings import is_of_another_user, project_root
 from .tasks import ns
 
 # Any other program could be told by its arguments, or its name, to run a file of the project.
 _ENGINES = ("docker", "podman")
+# Of a table with all settings of a hundred apps it is a third.
+_MOST_VALUES = 10_000
 
 
 class _Configuration(Config):
@@ -49,8 +52,10 @@ class _Configuration(Config):
         docker = settings.get("docker", _ENGINES[0]) if isinstance(settings, dict) else _ENGINES[0]
         if docker not in _ENGINES:
             raise Exit(
-                f"deploy.docker in {self._project_path} names a program of its own, which deploy-tasks does not run. "
-                "Nothing was sent. If you trust it, set DEPLOY_DOCKER",
+                fit(
+                    f"deploy.docker in {self._project_path} names a program of its own, which deploy-tasks does not "
+                    "run. Nothing was sent. If you trust it, set DEPLOY_DOCKER"
+                ),
                 code=2,
             )
         if merge:
@@ -76,21 +81,46 @@ class _DeployProgram(Program):
 def _deploy_part(path: str, load: Callable[[Any], Any]) -> dict[str, Any]:
     """The settings in the configuration file at `path`. FileNotFoundError where another user can have put it there."""
     file = Path(path)
+    if file.exists() and not file.is_file():
+        raise _refused(path, "is not a file")
     if file.exists() and (is_of_another_user(file) or is_of_another_user(file.parent)):
         _warn(f"{path} belongs to another user and is not read")
         raise FileNotFoundError(errno.ENOENT, "not read", path)
     try:
         content = load(path)
     except (YAMLError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise Exit(f"the Invoke configuration {path} cannot be read: {said}; nothing was sent", code=2) from error
+        raise _refused(path, f"cannot be read: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise _refused(path, "is nested too deeply") from error
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise
-        raise Exit(f"{path} cannot be read ({os.strerror(error.errno or 0)}); nothing was sent", code=2) from error
+        raise _refused(path, f"cannot be read ({os.strerror(error.errno or 0)})") from error
     if not isinstance(content, dict | None):
-        raise Exit(f"the Invoke configuration {path} is not a table of settings; nothing was sent", code=2)
-    return {"deploy": content["deploy"]} if content and "deploy" in content else {}
+        raise _refused(path, "is not a table of settings")
+    if not content or "deploy" not in content:
+        return {}
+    _check_finite(path, content["deploy"])
+    return {"deploy": content["deploy"]}
+
+
+def _check_finite(path: str, part: Any) -> None:
+    """Refuses what Invoke cannot copy: names that are no text, and aliases that lead to themselves or to each other,
+    which are without end when they are followed."""
+    found = [part]
+    for count, value in enumerate(found):
+        if count > _MOST_VALUES:
+            raise _refused(path, "has too many settings")
+        if isinstance(value, dict):
+            if odd := [name for name in value if not isinstance(name, str)]:
+                raise _refused(path, f"has a name that is no text: {odd[0]}")
+            found += value.values()
+        elif isinstance(value, list):
+            found += value
+
+
+def _refused(path: str, why: str) -> Exit:
+    return Exit(fit(f"the Invoke configuration {path} {why}; nothing was sent"), code=2)
 
 
 def _warn(text: str) -> None:

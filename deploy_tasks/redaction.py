@@ -18,6 +18,10 @@ _SHORTEST_ANYWHERE = 12
 _HIDDEN = "***"
 # Colours, as Kaniko has them on every line.
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
+# Where a log breaks a secret into several lines, and what `plain` replaces in a line.
+_BROKEN_AT = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\xa0\u2028\u2029]+")
+# As Go writes JSON, so that it can stand in HTML.
+_GO_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "&<>"})
 _WORD = re.compile(r"[\w-]")
 # Every form in which a secret may be shown; those in `_words` count only where they stand as a whole word.
 _secrets: set[str] = set()
@@ -28,10 +32,9 @@ def keep_secret(values: Iterable[str]) -> None:
     """From now on these values are shown as `***` on every way out."""
     for value in values:
         _secrets.update(_forms(value))
-        if "\n" in value:  # as a log shows it
-            _secrets.update(
-                form for line in value.splitlines() if len(line) >= _SHORTEST_SECRET for form in _forms(line)
-            )
+        if len(parts := _BROKEN_AT.split(value)) > 1:
+            shown = (part.strip() for part in parts)
+            _secrets.update(form for part in shown if len(part) >= _SHORTEST_SECRET for form in _forms(part))
 
 
 def keep_named_secret(values: Iterable[str]) -> None:
@@ -51,7 +54,7 @@ def _forms(value: str) -> Iterator[str]:
     raw = value.encode(errors="replace")
     yield value
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False), repr(value)):
-        yield from (text[1:-1], text[1:-1].replace("/", "\\/"))
+        yield from (text[1:-1], text[1:-1].replace("/", "\\/"), text[1:-1].translate(_GO_ESCAPES))
     yield repr(raw)[2:-1]
     for text in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
         yield from (text, re.sub("%..", lambda found: found[0].lower(), text))
@@ -142,8 +145,8 @@ def plain(line: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """What somebody gave, as an error repeats it: in quotes, not too long, and `without_login`."""
-    text = without_login(str(value)[:_MOST_LOOKED_AT])
+    """What somebody gave, as an error repeats it: redacted, in quotes, not too long, and `without_login`."""
+    text = without_login(_beginning(str(value), _MOST_LOOKED_AT))
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import SupportsIndex
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,25 @@ def test_every_line_comes_once_where_the_text_is_cut_at_its_front(sizes: list[in
 
 def test_lines_that_were_cut_away_before_they_were_seen_are_said_to_be_missing() -> None:
     assert lines_of(["a\nb\n", "y\nz\n"]) == ["a", "b", "", "… (the API cut its log here)", "y", "z"]
+
+
+class Counting(str):
+    """A text that counts how often it is cut."""
+
+    __slots__ = ()
+    cuts = 0
+
+    def __getitem__(self, place: SupportsIndex | slice) -> str:
+        Counting.cuts += 1
+        return super().__getitem__(place)
+
+
+def test_a_log_of_equal_lines_that_is_cut_is_not_compared_line_by_line() -> None:
+    log, lines = LogText(), "y\n" * 2_000
+    log.feed(f"{lines}the end\n")
+    shown = log.feed(Counting(f"{lines}another end\n"))
+    assert shown[-1] == "another end"
+    assert Counting.cuts < 1_000
 
 
 def test_an_answer_that_is_older_shows_nothing_twice() -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from deploy_tasks.redaction import Lines, excerpt, fit, keep_named_secret, keep_secret, plain, redact
+from deploy_tasks.redaction import Lines, excerpt, fit, keep_named_secret, keep_secret, plain, quoted, redact
 
 SECRET = "s3cret/+of?the app"
 
@@ -54,6 +54,14 @@ def test_a_secret_of_several_lines_is_known_line_by_line() -> None:
     assert redact(json.dumps("first of the key\nsecond of the key\n")) == '"***"'
 
 
+@pytest.mark.parametrize(
+    "line", ['\t"private_key": "s3cret-of-the-app",', "the\ts3cret", "the\xa0s3cret", "the old one\rthe s3cret"]
+)
+def test_a_secret_is_known_in_a_log_whose_lines_are_made_fit_for_a_terminal(line: str) -> None:
+    keep_secret([line, f"{{\n{line}\n}}"])
+    assert "s3cret" not in fit(plain(f"printed: {line}"))
+
+
 def test_a_secret_that_begins_another_does_not_give_away_the_rest() -> None:
     keep_secret(["secret-abc", "secret-abcdef"])
     assert redact("x secret-abcdef y") == "x *** y"
@@ -87,6 +95,23 @@ def test_an_excerpt_that_is_cut_in_a_secret_ends_before_it(place: int) -> None:
     keep_secret(["s3cret-of-the-app"])
     assert "s3c" not in excerpt(b" " * place + b"s3cret-of-the-app" + b"y" * 100)
     assert "s3c" not in excerpt("x" * place + "s3cret-of-the-app" + "y" * 4000)
+
+
+@pytest.mark.parametrize("place", [90, 95, 99, 985, 999])
+def test_a_quotation_that_is_cut_in_a_secret_ends_before_it(place: int) -> None:
+    keep_secret(["s3cret-of-the-app"])
+    assert "s3c" not in fit(quoted("x" * place + "s3cret-of-the-app" + "y" * 4000))
+    assert "s3c" not in fit(quoted("x" * place + "@s3cret-of-the-app" + "y" * 4000))
+
+
+def test_a_secret_is_known_in_a_quotation_that_has_both_kinds_of_quotes() -> None:
+    keep_secret(["it's-s3cret-of-the-app"])
+    assert "s3cret" not in fit(quoted("\"it's-s3cret-of-the-app"))
+
+
+def test_a_secret_is_known_in_json_that_is_made_for_html() -> None:
+    keep_secret(["a&s3cret<of-the-app>"])
+    assert redact('{"key":"a\\u0026s3cret\\u003cof-the-app\\u003e"}') == '{"key":"***"}'
 
 
 def test_a_cut_between_two_secrets_that_overlap_shows_neither() -> None:

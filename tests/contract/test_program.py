@@ -145,6 +145,51 @@ def test_a_configuration_file_that_cannot_be_read_is_one_line(
     assert sandbox.seen() == []
 
 
+# A table of ten entries, each of which is that of the line before: 10^12 entries when it is copied.
+_BOMB = ["deploy: {a0: &a0 {x: 1}"] + [
+    f"  a{n}: &a{n} {{{', '.join(f'k{k}: *a{n - 1}' for k in range(10))}}}" for n in range(1, 13)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("invoke.yaml", f"deploy: {'[' * 5000}", "is nested too deeply"),
+        ("invoke.json", f'{{"deploy": {"[" * 200_000}', "is nested too deeply"),
+        ("invoke.yaml", "deploy: &a {apps: *a}", "has too many settings"),
+        ("invoke.yaml", ",\n".join(_BOMB) + "}\n", "has too many settings"),
+        ("invoke.yaml", "deploy: {apps: {1: {port: 3000}}}", "has a name that is no text: 1"),
+    ],
+    ids=["deep YAML", "deep JSON", "itself", "a bomb", "a number"],
+)
+def test_a_configuration_file_that_would_break_invoke_is_one_line(
+    cloned: Project, sandbox: SandboxProcess, name: str, text: str, says: str
+) -> None:
+    cloned.write(name, text)
+    done = cloned.run("timeout", "60", *PROGRAM, "build")
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.stderr == f"the Invoke configuration {cloned.folder}/{name} {says}; nothing was sent\n"
+    assert sandbox.seen() == []
+
+
+def test_a_configuration_file_that_is_a_pipe_is_not_waited_for(cloned: Project) -> None:
+    os.mkfifo(cloned.folder / "invoke.yaml")
+    done = cloned.run("timeout", "60", *PROGRAM, "build")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == f"the Invoke configuration {cloned.folder}/invoke.yaml is not a file; nothing was sent\n"
+
+
+@pytest.mark.parametrize("text", ["deploy: [", "- a\n", "deploy: {docker: ./trap}\n"])
+def test_a_folder_with_a_hostile_name_is_no_more_than_a_name_in_what_is_refused(project: Project, text: str) -> None:
+    name = "a\x1b[2J\n::error::forged\u202e"
+    (project.folder / name / ".git").mkdir(parents=True)
+    project.write(f"{name}/invoke.yaml", text)
+    done = project.run(*PROGRAM, "build", at=name, GITHUB_ACTIONS="true")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.rstrip("\n").isprintable()
+
+
 # Ctrl-C comes when the module that the second argument names is imported, also where a shell made SIGINT ignored.
 INTERRUPTED = """
 import os, runpy, signal, sys
