@@ -154,8 +154,10 @@ class Checkout:
 
     @property
     def dirty(self) -> bool:
-        """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
-        return bool(self._ask("status", "--porcelain"))
+        """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not. What
+        the user's configuration hides from `git status` counts too. True where git cannot tell."""
+        all_of_it = ("--untracked-files=normal", "--ignore-submodules=none")
+        return self.commit is not None and self._said("status", "--porcelain", *all_of_it) != ""
 
     def ask_for_age(self, commit: str) -> None:
         """Lets git find out what `age` will say, while something else is done. Call `age` then."""
