@@ -139,8 +139,8 @@ class DeployClient:
             if request.image_name not in (None, built):
                 raise MayHaveStarted(
                     f"the API started {started.job_name} for image {built}, not for {request.image_name}. That build "
-                    f"goes on, and its image is not recorded. Look at it: {self._command('logs')} --job "
-                    f"{started.job_name}"
+                    "goes on, and its image is not recorded. Look at it: "
+                    f"{self._command(f'logs --job {started.job_name}')}"
                 )
         return started
 

@@ -90,8 +90,11 @@ class Run:
         url, key = settings.require("api_url"), settings.require("api_key")
         key_from = settings.origins["api_key"].place
 
-        def command(task: str) -> str:
-            return self.command(task) if task == "history" else self.go_on(task)
+        def command(words: str) -> str:
+            # After a look, nothing follows unseen.
+            return (
+                self.command(words) if words.partition(" ")[0] in ("history", "logs", "status") else self.go_on(words)
+            )
 
         return DeployClient(url, key, timeout=settings.api_timeout, command=command, key_from=key_from)
 
@@ -148,8 +151,10 @@ class Run:
 
     def command(self, words: str) -> str:
         """The command that runs a task for this app: `words` are its name and what follows it; with the flags of this
-        call where it is the same task."""
-        flags = {**self.call.given} if words == self.call.task else {}
+        call where it is the same task, else with those that say the target: without them it is another's."""
+        keys = TARGET[:1] if words.partition(" ")[0] in ("history", "logs") else TARGET
+        given = self.call.given
+        flags = {**given} if words == self.call.task else {key: given[key] for key in keys if key in given}
         return commands.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
 
     def go_on(self, words: str) -> str:
