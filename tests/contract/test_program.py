@@ -210,3 +210,16 @@ def test_a_run_that_was_started_with_ctrl_c_ignored_goes_on(project: Project, sa
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.startswith("sha256:")
+
+
+@pytest.mark.parametrize("name", ["invoke.yaml", "invoke.yml", "invoke.json"])
+def test_a_folder_with_settings_of_its_own_is_a_project(cloned: Project, name: str) -> None:
+    cloned.write(f"services/api/{name}", '{"deploy": {"app": "the-api", "port": 4000}}\n')
+    cloned.write("services/api/Dockerfile", "FROM scratch\n")
+    (cloned.folder / "services/api/src").mkdir()
+    cloned.commit("api")
+    cloned.push()
+    dry = cloned.run(*PROGRAM, "--dry", "build", at="services/api/src")
+    assert dry.returncode == 0, dry.stderr
+    assert '"app":"the-api"' in dry.stderr
+    assert '"dockerfile":"services/api/Dockerfile","buildContext":"services/api"' in dry.stderr
