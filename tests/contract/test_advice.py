@@ -21,3 +21,14 @@ def test_advice_after_a_failed_build_builds_the_same_app_again(project: Project,
     waited = project.invoke("wait", "--app", "worker", "reuse")
     assert waited.returncode == 9, waited.stderr
     assert "Build it again: invoke build --app worker" in waited.stderr
+
+
+def test_a_build_in_flight_of_another_app_says_nothing_about_a_deploy(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    assert project.invoke("build", "--app", "one", "--no-wait").returncode == 0
+    project.write_record({"app": "shop", "namespace": "apps", "imageName": "shop", "buildId": f"sha256:{64 * 'a'}"})
+    done = project.invoke("reuse", "--app", "shop")
+    assert "not picked up" not in done.stderr
+    done = project.invoke("reuse", "--app", "one", "--build-id", f"sha256:{64 * 'b'}")
+    assert "for that one: invoke wait --app one, then reuse" in done.stderr
