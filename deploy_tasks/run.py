@@ -226,6 +226,7 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
             raise SettingsError(
                 f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent"
             )
+        _check_engine(call, settled)
         _require(call, settled, needs)
         return settled
 
@@ -234,6 +235,17 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
     _warn(call, run.settings)
     _warn_of_another_namespace(run.settings, run.state.record())
     return run
+
+
+def _check_engine(call: Call, settings: Settings) -> None:
+    """SettingsError where the program `deploy-tasks` is told by an `.env` file, which may be the repository's, to run
+    another program than an engine."""
+    known, origin = getattr(call.c.config, "only_engines", None), settings.origins["docker"]
+    if known and origin.source is Source.ENV_FILE and settings.docker not in known:
+        raise SettingsError(
+            f"{origin} names a program of its own, which deploy-tasks does not run. Nothing was sent. If you trust it, "
+            "set DEPLOY_DOCKER in the environment"
+        )
 
 
 def _check_own_state(run: Run) -> None:

@@ -79,6 +79,19 @@ def test_an_engine_that_the_repository_names_is_not_run(cloned: Project, sandbox
     assert sandbox.seen() == []
 
 
+@pytest.mark.parametrize("file", [".env", ".env.local", "app.env"])
+@pytest.mark.parametrize("task", ["local", "local-deploy", "doctor"])
+def test_an_engine_that_an_env_file_names_is_not_run(
+    cloned: Project, sandbox: SandboxProcess, file: str, task: str
+) -> None:
+    cloned.write(file, f"DEPLOY_DOCKER={trap(cloned)}\n").chmod(0o600)
+    cloned.write("invoke.yaml", "deploy: {env_file: app.env}\n")
+    done = cloned.run(*PROGRAM, task)
+    assert not is_trapped(cloned)
+    assert done.returncode == 2, done.stderr
+    assert "names a program of its own, which deploy-tasks does not run" in done.stdout + done.stderr
+
+
 def test_an_engine_of_the_users_own_choice_is_used(cloned: Project) -> None:
     cloned.write("home/.invoke.yaml", f"deploy: {{docker: {trap(cloned)}}}\n")
     cloned.run(*PROGRAM, "local", HOME=str(cloned.folder / "home"))
