@@ -28,6 +28,7 @@ from .state import State
 AGAIN, WAIT, BUILD, LOOK, NOTHING = "again", "wait", "build", "look", "nothing"
 API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
+_OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 _SECONDS_TO_WRITE = 2.0
 _NOT_BUILT_YET = "<digest of this build>"
 
@@ -151,8 +152,9 @@ class Run:
 
     def command(self, words: str) -> str:
         """The command that runs a task for this app: `words` are its name and what follows it; with the flags of this
-        call where it is the same task, else with those that say the target: without them it is another's."""
-        keys = TARGET[:1] if words.partition(" ")[0] in ("history", "logs") else TARGET
+        call where it is the same task, else with those that say what is built and where: without them it is another."""
+        task = words.partition(" ")[0]
+        keys = {"history": TARGET[:1], "logs": TARGET[:1], "build": _OF_BUILD, "local": _OF_BUILD}.get(task, TARGET)
         given = self.call.given
         flags = {**given} if words == self.call.task else {key: given[key] for key in keys if key in given}
         return commands.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})

@@ -32,3 +32,14 @@ def test_a_build_in_flight_of_another_app_says_nothing_about_a_deploy(
     assert "not picked up" not in done.stderr
     done = project.invoke("reuse", "--app", "one", "--build-id", f"sha256:{64 * 'b'}")
     assert "for that one: invoke wait --app one, then reuse" in done.stderr
+
+
+def test_the_build_here_in_place_of_one_in_the_cluster_is_of_the_same_files(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    project.write("prod.Dockerfile", "FROM scratch\n")
+    project.commit("not pushed")
+    flags = "--app worker --image-tag v1 --dockerfile prod.Dockerfile --build-context ."
+    refused = project.invoke("build", *flags.split(), "--no-cache", "reuse")
+    assert refused.returncode == 2, refused.stderr
+    assert f"build here (invoke local {flags} reuse)" in refused.stderr
