@@ -320,8 +320,8 @@ def _make_up(values: dict[str, Any], origins: dict[str, Origin], recorded: Mappi
 
 def project_root(folder: Path) -> Path:
     """The project's root where Invoke loaded no tasks.py: the nearest folder, from `folder` up, that has tasks or
-    settings of Invoke's, or a `.git`; `folder` itself where none has. Not one where another user put them, as anybody can into /tmp,
-    unless `folder` is that user's too."""
+    settings of Invoke's, or a `.git`; `folder` itself where none has. Not one where another user put them, as anybody
+    can into /tmp, unless `folder` is that user's too."""
     candidates = (folder, *folder.parents)
     marks = ("tasks.py", "tasks/__init__.py", "invoke.yaml", "invoke.yml", "invoke.json", ".git")
     owner = folder.stat().st_uid
