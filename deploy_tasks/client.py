@@ -139,8 +139,8 @@ class DeployClient:
             if request.image_name not in (None, built):
                 raise MayHaveStarted(
                     f"the API started {started.job_name} for image {built}, not for {request.image_name}. That build "
-                    f"goes on, and its image is not recorded. Look at it: {self._command('logs')} --job "
-                    f"{started.job_name}"
+                    "goes on, and its image is not recorded. Look at it: "
+                    f"{self._command(f'logs --job {started.job_name}')}"
                 )
         return started
 
@@ -233,21 +233,24 @@ class DeployClient:
                 f"the API did not say that it skipped the build{job}: it may be building now, and it is not sure what "
                 "is deployed. Look at the cluster before you run anything else"
             )
-        if not answer.success:
+        if not answer.success or answer.status == "failed":
             raise ApiRefused("the API took the deploy and says that it did not succeed; look at the app's events", 200)
-        answer.image = self._checked(request, answer.image)
+        answer.image = self._checked(request, answer)
         return answer
 
-    def _checked(self, request: DeployRequest, said: str | None) -> str | None:
+    def _checked(self, request: DeployRequest, answer: Deployed) -> str | None:
         """The pinned reference that the API says it deployed, None where it says none. MayHaveStarted where that is
         another image than the one of `request`; its registry may have any name."""
-        if not said:
+        said = answer.image
+        is_asked_for = answer.build_id in (None, "", request.build_id)
+        if not said and is_asked_for:
             return None
-        if _is_reference_to(request.image_name, request.build_id, said):
+        if said and is_asked_for and _is_reference_to(request.image_name, request.build_id, said):
             return said if images.parse(said).digest else None
+        other = said if is_asked_for else f"buildId {answer.build_id}"
         raise MayHaveStarted(
-            f"the API says that it deployed {excerpt(said)}, not {request.image_name}@{request.build_id}: another "
-            f"image may run now. Look before you run anything else: {self._command('status')}"
+            f"the API says that it deployed {excerpt(str(other))}, not {request.image_name}@{request.build_id}: "
+            f"another image may run now. Look before you run anything else: {self._command('status')}"
         )
 
     def _known(

@@ -5,6 +5,7 @@ Nothing here takes a context, asks the network or writes a file. What cannot be 
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .publishing import Image
 
 _SHORT = 12
+# In a clone, HEAD is the default branch of its remote.
+_ONLY_HERE = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
 _RANDOM_BYTES = 3
 
 
@@ -37,12 +40,23 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
 
     Dockerfile and context are named from the project's root on; the cluster knows only the repository's.
     """
-    git_ref = settings.require("git_ref")
-    prefix = checkout.prefix if settings.origins["repo_url"].source is Source.GIT else None
+    git_ref, repo_url = settings.require("git_ref"), settings.require("repo_url")
+    # Also where somebody names it: it is the same repository if a remote is that, or if it has a commit of this one.
+    is_this_repository = (
+        settings.origins["repo_url"].source is Source.GIT
+        or checkout.remote_at(repo_url) is not None
+        or checkout.knows(git_ref)
+    )
+    if is_this_repository and _ONLY_HERE.fullmatch(git_ref):
+        raise SettingsError(
+            f"{settings.origins['git_ref']}: in the cluster {quoted(git_ref)} is not the commit that is checked out "
+            "here. Nothing was started. To build that, leave it out; for another, name a commit, a branch or a tag"
+        )
+    prefix = checkout.prefix if is_this_repository else None
     return BuildRequest(
         app=settings.require("app"),
         namespace=settings.namespace,
-        repo_url=settings.require("repo_url"),
+        repo_url=repo_url,
         git_ref=git_ref,
         git_token=settings.git_token,
         image_tag=settings.image_tag or images.as_tag(git_ref) or settings.require("image_tag"),

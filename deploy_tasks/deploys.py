@@ -129,7 +129,8 @@ def _request(run: Run, build_id: str, known: Record | None) -> DeployRequest:
 
 def tell_age(run: Run, known: Record | None) -> None:
     """Says how what is deployed relates to HEAD: nobody shall deploy other code than they think."""
-    if in_flight := run.state.in_flight():
+    in_flight = run.state.in_flight()
+    if in_flight and in_flight.app == run.settings.app:
         console.warn(
             f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed is older; "
             f"for that one: {run.command('wait')}, then reuse"

@@ -86,10 +86,14 @@ class Checkout:
         return self._ask("symbolic-ref", "--quiet", "--short", "HEAD")
 
     def remote_at(self, repo_url: str) -> str | None:
-        """The name of the remote that the cluster clones as `repo_url`, or None where no remote is that."""
-        if repo_url == self.repo_url:
-            return self.remote
-        return next((name for name in self._remotes if self._clone_url_of(name) == repo_url), None)
+        """The name of the remote that the cluster clones as `repo_url`, however that is written, or None where no
+        remote is that."""
+        wanted = self._place_of(repo_url)
+        names = dict.fromkeys([*([self.remote] if self.remote else []), *self._remotes])
+        return next((name for name in names if self._place_of(self._remotes[name]) == wanted), None)
+
+    def _place_of(self, url: str) -> str:
+        return _without_suffix(clone_url(url, self._ssh_host) or url)
 
     @property
     def _remotes(self) -> Mapping[str, str]:
@@ -154,8 +158,10 @@ class Checkout:
 
     @property
     def dirty(self) -> bool:
-        """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not."""
-        return bool(self._ask("status", "--porcelain"))
+        """Whether the working tree differs from HEAD; files that git does not track count, ignored ones do not. What
+        the user's configuration hides from `git status` counts too. True where git cannot tell."""
+        all_of_it = ("--untracked-files=normal", "--ignore-submodules=none")
+        return self.commit is not None and self._said("status", "--porcelain", *all_of_it) != ""
 
     def ask_for_age(self, commit: str) -> None:
         """Lets git find out what `age` will say, while something else is done. Call `age` then."""

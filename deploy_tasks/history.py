@@ -57,8 +57,15 @@ def digest_back(
 ) -> HistoryEntry:
     """The deploy that lies `back` digests behind the present one: the newest one of the history, or, where the API says
     what is `running`, that; where this was not deployed from here, the newest one of the history lies one behind it.
-    SettingsError where there is none, with the command that deploys another (`other`)."""
-    known = list(deploys(entries, app, namespace))
+    One that did not come up may run all the same: behind it lie those that were deployed before it. SettingsError where
+    there is none, with the command that deploys another (`other`)."""
+    looked_through = list(islice(entries, _MOST_LOOKED_THROUGH))
+    known = list(deploys(looked_through, app, namespace))
+    if running not in (None, *(entry.build_id for entry in known)):
+        of_running = (app, namespace, running, DEPLOYED)
+        marks = [(entry.app, entry.namespace, entry.build_id, entry.outcome) for entry in looked_through]
+        place = marks.index(of_running) if of_running in marks else 0
+        known = list(deploys(looked_through[place:], app, namespace))
     digests = [entry.build_id for entry in known]
     present = 0 if running is None else digests.index(running) if running in digests else -1
     if present + back < len(known):

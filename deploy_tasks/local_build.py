@@ -6,6 +6,7 @@ from . import build_context, decide, preflight
 from .call import Call
 from .deploys import begin_deploy, reuse
 from .engine import Engine
+from .git import Checkout
 from .models import Record
 from .recording import keep, result
 from .redaction import keep_named_secret
@@ -36,12 +37,19 @@ def local(call: Call) -> Act:
         if run.dry:
             run.pretend(target)
             return None
-        dirty = run.checkout.dirty if run.checkout.commit else None
+        dirty = _may_differ(run.checkout) if run.checkout.commit else None
         record = keep(run, target, build_id, built={"built": "local"}, dirty=dirty)
         preflight.check_tag(run.client, settings.registry, target, build_id)
         return result(run, record)
 
     return Act(run, act)
+
+
+def _may_differ(before: Checkout) -> bool:
+    """Whether what was built may be another code than the commit that was there `before` the build and the wait for
+    other runs."""
+    now = Checkout(before.folder)
+    return before.dirty or now.dirty or now.commit != before.commit
 
 
 def local_deploy(call: Call) -> Act:

@@ -162,10 +162,13 @@ class Digest(_Json, kw_only=True):
 
 class Deployed(_Json, kw_only=True):
     """The answer to a DeployRequest. `skipped` says that no build was started, `image` what was deployed, as
-    `<registry>/<imageName>@<buildId>`, where the server says it."""
+    `<registry>/<imageName>@<buildId>`, where the server says it. `status` and `build_id` may be of any type, since no
+    page says that they are there."""
 
     skipped: bool = False
     success: bool = True
+    status: object = None
+    build_id: object = None
     job_name: _JobName | None = None
     image: str | None = None
 

@@ -33,6 +33,9 @@ _MOST_VALUES = 10_000
 class _Configuration(Config):
     """Invoke's configuration without what can run something: no `invoke.py`, no `run.shell`, no executor's class."""
 
+    only_engines = _ENGINES
+    """What an `.env` file may name as the engine; `run.begin` asks for it."""
+
     def _load_yaml(self, path: Any) -> Any:
         return _deploy_part(path, super()._load_yaml)
 

@@ -28,6 +28,7 @@ from .state import State
 AGAIN, WAIT, BUILD, LOOK, NOTHING = "again", "wait", "build", "look", "nothing"
 API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
+_OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 _SECONDS_TO_WRITE = 2.0
 _NOT_BUILT_YET = "<digest of this build>"
 
@@ -90,8 +91,11 @@ class Run:
         url, key = settings.require("api_url"), settings.require("api_key")
         key_from = settings.origins["api_key"].place
 
-        def command(task: str) -> str:
-            return self.command(task) if task == "history" else self.go_on(task)
+        def command(words: str) -> str:
+            # After a look, nothing follows unseen.
+            return (
+                self.command(words) if words.partition(" ")[0] in ("history", "logs", "status") else self.go_on(words)
+            )
 
         return DeployClient(url, key, timeout=settings.api_timeout, command=command, key_from=key_from)
 
@@ -148,8 +152,11 @@ class Run:
 
     def command(self, words: str) -> str:
         """The command that runs a task for this app: `words` are its name and what follows it; with the flags of this
-        call where it is the same task."""
-        flags = {**self.call.given} if words == self.call.task else {}
+        call where it is the same task, else with those that say what is built and where: without them it is another."""
+        task = words.partition(" ")[0]
+        keys = {"history": TARGET[:1], "logs": TARGET[:1], "build": _OF_BUILD, "local": _OF_BUILD}.get(task, TARGET)
+        given = self.call.given
+        flags = {**given} if words == self.call.task else {key: given[key] for key in keys if key in given}
         return commands.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
 
     def go_on(self, words: str) -> str:
@@ -221,6 +228,7 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
             raise SettingsError(
                 f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent"
             )
+        _check_engine(call, settled)
         _require(call, settled, needs)
         return settled
 
@@ -229,6 +237,17 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
     _warn(call, run.settings)
     _warn_of_another_namespace(run.settings, run.state.record())
     return run
+
+
+def _check_engine(call: Call, settings: Settings) -> None:
+    """SettingsError where the program `deploy-tasks` is told by an `.env` file, which may be the repository's, to run
+    another program than an engine."""
+    known, origin = getattr(call.c.config, "only_engines", None), settings.origins["docker"]
+    if known and origin.source is Source.ENV_FILE and settings.docker not in known:
+        raise SettingsError(
+            f"{origin} names a program of its own, which deploy-tasks does not run. Nothing was sent. If you trust it, "
+            "set DEPLOY_DOCKER in the environment"
+        )
 
 
 def _check_own_state(run: Run) -> None:

@@ -319,11 +319,11 @@ def _make_up(values: dict[str, Any], origins: dict[str, Origin], recorded: Mappi
 
 
 def project_root(folder: Path) -> Path:
-    """The project's root where Invoke loaded no tasks.py: the nearest folder, from `folder` up, that has tasks of
-    Invoke's or a `.git`; `folder` itself where none has. Not one where another user put them, as anybody can into /tmp,
-    unless `folder` is that user's too."""
+    """The project's root where Invoke loaded no tasks.py: the nearest folder, from `folder` up, that has tasks or
+    settings of Invoke's, or a `.git`; `folder` itself where none has. Not one where another user put them, as anybody
+    can into /tmp, unless `folder` is that user's too."""
     candidates = (folder, *folder.parents)
-    marks = ("tasks.py", "tasks/__init__.py", ".git")
+    marks = ("tasks.py", "tasks/__init__.py", "invoke.yaml", "invoke.yml", "invoke.json", ".git")
     owner = folder.stat().st_uid
     paths = ((place, place / mark) for place in candidates for mark in marks)
     return next((place for place, path in paths if status_of(path) and not is_of_another_user(path, owner)), folder)

@@ -43,10 +43,10 @@ The first of these that has a value wins:
 8. the default
 
 The project's root is the folder whose `tasks.py` Invoke loaded; git is asked there, and only there. Where the current
-folder is in another repository (a submodule, a vendored clone), every task ends with exit code 2. `deploy-tasks`, which
-needs no `tasks.py`, takes the nearest folder, from the current one up, with a `tasks.py` or a `.git`. The `.env` files
-are read and never loaded into the environment; a value is what stands there, without `${…}` replaced. Secrets have no
-flag.
+folder is in another repository (a submodule, a vendored clone), every task ends with exit code 2. `deploy-tasks`,
+which needs no `tasks.py`, takes the nearest folder, from the current one up, with a `tasks.py`, an `invoke.yaml`
+(`.yml`, `.json`) or a `.git`. The `.env` files are read and never loaded into the environment; a value is what stands
+there, without `${…}` replaced. Secrets have no flag.
 
 ## Empty variables
 

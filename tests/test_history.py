@@ -54,6 +54,11 @@ def test_it_goes_back_to_the_digest_before() -> None:
     assert back(2, "a", "b", "c") == "a"
 
 
+def test_behind_what_runs_without_having_come_up_is_what_was_deployed_before_it() -> None:
+    entries = [entry("c", "unknown"), *oldest_first("a", "b!")]
+    assert going_back(entries, 1, digest("b")).build_id == digest("a")
+
+
 @pytest.mark.parametrize(("running", "target"), [("c", "b"), ("b", "a"), ("z", "c"), (None, "b")])
 def test_what_runs_is_what_it_goes_back_from(running: str | None, target: str) -> None:
     now = None if running is None else digest(running)

@@ -79,6 +79,19 @@ def test_an_engine_that_the_repository_names_is_not_run(cloned: Project, sandbox
     assert sandbox.seen() == []
 
 
+@pytest.mark.parametrize("file", [".env", ".env.local", "app.env"])
+@pytest.mark.parametrize("task", ["local", "local-deploy", "doctor"])
+def test_an_engine_that_an_env_file_names_is_not_run(
+    cloned: Project, sandbox: SandboxProcess, file: str, task: str
+) -> None:
+    cloned.write(file, f"DEPLOY_DOCKER={trap(cloned)}\n").chmod(0o600)
+    cloned.write("invoke.yaml", "deploy: {env_file: app.env}\n")
+    done = cloned.run(*PROGRAM, task)
+    assert not is_trapped(cloned)
+    assert done.returncode == 2, done.stderr
+    assert "names a program of its own, which deploy-tasks does not run" in done.stdout + done.stderr
+
+
 def test_an_engine_of_the_users_own_choice_is_used(cloned: Project) -> None:
     cloned.write("home/.invoke.yaml", f"deploy: {{docker: {trap(cloned)}}}\n")
     cloned.run(*PROGRAM, "local", HOME=str(cloned.folder / "home"))
@@ -255,3 +268,16 @@ def test_a_run_that_was_started_with_ctrl_c_ignored_goes_on(project: Project, sa
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.startswith("sha256:")
+
+
+@pytest.mark.parametrize("name", ["invoke.yaml", "invoke.yml", "invoke.json"])
+def test_a_folder_with_settings_of_its_own_is_a_project(cloned: Project, name: str) -> None:
+    cloned.write(f"services/api/{name}", '{"deploy": {"app": "the-api", "port": 4000}}\n')
+    cloned.write("services/api/Dockerfile", "FROM scratch\n")
+    (cloned.folder / "services/api/src").mkdir()
+    cloned.commit("api")
+    cloned.push()
+    dry = cloned.run(*PROGRAM, "--dry", "build", at="services/api/src")
+    assert dry.returncode == 0, dry.stderr
+    assert '"app":"the-api"' in dry.stderr
+    assert '"dockerfile":"services/api/Dockerfile","buildContext":"services/api"' in dry.stderr

@@ -49,7 +49,7 @@ def test_the_name_of_an_env_file_does_not_change_what_is_sent(shop: Project, nam
 def test_a_repository_named_in_a_file_called_git_is_not_the_checkout(shop: Project) -> None:
     shop.write("api/tasks.py", "from deploy_tasks import ns\n")
     shop.write("api/git.env", "DEPLOY_REPO_URL=https://git.example.com/other/repo\n")
-    sent = request(shop.invoke("--dry", "build", at="api", DEPLOY_ENV_FILE="git.env", DEPLOY_APP="api"))
+    sent = request(shop.invoke("--dry", "build", at="api", DEPLOY_ENV_FILE="git.env", DEPLOY_GIT_REF="main"))
     assert sent["repoUrl"] == "https://git.example.com/other/repo"
     assert not {"dockerfile", "buildContext"} & sent.keys(), "no folder of this checkout"
 

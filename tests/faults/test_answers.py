@@ -83,6 +83,37 @@ def test_a_build_of_another_image_than_the_one_asked_for_is_an_error(shop: Proje
     assert (api.summary, shop.in_flight) == ("1 start", None)
 
 
+def test_a_look_at_a_build_of_another_image_deploys_nothing(shop: Project, api: FaultyApi) -> None:
+    api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/other:v1"}))
+    done = shop.invoke("build", "--app", "worker", "--image-name", "team/shop", "reuse")
+    assert done.stderr.splitlines()[-1].endswith(f"Look at it: invoke logs --job {JOB} --app worker")
+
+
+def test_a_look_at_a_deploy_of_another_image_is_at_the_place_of_the_deploy(shop: Project, api: FaultyApi) -> None:
+    shop.write_record({**RECORD, "app": "worker"})
+    api.always("deploy", deployed_as(f"registry.example.com/other@{DIGEST}"))
+    done = shop.invoke("reuse", "--app", "worker", "--namespace", "staging", "build")
+    assert done.stderr.splitlines()[-1].endswith(": invoke status --app worker --namespace staging")
+
+
+def test_a_deploy_that_the_api_calls_failed_did_not_succeed(shop: Project, api: FaultyApi) -> None:
+    shop.write_record(RECORD)
+    api.always("deploy", http(200, {"skipped": True, "status": "failed"}))
+    done = shop.invoke("reuse")
+    assert (done.returncode, done.stdout) == (4, ""), done.stderr
+    assert "it did not succeed" in done.stderr
+    assert not (shop.folder / ".deploy" / "history.jsonl").exists()
+
+
+@pytest.mark.parametrize("more", [{}, {"image": THEIRS}])
+def test_a_deploy_of_another_digest_is_an_error(shop: Project, api: FaultyApi, more: dict[str, str]) -> None:
+    shop.write_record(RECORD)
+    api.always("deploy", http(200, {"skipped": True, "buildId": OTHER, **more}))
+    done = shop.invoke("reuse")
+    assert (done.returncode, done.stdout) == (6, ""), done.stderr
+    assert f"the API says that it deployed buildId {OTHER}, not shop@{DIGEST}" in done.stderr
+
+
 def test_a_name_that_nobody_asked_for_is_the_apis_to_choose(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/made/up:v1"}))
     done = shop.invoke("build")
