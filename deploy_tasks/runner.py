@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -137,6 +138,10 @@ class _StreamingRunner(Local):
         self.signal(signal.SIGKILL)
 
     def stop(self) -> None:
+        interrupt = sys.exc_info()[1]
+        if isinstance(interrupt, KeyboardInterrupt):
+            # Before its pipes are closed: the command may say something at its end, and would die of that.
+            self.end(signal_number(interrupt))
         super().stop()
         _running.discard(self)
         # Invoke leaves the pipes to the garbage collector.

@@ -54,7 +54,7 @@ def _blank(_signals_reach_children: None, monkeypatch: pytest.MonkeyPatch, tmp_p
     earlier = len(Process.started)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     for name in list(os.environ):
-        if name.startswith(("DEPLOY_", "INVOKE_", "GIT_")):
+        if name == "CI" or name.startswith(("DEPLOY_", "INVOKE_", "GIT_", "GITHUB_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setattr(redaction, "_secrets", set())
