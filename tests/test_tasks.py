@@ -274,6 +274,20 @@ def test_wait_records_for_the_class_that_it_is_given(api: Any, project: Project)
     assert (project.record["appClass"], project.record["namespace"]) == ("non-business", "own")
 
 
+def test_a_build_that_is_awaited_for_another_class_is_deployed_to_the_place_of_that_class(
+    api: Any, project: Project
+) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), wait=False)
+    api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context()
+    wait(c, app_class="non-business")
+    reuse(c)
+    assert sent(api)[-1][2]["namespace"] == "non-business-apps"
+
+
 def test_another_app_is_another_target(api: Any) -> None:
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     c = context()
