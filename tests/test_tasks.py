@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,28 @@ def test_another_app_is_another_target(api: Any) -> None:
     build(c, app="b", wait=False)
     sent_last = sent(api)[-1][2]
     assert (sent_last["namespace"], sent_last.get("imageName")) == ("apps", None)
+
+
+def test_an_app_of_those_before_keeps_their_target(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    apps = {name: {"port": 1} for name in ("a", "b", "c")}
+    for before, namespace in (("all", "staging"), ("c,a", "staging"), ("b,c", "prod")):
+        c = context(deploy={"namespace": "prod", "apps": apps})
+        digest(c, app="all")
+        digest(c, app=before, namespace="staging")
+        assert reuse(c, app="a").namespace == namespace, before
+
+
+def test_tasks_in_another_thread_do_not_change_the_target_of_those_in_this_one(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context()
+    digest(c, app="a", namespace="of-a")
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(digest, c, app="b").result().namespace == "apps"
+        assert (reuse(c).app, reuse(c).namespace) == ("a", "of-a")
+        assert other.submit(reuse, c).result().app == "b"
 
 
 def test_a_call_that_is_refused_leaves_no_target_behind(api: Any, project: Project) -> None:
