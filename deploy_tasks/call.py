@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from invoke.context import Context
 
 from . import apps, commands
-from .configuration import deploy_part
+from .configuration import check_project_is_read, deploy_part
 from .errors import SettingsError
 from .git import Checkout, top_of
 from .models import Record
@@ -83,6 +83,8 @@ class Call(NamedTuple):
         if isinstance(flags.get("app"), list | tuple):
             flags = {**flags, "app": ",".join(flags["app"])}
         chain = _Chains.of(c)
+        root = root_of(c)
+        check_project_is_read(c.config, root)
         configured = deploy_part(c.config)
         keep_secrets_of(os.environ, configured)
         general, table = apps.split(configured)
@@ -90,7 +92,7 @@ class Call(NamedTuple):
         all_flags = {**flags, **target}
         usual = declared or {}
         given = {key: value for key, value in all_flags.items() if value not in (None, [], usual.get(key))}
-        return cls(c, task, all_flags, given, general, table, chain, Checkout(root_of(c)))
+        return cls(c, task, all_flags, given, general, table, chain, Checkout(root))
 
     def of_each(self) -> list[Call]:
         """This call for each of the apps that it means. SettingsError where that cannot be told."""

@@ -15,6 +15,7 @@ import pytest
 import requests
 import requests_mock
 from invoke.config import Config
+from invoke.context import Context
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
@@ -318,6 +319,18 @@ def test_tasks_in_another_thread_do_not_change_the_target_of_those_in_this_one(a
         assert other.submit(digest, c, app="b").result().namespace == "apps"
         assert (reuse(c).app, reuse(c).namespace) == ("a", "of-a")
         assert other.submit(reuse, c).result().app == "b"
+
+
+def test_a_context_that_was_made_without_the_settings_of_the_project_is_refused(api: Any, project: Project) -> None:
+    api.get(f"{URL}/registry/web/digest", json={"buildId": DIGEST})
+    path = project.write("invoke.yaml", "run: {echo: false}\n")
+    assert digest(Context(), app="web").app == "web", "it has no settings of the kit"
+    path.write_text("deploy: {app: web, namespace: staging}\n")
+    with pytest.raises(SettingsError, match=rf"without {path}, which has settings.*Nothing was sent"):
+        digest(Context())
+    config = Config(project_location=str(project.folder))
+    config.load_project()
+    assert digest(Context(config)).namespace == "staging"
 
 
 def test_a_call_that_is_refused_leaves_no_target_behind(api: Any, project: Project) -> None:
