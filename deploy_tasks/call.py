@@ -32,6 +32,8 @@ class Chain:
 
     def __init__(self) -> None:
         self.target: dict[str, Any] = {}
+        self.app: str | None = None
+        """Which apps the target is of, by a flag or not."""
         self.records: dict[str, Record] = {}
 
 
@@ -120,8 +122,9 @@ class Call(NamedTuple):
         """This call for what is of all apps."""
         return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
 
-    def hold_target(self) -> None:
-        """From now on the later calls of the command line have this call's target."""
+    def hold_target(self, app: str | None = None) -> None:
+        """From now on the later calls of the command line have this call's target; `app` says which apps it is of."""
+        self.chain.app = self.flags.get("app") or app
         self.chain.target.clear()
         self.chain.target.update(self.held)
 
@@ -136,7 +139,7 @@ def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
     than those."""
     given = {key: flags[key] for key in _HELD if flags.get(key)}
     earlier = chain.target
-    if "app" in given and not apps.are_among(given["app"], earlier.get("app")):
+    if "app" in given and not apps.are_among(given["app"], chain.app):
         earlier = {}
     return {**earlier, **given}
 

@@ -310,6 +310,15 @@ def test_an_app_of_those_before_keeps_their_target(api: Any) -> None:
         assert reuse(c, app="a").namespace == namespace, before
 
 
+def test_an_app_that_is_named_only_later_keeps_its_target(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context(deploy={"namespace": "prod"})
+    digest(c, namespace="staging")
+    assert reuse(c, app="shop").namespace == "staging"
+    assert digest(c, app="web").namespace == "prod"
+
+
 def test_tasks_in_another_thread_do_not_change_the_target_of_those_in_this_one(api: Any) -> None:
     api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
     api.post(f"{URL}/build", json={"skipped": True})
