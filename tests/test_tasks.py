@@ -319,6 +319,15 @@ def test_an_app_that_is_named_only_later_keeps_its_target(api: Any) -> None:
     assert digest(c, app="web").namespace == "prod"
 
 
+def test_a_digest_that_was_built_with_uncommitted_changes_is_recorded_so(api: Any, project: Project) -> None:
+    built = {"imageName": "shop", "buildId": DIGEST, "gitRef": project.head, "dirty": True}
+    entry = {**built, "time": "now", "who": "me", "what": "local", "outcome": "recorded"}
+    project.write(".deploy/history.jsonl", f"{json.dumps(entry)}\n")
+    api.get(f"{URL}/registry/shop/digest", [{"json": {"buildId": DIGEST}}, {"json": {"buildId": OLD}}])
+    assert digest(context()).dirty
+    assert digest(context()).dirty is None
+
+
 def test_tasks_in_another_thread_do_not_change_the_target_of_those_in_this_one(api: Any) -> None:
     api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
     api.post(f"{URL}/build", json={"skipped": True})
