@@ -136,6 +136,12 @@ def is_several(text: str | None) -> bool:
     return text is not None and (text == ALL or "," in text)
 
 
+def are_among(text: str, others: str | None) -> bool:
+    """Whether all apps that `text` asks for are among those that `others` asks for."""
+    names, known = ({name.strip() for name in said.split(",")} for said in (text, others or ""))
+    return others == ALL or names <= known
+
+
 def check_flags_of_several(flags: Mapping[str, Any]) -> None:
     """SettingsError where a flag is given that only one app can be meant with."""
     given = [f"--{key.replace('_', '-')}" for key in _OF_ONE_APP if flags.get(key)]

@@ -9,7 +9,7 @@ from .call import TARGET, Call
 from .decide import build_in_flight, build_request, check_git_token, is_same_build
 from .errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from .logs import LogFollower, tail
-from .models import BuildInFlight, BuildRequest, Record, Target, fields_of
+from .models import APP_CLASSES, DEFAULT_APP_CLASS, BuildInFlight, BuildRequest, Record, Target, fields_of
 from .recording import flags_of, keep, result, save, say
 from .run import AGAIN, API, BUILD, LOOK, NOTHING, WAIT, Act, Run, begin
 from .sources import Source
@@ -239,8 +239,10 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
         wanted = getattr(settings, key)
         if settings.is_by_flag(key) and wanted != getattr(known, key):
             raise SettingsError(f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}; nothing was done")
-    known.namespace = settings.given("namespace") or known.namespace
-    known.app_class = settings.given("app_class") or known.app_class or settings.app_class
+    app_class = settings.given("app_class") or known.app_class or settings.app_class
+    is_another_class = app_class != (known.app_class or DEFAULT_APP_CLASS)
+    known.namespace = settings.given("namespace") or (APP_CLASSES[app_class] if is_another_class else known.namespace)
+    known.app_class = app_class
     return known
 
 

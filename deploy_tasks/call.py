@@ -7,19 +7,21 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock, Thread, current_thread
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from invoke.context import Context
 
 from . import apps, commands
-from .configuration import deploy_part
+from .configuration import check_project_is_read, deploy_part
 from .errors import SettingsError
 from .git import Checkout, top_of
 from .models import Record
 from .settings import keep_secrets_of, project_root, resolve
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
-_CHAIN = "deploy_chain"
+_CHAINS = "deploy_chains"
 TARGET = ("app", "namespace", "image_name", "app_class")
 _HELD = (*TARGET, "jobs")
 
@@ -30,7 +32,29 @@ class Chain:
 
     def __init__(self) -> None:
         self.target: dict[str, Any] = {}
+        self.app: str | None = None
+        """Which apps the target is of, by a flag or not."""
         self.records: dict[str, Record] = {}
+
+
+class _Chains:
+    """The chains of one context: each thread of a program has its own, so that none deploys another one's app."""
+
+    _one_at_a_time = Lock()
+
+    def __init__(self) -> None:
+        self._of_threads = WeakKeyDictionary[Thread, Chain]()
+
+    @classmethod
+    def of(cls, c: Context) -> Chain:
+        """The chain of this thread."""
+        config: Any = c.config
+        with cls._one_at_a_time:
+            if not isinstance(config.get(_CHAINS), cls):
+                # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
+                config[_CHAINS] = cls()
+            chains: _Chains = config[_CHAINS]
+            return chains._of_threads.setdefault(current_thread(), Chain())
 
 
 class Call(NamedTuple):
@@ -60,12 +84,9 @@ class Call(NamedTuple):
         configuration cannot be used."""
         if isinstance(flags.get("app"), list | tuple):
             flags = {**flags, "app": ",".join(flags["app"])}
-        known: Any = c.config.get(_CHAIN)
-        chain = known if isinstance(known, Chain) else Chain()
-        if chain is not known:
-            # A change to the configuration outlives the task: Invoke hands the same one to all of a command line.
-            config: Any = c.config
-            config[_CHAIN] = chain
+        chain = _Chains.of(c)
+        root = root_of(c)
+        check_project_is_read(c.config, root)
         configured = deploy_part(c.config)
         keep_secrets_of(os.environ, configured)
         general, table = apps.split(configured)
@@ -73,7 +94,7 @@ class Call(NamedTuple):
         all_flags = {**flags, **target}
         usual = declared or {}
         given = {key: value for key, value in all_flags.items() if value not in (None, [], usual.get(key))}
-        return cls(c, task, all_flags, given, general, table, chain, Checkout(root_of(c)))
+        return cls(c, task, all_flags, given, general, table, chain, Checkout(root))
 
     def of_each(self) -> list[Call]:
         """This call for each of the apps that it means. SettingsError where that cannot be told."""
@@ -101,8 +122,9 @@ class Call(NamedTuple):
         """This call for what is of all apps."""
         return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
 
-    def hold_target(self) -> None:
-        """From now on the later calls of the command line have this call's target."""
+    def hold_target(self, app: str | None = None) -> None:
+        """From now on the later calls of the command line have this call's target; `app` says which apps it is of."""
+        self.chain.app = self.flags.get("app") or app
         self.chain.target.clear()
         self.chain.target.update(self.held)
 
@@ -113,10 +135,11 @@ class Call(NamedTuple):
 
 
 def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The target flags that hold for a call with `flags`: of those of earlier calls too, unless it is another app."""
+    """The target flags that hold for a call with `flags`: of those of earlier calls too, unless it is of another app
+    than those."""
     given = {key: flags[key] for key in _HELD if flags.get(key)}
     earlier = chain.target
-    if given.get("app") not in (None, earlier.get("app")):
+    if "app" in given and not apps.are_among(given["app"], chain.app):
         earlier = {}
     return {**earlier, **given}
 

@@ -30,6 +30,19 @@ def deploy_part(config: Any) -> Mapping[str, Any]:
     return part
 
 
+def check_project_is_read(config: Any, root: Path) -> None:
+    """SettingsError where `config` was made without the settings of the project at `root`, as that of `Context()` is:
+    without them, another app would be deployed to another place."""
+    if config._project_found is not None or config.get("deploy"):
+        return
+    for path in (root / name for name in ("invoke.yaml", "invoke.yml", "invoke.json")):
+        if path.is_file() and _only_deploy(yaml_as_written(str(path))):
+            raise SettingsError(
+                f"this context was made without {path}, which has settings of deploy-tasks. Nothing was sent. Read it "
+                f"first: config = Config(project_location={str(root)!r}); config.load_project(); c = Context(config)"
+            )
+
+
 def _written(config: Any, level: str) -> dict[str, Any]:
     loaded = _only_deploy(getattr(config, f"_{level}"))
     if not isinstance(loaded.get("deploy", {}), Mapping):

@@ -168,14 +168,14 @@ def call_for_apps(
     calls = call.of_each()
     if not calls[0].is_of_several:
         act = decide(calls[0])
-        call.hold_target()
+        call.hold_target(calls[0].name or act.run.settings.app)
         return act.do()
     from . import parallel
 
     acts = _decided(decide, calls)
     if changes:
         apps.check_apart(act.run.settings for act in acts.values())
-    call.hold_target()
+    call.hold_target(",".join(acts))
     is_dry = bool(c.config.run.dry)
     at_once = 1 if is_dry else calls[0].jobs or jobs
     return parallel.each(call, acts, jobs=at_once, changes=changes and not is_dry)

@@ -29,6 +29,9 @@ LOCAL_VARIABLES = (
 )
 # Asking changes nothing, downloads nothing, and runs no file system monitor that a checkout's configuration names.
 _QUIETLY = ("-c", "core.fsmonitor=false")
+# For a question that runs nothing which a checkout's configuration names. Otherwise git answers none about another
+# user's checkout, such as a container's root has.
+_OF_ANY_OWNER = ("-c", "safe.directory=*")
 _READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
 _SECONDS_OF_REMOTE = 10.0
 # Refs that are fetched and never made by hand, beside those of the remote's branches. Sources: actions/checkout
@@ -197,7 +200,8 @@ class Checkout:
         place = glob.escape(os.path.relpath(folder, self.folder))
         # A file system may take `.Deploy` for `.deploy`. A folder that is tracked as such is a submodule or a link.
         patterns = ("*",) if place == "." else (place, f"{place}/*")
-        listed = self._ask("ls-files", "-z", "--", *(f":(icase,glob){pattern}" for pattern in patterns)) or ""
+        wanted = (f":(icase,glob){pattern}" for pattern in patterns)
+        listed = self._ask(*_OF_ANY_OWNER, "ls-files", "-z", "--", *wanted) or ""
         names = {name.rpartition("/")[2].casefold() for name in listed.split("\0")}
         return [path for path in paths if {path.name.casefold(), folder.name.casefold()} & names]
 

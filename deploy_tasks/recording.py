@@ -32,7 +32,10 @@ def digest(call: Call) -> Act:
         if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
             was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
             console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
-        return result(run, keep(run, target, build_id))
+        # A tag says of no build here what was uncommitted; the history does.
+        ours = history.of_image(run.state.history(), target.image_name)
+        known = next((entry for entry in ours if entry.build_id == build_id), None)
+        return result(run, keep(run, target, build_id, dirty=known.dirty if known else None))
 
     return Act(run, act)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import requests
 import requests_mock
 from invoke.config import Config
+from invoke.context import Context
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
@@ -274,6 +276,20 @@ def test_wait_records_for_the_class_that_it_is_given(api: Any, project: Project)
     assert (project.record["appClass"], project.record["namespace"]) == ("non-business", "own")
 
 
+def test_a_build_that_is_awaited_for_another_class_is_deployed_to_the_place_of_that_class(
+    api: Any, project: Project
+) -> None:
+    api.post(f"{URL}/build", json={"jobName": "build-1"})
+    build(context(), wait=False)
+    api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
+    api.get(f"{URL}/registry/shop/digest", json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context()
+    wait(c, app_class="non-business")
+    reuse(c)
+    assert sent(api)[-1][2]["namespace"] == "non-business-apps"
+
+
 def test_another_app_is_another_target(api: Any) -> None:
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     c = context()
@@ -281,6 +297,58 @@ def test_another_app_is_another_target(api: Any) -> None:
     build(c, app="b", wait=False)
     sent_last = sent(api)[-1][2]
     assert (sent_last["namespace"], sent_last.get("imageName")) == ("apps", None)
+
+
+def test_an_app_of_those_before_keeps_their_target(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    apps = {name: {"port": 1} for name in ("a", "b", "c")}
+    for before, namespace in (("all", "staging"), ("c,a", "staging"), ("b,c", "prod")):
+        c = context(deploy={"namespace": "prod", "apps": apps})
+        digest(c, app="all")
+        digest(c, app=before, namespace="staging")
+        assert reuse(c, app="a").namespace == namespace, before
+
+
+def test_an_app_that_is_named_only_later_keeps_its_target(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context(deploy={"namespace": "prod"})
+    digest(c, namespace="staging")
+    assert reuse(c, app="shop").namespace == "staging"
+    assert digest(c, app="web").namespace == "prod"
+
+
+def test_a_digest_that_was_built_with_uncommitted_changes_is_recorded_so(api: Any, project: Project) -> None:
+    built = {"imageName": "shop", "buildId": DIGEST, "gitRef": project.head, "dirty": True}
+    entry = {**built, "time": "now", "who": "me", "what": "local", "outcome": "recorded"}
+    project.write(".deploy/history.jsonl", f"{json.dumps(entry)}\n")
+    api.get(f"{URL}/registry/shop/digest", [{"json": {"buildId": DIGEST}}, {"json": {"buildId": OLD}}])
+    assert digest(context()).dirty
+    assert digest(context()).dirty is None
+
+
+def test_tasks_in_another_thread_do_not_change_the_target_of_those_in_this_one(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    api.post(f"{URL}/build", json={"skipped": True})
+    c = context()
+    digest(c, app="a", namespace="of-a")
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(digest, c, app="b").result().namespace == "apps"
+        assert (reuse(c).app, reuse(c).namespace) == ("a", "of-a")
+        assert other.submit(reuse, c).result().app == "b"
+
+
+def test_a_context_that_was_made_without_the_settings_of_the_project_is_refused(api: Any, project: Project) -> None:
+    api.get(f"{URL}/registry/web/digest", json={"buildId": DIGEST})
+    path = project.write("invoke.yaml", "run: {echo: false}\n")
+    assert digest(Context(), app="web").app == "web", "it has no settings of the kit"
+    path.write_text("deploy: {app: web, namespace: staging}\n")
+    with pytest.raises(SettingsError, match=rf"without {path}, which has settings.*Nothing was sent"):
+        digest(Context())
+    config = Config(project_location=str(project.folder))
+    config.load_project()
+    assert digest(Context(config)).namespace == "staging"
 
 
 def test_a_call_that_is_refused_leaves_no_target_behind(api: Any, project: Project) -> None:

@@ -192,6 +192,17 @@ def test_state_that_came_with_the_repository_is_not_trusted(
     assert sandbox.seen() == []
 
 
+def test_state_that_came_with_a_repository_of_another_user_is_not_trusted_either(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    project.write_record({"app": "shop", "imageName": "shop", "buildId": DIGEST})
+    project.git("add", "--force", ".deploy")
+    refused = project.invoke("reuse", "--app", "shop", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert refused.returncode == 10, refused.stderr
+    assert "is tracked by git" in refused.stderr
+    assert sandbox.seen() == []
+
+
 def test_status_does_not_say_that_a_branch_is_head(project: Project, sandbox: SandboxProcess) -> None:
     project.git("branch", "feature/checkout")
     for ref in ("feature/checkout", f"--output={project.folder}/injected"):
