@@ -77,7 +77,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     own = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("DEPLOY_", "INVOKE_", "GIT_", "ENGINE_", "GITHUB_"))
+        if key != "CI" and not key.startswith(("DEPLOY_", "INVOKE_", "GIT_", "ENGINE_", "GITHUB_"))
     }
     names = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
