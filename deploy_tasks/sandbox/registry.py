@@ -23,6 +23,7 @@ NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z
 TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 DIGEST = r"sha256:[0-9a-f]{64}"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_LONGEST_NAME = 255
 _MOST_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -170,6 +171,8 @@ class DiskRegistry:
         temporary.replace(path)
 
     def _place(self, name: str) -> Path:
+        if len(name) > _LONGEST_NAME:
+            raise RegistryError(400, "NAME_INVALID", f"a repository name has at most {_LONGEST_NAME} characters")
         # `/` in a name would nest one repository in another's folders; `+` is in no name.
         return self._repositories / name.replace("/", "+")
 
@@ -333,7 +336,7 @@ class _Endpoints:
         size = self._registry.size(upload)
         if request.method == "PATCH":
             begins = re.match(r"(?:bytes )?(\d+)-", request.headers.get("Content-Range", ""))
-            if begins and int(begins[1]) != size:
+            if begins and begins[1] != str(size):
                 raise RegistryError(416, "BLOB_UPLOAD_INVALID", f"the upload has {size} bytes so far")
             await self._receive(request, upload)
         if request.method == "PUT":
