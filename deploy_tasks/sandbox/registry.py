@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import requests
+from requests.auth import HTTPBasicAuth
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -208,7 +209,7 @@ class OutsideRegistry:
         host = address.partition(":")[0]
         self._base = f"{'http' if host in ('127.0.0.1', 'localhost') else 'https'}://{address}/v2"
         self._session = requests.Session()
-        self._session.auth = (username, password) if username and password else None
+        self._session.auth = HTTPBasicAuth(username.encode(), password.encode()) if username and password else None
 
     def digest(self, name: str, reference: str) -> str | None:
         accepted = ", ".join(
