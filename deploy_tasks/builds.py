@@ -285,7 +285,10 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
             # Before the end of the log is waited for: the digest must not hang on that.
             of_build = {key: getattr(build, key) for key in ("job_name", "dockerfile", "build_context")}
             saved = save(run, build, build_id, built={"built": "cluster", **of_build})
-            run.state.clear_in_flight(job)
+            try:
+                run.state.clear_in_flight(job)
+            except StateError as error:  # the digest must not be lost to that
+                console.warn(f"{error}; {job} is recorded all the same")
     except BuildFailed as error:
         run.left = AGAIN if run.call.task == "build" else BUILD
         failed = Record(**fields_of(build, Target))
@@ -324,7 +327,8 @@ def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> st
             return build_id
         says = f"{tag} may be of an earlier build. Look: {find}. Or build"
     run.left = BUILD
-    run.state.clear_in_flight(job)
+    with suppress(StateError):  # that it is gone is what matters
+        run.state.clear_in_flight(job)
     raise JobNotFound(f"{gone}, and {says} again: {again}. Nothing was recorded")
 
 

@@ -144,7 +144,12 @@ def to_runner(command: str) -> None:
 
 def message_of(error: DeployError) -> str:
     """What `tell` would show of an error, for Invoke to print: it has a way out of its own."""
-    return "\n".join(_no_command(fit(line)) for line in (error.message or "", *error.lines))
+    return shown([error.message or "", *error.lines])
+
+
+def shown(lines: Iterable[str]) -> str:
+    """What `tell` would show of `lines`, for what is written by somebody else."""
+    return "\n".join(_no_command(fit(line)) for line in lines)
 
 
 def warn(text: str) -> None:

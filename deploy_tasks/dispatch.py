@@ -26,7 +26,6 @@ from invoke.tasks import Task
 from . import apps, commands, console, github, lock, signals
 from .call import Call
 from .errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
-from .redaction import fit
 from .run import Act
 
 _NOT_ALL_CAN = "nothing was sent, since not all of the apps have what they need:"
@@ -70,8 +69,7 @@ def _show_causes(error: DeployError) -> None:
     if is_asked_for or log.isEnabledFor(logging.DEBUG):
         every = error.errors.values() if isinstance(error, SomeFailed) else [error]
         lines = "".join("".join(traceback.format_exception(one)) for one in every).rstrip().split("\n")
-        text = "\n".join(map(fit, lines))
-        (console.pass_on if is_asked_for else log.debug)(text)
+        (console.pass_on if is_asked_for else log.debug)(console.shown(lines))
 
 
 def _command_line(task: Task[Any]) -> commands.CommandLine:

@@ -18,7 +18,7 @@ from invoke.runners import Result
 
 from . import images
 from .errors import EngineError, SettingsError
-from .publishing import Buildx, Docker, Image, Podman, Way, json_object
+from .publishing import Buildx, Docker, Image, Podman, Way, as_list, as_table, json_object
 from .redaction import excerpt
 from .runner import AtOnce, streaming
 
@@ -61,7 +61,7 @@ class Engine:
         # docker before version 23 says that it reached no server with exit code 0.
         if answer.exited or not told or told.get("ServerErrors"):
             raise EngineError(self._why_not(answer, told))
-        client = told.get("ClientInfo") or {}
+        client = as_table(told.get("ClientInfo"))
         if "host" in told and "store" in told:
             self._refuse_builder("is podman, which has no builders; unset DEPLOY_BUILDER")
             self._way = Podman()
@@ -80,19 +80,19 @@ class Engine:
         if answer.exited == _NOT_FOUND:
             why = "is not installed; install it, or name another in DEPLOY_DOCKER"
         else:
-            said = "; ".join(told.get("ServerErrors") or []) or last_line(answer.stderr)
+            said = "; ".join(map(str, as_list(told.get("ServerErrors")))) or last_line(answer.stderr)
             why = f"does not answer ({said}); start it, or set DEPLOY_DOCKER to a docker or podman that runs"
         return f"the container engine {self._program!r} {why}; nothing was built"
 
     def _docker(self, told: Mapping[str, Any], client: Mapping[str, Any]) -> Way:
-        has_buildx = "buildx" in {plugin.get("Name") for plugin in client.get("Plugins") or []}
+        has_buildx = "buildx" in [as_table(plugin).get("Name") for plugin in as_list(client.get("Plugins"))]
         if not has_buildx:
             self._refuse_builder("has no buildx plugin to use it with; install it, or unset DEPLOY_BUILDER")
             return Docker()
         if os.environ.get("DOCKER_BUILDKIT") == "0":
             self._refuse_builder("does not use builders while DOCKER_BUILDKIT is 0; unset one of them")
             return Docker()
-        if _CONTAINERD_STORE in (told.get("DriverStatus") or []):
+        if _CONTAINERD_STORE in as_list(told.get("DriverStatus")):
             return Buildx(self._builder, pushes=True)
         by = [self._builder] if self._builder else []
         answer = self.run(["buildx", "inspect", *by], hide=True, dry=False)

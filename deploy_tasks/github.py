@@ -41,12 +41,16 @@ def annotate(title: str, message: str) -> None:
 
 def outputs(title: str, values: Mapping[str, str]) -> None:
     """Makes `values` outputs of the step, `steps.<id>.outputs.<name>`, and a table of its summary under `title`. What
-    has a line break in it, or is no plain text, would be more outputs than one: it is left out."""
+    has a line break in it, or is no plain text, would be more outputs than one; without a secret that is in it, it
+    would name another image. Such a value is left out."""
     if not console.is_on_github():
         return
-    for name in [name for name, value in values.items() if not value.isprintable()]:
-        console.warn(f"{name} is no output of this step: there is a line break or a control character in it")
-    values = {name: redact(value) for name, value in values.items() if value.isprintable()}
+    for name, value in values.items():
+        if not value.isprintable():
+            console.warn(f"{name} is no output of this step: there is a line break or a control character in it")
+        elif redact(value) != value:
+            console.warn(f"{name} is no output of this step: there is a secret in it")
+    values = {name: value for name, value in values.items() if value.isprintable() and redact(value) == value}
     _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in values.items()))
     rows = "".join(f"| {name} | `{_literal(value)}` |\n" for name, value in values.items())
     _append("GITHUB_STEP_SUMMARY", f"| {_literal(fit(title))} | |\n|---|---|\n{rows}\n")

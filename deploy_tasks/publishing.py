@@ -121,7 +121,7 @@ class Buildx(Docker):
         file = folder / "metadata"
         command = buildx_command(image, self.builder, ["--push", "--metadata-file", str(file)])
         engine.step("build and push", command, image, _AFTER_PUSH)
-        metadata = json_object(file.read_text()) if file.exists() else {}
+        metadata = json_object(_text_of(file))
         # With docker's own builder, buildx 0.13 reads containerimage.digest back from the tag.
         descriptor = metadata.get("containerimage.descriptor") or {"digest": metadata.get("containerimage.digest")}
         digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
@@ -151,13 +151,13 @@ class Podman:
         finally:
             if manifest:
                 engine.run(["manifest", "rm", manifest], hide=True)
-        return [digest_file.read_text().strip()] if digest_file.exists() else []
+        return [_text_of(digest_file)] if digest_file.exists() else []
 
     @staticmethod
     def _check_platforms(engine: Commands, image: Image, manifest: str) -> None:
         # podman 4.3 took the cached image of one platform for that of another where no layer differed.
         listed = json_object(engine.run(["manifest", "inspect", manifest], hide=True).stdout)
-        platforms = [entry.get("platform", {}) for entry in listed.get("manifests", [])]
+        platforms = [as_table(as_table(entry).get("platform")) for entry in as_list(listed.get("manifests"))]
         there = {f"{platform.get('os')}/{platform.get('architecture')}" for platform in platforms}
         missing = [name for name in image.platform.split(",") if "/".join(name.split("/")[:2]) not in there]
         if missing and listed:
@@ -210,10 +210,15 @@ def _built_id(engine: Commands, image: Image, id_file: Path) -> str:
     SIGTERM ends it."""
     if engine.is_dry:
         return "IMAGE_ID"
-    built = id_file.read_text().strip() if id_file.exists() else ""
-    if not built:
+    built = _text_of(id_file)
+    if not built or "\0" in built:
         raise EngineError(f"the build of {image.reference} ended without an image; {_AFTER_BUILD}")
     return built
+
+
+def _text_of(file: Path) -> str:
+    """What an engine wrote to `file`; empty where it wrote none."""
+    return file.read_text(errors="replace").strip() if file.exists() else ""
 
 
 def _is_digest_of(engine: Commands, built: str, digest: str) -> bool:
@@ -235,7 +240,16 @@ def digest_lines(output: str, tag: str | None) -> list[str]:
 def json_object(text: str) -> dict[str, Any]:
     """What an engine said in JSON; empty where that is no object."""
     try:
-        value = json.loads(text)
-    except ValueError:
+        return as_table(json.loads(text))
+    except (ValueError, RecursionError):
         return {}
+
+
+def as_table(value: object) -> dict[str, Any]:
+    """`value` where it is a table, else an empty one: what an engine says may be of any type."""
     return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """`value` where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []

@@ -23,6 +23,7 @@ _BROKEN_AT = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\xa0\u2028\u2029]+")
 # As Go writes JSON, so that it can stand in HTML.
 _GO_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "&<>"})
 _WORD = re.compile(r"[\w-]")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Every form in which a secret may be shown; those in `_words` count only where they stand as a whole word.
 _secrets: set[str] = set()
 _words: set[str] = set()
@@ -79,13 +80,17 @@ def redact(text: str) -> str:
 
 
 def _found(text: str) -> Iterator[tuple[int, int]]:
-    """Where in `text` each secret begins and ends."""
+    """Where in `text` each secret begins and ends. A digest may have the letters of a short one in it, by chance, and
+    stays whole."""
+    digests = [found.span() for found in _DIGEST.finditer(text)]
     for forms, is_word in ((_secrets, False), (_words, True)):
         for form in tuple(forms):  # another thread may add to them
             start = text.find(form)
             while start >= 0:
                 stop = start + len(form)
-                if not (is_word and (_WORD.match(text[start - 1 : start]) or _WORD.match(text[stop : stop + 1]))):
+                is_part = is_word and (_WORD.match(text[start - 1 : start]) or _WORD.match(text[stop : stop + 1]))
+                is_chance = len(form) < _SHORTEST_ANYWHERE and any(a <= start and stop <= b for a, b in digests)
+                if not is_part and not is_chance:
                     yield start, stop
                 start = text.find(form, start + 1)
 

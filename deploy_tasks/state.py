@@ -21,7 +21,9 @@ from .models import BuildInFlight, HistoryEntry, Record, as_dict, convert, decod
 # The format is the user's own and has no version; a later kit that must break it will write one, and this one
 # must then not touch the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
+# What is read of the history at once, and more than any line of it has.
 _BLOCK = 65_536
+_LARGEST_FILE = 1024 * 1024
 # What the open of a folder, a socket, or a device that is not there comes to.
 _NO_FILE = {errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP}
 _ANOTHER_PLACE = "nothing was started. DEPLOY_STATE_FILE names another place"
@@ -139,17 +141,21 @@ class State:
         """Forgets the build in flight if it is that of `job_name`."""
         build = self.in_flight()
         if build is not None and build.job_name == job_name:
-            with contextlib.suppress(FileNotFoundError):
-                self.in_flight_path.unlink()
+            try:
+                self.in_flight_path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StateError(f"{self.in_flight_path} cannot be removed ({error.strerror})") from error
 
     def _read(self, path: Path) -> dict[str, object] | None:
         try:
             with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
-                text = file.read()
+                text = file.read(_LARGEST_FILE + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StateError(f"{path} cannot be read ({error.strerror})") from error
+        if len(text) > _LARGEST_FILE:
+            raise _malformed(path, ValueError(f"it has more than {_LARGEST_FILE} bytes"))
         try:
             known = decode(text, dict[str, object])
         except ValueError as error:
@@ -214,6 +220,7 @@ def _lines_from_the_end(file: BinaryIO) -> Iterator[bytes]:
         file.seek(place)
         part, *lines = (file.read(size) + part).split(b"\n")
         yield from reversed(lines)
+        part = part[:_BLOCK]  # without its end, it is read as no entry
     yield part
 
 

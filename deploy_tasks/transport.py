@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -180,9 +181,12 @@ def _get(url: str, seconds: float, login: tuple[str, str] | None) -> Seen | None
 
 
 def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Seen:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-    session.auth = login or (lambda request: request)  # no netrc
+    session.auth = lambda request: request  # no netrc
+    if login:
+        # In UTF-8, as engines send it: of texts, requests takes Latin-1 alone.
+        session.auth = HTTPBasicAuth(login[0].encode(), login[1].encode())
     with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
         headers = response.headers
         challenge = headers.get("WWW-Authenticate", "").lower()

@@ -121,6 +121,9 @@ def test_words_are_quoted_once_for_the_shell() -> None:
         (Result(stderr="\nCannot connect\n", exited=1), "'docker' does not answer (Cannot connect); start it"),
         (Result('{"ServerErrors": ["Cannot connect"]}'), "'docker' does not answer (Cannot connect); start it"),
         (Result("hello"), "'docker' does not answer (it said nothing); start it"),
+        (Result("[" * 100_000), "'docker' does not answer (it said nothing); start it"),
+        (Result('{"ServerErrors": [1]}'), "'docker' does not answer (1); start it"),
+        (Result('{"ServerErrors": 1}'), "'docker' does not answer (it said nothing); start it"),
     ],
 )
 def test_an_engine_that_is_not_there_or_down(answer: Result, says: str) -> None:
@@ -623,3 +626,35 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+# --- answers of the wrong types ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "client", [[1], "x", {"Plugins": 3}, {"Plugins": [1]}, {"Plugins": {"Name": "x"}}, {"Plugins": [{"Name": [1]}]}]
+)
+def test_an_engine_that_names_its_parts_in_another_way_is_a_plain_docker(client: object) -> None:
+    engine, c = looked({**DOCKER, "ClientInfo": client}, Result(), Result(line()))
+    assert engine.publish(IMAGE) == DIGEST
+    assert [command.split()[1] for command in commands(c)][:2] == ["build", "push"]
+
+
+def test_a_driver_status_that_is_no_list_is_no_containerd_store() -> None:
+    engine, _ = looked({**BUILDX, "DriverStatus": 3}, INSPECTED, Result(), Result(line()))
+    assert engine.publish(IMAGE) == DIGEST
+
+
+@pytest.mark.parametrize("manifests", [3, None, [1], [{"platform": None}], [{"platform": [1]}]])
+def test_a_manifest_list_that_names_no_platforms_is_not_pushed(manifests: object) -> None:
+    engine, c = looked(PODMAN, Result(), Result(json.dumps({"manifests": manifests})), Result())
+    with pytest.raises(EngineError, match="has no linux/amd64, linux/arm64; nothing was pushed or recorded"):
+        engine.publish(SEVERAL)
+    assert "push" not in " ".join(commands(c))
+
+
+@pytest.mark.parametrize("text", ["\x00", ""])
+def test_what_is_no_id_of_an_image_is_not_pushed(text: str) -> None:
+    engine, _ = looked(DOCKER, Result(), iidfile=text)
+    with pytest.raises(EngineError, match="ended without an image; nothing was pushed or recorded"):
+        engine.publish(IMAGE)

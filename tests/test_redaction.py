@@ -198,3 +198,16 @@ def test_a_line_of_60_mb_is_cut_before_it_is_escaped() -> None:
     assert len(shown) < 5000
     assert len(fit(lines.end()[0])) < 5000
     assert most < 3 * len(text), "escaped it would be four times as long"
+
+
+@pytest.mark.parametrize("secret", ["a", "0", "sha256", "abab"])
+def test_a_digest_stays_whole_where_a_short_secret_is_in_it_by_chance(secret: str) -> None:
+    digest = "sha256:" + 32 * "ab"
+    keep_secret([secret])
+    assert redact(f"registry:5000/shop@{digest}").endswith(f"@{digest}")
+    assert redact(f"{secret}, {digest}") == f"***, {digest}"
+
+
+def test_a_long_secret_is_redacted_in_a_digest_too() -> None:
+    keep_secret([16 * "ab"])
+    assert 16 * "ab" not in redact("sha256:" + 32 * "ab")

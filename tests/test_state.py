@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,33 @@ def test_a_folder_in_its_place_is_noticed_before_anything_is_started(state: Stat
     state.history_path.mkdir(parents=True)
     with pytest.raises(StateError, match="is not a file; move it away; nothing was started"):
         state.check_writable()
+
+
+def test_a_file_of_a_terabyte_is_no_record(state: State) -> None:
+    state.save_record(RECORD)
+    os.truncate(state.path, 1 << 40)
+    with pytest.raises(StateError, match="it has more than 1048576 bytes"):
+        state.record()
+
+
+def test_a_line_without_end_costs_no_memory_and_no_other_line(state: State) -> None:
+    state.append(entry("a"))
+    with state.history_path.open("ab") as file:
+        file.write(b"x" * 4_000_000 + b"\n")
+    state.append(entry("b"))
+    tracemalloc.start()
+    try:
+        assert [found.build_id for found in state.history()] == [OLD, DIGEST]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_build_in_flight_that_cannot_be_removed_is_named(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    state.save_in_flight(BUILD)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StateError, match=r"build-id\.in-flight\.json cannot be removed \(Operation not permitted\)"):
+        state.clear_in_flight(BUILD.job_name)

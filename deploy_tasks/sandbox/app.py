@@ -26,7 +26,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -311,7 +311,7 @@ def _serve(options: Options) -> None:
         sandbox = Sandbox(options, registry, _BUILDERS[options.builder](registry))
         app = Starlette(
             routes=[*sandbox.routes(), *api_routes],
-            exception_handlers={HTTPException: _refusal, RegistryError: _registry_refusal},
+            exception_handlers={HTTPException: _refusal, RegistryError: _registry_refusal, ClientDisconnect: _cut},
         )
         config = uvicorn.Config(
             _Door(app, key, options.host.lower()),
@@ -384,12 +384,19 @@ async def _registry_refusal(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.message}, status_code=error.status)
 
 
+async def _cut(_request: Request, _error: Exception) -> Response:
+    # Nobody reads it: the client went away before the end of its request.
+    return JSONResponse({"error": "the request ended early"}, status_code=400)
+
+
 async def _json_object(request: Request) -> dict[str, Any]:
     content = await body_of(request, _MOST_JSON_BYTES)
     if content is None:
         raise HTTPException(413, "the body has at most 1 MiB")
     try:
         body = _without_nulls(json.loads(content))
+        # What comes in is what an answer repeats: half a surrogate pair and NaN cannot be sent.
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

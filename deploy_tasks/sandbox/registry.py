@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import requests
+from requests.auth import HTTPBasicAuth
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -23,6 +24,7 @@ NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z
 TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 DIGEST = r"sha256:[0-9a-f]{64}"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_LONGEST_NAME = 255
 _MOST_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -170,6 +172,8 @@ class DiskRegistry:
         temporary.replace(path)
 
     def _place(self, name: str) -> Path:
+        if len(name) > _LONGEST_NAME:
+            raise RegistryError(400, "NAME_INVALID", f"a repository name has at most {_LONGEST_NAME} characters")
         # `/` in a name would nest one repository in another's folders; `+` is in no name.
         return self._repositories / name.replace("/", "+")
 
@@ -205,7 +209,7 @@ class OutsideRegistry:
         host = address.partition(":")[0]
         self._base = f"{'http' if host in ('127.0.0.1', 'localhost') else 'https'}://{address}/v2"
         self._session = requests.Session()
-        self._session.auth = (username, password) if username and password else None
+        self._session.auth = HTTPBasicAuth(username.encode(), password.encode()) if username and password else None
 
     def digest(self, name: str, reference: str) -> str | None:
         accepted = ", ".join(
@@ -333,7 +337,7 @@ class _Endpoints:
         size = self._registry.size(upload)
         if request.method == "PATCH":
             begins = re.match(r"(?:bytes )?(\d+)-", request.headers.get("Content-Range", ""))
-            if begins and int(begins[1]) != size:
+            if begins and begins[1] != str(size):
                 raise RegistryError(416, "BLOB_UPLOAD_INVALID", f"the upload has {size} bytes so far")
             await self._receive(request, upload)
         if request.method == "PUT":

@@ -27,6 +27,19 @@ def test_causes_are_shown_where_they_are_asked_for(
     assert sandbox.key not in done.stderr
 
 
+@pytest.mark.parametrize(("flags", "variables"), [([], {"DEPLOY_DEBUG": "1"}), (["-d"], {})], ids=["variable", "flag"])
+def test_no_cause_is_a_workflow_command(
+    project: Project, sandbox: SandboxProcess, flags: list[str], variables: dict[str, str]
+) -> None:
+    project.write("##[error]x.json", '{"app": "shop", "buildId": 7}')
+    done = project.invoke(*flags, "reuse", GITHUB_ACTIONS="true", DEPLOY_STATE_FILE="##[error]x.json", **variables)
+    assert done.returncode == 10
+    ours = [line for line in done.stderr.splitlines() if line.startswith("::error title=reuse failed::")]
+    others = [line for line in done.stderr.splitlines() if line not in ours]
+    assert len(ours) == 1
+    assert not [line for line in others if line.lstrip().startswith("::") or "##[" in line]
+
+
 def test_no_cause_is_shown_where_nobody_asks(project: Project, sandbox: SandboxProcess) -> None:
     project.write(".deploy/build-id.json", '{"app": "shop", "buildId": 7}')
     done = project.invoke("reuse")

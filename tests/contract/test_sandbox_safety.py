@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import requests
 
 from tests.contract.test_sandbox import build_body, built
-from tests.project import SECONDS_A_COMMAND, Project
+from tests.project import SECONDS_A_COMMAND, Project, wait_until
 from tests.sandboxes import SandboxProcess
 
 
@@ -138,3 +139,34 @@ def test_null_is_the_same_as_no_value(sandbox: SandboxProcess, project: Project)
     assert sandbox.app("nulls", "shop")["replicas"] == 1
     body["deployConfig"] = {"port": None}
     assert sandbox.call("POST", "/build", body).status_code == 400
+
+
+def test_a_request_that_ends_early_is_no_traceback(sandbox: SandboxProcess) -> None:
+    place = requests.post(f"{sandbox.url}/v2/shop/blobs/uploads/", timeout=SECONDS_A_COMMAND).headers["Location"]
+    host, _, port = sandbox.url.removeprefix("http://").rpartition(":")
+    head = f"Host: localhost\r\nX-API-Key: {sandbox.key}\r\nContent-Length: 100\r\n\r\n"
+    for target in (f"PATCH {place}", "PUT /v2/shop/manifests/cut", "POST /build"):
+        with socket.create_connection((host, int(port)), SECONDS_A_COMMAND) as connection:
+            connection.sendall(f"{target} HTTP/1.1\r\n{head}part".encode())
+    wait_until(lambda: sandbox.log().count(" 400\n") >= 3)
+    assert "Traceback" not in sandbox.log()
+
+
+def test_a_name_that_no_file_can_have_is_refused(sandbox: SandboxProcess) -> None:
+    name, digest = 256 * "a", f"sha256:{64 * 'a'}"
+    assert status_of(sandbox, "GET", f"/v2/{name}/manifests/v1") == 400
+    assert status_of(sandbox, "GET", f"/v2/{name}/tags/list") == 400
+    assert status_of(sandbox, "POST", f"/v2/shop/blobs/uploads/?mount={digest}&from={name}") == 400
+
+
+def test_a_range_of_thousands_of_digits_is_refused(sandbox: SandboxProcess) -> None:
+    place = requests.post(f"{sandbox.url}/v2/shop/blobs/uploads/", timeout=SECONDS_A_COMMAND).headers["Location"]
+    assert status_of(sandbox, "PATCH", place, **{"Content-Range": f"{5000 * '9'}-1"}) == 416
+
+
+@pytest.mark.parametrize("value", [r'"\ud800"', "NaN"])
+def test_what_no_answer_could_repeat_is_refused(sandbox: SandboxProcess, project: Project, value: str) -> None:
+    body = json.dumps(build_body(project, more=0)).replace('"more": 0', f'"more": {value}')
+    headers = {"X-API-Key": sandbox.key}
+    answer = requests.post(f"{sandbox.url}/build", body, headers=headers, timeout=SECONDS_A_COMMAND)
+    assert answer.status_code == 400

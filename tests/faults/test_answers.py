@@ -41,6 +41,19 @@ def test_the_reference_of_a_deploy_is_the_one_that_the_api_says(shop: Project, a
     assert json.loads(shop.invoke("reuse", "--json").stdout)["image"] == THEIRS
 
 
+def test_a_key_of_one_letter_changes_no_digest_and_no_output(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    outputs.touch()
+    done = shop.invoke("digest", DEPLOY_API_KEY="a", GITHUB_ACTIONS="true", GITHUB_OUTPUT=str(outputs))
+    assert (done.returncode, done.stdout) == (0, f"{DIGEST}\n")
+    assert outputs.read_text().splitlines()[0] == f"build-id={DIGEST}"
+    outputs.write_text("")
+    done = shop.invoke("digest", DEPLOY_API_KEY="shop", GITHUB_ACTIONS="true", GITHUB_OUTPUT=str(outputs))
+    assert (done.returncode, done.stdout) == (0, f"{DIGEST}\n")
+    assert outputs.read_text().splitlines() == [f"build-id={DIGEST}"]
+    assert "image is no output of this step: there is a secret in it" in done.stderr
+
+
 @pytest.mark.parametrize("answer", [{}, {"image": ""}, {"image": "registry.example.com/shop:v1"}])
 def test_an_api_that_names_no_digest_is_taken_at_its_word(
     shop: Project, api: FaultyApi, answer: dict[str, str]

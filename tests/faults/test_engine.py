@@ -168,3 +168,14 @@ def test_35_a_dry_run_sends_and_runs_and_writes_nothing(
         '"gitToken":"***"',
     ):
         assert shown in done.stderr, shown
+
+
+def test_a_digest_file_that_is_no_text_is_one_line(recorded: Project, api: FaultyApi, tmp_path: Path) -> None:
+    write = r"""while [ $# -gt 0 ]; do [ "$1" = --digestfile ] && printf '\377' > "$2"; shift; done"""
+    engine = FakeEngine(recorded, tmp_path / "engine", info=told(host={}, store={}), push=write, tag="true")
+    done = recorded.invoke("local", "reuse")
+    assert engine.commands == ["info", "build", "tag", "push"]
+    assert done.returncode == 3
+    assert "named no digest" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert recorded.record["buildId"] == OLD

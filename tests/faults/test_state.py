@@ -157,6 +157,20 @@ def test_29_a_folder_that_cannot_be_written_is_noticed_before_anything_is_sent(
     assert api.summary == "none"
 
 
+def spoil_what_is_in_flight(folder: Path) -> None:
+    (folder / "build-id.in-flight.json").unlink()
+    (folder / "build-id.in-flight.json").mkdir()
+
+
+def test_a_digest_is_not_lost_to_the_file_of_the_build_in_flight(recorded: Project, api: FaultyApi) -> None:
+    folder = recorded.folder / ".deploy"
+    api.always("digest", after(spoil_what_is_in_flight, folder, http(200, {"buildId": DIGEST})))
+    done = recorded.invoke("build")
+    assert (done.returncode, done.stdout) == (0, f"{DIGEST}\n"), done.stderr
+    assert f"build-id.in-flight.json is not a file; move it away; {JOB} is recorded all the same" in done.stderr
+    assert recorded.record["buildId"] == DIGEST
+
+
 KILL_BEFORE_SAVING = """
 import os, signal
 from deploy_tasks import __main__, state

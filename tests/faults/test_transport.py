@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import socket
 import threading
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from deploy_tasks.transport import NoAnswer, NotSent, Transport, answers
+from deploy_tasks.transport import NoAnswer, NotSent, Transport, answers, look
 
 Answer = Callable[[socket.socket, threading.Event], object]
 """Answers on a connection, until it is done or the event is set."""
@@ -172,3 +173,14 @@ def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
             transport.exchange("GET", url, None, seconds=SECONDS, most=10)
         given_up.set()
         assert transport.exchange("GET", url, None, seconds=600, most=10).status == 204
+
+
+def test_who_points_to_what_is_no_url_answers_all_the_same() -> None:
+    with server(say(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n")) as (url, _):
+        assert answers(url, 600)
+
+
+def test_a_login_outside_latin_1_is_sent_as_utf_8() -> None:
+    with server(say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as (url, requests):
+        assert look(url, 600, ("\N{EURO SIGN}", "p")) is not None
+    assert b"Basic " + base64.b64encode("\N{EURO SIGN}:p".encode()) in requests[0]
