@@ -282,8 +282,9 @@ def test_twelve_apps_of_one_commit_ask_git_for_its_age_once(
     counting.chmod(0o755)
     done = project.invoke("reuse", "--app", "all", PATH=f"{counting.parent}:{_PATH}")
     assert done.returncode == 0, done.stderr
-    asked = sorted(line.partition(str(project.folder))[2].split()[0] for line in count.read_text().splitlines())
-    assert asked == ["ls-files", "rev-list"]
+    lines = [line.split() for line in count.read_text().splitlines()]
+    assert len(lines) == 2
+    assert all(any(word in line for line in lines) for word in ("ls-files", "rev-list")), lines
 
 
 def test_a_relative_remote_works_below_a_folder_with_an_umlaut_whatever_the_locale(
