@@ -30,7 +30,6 @@ API = ("api_url", "api_key", "app")
 """What every task needs that talks to the API."""
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 _SECONDS_TO_WRITE = 2.0
-_NOT_BUILT_YET = "<digest of this build>"
 
 
 class Run:
@@ -240,8 +239,8 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
 
 
 def _check_engine(call: Call, settings: Settings) -> None:
-    """SettingsError where the program `deploy-tasks` is told by an `.env` file, which may be the repository's, to run
-    another program than an engine."""
+    """SettingsError where an `.env` file, which may be the repository's, names a program for `deploy-tasks` to run that
+    is no engine."""
     known, origin = getattr(call.c.config, "only_engines", None), settings.origins["docker"]
     if known and origin.source is Source.ENV_FILE and settings.docker not in known:
         raise SettingsError(
