@@ -24,14 +24,29 @@ if TYPE_CHECKING:
         StateError,
         StillRunning,
     )
-    from .tasks import build, digest, doctor, init, local, local_deploy, ns, reuse, rollback, status, wait
+    from .tasks import (
+        build,
+        demo,
+        digest,
+        doctor,
+        history,
+        init,
+        local,
+        local_deploy,
+        logs,
+        ns,
+        reuse,
+        rollback,
+        sandbox,
+        status,
+        wait,
+    )
 
 __version__ = "0.1.0"
 _TASKS = (
     *("ns", "build", "wait", "digest", "reuse", "rollback", "local", "local_deploy"),
-    *("status", "doctor", "init"),
+    *("logs", "history", "status", "doctor", "init", "sandbox", "demo"),
 )
-# Not `logs`, `history`, `sandbox` and `demo`: those are names of modules here.
 __all__ = [
     "ApiRefused",
     "BuildFailed",
@@ -50,21 +65,25 @@ __all__ = [
     "StillRunning",
     "__version__",
     "build",
+    "demo",
     "digest",
     "doctor",
+    "history",
     "init",
     "local",
     "local_deploy",
+    "logs",
     "ns",
     "reuse",
     "rollback",
+    "sandbox",
     "status",
     "wait",
 ]
 
 
 def __getattr__(name: str) -> object:
-    # Looked up when asked for, so that `from deploy_tasks.client import DeployClient` loads no tasks.
+    # Looked up when asked for, so that `from deploy_tasks.api.client import DeployClient` loads no tasks.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _TASKS:

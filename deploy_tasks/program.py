@@ -20,8 +20,8 @@ from invoke.program import Program
 from invoke.vendor.yaml import YAMLError
 
 from . import __version__
+from .config.settings import is_of_another_user, project_root
 from .redaction import escaped, fit
-from .settings import is_of_another_user, project_root
 from .tasks import ns
 
 # Any other program could be told by its arguments, or its name, to run a file of the project.

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 from invoke.context import Context
 
-from .task import app_task, deploy_task
+from .invocation.task import app_task, deploy_task
 
 if TYPE_CHECKING:
-    from .doctoring import Finding
-    from .models import BuildInFlight, HistoryEntry, Record
+    from .commands.doctor import Finding
+    from .state.records import BuildInFlight, HistoryEntry, Record
 
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-@app_task("builds")
+@app_task("build")
 def build(
     c: Context,
     app: str | None = None,
@@ -66,7 +66,7 @@ def build(
     """Build in the cluster, wait for it, and record the digest."""
 
 
-@app_task("builds")
+@app_task("build")
 def wait(
     c: Context,
     app: str | None = None,
@@ -84,9 +84,7 @@ def wait(
     """Wait for the build in flight, and record its digest."""
 
 
-@app_task(
-    "recording", help={"image_tag": "The image's tag (the one just built on this command line, or HEAD's commit)"}
-)
+@app_task("digest", help={"image_tag": "The image's tag (the one just built on this command line, or HEAD's commit)"})
 def digest(
     c: Context,
     app: str | None = None,
@@ -101,7 +99,7 @@ def digest(
     """Resolve the digest of a tag, record it, and print it."""
 
 
-@app_task("deploys", aliases=("reuse-deploy",))
+@app_task("deploy", aliases=("reuse-deploy",))
 def reuse(
     c: Context,
     app: str | None = None,
@@ -125,7 +123,7 @@ def reuse(
     """Deploy a recorded digest; never builds."""
 
 
-@app_task("deploys")
+@app_task("deploy")
 def rollback(
     c: Context,
     app: str | None = None,
@@ -149,7 +147,7 @@ def rollback(
     """Deploy the digest that was deployed before the present one."""
 
 
-@app_task("local_build", jobs=2)
+@app_task("local", jobs=2)
 def local(
     c: Context,
     app: str | None = None,
@@ -169,7 +167,7 @@ def local(
     """Build on this machine, push, and record the digest of that push."""
 
 
-@app_task("local_build", jobs=2)
+@app_task("local", jobs=2)
 def local_deploy(
     c: Context,
     app: str | None = None,
@@ -228,18 +226,18 @@ def status(
     """Show how things stand: target, record, build in flight, replicas, last deploys."""
 
 
-@deploy_task("doctoring")
+@deploy_task("doctor")
 def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Finding]:
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
 
 
-@deploy_task("starting")
+@deploy_task("init")
 def init(c: Context) -> None:
     """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
 
 
 @deploy_task(
-    "serving",
+    "sandbox",
     help={
         "port": "The port to listen on; 0 takes a free one (8077)",
         "host": "The address to listen on (127.0.0.1)",
@@ -267,7 +265,7 @@ def sandbox(
     """Serve a Deploy API with a registry on this machine, until Ctrl-C."""
 
 
-@deploy_task("serving")
+@deploy_task("sandbox")
 def demo(c: Context) -> None:
     """Tell the whole story on this terminal: sandbox, build, reuse."""
 

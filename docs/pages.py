@@ -7,8 +7,8 @@ from pathlib import Path
 
 from invoke.parser.argument import Argument
 
-from deploy_tasks.settings import CONFIGURED, OF_ALL_APPS, TABLE, Setting
-from deploy_tasks.starting import written
+from deploy_tasks.commands.init import written
+from deploy_tasks.config.settings import CONFIGURED, OF_ALL_APPS, TABLE, Setting
 from deploy_tasks.tasks import ns
 
 _OF_THE_TARGET = ("app", "namespace", "image-name", "app-class", "jobs", "lock-timeout", "json")

@@ -13,7 +13,9 @@ import hypothesis
 import pytest
 import pytest_socket
 
-from deploy_tasks import console, lock, redaction
+from deploy_tasks import redaction
+from deploy_tasks.state import lock
+from deploy_tasks.ui import console
 from tests.faults.table import stale
 from tests.project import Process, Project
 from tests.sandboxes import SandboxProcess

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from invoke.vendor.yaml import safe_load
 
-from deploy_tasks.apps import Table, check_apart, check_flags_of_several, chosen, is_several, split
+from deploy_tasks.config.apps import Table, check_apart, check_flags_of_several, chosen, is_several, split
+from deploy_tasks.config.settings import CONFIGURED, OF_ALL_APPS, TABLE, Settings, resolve
+from deploy_tasks.config.sources import Source
 from deploy_tasks.errors import (
     BuildFailed,
     DeployError,
@@ -19,9 +21,7 @@ from deploy_tasks.errors import (
     SettingsError,
     SomeFailed,
 )
-from deploy_tasks.settings import CONFIGURED, OF_ALL_APPS, TABLE, Settings, resolve
-from deploy_tasks.sources import Source
-from deploy_tasks.state import State
+from deploy_tasks.state.files import State
 
 ROOT = Path(__file__).parent.parent
 TABLE_OF_THREE: Table = {"backend": {"app": "shop-backend"}, "frontend": {}, "mcp-agent": {}}

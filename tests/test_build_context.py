@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy_tasks import build_context
+from deploy_tasks.engine import build_context
 from deploy_tasks.errors import SettingsError
 
 

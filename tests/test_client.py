@@ -10,9 +10,9 @@ import requests
 import requests_mock
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from deploy_tasks.client import DeployClient
+from deploy_tasks.api.client import DeployClient
+from deploy_tasks.api.schemas import BuildRequest, BuildState, DeployConfig, DeployRequest
 from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
-from deploy_tasks.models import BuildRequest, BuildState, DeployConfig, DeployRequest
 
 URL = "https://deploy.example.com"
 DIGEST = "sha256:" + 64 * "a"

@@ -15,8 +15,8 @@ from invoke.context import Context
 from invoke.program import Program
 from invoke.tasks import task
 
-from deploy_tasks import commands
-from deploy_tasks.dispatch import ended_well
+from deploy_tasks import next_steps as commands
+from deploy_tasks.invocation.dispatch import ended_well
 from deploy_tasks.tasks import build, ns, reuse, wait
 
 PACKAGE = Path(commands.__file__).parent

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from deploy_tasks import console
+from deploy_tasks.ui import console
 from tests.clock import Clock
 
 
@@ -14,7 +14,7 @@ def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("deploy_tasks.console.time.monotonic", clock)
+    monkeypatch.setattr("deploy_tasks.ui.console.time.monotonic", clock)
     with console.progress("build-1") as progress:
         for _ in range(61):
             progress("running")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import requests_mock
 
-from deploy_tasks.client import DeployClient
+from deploy_tasks.api.client import DeployClient
+from deploy_tasks.api.polling import wait_for_end
+from deploy_tasks.api.rollout import wait_for_health
+from deploy_tasks.api.schemas import BuildState
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import NothingStarted, RolloutFailed, StillRunning
-from deploy_tasks.models import BuildState
-from deploy_tasks.rollout import wait_for_health
-from deploy_tasks.waiting import wait_for_end
 from tests.clock import Clock
 
 URL = "https://deploy.example.com"

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from deploy_tasks import deploys, transport
-from deploy_tasks.models import DeployRequest
+from deploy_tasks.api import transport
+from deploy_tasks.api.schemas import DeployRequest
+from deploy_tasks.commands import deploy as deploys
 from deploy_tasks.tasks import reuse
 from tests.clock import Clock
 from tests.project import Project

@@ -15,10 +15,10 @@ import pytest
 from invoke.context import Context
 from invoke.runners import Local, Result
 
-from deploy_tasks import runner, signals
-from deploy_tasks.engine import Engine
-from deploy_tasks.errors import EngineError, Interrupted
-from deploy_tasks.publishing import (
+from deploy_tasks import signals
+from deploy_tasks.engine import runner
+from deploy_tasks.engine.engine import Engine
+from deploy_tasks.engine.publish import (
     Image,
     build_command,
     buildx_command,
@@ -26,6 +26,7 @@ from deploy_tasks.publishing import (
     podman_build_command,
     podman_push_command,
 )
+from deploy_tasks.errors import EngineError, Interrupted
 from tests.mock_engine import IMAGE_ID, MockEngine, commands
 
 DIGEST = "sha256:" + 64 * "a"

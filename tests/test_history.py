@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.history import (
+from deploy_tasks.state.history import (
     deploys,
     described,
     digest_back,
@@ -19,7 +19,7 @@ from deploy_tasks.history import (
     same_build,
     source,
 )
-from deploy_tasks.models import BuildRequest, HistoryEntry
+from deploy_tasks.state.records import BuildInFlight, HistoryEntry
 
 
 def digest(letter: str) -> str:
@@ -182,7 +182,7 @@ def test_a_build_stays_failed_until_something_of_that_image_is_recorded() -> Non
 
 
 BUILD: dict[str, Any] = {"repo_url": "https://x/y", "git_ref": 40 * "1", "dockerfile": None, "build_context": None}
-REQUEST = BuildRequest(app="shop", namespace="apps", image_tag="v1", cache=True, deploy=False, **BUILD)
+WANTED = BuildInFlight(image_name="shop", job_name="build-1", api_url="https://x", started_at="", **BUILD)
 
 
 @pytest.mark.parametrize(
@@ -202,4 +202,4 @@ REQUEST = BuildRequest(app="shop", namespace="apps", image_tag="v1", cache=True,
 )
 def test_a_build_is_the_same_only_in_everything(differs: dict[str, Any], is_same: bool) -> None:
     made = entry("a", **{"outcome": "recorded", "built": "cluster", **BUILD, **differs})
-    assert (same_build([made], REQUEST, "shop") is made) == is_same
+    assert (same_build([made], WANTED) is made) == is_same

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy_tasks import lock
 from deploy_tasks.errors import Locked, StateError
+from deploy_tasks.state import lock
 from tests.clock import Clock
 
 

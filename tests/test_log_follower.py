@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from deploy_tasks import logs
+from deploy_tasks.api import build_log as logs
+from deploy_tasks.api.build_log import LogFollower, Schedule
+from deploy_tasks.api.schemas import Log
 from deploy_tasks.errors import NothingStarted
-from deploy_tasks.logs import LogFollower, Schedule
-from deploy_tasks.models import Log
 
 
 class Hanging:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy_tasks import logs
+from deploy_tasks.api import build_log as logs
+from deploy_tasks.api.build_log import LogFollower, LogText, Schedule, tail
+from deploy_tasks.api.schemas import Log
 from deploy_tasks.errors import DeployError, NothingStarted
-from deploy_tasks.logs import LogFollower, LogText, Schedule, tail
-from deploy_tasks.models import Log
 from tests.clock import Clock
 
 

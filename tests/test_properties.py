@@ -13,15 +13,17 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy_tasks import images, parsing, redaction
-from deploy_tasks.client import DeployClient
+from deploy_tasks import images, redaction
+from deploy_tasks.api.client import DeployClient
+from deploy_tasks.api.polling import wait_for_build
+from deploy_tasks.api.schemas import BuildRequest, DeployConfig, DeployRequest
+from deploy_tasks.api.transport import Answer
+from deploy_tasks.config import values as parsing
+from deploy_tasks.config.settings import TABLE, env_files, resolve
 from deploy_tasks.errors import DeployError, StateError
-from deploy_tasks.models import BuildRequest, DeployConfig, DeployRequest, Record
 from deploy_tasks.redaction import Lines, fit, keep_secret, redact
-from deploy_tasks.settings import TABLE, env_files, resolve
-from deploy_tasks.state import State
-from deploy_tasks.transport import Answer
-from deploy_tasks.waiting import wait_for_build
+from deploy_tasks.state.files import State
+from deploy_tasks.state.records import Record
 
 DIGEST = "sha256:" + 64 * "a"
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from deploy_tasks.api.rollout import wait_for_health, wait_for_rollout
+from deploy_tasks.api.schemas import AppState, DeployConfig, DeployRequest
 from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed, StillRunning
-from deploy_tasks.models import AppState, DeployConfig, DeployRequest
-from deploy_tasks.rollout import wait_for_health, wait_for_rollout
 from tests.clock import Clock
 
 DIGEST = "sha256:" + 64 * "a"

@@ -11,8 +11,8 @@ from invoke.config import Config
 from invoke.context import Context
 from invoke.runners import Local
 
+from deploy_tasks.engine.runner import streaming
 from deploy_tasks.redaction import keep_secret
-from deploy_tasks.runner import streaming
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from deploy_tasks.commands.init import example
+from deploy_tasks.config.settings import TABLE, Settings, project_root, resolve
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.settings import TABLE, Settings, project_root, resolve
-from deploy_tasks.starting import example
 
 ROOT = Path(__file__).parent.parent
 

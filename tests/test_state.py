@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from deploy_tasks.errors import StateError
-from deploy_tasks.models import BuildInFlight, Record
-from deploy_tasks.state import State
+from deploy_tasks.state.files import State
+from deploy_tasks.state.records import BuildInFlight, Record
 from tests.test_history import entry
 
 DIGEST = "sha256:" + 64 * "a"

@@ -19,7 +19,7 @@ from invoke.context import Context
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
-from deploy_tasks.models import BuildInFlight, Record
+from deploy_tasks.state.records import BuildInFlight, Record
 from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
 from tests.mock_engine import MockEngine, commands
 from tests.project import Project

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy_tasks import lock
 from deploy_tasks.errors import Locked
-from deploy_tasks.models import BuildInFlight, Record
-from deploy_tasks.state import State
+from deploy_tasks.state import lock
+from deploy_tasks.state.files import State
+from deploy_tasks.state.records import BuildInFlight, Record
 from tests.project import clean_environment
 
 DIGEST = "sha256:" + 64 * "a"
@@ -102,7 +102,7 @@ def test_other_processes_are_kept_out_between_two_tasks(path: Path) -> None:
 FORKED = """
 import os, sys
 from pathlib import Path
-from deploy_tasks import lock
+from deploy_tasks.state import lock
 from deploy_tasks.errors import Locked
 
 path = Path(sys.argv[1])

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from deploy_tasks.api.polling import SLICE_SECONDS, wait_for_build
+from deploy_tasks.api.schemas import BuildState
 from deploy_tasks.errors import ApiRefused, BuildFailed, DeployError, JobNotFound, NothingStarted, StillRunning
-from deploy_tasks.models import BuildState
-from deploy_tasks.waiting import SLICE_SECONDS, wait_for_build
 from tests.clock import Clock
 
 

@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any
 
-from deploy_tasks import client, waiting
-from deploy_tasks.sandbox.app import Options, Sandbox
+from deploy_tasks.api import client
+from deploy_tasks.api import polling as waiting
+from deploy_tasks.server.app import Options, Sandbox
 from tests.documents import PAGES, blocks
 from tests.project import Project
 from tests.sandboxes import SandboxProcess

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deploy_tasks import lock
+from deploy_tasks.state import lock
 from tests.project import Project, completed, three_apps
 from tests.sandboxes import HeldSandbox, SandboxProcess
 

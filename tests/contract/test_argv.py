@@ -68,7 +68,8 @@ def in_the_shop(shop: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
     """Makes this process one that a user started in the shop's folder; no API and no engine answers."""
 
     def enter() -> None:
-        from deploy_tasks import console, lock
+        from deploy_tasks.state import lock
+        from deploy_tasks.ui import console
 
         lock.release()
         console._warned.clear()

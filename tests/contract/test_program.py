@@ -221,8 +221,20 @@ runpy.run_module(program, run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     "at",
     [
-        *("deploy_tasks.program", "invoke", "invoke.runners", "deploy_tasks.settings", "deploy_tasks.task"),
-        *("deploy_tasks.dispatch", "deploy_tasks.redaction", "deploy_tasks.builds", "deploy_tasks.client", "dotenv"),
+        *(
+            "deploy_tasks.program",
+            "invoke",
+            "invoke.runners",
+            "deploy_tasks.config.settings",
+            "deploy_tasks.invocation.task",
+        ),
+        *(
+            "deploy_tasks.invocation.dispatch",
+            "deploy_tasks.redaction",
+            "deploy_tasks.commands.build",
+            "deploy_tasks.api.client",
+            "dotenv",
+        ),
     ],
 )
 def test_ctrl_c_while_the_program_is_loaded_is_one_line(cloned: Project, sandbox: SandboxProcess, at: str) -> None:
@@ -234,7 +246,9 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line(cloned: Project, sandbox
     assert sandbox.seen() == []
 
 
-@pytest.mark.parametrize("at", ["deploy_tasks.dispatch", "deploy_tasks.redaction", "deploy_tasks.builds"])
+@pytest.mark.parametrize(
+    "at", ["deploy_tasks.invocation.dispatch", "deploy_tasks.redaction", "deploy_tasks.commands.build"]
+)
 def test_ctrl_c_while_a_task_of_invoke_is_loaded_is_one_line(
     project: Project, sandbox: SandboxProcess, at: str
 ) -> None:

@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from deploy_tasks.models import BuildInFlight, HistoryEntry, Record, fields_of
-from deploy_tasks.state import State
+from deploy_tasks.encoding import fields_of
+from deploy_tasks.state.files import State
+from deploy_tasks.state.records import BuildInFlight, HistoryEntry, Record
 
 OLD, NEW = (Record(app="shop", image_name="shop", build_id="sha256:" + 64 * digit) for digit in "bc")
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from deploy_tasks import console, lock, parallel
+from deploy_tasks.invocation import several as parallel
+from deploy_tasks.state import lock
+from deploy_tasks.ui import console
 from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
 from tests.project import Project

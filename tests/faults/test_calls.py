@@ -13,12 +13,13 @@ import pytest
 from invoke.config import Config
 from invoke.context import Context
 
-from deploy_tasks import console, lock
-from deploy_tasks.call import Call
-from deploy_tasks.dispatch import ended_well
 from deploy_tasks.errors import Interrupted, SettingsError
+from deploy_tasks.invocation.call import Call
+from deploy_tasks.invocation.dispatch import ended_well
 from deploy_tasks.redaction import keep_secret
+from deploy_tasks.state import lock
 from deploy_tasks.tasks import build, reuse
+from deploy_tasks.ui import console
 from tests.faults.api import DIGEST, JOB, FaultyApi, http
 from tests.project import Project
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from deploy_tasks.transport import NoAnswer, Transport, answers, health_of, look
+from deploy_tasks.api.transport import NoAnswer, Transport, answers, health_of, look
 from tests.faults.api import Connection, FaultyApi, faulty_api, http
 from tests.faults.conftest import Saw
 from tests.project import Project

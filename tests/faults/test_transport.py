@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from deploy_tasks.transport import NoAnswer, NotSent, Transport, answers, look
+from deploy_tasks.api.transport import NoAnswer, NotSent, Transport, answers, look
 
 Answer = Callable[[socket.socket, threading.Event], object]
 """Answers on a connection, until it is done or the event is set."""

@@ -7,9 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from deploy_tasks import lock
-from deploy_tasks.models import HistoryEntry, Record, fields_of
-from deploy_tasks.state import State
+from deploy_tasks.encoding import fields_of
+from deploy_tasks.state import lock
+from deploy_tasks.state.files import State
+from deploy_tasks.state.records import HistoryEntry, Record
 
 
 def write(state: State, number: int, records: int) -> None:

@@ -1,0 +1,1 @@
+"""The Deploy API's client."""

@@ -1,0 +1,276 @@
+"""The task `doctor`, and what it looks at. Nothing is changed, built, pushed or logged in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import NamedTuple
+
+from invoke.context import Context
+
+from .. import next_steps as commands
+from ..config.apps import ALL
+from ..config.settings import OF_ALL_APPS, TABLE, Settings
+from ..config.sources import Source
+from ..engine import build_context
+from ..engine.engine import Engine
+from ..errors import DeployError, DigestNotFound, NothingStarted, SettingsError
+from ..hosts import registry_url
+from ..images import shortened
+from ..invocation.call import Call
+from ..invocation.work import Run, begin
+from ..redaction import without_login
+from ..ui import console
+from .init import written
+
+_SECONDS_TO_ANSWER = 10.0
+_LARGEST_SKEW = 60.0
+_NEVER_SHOWN = (".env", ".env.local", ".deploy/build-id.json")
+
+
+class Finding(NamedTuple):
+    """One thing looked at: `state` is ok, warning or failed; `mend` is what to do about it."""
+
+    what: str
+    state: str
+    seen: str
+    mend: str = ""
+
+
+def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
+    """Check settings, git, engine, registry and API, and say what mends what is wrong."""
+    findings = examine(c, app)
+    mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+    # What is wrong comes last, where the eye is.
+    findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{mark[finding.state]}  {finding.what}: {finding.seen}")
+        lines += [f"         → {finding.mend}"] if finding.mend else []
+    console.result(lines, [finding._asdict() for finding in findings], as_json=json)
+    failed = sum(finding.state == "failed" for finding in findings)
+    if failed:
+        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed; what mends each is beside it")
+    return findings
+
+
+def examine(c: Context, app: str | None = None) -> list[Finding]:
+    """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
+    try:
+        call = Call.of(c, "doctor", {"app": app})
+        calls = call._replace(flags={"app": app or ALL}).of_each() if call.table else [call]
+        # What is of all apps, then what each has of its own.
+        run = begin(call.of_all_apps(), git=("app", "repo_url", "git_ref"))
+    except DeployError as error:
+        return [Finding("settings", "failed", str(error), "correct it, and ask again")]
+    of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
+    call.hold_target()
+    engine = Engine(c, run.settings.docker, builder=run.settings.builder)
+    looks: list[Callable[[], Iterator[Finding]]] = [
+        *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
+        lambda: _engine(engine, run.settings.docker),  # which then knows whose ignore files count
+        *([partial(_apps, engine, calls)] if call.table else []),
+        *(look for look in (lambda: _files(engine, run), lambda: _state(run)) if not call.table),
+        *(lambda: _registry(run.settings), lambda: _api(run)),
+    ]
+    return [finding for look in looks for finding in _findings(look)]
+
+
+def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What `look` finds. A file that cannot be looked at is a finding, too."""
+    try:
+        yield from look()
+    except DeployError as error:
+        yield Finding("settings", "failed", str(error), "correct it, and ask again")
+
+
+def _apps(engine: Engine, calls: Collection[Call]) -> Iterator[Finding]:
+    """What each app of the table has of its own. What is the same for several, as a file they share, is found once."""
+    names: dict[Finding, list[str]] = {}
+    for call in calls:
+        for finding in _findings(partial(_app, engine, call)):
+            names.setdefault(finding, []).append(call.name or "")
+    yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in names.items())
+
+
+def _app(engine: Engine, call: Call) -> Iterator[Finding]:
+    run = begin(call, git=("app", "repo_url", "git_ref"))
+    settings = run.settings
+    chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
+    yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, run), *_state(run))
+    try:
+        settings.require("port", "env_from", "files")
+        settings.require("build_args_from")
+    except SettingsError as error:
+        seen = str(error).removesuffix("; nothing was sent")
+        yield Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml")
+
+
+def _is_own(settings: Settings, key: str) -> bool:
+    return key not in OF_ALL_APPS and settings.origins[key].source in (Source.APP, Source.CONFIG)
+
+
+def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
+    needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
+    for row in (row for row in TABLE if row.key in keys):
+        value, origin = getattr(settings, row.key), settings.origins[row.key]
+        if value is None or value == ():
+            state = needed.get(row.key, "ok")
+            mend = f"set {settings.ways_to_set(row)}" if state != "ok" else ""
+            yield Finding(row.variable, state, "unset", mend)
+        else:
+            shown = "set" if row.secret else _shown(value)
+            yield Finding(row.variable, "ok", f"{shown} ({origin})")
+    for path in settings.secret_files_others_can_read:
+        yield Finding(
+            str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
+        )
+
+
+def _shown(value: object) -> str:
+    return without_login(", ".join(map(str, value)) if isinstance(value, tuple) else written(value))
+
+
+def _git(run: Run) -> Iterator[Finding]:
+    checkout = run.checkout
+    if checkout.commit is None:
+        yield Finding("git", "warning", checkout.trouble or "no commit here", "git init, git add, git commit, git push")
+        return
+    yield Finding(
+        "git", "ok", f"HEAD is {checkout.commit[:12]}, {'with' if checkout.dirty else 'without'} uncommitted changes"
+    )
+    repo_url = run.settings.repo_url
+    if repo_url is None:
+        seen = checkout.trouble or "there is none"
+        yield Finding("git remote", "warning", seen, "git remote add origin URL, or set DEPLOY_REPO_URL")
+    elif pushed := checkout.pushed(checkout.commit, repo_url):
+        yield Finding("git remote", "ok", f"{repo_url} has it")
+    else:
+        seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
+        push = checkout.how_to_push(checkout.commit, repo_url)
+        yield Finding("git remote", "warning", seen, f"push it ({push}), before {commands.line('build')}")
+
+
+def _git_ignores(run: Run) -> Iterator[Finding]:
+    if run.checkout.commit is not None:
+        shown = [name for name in _NEVER_SHOWN if not run.checkout.ignores(name)]
+        lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
+        seen = f"git would take {', '.join(shown)}" if shown else "holds .deploy/ and .env*"
+        mend = f"add {lines} to it, or: {commands.line('init')}" if shown else ""
+        yield Finding(".gitignore", "warning" if shown else "ok", seen, mend)
+
+
+def _files(engine: Engine, run: Run) -> Iterator[Finding]:
+    context = run.settings.root / run.settings.build_context
+    dockerfile = run.settings.root / run.settings.dockerfile
+    wrong = dict(run.settings.wrong_files())
+    for key, said in wrong.items():
+        yield Finding(key.replace("_", " "), "warning", said, f"name another: DEPLOY_{key.upper()}")
+    if "build_context" in wrong:
+        return
+    files = engine.ignore_files(context, dockerfile) or [context / ".dockerignore"]
+    # Where versions of an engine read different ones, each must keep them out.
+    let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
+    file, taken = max(let_in.items(), key=lambda item: len(item[1]))
+    seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
+    by_init = f", or: {commands.line('init')}" if file == run.settings.root / ".dockerignore" else ""
+    mend = f"add **/.env* and **/.deploy to {file}{by_init}" if taken else ""
+    yield Finding(file.name, "warning" if taken else "ok", seen, mend)
+
+
+def _state(run: Run) -> Iterator[Finding]:
+    path = run.settings.state_file
+    try:
+        record = run.state.record()
+        build = run.state.in_flight()
+    except DeployError as error:
+        yield Finding("state", "failed", str(error), "mend the file, or move it away")
+        return
+    folder = next(place for place in path.parents if place.exists())
+    if not os.access(folder, os.W_OK):
+        yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
+        return
+    recorded = f"records {shortened(record.build_id)}" if record and record.build_id else "records nothing yet"
+    in_flight = f"; {build.job_name} is in flight: {run.command('wait')}" if build else ""
+    yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
+
+
+def _engine(engine: Engine, program: str) -> Iterator[Finding]:
+    try:
+        engine.look()
+    except DeployError as error:
+        # A build in the cluster needs none.
+        yield Finding(
+            "engine",
+            "warning",
+            str(error).removesuffix("; nothing was built"),
+            f"start or install {program}, for {commands.line('local')}",
+        )
+    else:
+        yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")
+
+
+def _registry(settings: Settings) -> Iterator[Finding]:
+    from ..api.transport import look
+
+    username, password = settings.registry_username, settings.registry_password
+    login = (username, password) if username and password else None
+    if (username is None) != (password is None):
+        missing = "DEPLOY_REGISTRY_PASSWORD" if username else "DEPLOY_REGISTRY_USERNAME"
+        yield Finding("registry login", "warning", f"{missing} is unset, so nobody is logged in", f"set {missing}")
+    seen = look(registry_url(settings.registry), _SECONDS_TO_ANSWER, login)
+    if seen is None:
+        yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")
+    elif login is None:
+        yield Finding("registry", "ok", f"{settings.registry} answers; the engine's own login is used")
+    elif seen.status == 401 and seen.challenge.startswith("basic"):
+        mend = "check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
+        yield Finding("registry login", "failed", f"{settings.registry} does not accept {username}", mend)
+    elif seen.status >= 500:
+        yield Finding("registry", "warning", f"{settings.registry} answers {seen.status}", "try again later")
+    elif seen.status == 401:
+        yield Finding(
+            "registry login", "ok", f"{settings.registry} answers; it gives out tokens, so the login is not checked"
+        )
+    else:
+        yield Finding("registry login", "ok", f"{settings.registry} accepts {username}")
+
+
+def _api(run: Run) -> Iterator[Finding]:
+    from ..api.transport import look
+
+    settings = run.settings
+    if not (settings.api_url and settings.api_key):
+        return
+    try:
+        # A tag that nobody has: what is asked is whether the key is accepted.
+        run.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
+    except DigestNotFound:
+        pass
+    except NothingStarted as error:
+        yield Finding("API", "failed", str(error), "check DEPLOY_API_URL, the network and HTTPS_PROXY")
+        return
+    except DeployError as error:
+        yield Finding("API key", "failed", str(error), "check DEPLOY_API_KEY")
+        return
+    yield Finding("API", "ok", f"{settings.api_url} answers and accepts the key")
+    seen = look(settings.api_url, _SECONDS_TO_ANSWER)
+    skew = _skew(seen.date if seen else "")
+    if skew is None:
+        return
+    if abs(skew) > _LARGEST_SKEW:
+        yield Finding(
+            "clock", "warning", f"this machine's is {skew:+.0f} s off the API's", "set it, or start its time service"
+        )
+    else:
+        yield Finding("clock", "ok", "this machine's and the API's agree")
+
+
+def _skew(date: str) -> float | None:
+    try:
+        return (datetime.now(timezone.utc) - parsedate_to_datetime(date)).total_seconds()
+    except (TypeError, ValueError, ArithmeticError, LookupError):  # whatever the parser makes of what is no date
+        return None

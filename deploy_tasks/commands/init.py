@@ -1,0 +1,161 @@
+"""The task `init`, and what it puts into a developer's repository. What is there stays as it is; ignore files get lines
+at their end."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from invoke.context import Context
+
+from .. import next_steps as commands
+from ..app_class import APP_CLASSES
+from ..config.settings import TABLE, Setting
+from ..errors import DeployError, SettingsError, StateError
+from ..git import Checkout
+from ..invocation.call import root_of
+from ..state.files import State
+from ..ui import console
+
+_TASKS = 'from deploy_tasks import ns\n\n__all__ = ["ns"]\n'
+# With a namespace of its own, tasks that are not in it are not seen.
+_ADD_TO_NAMESPACE = (
+    "from deploy_tasks import ns as deploy; ns.add_collection(deploy, 'deploy')  # invoke deploy.build …"
+)
+_ADD_TO_TASKS = "from deploy_tasks.tasks import *"
+_GIT_IGNORES = (".deploy/", ".env", ".env.*", "!.env.example")
+_DOCKER_IGNORES = ("**/.env*", "**/.deploy")
+# What a first deploy cannot do without.
+_NEEDED = {"api_url": "https://deploy.kubernetes.crianex.com", "api_key": "", "port": ""}
+_HEAD = """\
+# The settings of `.env` (or `.env.local`, which goes before it) at your project's root: chmod 600, and out of git.
+# The file is read, never loaded into the environment. A variable of the environment goes before it.
+"""
+
+
+def init(c: Context) -> None:
+    """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    root = root_of(c)
+    try:
+        for line in set_up(root, dry=bool(c.config.run.dry) or root != Path.cwd()):
+            console.tell(line)
+    except OSError as error:
+        raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from error
+    if root != Path.cwd():
+        raise SettingsError(
+            f"Nothing was written: this folder is part of the project {root}. To set that up, run: cd "
+            f"{shlex.quote(str(root))} && {commands.line('init')}. To make this folder a project of its own, first put "
+            "a tasks.py into it, then run the same here: echo 'from deploy_tasks import ns' > tasks.py"
+        )
+
+
+def set_up(root: Path, *, dry: bool) -> Iterator[str]:
+    """Sets up the project at `root`; yields what was done, in lines. With `dry` nothing is done."""
+    # First of all that nothing of what comes can get into git or an image.
+    yield from _add_lines(root / ".gitignore", _GIT_IGNORES, dry)
+    yield from _add_lines(root / ".dockerignore", _DOCKER_IGNORES, dry)
+    yield from _tasks(root, dry)
+    known = _known(root)
+    yield from _configuration(root, known, dry)
+    # The port is the same for everybody, so it goes into the file that is committed.
+    yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
+    port = "" if "port" in known else " and the port into invoke.yaml"
+    then = f"{commands.line('doctor')}, {commands.line('build reuse')}"
+    yield f"next: put DEPLOY_API_KEY into .env{port}, commit and push the other files; then: {then}"
+
+
+def _tasks(root: Path, dry: bool) -> Iterator[str]:
+    there = next((path for path in (root / "tasks.py", root / "tasks" / "__init__.py") if path.exists()), None)
+    if there is None:
+        yield from _new(root / "tasks.py", _TASKS, dry)
+        return
+    text = there.read_text(errors="replace")
+    advice = _ADD_TO_NAMESPACE if re.search(r"^(ns|namespace)\b", text, re.MULTILINE) else _ADD_TO_TASKS
+    uses_us = re.search(r"^\s*(from|import) deploy_tasks\b", text, re.MULTILINE)
+    yield f"{there.relative_to(root)} stays as it is" + ("" if uses_us else f"; add at its end: {advice}")
+
+
+def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[str]:
+    port = "" if "port" in known else "  # port: 3000\n"
+    text = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items()) + port
+    # Invoke reads the first of these alone.
+    files = [root / f"invoke.{kind}" for kind in ("yaml", "yml", "json", "py")]
+    there = next((path for path in files if path.exists()), None)
+    if there is None:
+        yield from _new(root / "invoke.yaml", text, dry)
+    elif re.search(r"^[\"']?deploy\b", there.read_text(errors="replace"), re.MULTILINE):
+        yield f"{there.name} stays as it is"
+    else:
+        yield f"{there.name} stays as it is; add to it:"
+        yield from text.splitlines()
+
+
+def example(leave_out: Collection[str] = ()) -> str:
+    """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
+    `leave_out`."""
+    return _HEAD + "".join(f"\n# {row.reason[0].upper()}{row.reason[1:]}.\n{_line(row, leave_out)}\n" for row in TABLE)
+
+
+def _line(row: Setting, leave_out: Collection[str]) -> str:
+    if row.key in _NEEDED and row.key not in leave_out:
+        return f"{row.variable}={_NEEDED[row.key]}"
+    return f"# {row.variable}={written(row.default)}"
+
+
+def written(default: object) -> str:
+    """A default as a `.env` file has it."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _known(root: Path) -> dict[str, str]:
+    """What a record, git and the Dockerfile know: the app's name, and the port that it exposes."""
+    known = {"app": Checkout(root).name or "my-app", **_recorded(root)}
+    dockerfile = root / "Dockerfile"
+    exposed = re.findall(
+        r"^\s*EXPOSE\s+(\d+)", dockerfile.read_text(errors="replace") if dockerfile.is_file() else "", re.M | re.I
+    )
+    return {**known, "port": exposed[-1]} if exposed else known
+
+
+def _recorded(root: Path) -> dict[str, str]:
+    """The target of what was built here before, maybe by other scripts, as far as it is not the usual one."""
+    try:
+        record = State(root / ".deploy" / "build-id.json").record()
+    except StateError:
+        return {}  # the task that needs it says what is wrong with it
+    if record is None or record.app is None:
+        return {}
+    image = {} if record.image_name in (None, record.app) else {"image_name": str(record.image_name)}
+    namespace = {} if record.namespace in (None, *APP_CLASSES.values()) else {"namespace": str(record.namespace)}
+    return {"app": record.app, **image, **namespace}
+
+
+def _new(path: Path, text: str, dry: bool, *, mode: int = 0o644) -> Iterator[str]:
+    if path.exists() or path.is_symlink():
+        yield f"{path.name} stays as it is"
+        return
+    if not dry:
+        path.touch(mode, exist_ok=False)
+        path.write_text(text)
+    yield f"{'would write' if dry else 'wrote'} {path.name}"
+
+
+def _add_lines(path: Path, lines: Sequence[str], dry: bool) -> Iterator[str]:
+    text = path.read_text(errors="surrogateescape") if path.exists() else ""
+    missing = [line for line in lines if line not in text.splitlines()]
+    if not missing:
+        yield f"{path.name} has its lines already"
+        return
+    if path.is_symlink():
+        yield f"{path.name} is a symbolic link and stays as it is; add to it: {' '.join(missing)}"
+        return
+    if not dry:
+        with path.open("a", errors="surrogateescape") as file:
+            file.write(("" if not text or text.endswith("\n") else "\n") + "\n".join(missing) + "\n")
+    yield f"{'would add' if dry else 'added'} to {path.name}: {' '.join(missing)}"

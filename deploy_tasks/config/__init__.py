@@ -1,0 +1,1 @@
+"""What is wanted: settings with their sources, `.env` files, the table of apps."""

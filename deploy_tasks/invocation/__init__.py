@@ -1,0 +1,1 @@
+"""From a call of an Invoke task to what is done for one app or several."""

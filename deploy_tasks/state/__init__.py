@@ -1,0 +1,1 @@
+"""The files under `.deploy/`, and the lock of a checkout."""
