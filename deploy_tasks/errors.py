@@ -20,37 +20,58 @@ DeployError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from invoke.exceptions import Exit
 
+from .next_steps import Step, advice
+
+Next = Step | str | Sequence[Step | str]
+
 
 class DeployError(Exit):
-    """The root. An Invoke `Exit`, so that any Invoke program ends with one line on stderr and the right exit code.
+    """The root. An Invoke `Exit`, so that any Invoke program ends with its message on stderr and the right exit code.
 
-    The message says what happened, what it means for builds and deploys, and the command to run next.
+    `what` happened, and why; its `effect` on builds and deploys, in a sentence; `next` is what to run or to do then:
+    steps, and sentences. Its text is all three.
     """
 
     exit_code = 1
+    usual_effect: ClassVar[str] = ""
     is_annotated = False
     """Whether it was shown already where a whole run is summed up: a task may be called by another."""
-    is_fit = False
-    """Whether its message is as it may leave (`console.message_of`)."""
-    lines: Sequence[str] = ()
-    """What is shown below the message."""
+    shown: str | None = None
+    """Its text as it may leave (`ui.console.message_of`), with the commands of the command line that it ended."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, self.exit_code)
+    def __init__(self, what: str, effect: str | None = None, next: Next = ()) -> None:
+        self.what = what
+        self.effect = self.usual_effect if effect is None else effect
+        self.next: tuple[Step | str, ...] = (next,) if isinstance(next, Step | str) else tuple(next)
+        super().__init__(None, self.exit_code)
+
+    @property
+    def message(self) -> str:
+        """What Invoke prints."""
+        return str(self) if self.shown is None else self.shown
+
+    @message.setter
+    def message(self, _message: str | None) -> None:
+        """Invoke's own `Exit` sets it; here it follows from the fields."""
 
     def __str__(self) -> str:
-        return self.message or ""
+        sentences = [text for text in (self.what, self.effect, advice(self.next)) if text]
+        ended = [text if text[-1] in ".!?…" else f"{text}." for text in sentences[:-1]]
+        return " ".join([*ended, *sentences[-1:]])
 
 
 class SettingsError(DeployError):
     exit_code = 2
+    usual_effect = "Nothing was sent"
 
 
 class EngineError(DeployError):
     exit_code = 3
+    usual_effect = "Nothing was built"
 
 
 class ApiRefused(DeployError):
@@ -59,8 +80,10 @@ class ApiRefused(DeployError):
 
     exit_code = 4
 
-    def __init__(self, message: str, status: int, *, is_page: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self, what: str, status: int, effect: str | None = None, next: Next = (), *, is_page: bool = False
+    ) -> None:
+        super().__init__(what, effect, next)
         self.status = status
         self.is_page = is_page
 
@@ -68,19 +91,26 @@ class ApiRefused(DeployError):
 class JobNotFound(ApiRefused):
     """The API knows no build job of that name (any more)."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, 404)
+    def __init__(self, what: str, effect: str | None = None, next: Next = ()) -> None:
+        super().__init__(what, 404, effect, next)
 
 
 class NothingStarted(DeployError):
-    """Raised with what happened, then what it means; `reached` says whether the API's host took the connection,
-    `retry_after` for how many seconds it asked to be left alone."""
+    """`reached` says whether the API's host took the connection, `retry_after` for how many seconds it asked to be left
+    alone."""
 
     exit_code = 5
 
-    def __init__(self, what: str, meaning: str = "", *, reached: bool = True, retry_after: float = 0.0) -> None:
-        super().__init__(f"{what}; {meaning}" if meaning else what)
-        self.what = what
+    def __init__(
+        self,
+        what: str,
+        effect: str | None = None,
+        next: Next = (),
+        *,
+        reached: bool = True,
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(what, effect, next)
         self.reached = reached
         self.retry_after = retry_after
 
@@ -90,8 +120,8 @@ class MayHaveStarted(DeployError):
 
     exit_code = 6
 
-    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, effect: str | None = None, next: Next = (), *, retry_after: float = 0.0) -> None:
+        super().__init__(what, effect, next)
         self.retry_after = retry_after
 
 
@@ -113,6 +143,7 @@ class StateError(DeployError):
 
 class Locked(DeployError):
     exit_code = 11
+    usual_effect = "Nothing was sent"
 
 
 class RolloutFailed(DeployError):
@@ -120,21 +151,24 @@ class RolloutFailed(DeployError):
 
     exit_code = 12
 
-    def __init__(self, message: str, *, blames: bool = True) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, effect: str | None = None, next: Next = (), *, blames: bool = True) -> None:
+        super().__init__(what, effect, next)
         self.blames = blames
 
 
 class SomeFailed(DeployError):
     """Of several apps, some failed: raised with the error of each in `errors`, by the app's name. The worst of them is
-    what may have started, since it must not be repeated unseen; else that of the highest exit code."""
+    what may have started, since it must not be repeated unseen; else that of the highest exit code. `lines` are shown
+    below its text."""
 
-    def __init__(self, message: str, errors: Mapping[str, DeployError], lines: Sequence[str] = ()) -> None:
+    def __init__(
+        self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, lines: Sequence[str] = ()
+    ) -> None:
         self.errors = errors
         self.lines = lines
         codes = [error.exit_code for error in errors.values()]
         self.exit_code = MayHaveStarted.exit_code if MayHaveStarted.exit_code in codes else max(codes)
-        super().__init__(message)
+        super().__init__(what, None, next)
 
 
 class Interrupted(DeployError):
@@ -142,6 +176,6 @@ class Interrupted(DeployError):
 
     exit_code = 130
 
-    def __init__(self, message: str, number: int = 2) -> None:
+    def __init__(self, what: str, number: int = 2, effect: str | None = None, next: Next = ()) -> None:
         self.exit_code = 128 + number
-        super().__init__(message)
+        super().__init__(what, effect, next)

@@ -1,4 +1,4 @@
-"""Command lines for messages, as they must be typed here: each can be pasted and run."""
+"""The command to run next, as data: a task and its flags. It is written out in one place, as it must be typed here."""
 
 from __future__ import annotations
 
@@ -7,12 +7,40 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from itertools import takewhile
 from typing import NamedTuple
 
 _MAY_BE_SECRET = ("env", "build_arg")
 LEFT_OUT = "=…"
-"""What stands for a value that is not repeated."""
+"""Stands for a value that is not repeated."""
+
+
+class Step(NamedTuple):
+    """A command to run next.
+
+    `task` is the name of a task of the kit, or several with spaces between them; `flags` are by their Python names, and
+    None is "not given"; `says` introduces the command. With `continues`, the tasks that come after the present one on
+    this command line follow.
+    """
+
+    task: str
+    flags: Mapping[str, object] = {}
+    says: str = ""
+    continues: bool = False
+    is_dry: bool = False
+
+    def __str__(self) -> str:
+        """The command, as it must be typed here."""
+        current = _current.get()
+        tasks = self.task.split(" ")
+        # A developer's tasks.py need not have all tasks; the kit's own program has.
+        is_here = current.names is None or all(task in current.names for task in tasks)
+        called = [current.names[task] if current.names and is_here else task for task in tasks]
+        # Without it, the same words would go to another cluster.
+        file = os.environ.get("DEPLOY_ENV_FILE")
+        start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
+        dry = ["--dry"] if self.is_dry else []
+        words = " ".join([*start, current.program if is_here else "deploy-tasks", *dry, *called])
+        return _with_flags(words, self.flags) + (rest() if self.continues else "")
 
 
 class Parsed(NamedTuple):
@@ -26,8 +54,8 @@ class Parsed(NamedTuple):
 
 class CommandLine(NamedTuple):
     """The command line that a task runs on: its program, with the flags that decide which tasks and settings it loads;
-    the names of the kit's tasks there; the calls after the present one. `follows` says that those are what must follow
-    once the present call is repeated: that it is a call of the command line, and not of a developer's task."""
+    the names of the kit's tasks there; the calls after the present one. `follows` says that those must follow once the
+    present call is repeated: it is a call of the command line, and not of a developer's task."""
 
     program: str = "invoke"
     names: Mapping[str, str] | None = None
@@ -35,8 +63,7 @@ class CommandLine(NamedTuple):
     follows: bool = False
 
 
-_NONE = CommandLine()
-_current: ContextVar[CommandLine] = ContextVar("command line", default=_NONE)
+_current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
 
 
 @contextmanager
@@ -56,19 +83,8 @@ def in_context(work: Callable[[], None]) -> Callable[[], object]:
 
 
 def line(words: str, flags: Mapping[str, object] | None = None, *, is_dry: bool = False) -> str:
-    """The command that runs tasks: `words` are their names, then flags as they stand; `flags` are added."""
-    current = _current.get()
-    split = words.split(" ")
-    tasks = list(takewhile(lambda word: not word.startswith("-"), split))
-    names = current.names if current.names is not None else {task: task for task in tasks}
-    # A developer's tasks.py need not have all tasks; the kit's own program has.
-    is_here = all(task in names for task in tasks)
-    program = current.program if is_here else "deploy-tasks"
-    called = [names[task] if is_here else task for task in tasks]
-    # Without it, the same words would go to another cluster.
-    file = os.environ.get("DEPLOY_ENV_FILE")
-    start = [*([f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []), program, *(["--dry"] if is_dry else [])]
-    return _with_flags(" ".join([*start, *called, *split[len(tasks) :]]), flags or {})
+    tasks, _, more = words.partition(" --")
+    return _with_flags(f"{Step(tasks, is_dry=is_dry)}{' --' if more else ''}{more}", flags or {})
 
 
 def rest(target: Mapping[str, object] | None = None) -> str:
@@ -87,6 +103,19 @@ def rest(target: Mapping[str, object] | None = None) -> str:
 def later_call(*tasks: str) -> Parsed | None:
     """The first call of one of `tasks` after the present one on this command line."""
     return next((call for call in _current.get().later if call.task in tasks), None)
+
+
+def advice(steps: Sequence[Step | str]) -> str:
+    """`steps` as sentences. A command that nothing introduces is an alternative to the one before it."""
+    text = ""
+    for step in steps:
+        if isinstance(step, str):
+            text += f"{' ' if text else ''}{step}"
+        elif step.says:
+            text += f"{' ' if text else ''}{step.says}: {step}"
+        else:
+            text += f", or {step}" if text else str(step)
+    return text
 
 
 def _with_flags(command: str, flags: Mapping[str, object], *, are_secret: bool = False) -> str:

@@ -123,7 +123,7 @@ def _check_finite(path: str, part: Any) -> None:
 
 
 def _refused(path: str, why: str) -> Exit:
-    return Exit(fit(f"the Invoke configuration {path} {why}; nothing was sent"), code=2)
+    return Exit(fit(f"the Invoke configuration {path} {why}"), code=2)
 
 
 def _warn(text: str) -> None:

@@ -249,7 +249,7 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
         f"the build context {tmp_path}/no is not a folder; name another with deploy.apps.a.build_context; "
         "not set: DEPLOY_API_URL, deploy.apps.a.port in invoke.yaml; no value for A, C; "
         f"there is no env_file at {tmp_path}/own.env; put variables into the environment or into .env at the "
-        "project's root; nothing was sent"
+        "project's root. Nothing was sent"
     )
 
 

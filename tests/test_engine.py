@@ -175,12 +175,12 @@ def test_a_builder_that_the_engine_would_not_use_is_refused(
     told: dict[str, Any], buildkit: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_BUILDKIT", buildkit)
-    with pytest.raises(EngineError, match=f"DEPLOY_BUILDER names far, and {says}; nothing was built"):
+    with pytest.raises(EngineError, match=f"DEPLOY_BUILDER names far, and {says}. Nothing was built"):
         looked(told, builder="far")
 
 
 def test_a_builder_that_is_not_there_is_refused_before_the_build() -> None:
-    with pytest.raises(EngineError, match='cannot use its builder: ERROR: no builder "far" found; nothing was built'):
+    with pytest.raises(EngineError, match='cannot use its builder: ERROR: no builder "far" found. Nothing was built'):
         looked(BUILDX, Result(stderr='ERROR: no builder "far" found\n', exited=1), builder="far")
 
 
@@ -218,7 +218,7 @@ def test_a_push_that_names_no_digest_is_the_engines_failure() -> None:
     ("told", "inspected", "says"),
     [
         (DOCKER, [], "several platforms need the buildx plugin, or podman"),
-        (BUILDX, [INSPECTED], "cannot build linux/amd64,linux/arm64 at once; nothing was built: docker buildx create"),
+        (BUILDX, [INSPECTED], "cannot build linux/amd64,linux/arm64 at once. Nothing was built: docker buildx create"),
     ],
 )
 def test_an_engine_that_cannot_build_several_platforms_says_what_can(

@@ -227,7 +227,7 @@ def test_a_bad_value_is_one_line_that_names_its_source(tmp_path: Path, key: str,
         settings_from(tmp_path, {"environment": (key, value)})
     message = str(error.value)
     assert message.startswith(f"environment DEPLOY_{key.upper()}: ")
-    assert message.endswith("; nothing was sent")
+    assert message.endswith(". Nothing was sent")
     assert "\n" not in message
     assert error.value.code == 2
 
@@ -280,7 +280,7 @@ def test_a_list_or_table_in_the_place_of_one_value_is_refused(tmp_path: Path, ke
 def test_a_number_a_switch_or_a_date_in_the_place_of_a_text_is_refused(tmp_path: Path, key: str, value: object) -> None:
     config = {key: {"COUNTRY": value} if key == "env" else value}
     says = rf"configuration deploy\.{key}: ('COUNTRY': )?that is a {type(value).__name__}, where a text is needed"
-    with pytest.raises(SettingsError, match=f"{says}; put it in quotes; nothing was sent"):
+    with pytest.raises(SettingsError, match=f"{says}; put it in quotes. Nothing was sent"):
         resolve({}, config=config, environ={}, folder=tmp_path)
 
 

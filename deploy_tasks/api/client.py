@@ -132,7 +132,7 @@ class DeployClient:
         try:
             images.label(started.job_name)
         except SettingsError as error:
-            raise _unknown(start, f"the API answered not as it should: {error}") from error
+            raise _unknown(start, f"the API answered not as it should: {error.what}") from error
         with suppress(SettingsError):  # a job is not lost to an image that cannot be read
             built = images.parse(started.image or "").name
             if request.image_name not in (None, built):
@@ -207,7 +207,7 @@ class DeployClient:
         try:
             build_id = images.digest(answer.build_id)
         except SettingsError as error:
-            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from error
+            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error.what}") from error
         if answer.image and not _is_reference_to(image_name, build_id, answer.image):
             raise NothingStarted(
                 f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 
-from .. import images
-from .. import next_steps as commands
+from .. import images, next_steps
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..api.schemas import BuildRequest
@@ -192,14 +191,14 @@ def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
         kept = run.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
             target = {key: getattr(build, key) for key in TARGET if run.settings.is_by_flag(key)}
-            return commands.line("wait", {**target, "app": run.call.name or target.get("app")}) + run.rest
+            return next_steps.line("wait", {**target, "app": run.call.name or target.get("app")}) + run.rest
     return _command_from_anywhere(run, build) + run.rest
 
 
 def _command_from_anywhere(run: Run, build: BuildInFlight) -> str:
     """The command that waits for the build where no file says that it is in flight."""
     flags = {"job": build.job_name, **flags_of(run, build), "image_tag": build.image_tag}
-    return commands.line("wait", flags)
+    return next_steps.line("wait", flags)
 
 
 def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
@@ -306,7 +305,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
         if not shown:
             if lines := tail(run.client, job):
                 console.pass_on("\n".join(lines))
-            error.message = f"{error}. Its log: {run.command(f'logs --job {job}')}"
+            error.what = f"{error}. Its log: {run.command(f'logs --job {job}')}"
         raise
     return say(run, *saved)
 
@@ -316,7 +315,7 @@ def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> st
     of its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound with
     the tag."""
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
-    find = commands.line("digest", {**flags_of(run, build), "image_tag": build.image_tag})
+    find = next_steps.line("digest", {**flags_of(run, build), "image_tag": build.image_tag})
     again = run.command("build")
     try:
         build_id = run.client.digest(build.image_name or "", tag=build.image_tag or "")
@@ -324,7 +323,7 @@ def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> st
         says = f"the registry has no {tag}. If the build still runs, look for its image later: {find}. Else build"
     except (ApiRefused, NothingStarted) as error:
         look = _command_to_wait_for(run, build)
-        error.message = f"{gone}, and whether it left {tag} is not known: {error}. Look again: {look}"
+        error.what = f"{gone}, and whether it left {tag} is not known: {error}. Look again: {look}"
         raise
     else:
         others = (entry for entry in history.of_image(run.history(), build.image_name) if entry.job_name != job)
@@ -346,7 +345,7 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
     except DigestNotFound as error:
         raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from error
     except (ApiRefused, NothingStarted) as error:
-        error.message = (
+        error.what = (
             f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(run, build)}"
         )
         raise

@@ -14,8 +14,7 @@ from posixpath import isabs, join, normpath, relpath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .. import images
-from .. import next_steps as commands
+from .. import images, next_steps
 from ..api.schemas import BuildRequest, DeployConfig, DeployRequest, Metrics, Port
 from ..config.settings import Settings
 from ..config.sources import Source
@@ -79,8 +78,7 @@ def _in_repository(settings: Settings, key: str, prefix: str | None) -> str | No
     place = normpath(join(prefix or "", path))
     if isabs(place) or place.split("/")[0] == "..":
         raise SettingsError(
-            f"{settings.origins[key]}: {quoted(path)} is outside the repository, which is all that the cluster clones; "
-            "nothing was sent"
+            f"{settings.origins[key]}: {quoted(path)} is outside the repository, which is all that the cluster clones"
         )
     return place if prefix or path != getattr(settings, key) else settings.given(key)
 
@@ -95,7 +93,7 @@ def check_git_token(request: BuildRequest) -> None:
     if not is_loopback(host):
         raise SettingsError(
             f"the cluster would send the git token to {quoted(host or request.repo_url)} over plain http, where others "
-            "can read it. Use https:// in the repository URL, or unset DEPLOY_GIT_TOKEN; nothing was sent"
+            "can read it. Use https:// in the repository URL, or unset DEPLOY_GIT_TOKEN"
         )
 
 
@@ -164,13 +162,13 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
 
     given = of_flag("--build-arg", parsed_build_args, build_args)
     if left_out := [text for text in given if text.endswith(LEFT_OUT)]:
-        raise SettingsError(f"--build-arg {left_out[0]}: the value was not repeated, so give it; nothing was built")
+        raise SettingsError(f"--build-arg {left_out[0]}: the value was not repeated, so give it")
     by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *settings.build_args_from, *given)}
     named = [name for name, text in by_name.items() if "=" not in text]
     values = settings.values_of(named, "build arg")
     given_here = {name: text.partition("=")[2] for name, text in by_name.items()}
     if secret := settings.secrets_among({**given_here, **values}):
-        raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image; nothing was built")
+        raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image")
     return Image(
         reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
         context=settings.root / settings.build_context,
@@ -187,7 +185,7 @@ def digest_of_flag(text: str) -> str:
         return images.digest(text)
     except SettingsError as error:
         hint = "of a recorded one its first 12 will do"
-        raise SettingsError(f"flag --build-id: {error} ({hint}); nothing was sent") from error
+        raise SettingsError(f"flag --build-id: {error.what} ({hint})") from error
 
 
 def digest_of_record(settings: Settings, record: Record | None) -> str:
@@ -233,7 +231,7 @@ def deploy_request(settings: Settings, build_id: str, known: Record | None, *, e
 
 def _ways_to_build(settings: Settings) -> str:
     app = {"app": settings.name or (settings.app if settings.is_by_flag("app") else None)}
-    return f"{commands.line('build', app)}, or {commands.line('local', app)}"
+    return f"{next_steps.line('build', app)}, or {next_steps.line('local', app)}"
 
 
 def deployed_record(request: DeployRequest, record: Record | None) -> Record:
@@ -258,14 +256,12 @@ def app_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     pairs = [as_text(text).partition("=") for text in texts]
     for name, equals, value in pairs:
         if not name:
-            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY; nothing was sent")
+            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")
         if equals + value == LEFT_OUT:
-            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it; nothing was sent")
+            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it")
     named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
     typed = {name: value if equals else named[name] for name, equals, value in pairs}
     environment = {**settings.configured_environment, **typed}
     if secret := settings.secrets_among(environment):
-        raise SettingsError(
-            f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app; nothing was sent"
-        )
+        raise SettingsError(f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app")
     return environment

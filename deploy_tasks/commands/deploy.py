@@ -7,8 +7,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 
-from .. import images
-from .. import next_steps as commands
+from .. import images, next_steps
 from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import DeployRequest
 from ..config.settings import Settings
@@ -152,9 +151,7 @@ def tell_age(run: Run, known: Record | None) -> None:
 def check_health_is_askable(settings: Settings, check_health: bool) -> None:
     """SettingsError where there is no address to ask for the health of."""
     if check_health and all(domain.startswith("*") for domain in settings.domain):
-        raise SettingsError(
-            "--check-health needs a domain to ask at, one without *: --domain or DEPLOY_DOMAIN; nothing was sent"
-        )
+        raise SettingsError("--check-health needs a domain to ask at, one without *: --domain or DEPLOY_DOMAIN")
 
 
 def to_go_back_to(run: Run, back: int) -> HistoryEntry:
@@ -185,9 +182,9 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> tuple[Reco
     """Deploys, notes it in the history, and follows the rollout. Returns what is deployed, and its pinned reference.
     Raises RolloutFailed where it does not come up, and StateError where it could not be noted."""
     deployed, flags = deployed_record(request, known), _flags_given(run)
-    again = commands.line("reuse", {"build_id": request.build_id, **flags}) + run.rest
+    again = next_steps.line("reuse", {"build_id": request.build_id, **flags}) + run.rest
     reference = _send(run, request, deployed, again=again)
-    before, undo = _earlier_deploy(run, request), commands.line("rollback", flags)
+    before, undo = _earlier_deploy(run, request), next_steps.line("rollback", flags)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
     try:
         with run.interruptible():

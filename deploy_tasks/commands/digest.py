@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import images
-from .. import next_steps as commands
+from .. import images, next_steps
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..encoding import fields_of
 from ..errors import DigestNotFound, StateError
@@ -71,7 +70,7 @@ def save(
         run.state.save_record(record)
         run.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
-        reuse = commands.line("reuse", {"build_id": build_id, **flags_of(run, record)})
+        reuse = next_steps.line("reuse", {"build_id": build_id, **flags_of(run, record)})
         raise StateError(f"{error}. The image is there: {reuse}") from error
     return record, earlier
 
@@ -98,12 +97,12 @@ def ways_to_build(run: Run, ref: str | None) -> str:
     """The commands that build what is not in the registry, as a sentence: the commit `ref`, where that is one."""
     by_flag = {key: getattr(run.settings, key) for key in TARGET if run.settings.is_by_flag(key)}
     target = {"app": run.call.name, **by_flag}
-    build, here = (f"{commands.line(task, target)}{run.rest}" for task in ("build", "local"))
+    build, here = (f"{next_steps.line(task, target)}{run.rest}" for task in ("build", "local"))
     if not ref or not images.is_commit(ref):
         return f"Build the present commit: {build}, or {here}"
     if ref == run.checkout.commit:
         return f"Build it: {build}, or {here}"
-    return f"Build it: {commands.line('build', {**target, 'git_ref': ref})}{run.rest}"
+    return f"Build it: {next_steps.line('build', {**target, 'git_ref': ref})}{run.rest}"
 
 
 def flags_of(run: Run, target: Target) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from invoke.context import Context
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..config.apps import ALL
 from ..config.settings import OF_ALL_APPS, TABLE, Settings
 from ..config.sources import Source
@@ -105,7 +105,7 @@ def _app(engine: Engine, call: Call) -> Iterator[Finding]:
         settings.require("port", "env_from", "files")
         settings.require("build_args_from")
     except SettingsError as error:
-        seen = str(error).removesuffix("; nothing was sent")
+        seen = str(error).removesuffix("")
         yield Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml")
 
 
@@ -151,7 +151,7 @@ def _git(run: Run) -> Iterator[Finding]:
     else:
         seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
         push = checkout.how_to_push(checkout.commit, repo_url)
-        yield Finding("git remote", "warning", seen, f"push it ({push}), before {commands.line('build')}")
+        yield Finding("git remote", "warning", seen, f"push it ({push}), before {next_steps.line('build')}")
 
 
 def _git_ignores(run: Run) -> Iterator[Finding]:
@@ -159,7 +159,7 @@ def _git_ignores(run: Run) -> Iterator[Finding]:
         shown = [name for name in _NEVER_SHOWN if not run.checkout.ignores(name)]
         lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
         seen = f"git would take {', '.join(shown)}" if shown else "holds .deploy/ and .env*"
-        mend = f"add {lines} to it, or: {commands.line('init')}" if shown else ""
+        mend = f"add {lines} to it, or: {next_steps.line('init')}" if shown else ""
         yield Finding(".gitignore", "warning" if shown else "ok", seen, mend)
 
 
@@ -176,7 +176,7 @@ def _files(engine: Engine, run: Run) -> Iterator[Finding]:
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
     seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
-    by_init = f", or: {commands.line('init')}" if file == run.settings.root / ".dockerignore" else ""
+    by_init = f", or: {next_steps.line('init')}" if file == run.settings.root / ".dockerignore" else ""
     mend = f"add **/.env* and **/.deploy to {file}{by_init}" if taken else ""
     yield Finding(file.name, "warning" if taken else "ok", seen, mend)
 
@@ -206,8 +206,8 @@ def _engine(engine: Engine, program: str) -> Iterator[Finding]:
         yield Finding(
             "engine",
             "warning",
-            str(error).removesuffix("; nothing was built"),
-            f"start or install {program}, for {commands.line('local')}",
+            str(error).removesuffix(""),
+            f"start or install {program}, for {next_steps.line('local')}",
         )
     else:
         yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")

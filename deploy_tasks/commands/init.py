@@ -10,7 +10,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..app_class import APP_CLASSES
 from ..config.settings import TABLE, Setting
 from ..errors import DeployError, SettingsError, StateError
@@ -46,7 +46,7 @@ def init(c: Context) -> None:
     if root != Path.cwd():
         raise SettingsError(
             f"Nothing was written: this folder is part of the project {root}. To set that up, run: cd "
-            f"{shlex.quote(str(root))} && {commands.line('init')}. To make this folder a project of its own, first put "
+            f"{shlex.quote(str(root))} && {next_steps.line('init')}. To make this folder a project of its own, first put "
             "a tasks.py into it, then run the same here: echo 'from deploy_tasks import ns' > tasks.py"
         )
 
@@ -62,7 +62,7 @@ def set_up(root: Path, *, dry: bool) -> Iterator[str]:
     # The port is the same for everybody, so it goes into the file that is committed.
     yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
     port = "" if "port" in known else " and the port into invoke.yaml"
-    then = f"{commands.line('doctor')}, {commands.line('build reuse')}"
+    then = f"{next_steps.line('doctor')}, {next_steps.line('build reuse')}"
     yield f"next: put DEPLOY_API_KEY into .env{port}, commit and push the other files; then: {then}"
 
 

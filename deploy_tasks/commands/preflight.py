@@ -29,7 +29,7 @@ def check(client: DeployClient, engine: Engine, registry: str, target: Target) -
     if engine.is_remote:
         console.warn(f"{registry} does not answer from here; the engine builds elsewhere and may reach it")
         return
-    raise NothingStarted(f"the registry {registry} does not answer; check DEPLOY_REGISTRY; nothing was built")
+    raise NothingStarted(f"the registry {registry} does not answer; check DEPLOY_REGISTRY")
 
 
 def tag_digest(client: DeployClient, target: Target, *, is_recorded: bool = False) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..api.build_log import LogFollower
 from ..api.polling import wait_for_end
 from ..api.schemas import AppState, BuildState
@@ -72,7 +72,7 @@ def _last_job(run: Run) -> str:
         return in_flight.job_name
     job = next((entry.job_name for entry in run.state.history() if entry.job_name and entry.app == app), None)
     if job is None:
-        raise SettingsError("no build was started from here yet; name one: --job JOB; nothing was sent")
+        raise SettingsError("no build was started from here yet; name one: --job JOB")
     return label(job)
 
 
@@ -94,7 +94,7 @@ def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[
         titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
         console.print_table(titles, [_history_row(entry) for entry in entries])
     else:
-        console.tell(f"nothing was recorded or deployed from here yet; begin: {commands.line('build reuse')}")
+        console.tell(f"nothing was recorded or deployed from here yet; begin: {next_steps.line('build reuse')}")
     return entries
 
 

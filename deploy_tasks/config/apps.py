@@ -36,7 +36,7 @@ def split(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Table]:
     check_known(general)
     tables = config.get("apps") or {}
     if not isinstance(tables, Mapping):
-        raise SettingsError("configuration deploy.apps is no table of apps; nothing was sent")
+        raise SettingsError("configuration deploy.apps is no table of apps")
     _check_ports(general, "deploy")
     table = {str(name): _own(general, str(name), table) for name, table in tables.items()}
     _check_apart(general, table)
@@ -45,7 +45,7 @@ def split(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Table]:
 
 def _check_ports(table: Mapping[str, Any], path: str) -> None:
     if is_given(table.get("port")) and is_given(table.get("ports")):
-        raise SettingsError(f"configuration {path} has port and ports, where one of them is needed; nothing was sent")
+        raise SettingsError(f"configuration {path} has port and ports, where one of them is needed")
 
 
 def _check_apart(general: Mapping[str, Any], table: Table) -> None:
@@ -79,7 +79,7 @@ def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, A
     if name in _RESERVED:
         raise SettingsError(f"configuration {path}: {name!r} has a meaning of its own; name the app otherwise")
     if not isinstance(table or {}, Mapping):
-        raise SettingsError(f"configuration {path} is no table of settings; nothing was sent")
+        raise SettingsError(f"configuration {path} is no table of settings")
     own = _with_domains(dict(table or {}), path)  # type: ignore[call-overload]
     check_known(own, path)
     _check_ports(own, path)
@@ -127,7 +127,7 @@ def chosen(table: Table, text: str | None, origin: Origin = _FLAG) -> list[str]:
             said = next((f"{quoted(name)} is {key} here" for key, own in table.items() if own.get("app") == name), "")
             said = said or unknown("app here", name, table)
             mend = "; remove it, or name one of these" if origin.source is Source.CONFIG else ""
-            raise SettingsError(f"{origin}: {said} (deploy.apps: {there}){mend}; nothing was sent")
+            raise SettingsError(f"{origin}: {said} (deploy.apps: {there}){mend}")
     return names
 
 
@@ -146,7 +146,7 @@ def check_flags_of_several(flags: Mapping[str, Any]) -> None:
     """SettingsError where a flag is given that only one app can be meant with."""
     given = [f"--{key.replace('_', '-')}" for key in _OF_ONE_APP if flags.get(key)]
     if given:
-        raise SettingsError(f"{', '.join(given)} can be meant for one app only: --app NAME; nothing was sent")
+        raise SettingsError(f"{', '.join(given)} can be meant for one app only: --app NAME")
 
 
 def check_apart(several: Iterable[Settings]) -> None:
@@ -176,4 +176,4 @@ class _Apart:
         for mark, same in [*((mark, name) for mark in alone), (f"image {image}", made_of)]:
             other, before = self._seen.setdefault(mark, (name, same))
             if same != before:
-                raise SettingsError(f"{other} and {name} both have {mark}; nothing was sent")
+                raise SettingsError(f"{other} and {name} both have {mark}")

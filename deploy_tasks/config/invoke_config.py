@@ -46,7 +46,7 @@ def check_project_is_read(config: Any, root: Path) -> None:
 def _written(config: Any, level: str) -> dict[str, Any]:
     loaded = _only_deploy(getattr(config, f"_{level}"))
     if not isinstance(loaded.get("deploy", {}), Mapping):
-        raise SettingsError("deploy: in the Invoke configuration is not a table of settings; nothing was sent")
+        raise SettingsError("deploy: in the Invoke configuration is not a table of settings")
     if level == "env":
         return _variables(loaded, config._env_prefix)
     path = str(getattr(config, f"_{level}_path", ""))
@@ -73,7 +73,7 @@ def yaml_as_written(path: str) -> Mapping[str, Any]:
         with Path(path).open() as file:
             found = load(file, _AsWritten)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, YAMLError) as error:
-        raise SettingsError(f"{path} was changed while it was read ({error}); nothing was sent") from error
+        raise SettingsError(f"{path} was changed while it was read ({error})") from error
     return found if isinstance(found, Mapping) else {}
 
 

@@ -106,7 +106,7 @@ class Settings:
         if unvalued or any(row.key in OF_ALL_APPS for row in unset):
             parts.append("put variables into the environment or into .env at the project's root")
         if parts:
-            raise SettingsError(f"{'; '.join(parts)}; nothing was sent")
+            raise SettingsError(f"{'; '.join(parts)}")
         return getattr(self, needs[0])
 
     def ways_to_set(self, row: Setting) -> str:
@@ -176,7 +176,7 @@ class Settings:
             hint = f", or {empty}= for an empty value" if empty else ""
             raise SettingsError(
                 f"{what} {', '.join(map(self._named, missing))} has no value: give KEY=VALUE{hint}, or set it in the "
-                "environment or in .env; nothing was sent"
+                "environment or in .env"
             )
         return {name: self.variables[name] for name in names}
 
@@ -346,7 +346,7 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def _unreadable(path: Path, error: Exception) -> SettingsError:
-    return SettingsError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); nothing was sent")
+    return SettingsError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
@@ -363,7 +363,7 @@ def env_files(root: Path, named: str | None, of_app: str | None = None) -> dict[
     names = [*([of_app] if of_app else []), *([named] if named else [".env.local", ".env"])]
     read = {name: _read_env_file(_env_path(root, name)) for name in names}
     if named and read[named] is None:
-        raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there; nothing was sent")
+        raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which is not there")
     return {name: values for name, values in read.items() if values is not None}
 
 
@@ -381,21 +381,19 @@ def _read_env_file(path: Path) -> Mapping[str, str] | None:
     if status is None and not path.is_symlink():
         return None
     if status and not stat.S_ISREG(status.st_mode):
-        raise SettingsError(f"{path} is not a regular file; nothing was sent")
+        raise SettingsError(f"{path} is not a regular file")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError:
         # Not from the cause: it holds the whole file.
-        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8; nothing was sent") from None
+        raise SettingsError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     values = {}
     for binding in parse_stream(StringIO(text)):
         if binding.error:
             # The statement itself may hold a secret, so only its place is told.
-            raise SettingsError(
-                f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?); nothing was sent"
-            )
+            raise SettingsError(f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?)")
         if binding.key is not None:
             values[binding.key] = binding.value or ""
     return values
@@ -407,10 +405,10 @@ def check_known(config: Mapping[str, object], path: str = "deploy") -> None:
     known += ["apps", "domains"]
     for key in config:
         if path != "deploy" and key in OF_ALL_APPS:
-            raise SettingsError(f"configuration {path}.{key} is of all apps: put it under deploy; nothing was sent")
+            raise SettingsError(f"configuration {path}.{key} is of all apps: put it under deploy")
         if key not in known or (key == "apps" and path != "deploy"):
             said = parsing.unknown("setting", f"{path}.{key}", [f"{path}.{name}" for name in known])
-            raise SettingsError(f"configuration: {said}; nothing was sent")
+            raise SettingsError(f"configuration: {said}")
 
 
 def _only_configured(row: Setting, name: str | None, own: Mapping[str, object], config: Mapping[str, object]) -> Any:
@@ -440,7 +438,7 @@ def _parsed(row: Setting, value: object, origin: Origin) -> Any:
     if row.secret and origin.source is Source.FLAG:
         raise SettingsError(f"a secret has no flag, since a command line is no place for one: set {row.variable}")
     if isinstance(value, list | tuple | Mapping) and row.key not in _OF_SEVERAL:
-        raise SettingsError(f"{origin}: that is one value, not a list or a table; nothing was sent")
+        raise SettingsError(f"{origin}: that is one value, not a list or a table")
     return origin.parsed(row.parse, value)
 
 

@@ -59,4 +59,4 @@ class Origin(NamedTuple):
         try:
             return parse(value)
         except SettingsError as error:
-            raise SettingsError(f"{self}: {error}; nothing was sent") from error
+            raise SettingsError(f"{self}: {error.what}") from error

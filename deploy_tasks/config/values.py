@@ -202,7 +202,7 @@ def _part(key: object, parse: Callable[[Any], T], value: object) -> T:
     try:
         return parse(value)
     except SettingsError as error:
-        raise SettingsError(f"{quoted(key)}: {error}") from error
+        raise SettingsError(f"{quoted(key)}: {error.what}") from error
 
 
 def ports(value: object) -> tuple[dict[str, Any], ...]:

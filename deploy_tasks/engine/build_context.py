@@ -120,7 +120,7 @@ class _Matcher:
             text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
             self._rules = PatternMatcher(text.splitlines())
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{file} cannot be read as the engine would ({error}); nothing was built") from error
+            raise SettingsError(f"{file} cannot be read as the engine would ({error})") from error
         self.has_exceptions = any(pattern.startswith("!") for pattern in self._rules.patterns)
 
     def ignore(self, path: str) -> bool:

@@ -75,14 +75,14 @@ class Engine:
         if answer.exited == _NOT_FOUND and any(character.isspace() for character in self._program):
             return (
                 f"DEPLOY_DOCKER takes the name or path of one program, without arguments: {self._program!r}; to add "
-                "arguments, name a script that passes them on; nothing was built"
+                "arguments, name a script that passes them on"
             )
         if answer.exited == _NOT_FOUND:
             why = "is not installed; install it, or name another in DEPLOY_DOCKER"
         else:
             said = "; ".join(map(str, as_list(told.get("ServerErrors")))) or last_line(answer.stderr)
             why = f"does not answer ({said}); start it, or set DEPLOY_DOCKER to a docker or podman that runs"
-        return f"the container engine {self._program!r} {why}; nothing was built"
+        return f"the container engine {self._program!r} {why}"
 
     def _docker(self, told: Mapping[str, Any], client: Mapping[str, Any]) -> Way:
         has_buildx = "buildx" in [as_table(plugin).get("Name") for plugin in as_list(client.get("Plugins"))]
@@ -97,7 +97,7 @@ class Engine:
         by = [self._builder] if self._builder else []
         answer = self.run(["buildx", "inspect", *by], hide=True, dry=False)
         if answer.exited:
-            raise EngineError(f"{self._program} cannot use its builder: {last_line(answer.stderr)}; nothing was built")
+            raise EngineError(f"{self._program} cannot use its builder: {last_line(answer.stderr)}")
         driver = re.search(r"^Driver:\s*(\S+)", answer.stdout, re.MULTILINE)
         name = re.search(r"^Name:\s*(\S+)", answer.stdout, re.MULTILINE)
         if not driver or driver[1] != "docker":
@@ -106,13 +106,13 @@ class Engine:
         if name and name[1] != context:
             raise EngineError(
                 f"the builder {name[1]} is the docker of another context, and the push would be by that of {context}; "
-                f"set DOCKER_CONTEXT={name[1]} instead of the builder; nothing was built"
+                f"set DOCKER_CONTEXT={name[1]} instead of the builder"
             )
         return Buildx(self._builder, pushes=False)
 
     def _refuse_builder(self, why: str) -> None:
         if self._builder:
-            raise EngineError(f"DEPLOY_BUILDER names {self._builder}, and {self._program!r} {why}; nothing was built")
+            raise EngineError(f"DEPLOY_BUILDER names {self._builder}, and {self._program!r} {why}")
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         """The files whose rules say what of the build context the engine takes; where versions differ, each of them."""
@@ -155,9 +155,7 @@ class Engine:
         try:
             folder = tempfile.TemporaryDirectory(prefix="deploy-tasks-")
         except OSError as error:
-            raise EngineError(
-                f"there is no place for a temporary file ({error.strerror}); nothing was built"
-            ) from error
+            raise EngineError(f"there is no place for a temporary file ({error.strerror})") from error
         with folder as place:
             digests = self._way.publish(self, image, Path(place))
         if self.is_dry:
@@ -171,7 +169,7 @@ class Engine:
             return images.digest(digests[0])
         except SettingsError as error:
             raise EngineError(
-                f"the push of {image.reference} named no digest: {error}; nothing was recorded"
+                f"the push of {image.reference} named no digest: {error.what}; nothing was recorded"
             ) from error
 
     @property

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from invoke.context import Context
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..config import apps
 from ..config.invoke_config import check_project_is_read, deploy_part
 from ..config.settings import keep_secrets_of, project_root, resolve
@@ -115,7 +115,7 @@ class Call(NamedTuple):
         """What a build asks for beyond its own needs: nothing is built for a deploy that cannot be."""
         if self.name or self.task == "local-deploy":
             return ("port", "env_from", "cloned_files")
-        deploy = commands.later_call("reuse", "local-deploy")
+        deploy = next_steps.later_call("reuse", "local-deploy")
         # What flags say of the app is asked of the call that they belong to.
         return ("port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else ()
 
@@ -154,7 +154,7 @@ def root_of(c: Context) -> Path:
     try:
         here = Path.cwd()
     except FileNotFoundError as error:
-        raise SettingsError("the current folder is not there any more; nothing was sent") from error
+        raise SettingsError("the current folder is not there any more") from error
     # Invoke's Config has it in no public attribute, and hands it to all of its copies.
     loaded_from: str | None = getattr(c.config, "_project_prefix", None)
     root = Path(loaded_from).resolve() if loaded_from else project_root(here)

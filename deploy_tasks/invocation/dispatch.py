@@ -23,8 +23,7 @@ from invoke.program import Program
 from invoke.tasks import Call as InvokesCall
 from invoke.tasks import Task
 
-from .. import next_steps as commands
-from .. import signals
+from .. import next_steps, signals
 from ..config import apps
 from ..errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from ..state import lock
@@ -44,16 +43,16 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
     """Within it, a task runs: a signal ends it as Ctrl-C does, its errors show no secret, and the commands in its
     messages are written as they must be typed here."""
     try:
-        with signals.raised(), commands.on(_command_line(task)):
+        with signals.raised(), next_steps.on(_command_line(task)):
             yield
     except DeployError as error:
         _show_causes(error)
         console.forgive_stderr()
-        if not error.is_fit:
-            error.message, error.is_fit = console.message_of(error), True
+        if error.shown is None:
+            error.shown = console.message_of(error)
             error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
-            github.annotate(f"{task.name} failed", error.message or "")
+            github.annotate(f"{task.name} failed", error.message)
             error.is_annotated = True
         raise
     except BrokenPipeError as error:
@@ -76,17 +75,17 @@ def _show_causes(error: DeployError) -> None:
         (console.pass_on if is_asked_for else log.debug)(console.shown(lines))
 
 
-def _command_line(task: Task[Any]) -> commands.CommandLine:
+def _command_line(task: Task[Any]) -> next_steps.CommandLine:
     """The command line that `task` runs on. Invoke hands its parsed calls to nobody but the executor, so they are read
     from the frame of `Executor.execute`. Without one, as in a program, a task has no command line."""
     frame = sys._getframe()
     while frame.f_code is not Executor.execute.__code__:
         if frame.f_back is None:
-            return commands.CommandLine()
+            return next_steps.CommandLine()
         frame = frame.f_back
     executor, calls, direct, call = (frame.f_locals.get(name) for name in ("self", "calls", "direct", "call"))
     if not isinstance(executor, Executor) or call is None or not calls:
-        return commands.CommandLine()
+        return next_steps.CommandLine()
     caller = frame.f_back.f_locals.get("self") if frame.f_back else None
     within = (call.called_as or "").rpartition(".")[0]
     names: dict[str, str] = {}
@@ -97,10 +96,10 @@ def _command_line(task: Task[Any]) -> commands.CommandLine:
             names[own] = name
     place = next(place for place, one in enumerate(calls) if one is call)
     later = [one for one in calls[place + 1 :] if any(one is other for other in direct or ())]
-    return commands.CommandLine(
+    return next_steps.CommandLine(
         _program(executor, caller),
         names,
-        [commands.Parsed(one.called_as or one.name, _own_name(one.task), _given(one)) for one in later],
+        [next_steps.Parsed(one.called_as or one.name, _own_name(one.task), _given(one)) for one in later],
         follows=call.task is task and any(call is other for other in direct or ()),
     )
 
@@ -194,6 +193,6 @@ def _decided(decide: Callable[[Call], Act], calls: Sequence[Call]) -> dict[str, 
         except (SettingsError, StateError) as error:
             errors[name] = error
     if errors:
-        lines = [f"  {name}: {str(error).removesuffix('; nothing was sent')}" for name, error in errors.items()]
-        raise SomeFailed(_NOT_ALL_CAN, errors, lines)
+        lines = [f"  {name}: {error.what}" for name, error in errors.items()]
+        raise SomeFailed(_NOT_ALL_CAN, errors, lines=lines)
     return acts

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from threading import Thread, current_thread
 from typing import Any, NamedTuple
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..engine import runner
 from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from ..redaction import fit
@@ -131,7 +131,7 @@ def _begin(
             over.put(name)
 
     for _ in range(min(jobs, len(waiting))):
-        Thread(target=commands.in_context(work), daemon=True).start()
+        Thread(target=next_steps.in_context(work), daemon=True).start()
     return over
 
 
@@ -174,8 +174,8 @@ def _how_to_go_on(call: Call, acts: Mapping[str, Act], left: Mapping[str, str], 
     unsure, in_flight, to_build, again = ([name for name, what in left.items() if what == kind] for kind in kinds)
 
     def command(task: str, flags: Mapping[str, Any], names: Sequence[str], *, is_last: bool) -> str:
-        named = commands.line(task, {**flags, "app": ",".join(names)}, is_dry=bool(call.c.config.run.dry))
-        return named + (commands.rest({} if len(names) == len(acts) else call.held) if is_last else "")
+        named = next_steps.line(task, {**flags, "app": ",".join(names)}, is_dry=bool(call.c.config.run.dry))
+        return named + (next_steps.rest({} if len(names) == len(acts) else call.held) if is_last else "")
 
     if unsure:
         yield f"look first what became of {', '.join(unsure)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
 from ..config import apps
@@ -161,7 +161,7 @@ class Run:
         keys = {"history": TARGET[:1], "logs": TARGET[:1], "build": _OF_BUILD, "local": _OF_BUILD}.get(task, TARGET)
         given = self.call.given
         flags = {**given} if words == self.call.task else {key: given[key] for key in keys if key in given}
-        return commands.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
+        return next_steps.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
 
     def go_on(self, words: str) -> str:
         """As `command`, for a task that takes the place of this call: what must follow on this command line follows."""
@@ -170,7 +170,7 @@ class Run:
     @property
     def rest(self) -> str:
         """What must follow on this command line after this call; of several apps, their sum says it."""
-        return "" if self.call.is_of_several else commands.rest()
+        return "" if self.call.is_of_several else next_steps.rest()
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
@@ -229,9 +229,7 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
         keep_secret(settled.secrets)
         keep_named_secret(settled.secret_values_of((*settled.env_from, *settled.env_from_optional)))
         if not call.table and apps.is_several(settled.app):
-            raise SettingsError(
-                f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml; nothing was sent"
-            )
+            raise SettingsError(f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml")
         _check_engine(call, settled)
         _require(call, settled, needs)
         return settled
@@ -318,7 +316,7 @@ def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
             settings.require(*needs, given=given)
     except SettingsError as error:
         why = f" ({call.checkout.trouble})" if call.checkout.trouble else ""
-        raise SettingsError(f"{error}{why}") from error
+        raise SettingsError(f"{error.what}{why}") from error
 
 
 _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}

@@ -202,7 +202,9 @@ def _not_a_file(path: Path) -> StateError:
 
 
 def _malformed(path: Path, error: Exception) -> StateError:
-    return StateError(f"{path} is not a state file of deploy-tasks ({error}); mend it, or move it away")
+    return StateError(
+        f"{path} is not a state file of deploy-tasks ({error.what if isinstance(error, SettingsError) else error}); mend it, or move it away"
+    )
 
 
 def _ignore_in_git(folder: Path) -> None:

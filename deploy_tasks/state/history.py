@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .. import images
-from .. import next_steps as commands
+from .. import images, next_steps
 from ..errors import SettingsError
 from .records import BuildInFlight, HistoryEntry, Record
 
@@ -105,7 +104,7 @@ def digest_meant(entries: Iterable[HistoryEntry], text: str) -> str:
     if not found:
         raise SettingsError(
             f"{text} begins no digest of the history, and no commit that one was built from. Nothing was deployed."
-            f" Look for it: {commands.line('history')}"
+            f" Look for it: {next_steps.line('history')}"
         )
     if len(found) > 1:
         named = [described(entry) for entry in islice(found.values(), _MOST_NAMED)]

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import next_steps as commands
+from .. import next_steps
 from ..deadline import Deadline
 from ..encoding import decode, encode
 from ..errors import Locked, StateError
@@ -155,7 +155,7 @@ def _holder(path: Path) -> str:
             holder = decode(file.read(_LONGEST_HOLDER), LockHolder)
         with suppress(PermissionError):
             os.kill(holder.pid, 0)
-        return f"another run (pid {holder.pid}: {commands.line(holder.task)}, since {holder.since})"
+        return f"another run (pid {holder.pid}: {next_steps.line(holder.task)}, since {holder.since})"
     return "another run"
 
 

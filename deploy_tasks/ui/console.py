@@ -18,7 +18,7 @@ from threading import RLock
 from typing import Any, NamedTuple, TextIO, cast
 
 from ..encoding import as_builtins
-from ..errors import DeployError
+from ..errors import DeployError, SomeFailed
 from ..redaction import fit, plain, redact
 
 _warned: set[str] = set()
@@ -144,7 +144,7 @@ def to_runner(command: str) -> None:
 
 def message_of(error: DeployError) -> str:
     """What `tell` would show of an error, for Invoke to print: it has a way out of its own."""
-    return shown([error.message or "", *error.lines])
+    return shown([str(error), *(error.lines if isinstance(error, SomeFailed) else ())])
 
 
 def shown(lines: Iterable[str]) -> str:

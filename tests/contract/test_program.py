@@ -181,7 +181,7 @@ def test_a_configuration_file_that_would_break_invoke_is_one_line(
     cloned.write(name, text)
     done = cloned.run("timeout", "60", *PROGRAM, "build")
     assert done.returncode == 2, done.stderr[-3000:]
-    assert done.stderr == f"the Invoke configuration {cloned.folder}/{name} {says}; nothing was sent\n"
+    assert done.stderr == f"the Invoke configuration {cloned.folder}/{name} {says}. Nothing was sent\n"
     assert sandbox.seen() == []
 
 
@@ -189,7 +189,7 @@ def test_a_configuration_file_that_is_a_pipe_is_not_waited_for(cloned: Project) 
     os.mkfifo(cloned.folder / "invoke.yaml")
     done = cloned.run("timeout", "60", *PROGRAM, "build")
     assert done.returncode == 2, done.stderr
-    assert done.stderr == f"the Invoke configuration {cloned.folder}/invoke.yaml is not a file; nothing was sent\n"
+    assert done.stderr == f"the Invoke configuration {cloned.folder}/invoke.yaml is not a file. Nothing was sent\n"
 
 
 @pytest.mark.parametrize("text", ["deploy: [", "- a\n", "deploy: {docker: ./trap}\n"])

@@ -657,7 +657,7 @@ def test_a_value_that_was_left_out_is_asked_for(project: Project, sandbox: Sandb
     sandbox.forget()
     refused = project.invoke(*words, MODE="development")
     assert refused.returncode == 2
-    assert "--env MODE=…: the value was not repeated, so give it; nothing was sent" in refused.stderr
+    assert "--env MODE=…: the value was not repeated, so give it. Nothing was sent" in refused.stderr
     assert sandbox.seen("POST") == []
 
 

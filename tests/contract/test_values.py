@@ -204,7 +204,7 @@ def test_a_missing_port_is_looked_for_where_init_writes_it(shop: Project) -> Non
     assert "\n# DEPLOY_PORT=\n" in (shop.folder / ".env").read_text()
     assert "next: put DEPLOY_API_KEY into .env and the port into invoke.yaml, commit" in done.stderr
     said = refusal(shop.invoke("--dry", *REUSE))
-    assert "not set: --port or DEPLOY_PORT or port under deploy: in invoke.yaml; nothing was sent" in said
+    assert "not set: --port or DEPLOY_PORT or port under deploy: in invoke.yaml. Nothing was sent" in said
     shop.write("invoke.yaml", (shop.folder / "invoke.yaml").read_text().replace("# port", "port"))
     assert request(shop.invoke("--dry", *REUSE))["deployConfig"]["port"] == 3000
 
@@ -230,7 +230,7 @@ def test_what_the_cluster_clones_lies_in_the_repository(api: Project, flag: str,
         path = str(api.folder.parent)
     said = refusal(api.invoke("--dry", "build", f"{flag}={path}", at="services/api"))
     assert said.startswith(f"flag {flag}: '")
-    assert "is outside the repository, which is all that the cluster clones; nothing was sent" in said
+    assert "is outside the repository, which is all that the cluster clones. Nothing was sent" in said
 
 
 @pytest.mark.parametrize(("path", "sent"), [("../..", "."), ("../web", "services/web"), ("", "services")])
@@ -257,7 +257,7 @@ def test_the_app_gets_no_secret_of_the_deploy_by_any_name(shop: Project, name: s
     if not flags:
         shop.write("invoke.yaml", f"deploy: {{{way}: {f'{{{name}: {key}}}' if way == 'env' else f'[{name}]'}}}\n")
     said = refusal(shop.invoke("--dry", *REUSE, *flags, **{name: key}))
-    assert f"the app's variable {name} would hand a secret of the deploy to the app; nothing was sent" in said
+    assert f"the app's variable {name} would hand a secret of the deploy to the app. Nothing was sent" in said
     assert key not in said
 
 
@@ -270,7 +270,7 @@ def test_the_app_gets_no_secret_that_a_stronger_source_covers(shop: Project) -> 
 @pytest.mark.parametrize("argument", ["DEPLOY_API_KEY=x", "DEPLOY_API_KEY", "OTHER", "OTHER=k3y-of-the-api"])
 def test_an_image_gets_no_secret_of_the_deploy_by_a_build_arg(shop: Project, argument: str) -> None:
     said = refusal(shop.invoke("--dry", "local", f"--build-arg={argument}", OTHER=NEEDED["DEPLOY_API_KEY"]))
-    assert f"build arg {argument.partition('=')[0]} would put a secret into the image; nothing was built" in said
+    assert f"build arg {argument.partition('=')[0]} would put a secret into the image. Nothing was built" in said
     assert NEEDED["DEPLOY_API_KEY"] not in said
 
 

@@ -95,7 +95,7 @@ def test_an_engine_that_is_down_is_one_line(shop: Project) -> None:
     assert failed.returncode == 3
     assert re.fullmatch(
         r"the container engine 'docker' does not answer \(.*Is the docker daemon running\?\); start it, or set "
-        r"DEPLOY_DOCKER to a docker or podman that runs; nothing was built\n",
+        r"DEPLOY_DOCKER to a docker or podman that runs. Nothing was built\n",
         failed.stderr,
     )
 

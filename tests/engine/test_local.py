@@ -298,7 +298,7 @@ def test_a_builder_elsewhere_is_used_with_nothing_else_changed(
 
 @pytest.mark.parametrize(
     ("engine", "says"),
-    [("classic", "has no buildx plugin to use it with"), ("buildx", 'no builder "nowhere" found; nothing was built')],
+    [("classic", "has no buildx plugin to use it with"), ("buildx", 'no builder "nowhere" found. Nothing was built')],
     indirect=["engine"],
 )
 def test_a_builder_that_is_not_there(shop: Project, engine: Engine, says: str) -> None:

@@ -129,7 +129,7 @@ def test_a_state_file_that_is_none_keeps_all_from_being_begun(apps: Project, api
 def test_what_speaks_for_all_is_looked_at_before_anything_is_sent(apps: Project, api: FaultyApi) -> None:
     refused = apps.invoke("build", "--app", "all", DEPLOY_DOMAIN="x.example.com")
     assert refused.returncode == 2
-    assert "one and two both have domain x.example.com; nothing was sent" in refused.stderr
+    assert "one and two both have domain x.example.com. Nothing was sent" in refused.stderr
     assert api.summary == "none"
 
 

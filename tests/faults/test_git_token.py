@@ -23,7 +23,7 @@ def test_a_git_token_for_a_repository_behind_plain_http_is_refused(
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "over plain http, where others can read it. Use https:// in the repository URL" in line
-    assert line.endswith("; nothing was sent")
+    assert line.endswith(". Nothing was sent")
     assert TOKEN not in line
     assert api.summary == "none"
 
