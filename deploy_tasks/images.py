@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .errors import SettingsError
 from .redaction import quoted
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -31,25 +30,25 @@ class Reference(NamedTuple):
 
 
 def image_name(text: str) -> str:
-    """`text` if it is a repository name without a host, at most 255 characters; SettingsError otherwise."""
+    """`text` if it is a repository name without a host, at most 255 characters; ValueError otherwise."""
     if len(text) > 255 or not _IMAGE_NAME.fullmatch(text):
         rule = "lower-case words joined by . _ - and /, without a host"
-        raise SettingsError(f"{quoted(text)} is not an image name: {rule}")
+        raise ValueError(f"{quoted(text)} is not an image name: {rule}")
     return text
 
 
 def tag(text: str) -> str:
-    """`text` if it is a tag (at most 128 characters); SettingsError otherwise."""
+    """`text` if it is a tag (at most 128 characters); ValueError otherwise."""
     if not _TAG.fullmatch(text):
         rule = "up to 128 letters, digits, . _ -, not starting with . or -"
-        raise SettingsError(f"{quoted(text)} is not an image tag: {rule}")
+        raise ValueError(f"{quoted(text)} is not an image tag: {rule}")
     return text
 
 
 def digest(text: str) -> str:
-    """`text` if it is `sha256:` and 64 lower-case hex digits (the API's buildId); SettingsError otherwise."""
+    """`text` if it is `sha256:` and 64 lower-case hex digits (the API's buildId); ValueError otherwise."""
     if not is_digest(text):
-        raise SettingsError(f"{quoted(text)} is not a buildId: sha256: and 64 lower-case hex digits")
+        raise ValueError(f"{quoted(text)} is not a buildId: sha256: and 64 lower-case hex digits")
     return text
 
 
@@ -64,9 +63,9 @@ def shortened(build_id: str) -> str:
 
 
 def label(text: str) -> str:
-    """`text` if it is a Kubernetes name (app, namespace, job); SettingsError otherwise."""
+    """`text` if it is a Kubernetes name (app, namespace, job); ValueError otherwise."""
     if not _LABEL.fullmatch(text):
-        raise SettingsError(f"{quoted(text)} is not a Kubernetes name: up to 63 lower-case letters, digits and -")
+        raise ValueError(f"{quoted(text)} is not a Kubernetes name: up to 63 lower-case letters, digits and -")
     return text
 
 
@@ -93,7 +92,7 @@ def as_label(name: str) -> str | None:
 
 
 def parse(text: str) -> Reference:
-    """A reference as the API or an engine writes it, e.g. `host:5000/team/app:v1`; SettingsError where it is none.
+    """A reference as the API or an engine writes it, e.g. `host:5000/team/app:v1`; ValueError where it is none.
 
     As in docker, the first part is a registry only if it has a dot or a colon or is `localhost`.
     """
@@ -102,7 +101,7 @@ def parse(text: str) -> Reference:
     rest = text[len(registry) + 1 :] if registry else text
     match = _REFERENCE.fullmatch(rest)
     if not match or not (registry is None or _REGISTRY.fullmatch(registry)):
-        raise SettingsError(f"{quoted(text)} is not an image reference")
+        raise ValueError(f"{quoted(text)} is not an image reference")
     name, its_tag, its_digest = match.groups()
     return Reference(
         registry, image_name(name), tag(its_tag) if its_tag else None, digest(its_digest) if its_digest else None

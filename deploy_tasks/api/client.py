@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from .. import images
 from ..deadline import Deadline
 from ..encoding import decode, encode
-from ..errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted, SettingsError
+from ..errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
 from ..redaction import excerpt, redact
 from .schemas import (
     AppAnswer,
@@ -131,9 +131,9 @@ class DeployClient:
         started = self._json(start, BuildStarted, "POST", "/build", request)
         try:
             images.label(started.job_name)
-        except SettingsError as error:
-            raise _unknown(start, f"the API answered not as it should: {error.what}") from error
-        with suppress(SettingsError):  # a job is not lost to an image that cannot be read
+        except ValueError as error:
+            raise _unknown(start, f"the API answered not as it should: {error}") from error
+        with suppress(ValueError):  # a job is not lost to an image that cannot be read
             built = images.parse(started.image or "").name
             if request.image_name not in (None, built):
                 raise MayHaveStarted(
@@ -206,8 +206,8 @@ class DeployClient:
             raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from error
         try:
             build_id = images.digest(answer.build_id)
-        except SettingsError as error:
-            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error.what}") from error
+        except ValueError as error:
+            raise NothingStarted(f"the API answered the digest of {image_name}:{tag} with {error}") from error
         if answer.image and not _is_reference_to(image_name, build_id, answer.image):
             raise NothingStarted(
                 f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"
@@ -356,7 +356,7 @@ def _is_reference_to(image_name: str, build_id: str, said: str) -> bool:
     """Whether `said` is a reference to that image, in whatever registry; it may leave the digest out."""
     try:
         reference = images.parse(said)
-    except SettingsError:
+    except ValueError:
         return False
     return reference.name == image_name and reference.digest in (None, build_id)
 

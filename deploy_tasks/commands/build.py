@@ -157,7 +157,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
         run.left = AGAIN
         raise
     build.job_name = started.job_name
-    with suppress(SettingsError):  # a job is not lost to an image that cannot be read: then it is what was asked for
+    with suppress(ValueError):  # a job is not lost to an image that cannot be read: then it is what was asked for
         reference = images.parse(started.image or "")
         build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
     run.if_interrupted = _goes_on(run, build)

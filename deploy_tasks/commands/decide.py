@@ -183,15 +183,15 @@ def digest_of_flag(text: str) -> str:
     """The digest that `--build-id` says. An empty text is what the shell makes of a `"$(…)"` that failed: not none."""
     try:
         return images.digest(text)
-    except SettingsError as error:
+    except ValueError as error:
         hint = "of a recorded one its first 12 will do"
-        raise SettingsError(f"flag --build-id: {error.what} ({hint})") from error
+        raise SettingsError(f"flag --build-id: {error} ({hint})") from error
 
 
 def digest_of_record(settings: Settings, record: Record | None) -> str:
     """The digest to deploy where nobody names one. SettingsError where there is none."""
     if record is None or record.build_id is None:
-        raise SettingsError(f"no digest is recorded yet; build one: {_ways_to_build(settings)}; nothing was deployed")
+        raise SettingsError(f"no digest is recorded yet; build one: {_ways_to_build(settings)}", "Nothing was deployed")
     return record.build_id
 
 

@@ -55,8 +55,8 @@ class Origin(NamedTuple):
         return f"{self.place} {of}{self.key}".rstrip()
 
     def parsed(self, parse: Callable[[Any], T], value: object) -> T:
-        """What `parse` makes of `value`. Its SettingsError names this origin."""
+        """What `parse` makes of `value`. SettingsError names this origin where it is none."""
         try:
             return parse(value)
-        except SettingsError as error:
-            raise SettingsError(f"{self}: {error.what}") from error
+        except ValueError as error:
+            raise SettingsError(f"{self}: {error}") from error

@@ -1,6 +1,6 @@
 """What the value of a setting must be.
 
-Each function takes text, or what Python and YAML give, and returns the value or raises SettingsError with what is wrong
+Each function takes text, or what Python and YAML give, and returns the value or raises ValueError with what is wrong
 with it, never repeating a secret.
 """
 
@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from .. import images
 from ..app_class import APP_CLASSES
-from ..errors import SettingsError
 from ..hosts import is_loopback
 from ..redaction import quoted
 from .sources import Origin, Source
@@ -45,12 +44,12 @@ def as_text(value: object) -> str:
     """A text, or a whole number as its digits. What a person wrote of a switch, of a number with a point and of a date
     cannot be known any more: True may have been `yes`, and 1.1 `1.10`."""
     if isinstance(value, list | tuple | Mapping):
-        raise SettingsError("that is a list or a table, where a text is needed")
+        raise ValueError("that is a list or a table, where a text is needed")
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise SettingsError(f"that is a {type(value).__name__}, where a text is needed; put it in quotes")
+        raise ValueError(f"that is a {type(value).__name__}, where a text is needed; put it in quotes")
     text = str(value)
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise SettingsError("there is a byte in it that is no UTF-8 text")
+        raise ValueError("there is a byte in it that is no UTF-8 text")
     return text
 
 
@@ -69,7 +68,7 @@ def image_tag(value: object) -> str:
 def printable(value: object) -> str:
     text = as_text(value)
     if not text.isprintable():
-        raise SettingsError("there is a control character in it")
+        raise ValueError("there is a control character in it")
     return text
 
 
@@ -77,14 +76,14 @@ def secret(value: object) -> str:
     # Never quotes the value. A password may hold spaces; a line break in it would end a header or a prompt early.
     text = as_text(value)
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        raise SettingsError("the secret has a line break or another control character in it")
+        raise ValueError("the secret has a line break or another control character in it")
     return text
 
 
 def api_key(value: object) -> str:
     text = as_text(value)
     if not _KEY.fullmatch(text):
-        raise SettingsError("the key has a space, a line break or a character outside ASCII in it")
+        raise ValueError("the key has a space, a line break or a character outside ASCII in it")
     return text
 
 
@@ -96,17 +95,17 @@ def api_url(value: object) -> str:
         host, port = url.hostname or "", url.port
     except ValueError:
         # Not from the cause: it quotes what may be a password.
-        raise SettingsError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
+        raise ValueError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
     if "@" in url.netloc:
-        raise SettingsError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")
+        raise ValueError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")
     if url.scheme not in ("http", "https") or not text.isprintable() or " " in text:
-        raise SettingsError(f"{quoted(text)} is not an http(s) URL; it looks like https://deploy.example.com")
+        raise ValueError(f"{quoted(text)} is not an http(s) URL; it looks like https://deploy.example.com")
     if port == 0 or not (is_loopback(host) or _is_host(host)):
-        raise SettingsError(f"{quoted(text)} has no valid host and port; it looks like https://deploy.example.com")
+        raise ValueError(f"{quoted(text)} has no valid host and port; it looks like https://deploy.example.com")
     if url.scheme == "http" and not is_loopback(host):
-        raise SettingsError(f"{quoted(text)} would send the key unencrypted; use https://")
+        raise ValueError(f"{quoted(text)} would send the key unencrypted; use https://")
     if "?" in text or "#" in text:
-        raise SettingsError(f"{quoted(text)} has a query or a fragment; the URL of the API ends before those")
+        raise ValueError(f"{quoted(text)} has a query or a fragment; the URL of the API ends before those")
     return text.rstrip("/")
 
 
@@ -120,7 +119,7 @@ def registry_host(value: object) -> str:
     host, colon, port = text.partition(":")
     if not _HOST.fullmatch(host) or (colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < 65536)):
         good = "registry.example.com or localhost:5000"
-        raise SettingsError(f"{quoted(text)} is not a registry host; it looks like {good}")
+        raise ValueError(f"{quoted(text)} is not a registry host; it looks like {good}")
     return text
 
 
@@ -130,7 +129,7 @@ def seconds(value: object) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number <= _LONGEST_SECONDS:
-        raise SettingsError(f"{quoted(value)} is not a time in seconds, above 0 and at most {_LONGEST_SECONDS:.0f}")
+        raise ValueError(f"{quoted(value)} is not a time in seconds, above 0 and at most {_LONGEST_SECONDS:.0f}")
     return number
 
 
@@ -142,7 +141,7 @@ def seconds_or_zero(value: object) -> float:
 def switch(value: object) -> bool:
     text = str(value).lower()
     if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-        raise SettingsError(f"{quoted(value)} is neither true nor false")
+        raise ValueError(f"{quoted(value)} is neither true nor false")
     return text in ("true", "1", "yes", "on")
 
 
@@ -152,7 +151,7 @@ def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int
         # YAML reads 010 as eight, a person as ten.
         if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text) or not lowest <= int(text) <= highest:
             hint = ", without a zero before it" if re.fullmatch(r"0[0-9]+", text) else ""
-            raise SettingsError(f"{quoted(text)} is not {what}: a whole number from {lowest} to {highest}{hint}")
+            raise ValueError(f"{quoted(text)} is not {what}: a whole number from {lowest} to {highest}{hint}")
         return int(text)
 
     return parse
@@ -166,7 +165,7 @@ def build_args(value: object) -> tuple[str, ...]:
     for text in arguments:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?", text, re.DOTALL):
             shown = re.sub("=.+", "=…", text, flags=re.DOTALL)
-            raise SettingsError(f"build arg {quoted(shown)} has no name: KEY=VALUE, or KEY")
+            raise ValueError(f"build arg {quoted(shown)} has no name: KEY=VALUE, or KEY")
     return arguments
 
 
@@ -175,19 +174,19 @@ def variable_names(value: object) -> tuple[str, ...]:
     names = _several(value)
     for name in names:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise SettingsError(f"{quoted(name)} is not the name of an environment variable")
+            raise ValueError(f"{quoted(name)} is not the name of an environment variable")
     return names
 
 
 def environment(value: object) -> dict[str, str]:
     """The variables of an app and their values, from a table."""
     if not isinstance(value, Mapping):
-        raise SettingsError("that is no table of names and values")
+        raise ValueError("that is no table of names and values")
     for name, item in value.items():
         if not str(name) or "=" in str(name) or isinstance(item, list | tuple | Mapping):
-            raise SettingsError(f"{quoted(name)} is not a name with one value")
+            raise ValueError(f"{quoted(name)} is not a name with one value")
         if item is None:
-            raise SettingsError(f"{name} has no value; one from the environment or .env is named in env_from")
+            raise ValueError(f"{name} has no value; one from the environment or .env is named in env_from")
     return {str(name): _part(name, as_text, item) for name, item in value.items()}
 
 
@@ -201,14 +200,14 @@ def _part(key: object, parse: Callable[[Any], T], value: object) -> T:
     """The value of `key` in a table."""
     try:
         return parse(value)
-    except SettingsError as error:
-        raise SettingsError(f"{quoted(key)}: {error.what}") from error
+    except ValueError as error:
+        raise ValueError(f"{quoted(key)}: {error}") from error
 
 
 def ports(value: object) -> tuple[dict[str, Any], ...]:
     """Several ports of one app: a list of tables with `port` and `name`."""
     if not isinstance(value, list | tuple) or not value:
-        raise SettingsError("that is no list of tables with port and name")
+        raise ValueError("that is no list of tables with port and name")
     return tuple(_table(entry, {"port": whole_number("a port", 1, 65535), "name": printable}) for entry in value)
 
 
@@ -221,26 +220,26 @@ def metrics(value: object) -> dict[str, Any]:
 def _table(value: object, parts: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
     """A table with the first of `parts` and, if wanted, the others."""
     if not isinstance(value, Mapping):
-        raise SettingsError(f"that is no table with {', '.join(parts)}")
+        raise ValueError(f"that is no table with {', '.join(parts)}")
     for key in value:
         if key not in parts:
-            raise SettingsError(f"{unknown('key', str(key), parts)}; it may hold {', '.join(parts)}")
+            raise ValueError(f"{unknown('key', str(key), parts)}; it may hold {', '.join(parts)}")
     needed = next(iter(parts))
     if needed not in value:
-        raise SettingsError(f"{needed} is missing in it")
+        raise ValueError(f"{needed} is missing in it")
     return {str(key): _part(key, parts[key], item) for key, item in value.items()}
 
 
 def _duration(value: object) -> str:
     text = as_text(value)
     if not re.fullmatch(r"([0-9]{1,6}(ms|s|m|h))+", text):
-        raise SettingsError(f"{quoted(text)} is not a duration; it looks like 30s")
+        raise ValueError(f"{quoted(text)} is not a duration; it looks like 30s")
     return text
 
 
 def _scheme(value: object) -> str:
     if value not in ("http", "https"):
-        raise SettingsError(f"{quoted(value)} is not a scheme: http or https")
+        raise ValueError(f"{quoted(value)} is not a scheme: http or https")
     return str(value)
 
 
@@ -264,7 +263,7 @@ def app_or_apps(value: object) -> str:
 
 def app_class(value: object) -> str:
     if value not in APP_CLASSES:
-        raise SettingsError(f"{quoted(value)} is not an app class: {' or '.join(APP_CLASSES)}")
+        raise ValueError(f"{quoted(value)} is not an app class: {' or '.join(APP_CLASSES)}")
     return str(value)
 
 
@@ -274,21 +273,21 @@ def domains(value: object) -> tuple[str, ...]:
     domains = tuple(part.strip() for text in texts for part in as_text(text).split(","))
     for domain in domains:
         if not _HOST.fullmatch(domain.removeprefix("*.")) or len(domain) > 253:
-            raise SettingsError(f"{quoted(domain)} is not a domain; it looks like app.example.com or *.example.com")
+            raise ValueError(f"{quoted(domain)} is not a domain; it looks like app.example.com or *.example.com")
     return domains
 
 
 def path_on_site(value: object) -> str:
     text = printable(value)
     if not text.startswith("/") or " " in text:
-        raise SettingsError(f"{quoted(text)} is not a path on the site; it looks like /health")
+        raise ValueError(f"{quoted(text)} is not a path on the site; it looks like /health")
     return text
 
 
 def file_path(value: object) -> str:
     text = printable(value)
     if text.endswith(("/", "/.", "/..")) or text in (".", ".."):
-        raise SettingsError(f"{quoted(text)} is not the path of a file")
+        raise ValueError(f"{quoted(text)} is not the path of a file")
     return text
 
 
@@ -296,7 +295,7 @@ def not_a_flag(value: object) -> str:
     """Text that becomes one word of a command or of a request: a leading - would be read as a flag."""
     text = printable(value)
     if text.startswith("-"):
-        raise SettingsError(f"{quoted(text)} starts with - and would be read as a flag")
+        raise ValueError(f"{quoted(text)} starts with - and would be read as a flag")
     return text
 
 
@@ -309,11 +308,9 @@ def repo_url(value: object) -> str:
     user, at, host = rest.partition("/")[0].rpartition("@")
     is_ssh = scheme.lower() in ("ssh", "git+ssh") or (not scheme and ":" in host)
     if (at and (":" in user or not is_ssh)) or "?" in text or "#" in text:
-        raise SettingsError(
-            "the repository URL holds a user, a password or a query; a token goes into DEPLOY_GIT_TOKEN"
-        )
+        raise ValueError("the repository URL holds a user, a password or a query; a token goes into DEPLOY_GIT_TOKEN")
     if scheme and not re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:]+)(:[0-9]+)?", host, re.IGNORECASE):
-        raise SettingsError("the repository URL has no valid host and port")
+        raise ValueError("the repository URL has no valid host and port")
     return text
 
 
@@ -323,5 +320,5 @@ def platforms(value: object) -> str:
         system, _, rest = name.partition("/")
         architecture, slash, variant = rest.partition("/")
         if architecture not in _ARCHITECTURES.get(system, "").split() or (slash and not _VARIANT.fullmatch(variant)):
-            raise SettingsError(f"{quoted(name)} is no known platform; it looks like linux/amd64 or linux/arm64")
+            raise ValueError(f"{quoted(name)} is no known platform; it looks like linux/amd64 or linux/arm64")
     return text

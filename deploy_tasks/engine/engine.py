@@ -17,7 +17,7 @@ from invoke.exceptions import CommandTimedOut
 from invoke.runners import Result
 
 from .. import images
-from ..errors import EngineError, SettingsError
+from ..errors import EngineError
 from ..redaction import excerpt
 from .publish import Buildx, Docker, Image, Podman, Way, as_list, as_table, json_object
 from .runner import AtOnce, streaming
@@ -167,9 +167,9 @@ class Engine:
             )
         try:
             return images.digest(digests[0])
-        except SettingsError as error:
+        except ValueError as error:
             raise EngineError(
-                f"the push of {image.reference} named no digest: {error.what}; nothing was recorded"
+                f"the push of {image.reference} named no digest: {error}; nothing was recorded"
             ) from error
 
     @property

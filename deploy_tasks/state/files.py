@@ -16,7 +16,7 @@ import msgspec
 
 from .. import images
 from ..encoding import as_dict, convert, decode, encode
-from ..errors import SettingsError, StateError
+from ..errors import StateError
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
 # The format is the user's own and has no version; a later kit that must break it will write one, and this one
@@ -63,7 +63,7 @@ class State:
             record = convert(known, Record)
             if record.build_id is not None:
                 images.digest(record.build_id)
-        except (ValueError, SettingsError) as error:
+        except ValueError as error:
             raise _malformed(self.path, error) from error
         return record
 
@@ -75,7 +75,7 @@ class State:
         try:
             build = convert(known, BuildInFlight)
             images.label(build.job_name)
-        except (ValueError, SettingsError) as error:
+        except ValueError as error:
             raise _malformed(self.in_flight_path, error) from error
         return build
 
@@ -202,9 +202,7 @@ def _not_a_file(path: Path) -> StateError:
 
 
 def _malformed(path: Path, error: Exception) -> StateError:
-    return StateError(
-        f"{path} is not a state file of deploy-tasks ({error.what if isinstance(error, SettingsError) else error}); mend it, or move it away"
-    )
+    return StateError(f"{path} is not a state file of deploy-tasks ({error}); mend it, or move it away")
 
 
 def _ignore_in_git(folder: Path) -> None:
