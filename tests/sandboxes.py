@@ -78,7 +78,7 @@ _HELD = """
 import time
 from pathlib import Path
 from deploy_tasks import __main__
-from deploy_tasks.sandbox import app
+from deploy_tasks.server import app
 usual = app.run_build
 def held(*arguments):
     while not Path("builds-may-end").exists():

@@ -14,7 +14,7 @@ from tests.project import Project
 # Sends a request, and prints what came of it and by how many MB the program grew meanwhile.
 PROGRAM = """
 import json, resource, sys
-from deploy_tasks.transport import NoAnswer, Transport
+from deploy_tasks.api.transport import NoAnswer, Transport
 
 def megabytes():
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
