@@ -260,7 +260,7 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
 
 
 BUG = """
-from deploy_tasks import builds, __main__; usual = builds.finish
+from deploy_tasks import __main__; from deploy_tasks.commands import build as builds; usual = builds.finish
 def finish(run, *a, **k):
     if run.call.name == 'one': raise ZeroDivisionError('a bug with canary-key')
     return usual(run, *a, **k)

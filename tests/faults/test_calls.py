@@ -140,7 +140,7 @@ def test_the_error_of_one_of_several_apps_is_redacted_in_json(shop: Project, api
     shop.commit("apps")
     shop.push()
     code = (
-        "from deploy_tasks import builds, __main__\n"
+        "from deploy_tasks import __main__\nfrom deploy_tasks.commands import build as builds\n"
         "def finish(*a, **k): raise ZeroDivisionError('a bug with canary-key')\n"
         "builds.finish = finish; __main__.main()"
     )

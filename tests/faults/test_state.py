@@ -173,8 +173,9 @@ def test_a_digest_is_not_lost_to_the_file_of_the_build_in_flight(recorded: Proje
 
 KILL_BEFORE_SAVING = """
 import os, signal
-from deploy_tasks import __main__, state
-state.State.save_in_flight = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from deploy_tasks import __main__
+from deploy_tasks.state.files import State
+State.save_in_flight = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 __main__.main()
 """
 

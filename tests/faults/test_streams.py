@@ -154,7 +154,7 @@ def test_a_percent_sign_in_an_annotation_is_no_escape(shop: Project, api: Faulty
 def test_an_output_with_a_line_break_is_left_out(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     say = (
-        "from deploy_tasks import github; github.outputs('title <b>|', "
+        "from deploy_tasks.ui import github; github.outputs('title <b>|', "
         "{'image': 'a@b', 'build-id': 'sha256:x\\nimage=evil'})"
     )
     environment = {**os.environ, "GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(outputs)}

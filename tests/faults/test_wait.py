@@ -204,8 +204,9 @@ def ip(*arguments: str) -> None:
 
 # The program itself, but for the time that it gives one slice: six seconds then instead of thirty.
 SHORT_SLICES = """
-from deploy_tasks import __main__, client, waiting
-waiting.SLICE_SECONDS, client._SPARE_SECONDS = 1.0, 5.0
+from deploy_tasks import __main__
+from deploy_tasks.api import client, polling
+polling.SLICE_SECONDS, client._SPARE_SECONDS = 1.0, 5.0
 __main__.main()
 """
 
