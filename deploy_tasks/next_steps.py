@@ -19,7 +19,7 @@ class Step(NamedTuple):
 
     `task` is the name of a task of the kit, or several with spaces between them; `flags` are by their Python names, and
     None is "not given"; `says` introduces the command. With `continues`, the tasks that come after the present one on
-    this command line follow.
+    this command line follow, the first of them with the flags `target` unless it names its app.
     """
 
     task: str
@@ -27,6 +27,7 @@ class Step(NamedTuple):
     says: str = ""
     continues: bool = False
     is_dry: bool = False
+    target: Mapping[str, object] = {}
 
     def __str__(self) -> str:
         """The command, as it must be typed here."""
@@ -40,7 +41,7 @@ class Step(NamedTuple):
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
         dry = ["--dry"] if self.is_dry else []
         words = " ".join([*start, current.program if is_here else "deploy-tasks", *dry, *called])
-        return _with_flags(words, self.flags) + (rest() if self.continues else "")
+        return _with_flags(words, self.flags) + (rest(self.target) if self.continues else "")
 
 
 class Parsed(NamedTuple):
@@ -55,12 +56,14 @@ class Parsed(NamedTuple):
 class CommandLine(NamedTuple):
     """The command line that a task runs on: its program, with the flags that decide which tasks and settings it loads;
     the names of the kit's tasks there; the calls after the present one. `follows` says that those must follow once the
-    present call is repeated: it is a call of the command line, and not of a developer's task."""
+    present call is repeated: it is a call of the command line, and not of a developer's task. `usual` are the values of
+    the present task's flags where they are not given."""
 
     program: str = "invoke"
     names: Mapping[str, str] | None = None
     later: Sequence[Parsed] = ()
     follows: bool = False
+    usual: Mapping[str, object] = {}
 
 
 _current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
@@ -74,6 +77,11 @@ def on(command_line: CommandLine) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def current() -> CommandLine:
+    """The command line that this thread works for."""
+    return _current.get()
 
 
 def in_context(work: Callable[[], None]) -> Callable[[], object]:
@@ -109,12 +117,12 @@ def advice(steps: Sequence[Step | str]) -> str:
     """`steps` as sentences. A command that nothing introduces is an alternative to the one before it."""
     text = ""
     for step in steps:
-        if isinstance(step, str):
-            text += f"{' ' if text else ''}{step}"
-        elif step.says:
-            text += f"{' ' if text else ''}{step.says}: {step}"
-        else:
-            text += f", or {step}" if text else str(step)
+        if text and isinstance(step, Step) and not step.says:
+            text += f", or {step}"
+            continue
+        if text:
+            text += " " if text[-1] in ".!?" else ". "
+        text += f"{step.says}: {step}" if isinstance(step, Step) and step.says else str(step)
     return text
 
 

@@ -1,26 +1,26 @@
-"""The tasks: what each takes, and what it says of itself. What it does has the same name in the room named beside it.
+"""Every task: its flags, its help, and a body that calls its command.
 
 Each is a function that a developer's own task can call: it takes the context `c` and its flags as keywords, and returns
-what it found out; for several apps (`app="all"`) a dict of that by their names. A flag that is a row of `settings.py`
-may be given by any of its sources; None is "not given". With Invoke's `--dry` nothing is run, sent or written, and a
-task returns None where it has nothing to return.
+what it found out; for several apps (`app="all"`) a dict of that by their names. With Invoke's `--dry` nothing is run,
+sent or written, and a task returns None where it has nothing to return.
 
-Nothing else is loaded here: `invoke --list` and the shell's completion read no more than this.
+A body loads its command when it is called: `invoke --list` and the shell's completion load this file and no more. It
+takes its flags (`locals()`) first, since what it imports becomes a local name too.
 """
 
-# mypy: disable-error-code="empty-body"
+# Without `from __future__ import annotations`: the flags' help is read from their types.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 from invoke.context import Context
 
-from .invocation.task import app_task, deploy_task
+from . import options as flag
+from .invocation.task import deploy_task
 
 if TYPE_CHECKING:
     from .commands.doctor import Finding
+    from .commands.status import Status
     from .state.records import BuildInFlight, HistoryEntry, Record
 
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
@@ -41,233 +41,304 @@ __all__ = [
 ]
 
 
-@app_task("build")
+@deploy_task()
 def build(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    repo_url: str | None = None,
-    git_ref: str | None = None,
-    image_tag: str | None = None,
-    dockerfile: str | None = None,
-    build_context: str | None = None,
-    timeout: float | None = None,
-    cache: bool = True,
-    wait: bool = True,
-    allow_unpushed: bool = False,
-    if_needed: bool = False,
-    logs: bool = True,
-) -> Record | BuildInFlight | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    repo_url: flag.RepoUrl = None,
+    git_ref: flag.GitRef = None,
+    image_tag: flag.ImageTag = None,
+    dockerfile: flag.Dockerfile = None,
+    build_context: flag.BuildContext = None,
+    timeout: flag.Timeout = None,
+    cache: flag.Cache = True,
+    wait: flag.Wait = True,
+    allow_unpushed: flag.AllowUnpushed = False,
+    if_needed: flag.IfNeeded = False,
+    logs: flag.Logs = True,
+) -> "Record | BuildInFlight | None":
     """Build in the cluster, wait for it, and record the digest."""
+    options = dict(locals())
+    from .commands import build
+    from .invocation.run import run
+
+    return run(c, build.build, options)
 
 
-@app_task("build")
+@deploy_task()
 def wait(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    job: str | None = None,
-    image_tag: str | None = None,
-    timeout: float | None = None,
-    logs: bool = True,
-) -> Record | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    job: flag.Job = None,
+    image_tag: flag.ImageTag = None,
+    timeout: flag.Timeout = None,
+    logs: flag.Logs = True,
+) -> "Record | None":
     """Wait for the build in flight, and record its digest."""
+    options = dict(locals())
+    from .commands import build
+    from .invocation.run import run
+
+    return run(c, build.wait, options)
 
 
-@app_task("digest", help={"image_tag": "The image's tag (the one just built on this command line, or HEAD's commit)"})
+@deploy_task()
 def digest(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    image_tag: str | None = None,
-) -> Record | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    image_tag: flag.TagToResolve = None,
+) -> "Record | None":
     """Resolve the digest of a tag, record it, and print it."""
+    options = dict(locals())
+    from .commands import digest
+    from .invocation.run import run
+
+    return run(c, digest.digest, options)
 
 
-@app_task("deploy", aliases=("reuse-deploy",))
+@deploy_task(aliases=("reuse-deploy",))
 def reuse(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    build_id: str | None = None,
-    port: int | None = None,
-    replicas: int | None = None,
-    domain: list[str] | None = None,
-    health_path: str | None = None,
-    tls: bool | None = None,
-    env: list[str] | None = None,
-    follow: bool = True,
-    rollout_timeout: float | None = None,
-    check_health: bool = False,
-) -> Record | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    build_id: flag.BuildId = None,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
     """Deploy a recorded digest; never builds."""
+    options = dict(locals())
+    from .commands import deploy
+    from .invocation.run import run
+
+    return run(c, deploy.reuse, options)
 
 
-@app_task("deploy")
+@deploy_task()
 def rollback(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    back: int | None = None,
-    port: int | None = None,
-    replicas: int | None = None,
-    domain: list[str] | None = None,
-    health_path: str | None = None,
-    tls: bool | None = None,
-    env: list[str] | None = None,
-    follow: bool = True,
-    rollout_timeout: float | None = None,
-    check_health: bool = False,
-) -> Record | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    back: flag.Back = None,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
     """Deploy the digest that was deployed before the present one."""
+    options = dict(locals())
+    from .commands import deploy
+    from .invocation.run import run
+
+    return run(c, deploy.rollback, options)
 
 
-@app_task("local", jobs=2)
+@deploy_task()
 def local(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    image_tag: str | None = None,
-    dockerfile: str | None = None,
-    build_context: str | None = None,
-    build_arg: list[str] | None = None,
-    platform: str | None = None,
-    allow_secrets_in_context: bool = False,
-) -> Record | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    image_tag: flag.ImageTag = None,
+    dockerfile: flag.Dockerfile = None,
+    build_context: flag.BuildContext = None,
+    build_arg: flag.BuildArg = None,
+    platform: flag.Platform = None,
+    allow_secrets_in_context: flag.AllowSecretsInContext = False,
+) -> "Record | None":
     """Build on this machine, push, and record the digest of that push."""
+    options = dict(locals())
+    from .commands import local
+    from .invocation.run import run
+
+    return run(c, local.local, options)
 
 
-@app_task("local", jobs=2)
+@deploy_task()
 def local_deploy(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    lock_timeout: float | None = None,
-    jobs: int | None = None,
-    image_tag: str | None = None,
-    dockerfile: str | None = None,
-    build_context: str | None = None,
-    build_arg: list[str] | None = None,
-    platform: str | None = None,
-    allow_secrets_in_context: bool = False,
-    port: int | None = None,
-    replicas: int | None = None,
-    domain: list[str] | None = None,
-    health_path: str | None = None,
-    tls: bool | None = None,
-    env: list[str] | None = None,
-    follow: bool = True,
-    rollout_timeout: float | None = None,
-    check_health: bool = False,
-) -> Record | None:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    image_tag: flag.ImageTag = None,
+    dockerfile: flag.Dockerfile = None,
+    build_context: flag.BuildContext = None,
+    build_arg: flag.BuildArg = None,
+    platform: flag.Platform = None,
+    allow_secrets_in_context: flag.AllowSecretsInContext = False,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
     """`local`, then `reuse`: build here, push, deploy that image."""
+    options = dict(locals())
+    from .commands import local
+    from .invocation.run import run
+
+    return run(c, local.local_deploy, options)
 
 
-@app_task("views", changes=False, help={"follow": "Print it as it grows, until the build is over"})
+@deploy_task()
 def logs(
     c: Context,
-    app: str | None = None,
-    job: str | None = None,
-    follow: bool = False,
-    timeout: float | None = None,
-    jobs: int | None = None,
+    app: flag.App = None,
+    job: flag.Job = None,
+    follow: flag.FollowLog = False,
+    timeout: flag.Timeout = None,
+    jobs: flag.Jobs = None,
 ) -> None:
     """Print the log of a build: the one in flight, or the last one."""
+    options = dict(locals())
+    from .commands import logs
+    from .invocation.run import run
+
+    return run(c, logs.logs, options)
 
 
-@deploy_task("views", help={"limit": "How many lines (20)", "json": "Print one JSON object a line"})
-def history(c: Context, app: str | None = None, limit: int | None = None, json: bool = False) -> list[HistoryEntry]:
+@deploy_task()
+def history(
+    c: Context,
+    app: flag.App = None,
+    limit: flag.Limit = None,
+    json: flag.JsonLines = False,
+) -> "list[HistoryEntry]":
     """Print what was recorded and deployed, newest first."""
+    from .commands import history
+
+    return history.history(c, app, limit, json)
 
 
-@app_task("views", changes=False)
+@deploy_task()
 def status(
     c: Context,
-    app: str | None = None,
-    namespace: str | None = None,
-    image_name: str | None = None,
-    app_class: str | None = None,
-    json: bool = False,
-    jobs: int | None = None,
-) -> dict[str, Any]:
+    app: flag.App = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    json: flag.Json = False,
+    jobs: flag.Jobs = None,
+) -> "Status":
     """Show how things stand: target, record, build in flight, replicas, last deploys."""
+    options = dict(locals())
+    from .commands import status
+    from .invocation.run import run
+
+    return run(c, status.status, options)
 
 
-@deploy_task("doctor")
-def doctor(c: Context, app: str | None = None, json: bool = False) -> list[Finding]:
+@deploy_task()
+def doctor(
+    c: Context,
+    app: flag.App = None,
+    json: flag.Json = False,
+) -> "list[Finding]":
     """Check settings, git, engine, registry and API, and say what mends what is wrong."""
+    from .commands import doctor
+
+    return doctor.doctor(c, app, json)
 
 
-@deploy_task("init")
-def init(c: Context) -> None:
+@deploy_task()
+def init(
+    c: Context,
+) -> None:
     """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    from .commands import init
+
+    init.init(c)
 
 
-@deploy_task(
-    "sandbox",
-    help={
-        "port": "The port to listen on; 0 takes a free one (8077)",
-        "host": "The address to listen on (127.0.0.1)",
-        "registry": "Another registry, host:port, in place of the sandbox's own",
-        "builder": "archive (packs the files, runs no RUN) or docker (archive)",
-        "key": "The API key to ask for (a random one)",
-        "data": "A folder to keep images in (a temporary one)",
-        "build_seconds": "How long a build takes at the least (0)",
-        "replica_seconds": "How long each replica takes to be ready (0.2)",
-        "minimal": "Serve only what the API's specification has",
-    },
-)
+@deploy_task()
 def sandbox(
     c: Context,
-    port: int | None = None,
-    host: str = "127.0.0.1",
-    registry: str | None = None,
-    builder: str = "archive",
-    key: str | None = None,
-    data: str | None = None,
-    build_seconds: float | None = None,
-    replica_seconds: float | None = None,
-    minimal: bool = False,
+    port: flag.SandboxPort = None,
+    host: flag.Host = "127.0.0.1",
+    registry: flag.SandboxRegistry = None,
+    builder: flag.Builder = "archive",
+    key: flag.Key = None,
+    data: flag.Data = None,
+    build_seconds: flag.BuildSeconds = None,
+    replica_seconds: flag.ReplicaSeconds = None,
+    minimal: flag.Minimal = False,
 ) -> None:
     """Serve a Deploy API with a registry on this machine, until Ctrl-C."""
+    from .commands import sandbox
+
+    sandbox.sandbox(
+        c,
+        port=port,
+        host=host,
+        registry=registry,
+        builder=builder,
+        key=key,
+        data=data,
+        build_seconds=build_seconds,
+        replica_seconds=replica_seconds,
+        minimal=minimal,
+    )
 
 
-@deploy_task("sandbox")
-def demo(c: Context) -> None:
+@deploy_task()
+def demo(
+    c: Context,
+) -> None:
     """Tell the whole story on this terminal: sandbox, build, reuse."""
+    from .commands import demo
+
+    demo.demo(c)
 
 
 ns = Collection(

@@ -1,351 +1,477 @@
-"""Start a build or join it, wait for it, keep its digest."""
+"""`build` and `wait`: start a build in the cluster or join it, wait for it, record its digest."""
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from posixpath import isabs, join, normpath, relpath
+from urllib.parse import urlsplit
 
-from .. import images, next_steps
+from msgspec.structs import replace
+
+from .. import images
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..api.schemas import BuildRequest
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
-from ..config import values as parsing
-from ..config.sources import Source
+from ..app_class import namespace_of
+from ..config.settings import Settings
+from ..config.sources import Source, of_flag
 from ..encoding import fields_of
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
-from ..invocation.call import TARGET, Call
-from ..invocation.work import AGAIN, API, BUILD, LOOK, NOTHING, WAIT, Act, Run, begin
+from ..git import Checkout
+from ..hosts import is_loopback
+from ..invocation.command import API, Command
+from ..invocation.work import Left, Work
+from ..next_steps import Step
+from ..redaction import quoted
 from ..state import history
-from ..state.records import BuildInFlight, Record, Target
+from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
 from ..ui import console
-from .decide import build_in_flight, build_request, check_git_token, is_same_build
-from .digest import flags_of, keep, result, save, say
+from .digest import as_result, flags_of, keep, save, tell_recorded
+
+# In a clone, HEAD is the default branch of its remote.
+_HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
 
 
-def build(call: Call) -> Act:
-    """Builds in the cluster, waits for it, and records the digest."""
-    flags = call.flags
-    run = begin(call, needs=(*API, "repo_url", "git_ref", *call.needs_to_deploy), git=("app", "repo_url", "git_ref"))
-    request = build_request(run.settings, run.checkout, cache=flags["cache"])
-    check_git_token(request)
-    check_clonable(run, request.git_ref, allow_unpushed=flags["allow_unpushed"])
-    warn_of_build_args(run)
+@dataclass(frozen=True)
+class BuildPlan:
+    """A build in the cluster: what to ask for, and what else may make it unnecessary."""
 
-    def act() -> Record | BuildInFlight | None:
-        if run.dry:
-            run.would_send("POST", "/build", request)
-            run.pretend(build_in_flight(run.settings, request, job=""))
-            return None
-        run.lock()
-        with run.interruptible():
-            if run.settings.build_if_needed and flags["cache"] and (known := built_already(run, request)):
-                return result(run, known)
-            in_flight = start_or_join(run, request)
-            if not flags["wait"]:
-                console.tell(f"the build goes on by itself; pick it up: {_command_to_wait_for(run, in_flight)}")
-                run.result(in_flight.job_name, in_flight)
-                return in_flight
-            return result(run, finish(run, in_flight, logs=flags["logs"]))
+    request: BuildRequest
+    build: BuildInFlight
+    """What is to be remembered of it while it runs, before it has a job."""
+    known: HistoryEntry | None
+    """An earlier build of exactly this, which may do."""
+    in_flight: BuildInFlight | None
+    """The build that was started from here and not recorded yet."""
+    waits: bool
+    shows_log: bool
 
-    return Act(run, act)
+    def show(self, work: Work) -> None:
+        work.would_send("POST", "/build", self.request)
+        work.pretend(self.build)
 
-
-def wait(call: Call) -> Act:
-    """Waits for the build in flight, and records its digest."""
-    job: str | None = call.flags["job"]
-    run = begin(call, needs=API, from_record=True, git=("app", "repo_url", "git_ref"))
-    before = run.state.in_flight()
-
-    def act() -> Record | None:
-        if run.dry:
-            named = job or (before.job_name if before else "<job>")
-            run.would_send("POST", f"/build/{named}/wait")
-            if before and named == before.job_name:
-                run.pretend(before)
-            return None
-        run.lock_before_deciding()
-        if known := recorded_meanwhile(run, before, job):
-            return result(run, known)
-        if job is None and run.state.in_flight() is None:
-            check_last_build(run)
-            if before is None and call.is_of_several and (known := run.record):
-                console.tell(f"nothing is in flight; recorded is {known.build_id}")
-                return result(run, known)
-        in_flight = pick_up(run, job)
-        run.lock()
-        with run.interruptible():
-            return result(run, finish(run, in_flight, logs=call.flags["logs"]))
-
-    return Act(run, act)
+    def execute(self, work: Work) -> Record | BuildInFlight:
+        if self.known and (record := _built_already(work, self.build, self.known)):
+            return as_result(work, record)
+        build = _started_or_joined(work, self)
+        if self.waits:
+            return as_result(work, finish(work, build, shows_log=self.shows_log))
+        console.tell(f"the build goes on in the cluster; pick it up: {_step_to_wait(work, build)}")
+        work.result(build.job_name, build)
+        return build
 
 
-def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
+def _plan_build(work: Work) -> BuildPlan:
+    options, settings = work.options, work.settings
+    request = build_request(settings, work.checkout, cache=options["cache"])
+    _check_git_token(request)
+    _check_clonable(work, request.git_ref, allow_unpushed=options["allow_unpushed"])
+    _warn_of_build_args(work)
+    build = _in_flight(settings, request, job="")
+    may_be_known = settings.build_if_needed and request.cache and images.is_commit(request.git_ref)
+    known = work.state.history().same_build(build) if may_be_known else None
+    if known and settings.given("image_tag") not in (None, known.image_tag):
+        known = None
+    in_flight = None if work.call.is_dry else work.state.in_flight()
+    return BuildPlan(request, build, known, in_flight, options["wait"], options["logs"])
+
+
+build = Command(
+    "build",
+    _plan_build,
+    needs=(*API, "repo_url", "git_ref"),
+    git=("app", "repo_url", "git_ref"),
+    builds=True,
+)
+
+
+def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> BuildRequest:
+    """What `POST /build` is asked for. Names that nobody gave are left to the server, whose answer has them.
+
+    Dockerfile and context are named from the project's root; the cluster knows only the repository's. SettingsError
+    where the cluster would build something else than what is meant.
+    """
+    git_ref, repo_url = settings.git_ref, settings.repo_url
+    # Also where a setting names it: it is the same repository if a remote is that, or if it has a commit of this one.
+    is_this_repository = (
+        settings.origins["repo_url"].source is Source.GIT
+        or checkout.remote_at(repo_url) is not None
+        or checkout.knows(git_ref)
+    )
+    if is_this_repository and _HEAD.fullmatch(git_ref):
+        raise SettingsError(
+            f"{settings.origins['git_ref']}: in the cluster, {quoted(git_ref)} is not the commit checked out here",
+            "Nothing was started",
+            "To build that commit, leave the setting out; for another, name a commit, a branch or a tag.",
+        )
+    prefix = checkout.prefix if is_this_repository else None
+    return BuildRequest(
+        app=settings.app,
+        namespace=settings.namespace,
+        repo_url=repo_url,
+        git_ref=git_ref,
+        git_token=settings.git_token,
+        image_tag=settings.image_tag or images.as_tag(git_ref) or settings.needed("image_tag"),
+        cache=cache,
+        deploy=False,
+        image_name=settings.given("image_name"),
+        dockerfile=_in_repository(settings, "dockerfile", prefix),
+        build_context=_in_repository(settings, "build_context", prefix),
+    )
+
+
+def _in_repository(settings: Settings, key: str, prefix: str | None) -> str | None:
+    """The path that setting `key` names, from the repository's root; None where the server's own default will do.
+    `prefix` is where the project's root lies in the repository, None where the cluster clones another one."""
+    given: str = getattr(settings, key)
+    path = relpath(given, settings.root) if isabs(given) and prefix is not None else given
+    place = normpath(join(prefix or "", path))
+    if isabs(place) or place.split("/")[0] == "..":
+        raise SettingsError(
+            f"{settings.origins[key]}: {quoted(path)} is outside the repository, which is all that the cluster clones"
+        )
+    return place if prefix or path != given else settings.given(key)
+
+
+def _check_git_token(request: BuildRequest) -> None:
+    """SettingsError where the cluster would send the git token over plain http to another machine."""
+    if request.git_token is None or not request.repo_url.lower().startswith("http://"):
+        return
+    host = None
+    with suppress(ValueError):  # half an IPv6 address
+        host = urlsplit(request.repo_url).hostname
+    if not host or not is_loopback(host):
+        raise SettingsError(
+            f"the cluster would send the git token to {quoted(host or request.repo_url)} over plain http, where others "
+            "can read it",
+            next="Use https:// in the repository URL, or unset DEPLOY_GIT_TOKEN",
+        )
+
+
+def _check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
     """SettingsError where no ref of the remote holds the commit, since the cluster clones from there."""
-    checkout, repo_url = run.checkout, str(run.settings.require("repo_url"))
+    checkout, repo_url = work.checkout, work.settings.repo_url
     if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
     pushed = allow_unpushed or checkout.pushed(git_ref, repo_url)
     if pushed is None:
-        console.warn(
-            f"this checkout cannot tell whether {repo_url} has commit {git_ref[:12]}, and the cluster needs it"
-        )
+        console.warn(f"this checkout cannot tell whether {repo_url} has commit {git_ref[:12]}, which the cluster needs")
     elif not pushed:
         raise SettingsError(
-            f"commit {git_ref[:12]} is on no branch of the remote, and no tag of it, so the cluster cannot clone it; "
-            f"nothing was started. Push it ({checkout.how_to_push(git_ref, repo_url)}), build here "
-            f"({run.go_on('local')}), or pass --allow-unpushed"
+            f"commit {git_ref[:12]} is on no branch of the remote, and no tag of it, so the cluster cannot clone it",
+            "Nothing was started",
+            [
+                f"Push it ({checkout.how_to_push(git_ref, repo_url)}), or pass --allow-unpushed.",
+                work.step("local", "Or build here"),
+            ],
         )
-    is_from_here = run.settings.origins["repo_url"].source is Source.GIT
-    if run.call.name and is_from_here and not checkout.has(git_ref, run.settings.dockerfile):
+    is_from_here = work.settings.origins["repo_url"].source is Source.GIT
+    if work.name and is_from_here and not checkout.has(git_ref, work.settings.dockerfile):
         raise SettingsError(
-            f"{run.settings.dockerfile} is not in commit {git_ref[:12]}, which the cluster clones: commit and push it"
+            f"{work.settings.dockerfile} is not in commit {git_ref[:12]}, which the cluster clones",
+            next="Commit and push it",
         )
     if git_ref == checkout.commit and checkout.dirty:
         console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
 
 
-def warn_of_build_args(run: Run) -> None:
+def _warn_of_build_args(work: Work) -> None:
     """The API takes none, and an image without them may be another than is thought."""
-    named = [*(text.partition("=")[0] for text in run.settings.build_args), *run.settings.build_args_from]
+    named = [*(text.partition("=")[0] for text in work.settings.build_args), *work.settings.build_args_from]
     if named:
-        of = f"{run.call.name}: " if run.call.name else ""
-        here = run.command("local")
-        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; with them: {here}")
+        of = f"{work.name}: " if work.name else ""
+        here = work.look("local")
+        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; to build with them: {here}")
 
 
-def built_already(run: Run, request: BuildRequest) -> Record | None:
-    """The record of an earlier build of the very same, made current, where its image is still there; else None."""
-    image_name = run.settings.require("image_name")
-    build = build_in_flight(run.settings, request, job="")
-    entry = history.same_build(run.state.history(), build) if images.is_commit(request.git_ref) else None
-    if entry is None or entry.image_tag is None or entry.build_id is None:
+def _in_flight(settings: Settings, request: BuildRequest, job: str) -> BuildInFlight:
+    """What is to be remembered of a build while it runs."""
+    return BuildInFlight(
+        repo_url=request.repo_url,
+        git_ref=request.git_ref,
+        app=request.app,
+        namespace=request.namespace,
+        image_name=settings.image_name,
+        image_tag=request.image_tag,
+        app_class=settings.app_class,
+        dockerfile=request.dockerfile,
+        build_context=request.build_context,
+        asked_image=f"{settings.image_name}:{request.image_tag}",
+        job_name=job,
+        api_url=settings.api_url,
+        started_at=timestamp(),
+    )
+
+
+def _built_already(work: Work, build: BuildInFlight, known: HistoryEntry) -> Record | None:
+    """The record of the earlier build `known`, made current, where its image is still there; else None."""
+    if known.image_tag is None or known.build_id is None:
         return None
-    if run.settings.given("image_tag") not in (None, entry.image_tag):
-        return None  # another tag was asked for
     try:
-        if run.client.digest(image_name, tag=entry.image_tag) != entry.build_id:
+        if work.client.digest(build.image_name, tag=known.image_tag) != known.build_id:
             return None
     except DigestNotFound:
         return None
-    console.tell(
-        f"commit {request.git_ref[:12]} is built already ({entry.time}, {entry.job_name}); nothing was started"
-    )
-    build.job_name, build.image_tag = entry.job_name or "", entry.image_tag
-    return keep(run, build, entry.build_id)
+    commit = images.short_ref(build.git_ref, 12)
+    console.tell(f"commit {commit} is built already ({known.time}, {known.job_name}); nothing was started")
+    made = replace(build, job_name=known.job_name or build.job_name, image_tag=known.image_tag)
+    return keep(work, made, known.build_id)
 
 
-def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
-    """Starts the build; where the very same one is in flight already, that one, so that nothing is built twice."""
-    build = build_in_flight(run.settings, request, job="")
-    earlier, client = run.state.in_flight(), run.client
-    if earlier and request.cache and is_same_build(earlier, build) and not _has_failed(run, earlier):
-        console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
-        build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
-        run.left = WAIT
-        return build
+def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
+    """Starts the build; where the same one is in flight already, joins that, so that nothing is built twice."""
+    earlier, request = plan.in_flight, plan.request
+    if earlier and request.cache and _is_same_build(earlier, plan.build) and not _has_failed(work, earlier):
+        console.tell(
+            f"{earlier.job_name} already builds commit {images.short_ref(request.git_ref, 12)}; nothing new was started"
+        )
+        work.left = Left.WAIT
+        of_earlier = {key: getattr(earlier, key) for key in ("job_name", "image_name", "image_tag")}
+        return replace(plan.build, **of_earlier)
     if earlier:
         console.warn(
-            f"{earlier.job_name} goes on by itself; to get at its image: {_command_from_anywhere(run, earlier)}"
+            f"{earlier.job_name} goes on in the cluster; to get its image: {_step_from_anywhere(work, earlier)}"
         )
-    run.check_awaited()
-    again = run.go_on("build")
-    run.if_interrupted = f"stopped; the build may have started: look for it in the cluster before you run: {again}"
-    run.left = LOOK
+    work.check_awaited()
+    again = work.step("build", "Look for it in the cluster before you run")
+    work.stand("The build may have started", again, left=Left.LOOK)
     try:
-        started = client.start_build(request)
+        started = work.client.start_build(request, again=work.step("build"))
     except (ApiRefused, NothingStarted):
-        run.left = AGAIN
+        work.left = Left.AGAIN
         raise
-    build.job_name = started.job_name
+    build = replace(plan.build, job_name=started.job_name)
     with suppress(ValueError):  # a job is not lost to an image that cannot be read: then it is what was asked for
         reference = images.parse(started.image or "")
-        build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
-    run.if_interrupted = _goes_on(run, build)
+        build = replace(build, image_name=reference.name, image_tag=reference.tag or build.image_tag)
+    _goes_on(work, build)
     try:
-        with run.undivided():
+        with work.undivided():
             # Told before it is written, so that not even a crash in between loses the job.
             console.tell(f"{started.job_name} builds {request.repo_url} at {images.short_ref(request.git_ref, 12)}")
-            run.state.save_in_flight(build)
-            run.left = WAIT
-            run.if_interrupted = _goes_on(run, build)
+            work.state.save_in_flight(build)
+            _goes_on(work, build, left=Left.WAIT)
     except StateError as error:
-        raise StateError(f"{error}. {_goes_on(run, build)}") from error
+        effect, next = work.standing.effect, work.standing.next
+        raise StateError(error.what, f"{error.effect}. {effect}" if error.effect else effect, next) from error
     return build
 
 
-def _has_failed(run: Run, build: BuildInFlight) -> bool:
+def _is_same_build(one: BuildInFlight, other: BuildInFlight) -> bool:
+    """Whether two builds make the same image. A branch may have moved in between; a commit cannot."""
+    compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
+    is_commit = one.git_ref is not None and images.is_commit(one.git_ref)
+    return is_commit and all(getattr(one, name) == getattr(other, name) for name in compared)
+
+
+def _has_failed(work: Work, build: BuildInFlight) -> bool:
     try:
-        state = run.client.status(build.job_name)
+        state = work.client.status(build.job_name)
     except (ApiRefused, NothingStarted):
-        return False  # whoever waits for it will see
+        return False  # the wait for it will tell
     return state is not None and state.status == "failed"
 
 
-def _goes_on(run: Run, build: BuildInFlight) -> str:
-    return f"{build.job_name} goes on in the cluster; pick it up: {_command_to_wait_for(run, build)}"
+def _goes_on(work: Work, build: BuildInFlight, left: Left | None = None) -> None:
+    """From now on an interrupt leaves the build running, and says how to pick it up."""
+    step = _step_to_wait(work, build)._replace(says="Pick it up")
+    work.stand(f"{build.job_name} goes on in the cluster", step, left=left)
 
 
-def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
+def _step_to_wait(work: Work, build: BuildInFlight) -> Step:
     """The command that waits for the build, and goes on with what must follow on this command line."""
     with suppress(StateError):
-        kept = run.state.in_flight()
+        kept = work.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
-            target = {key: getattr(build, key) for key in TARGET if run.settings.is_by_flag(key)}
-            return next_steps.line("wait", {**target, "app": run.call.name or target.get("app")}) + run.rest
-    return _command_from_anywhere(run, build) + run.rest
+            target = {key: getattr(build, key) for key in ("app", "namespace", "image_name", "app_class")}
+            flags = {key: value for key, value in target.items() if work.settings.is_by_flag(key)}
+            return Step("wait", {**flags, "app": work.name or flags.get("app")}, continues=not work.is_of_several)
+    return _step_from_anywhere(work, build)._replace(continues=not work.is_of_several)
 
 
-def _command_from_anywhere(run: Run, build: BuildInFlight) -> str:
+def _step_from_anywhere(work: Work, build: BuildInFlight) -> Step:
     """The command that waits for the build where no file says that it is in flight."""
-    flags = {"job": build.job_name, **flags_of(run, build), "image_tag": build.image_tag}
-    return next_steps.line("wait", flags)
+    return Step("wait", {"job": build.job_name, **flags_of(work, build), "image_tag": build.image_tag})
 
 
-def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
-    """The record of the build that was in flight `before` the lock was had, where another run has recorded it since."""
-    if before is None or job not in (None, before.job_name) or run.state.in_flight() is not None:
-        return None
-    made = next((entry for entry in run.state.history() if entry.job_name == before.job_name), None)
-    record = run.state.record()
-    if made is None or record is None or record.build_id != made.build_id:
-        return None
-    console.tell(f"another run has recorded {before.job_name} meanwhile")
-    run.remember(record)
-    return record
+@dataclass(frozen=True)
+class WaitPlan:
+    """The wait for a build that is in flight."""
+
+    build: BuildInFlight
+    shows_log: bool
+
+    def show(self, work: Work) -> None:
+        work.would_send("POST", f"/build/{self.build.job_name}/wait")
+        work.pretend(self.build)
+
+    def execute(self, work: Work) -> Record:
+        return as_result(work, finish(work, self.build, shows_log=self.shows_log))
 
 
-def check_last_build(run: Run) -> None:
+@dataclass(frozen=True)
+class RecordedPlan:
+    """Nothing to wait for: the build is recorded already."""
+
+    record: Record
+    why: str
+
+    def show(self, _work: Work) -> None:
+        console.tell(self.why)
+
+    def execute(self, work: Work) -> Record:
+        console.tell(self.why)
+        work.remember(self.record)
+        return as_result(work, self.record)
+
+
+def _plan_wait(work: Work) -> WaitPlan | RecordedPlan:
+    job, known = work.options["job"], work.state.in_flight()
+    if job is not None and (known is None or job != known.job_name):
+        return WaitPlan(_build_of_elsewhere(work, job), work.options["logs"])
+    if known is not None:
+        return WaitPlan(_checked(work, known), work.options["logs"])
+    if (record := work.record) and record.build_id and work.had_to_wait:
+        return RecordedPlan(record, "another run has recorded the build meanwhile")
+    _check_last_build(work)
+    if record and record.build_id and work.is_of_several:
+        return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
+    work.left = Left.NOTHING
+    raise SettingsError(
+        "no build is in flight",
+        "",
+        ["Name one: --job JOB --image-tag TAG.", work.step("build", "Or start one", continues=False)],
+    )
+
+
+wait = Command("wait", _plan_wait, git=("app", "repo_url", "git_ref"), uses_record=True)
+
+
+def _check_last_build(work: Work) -> None:
     """BuildFailed where the last build of this image failed: what is recorded is older then, and no result of a
     wait."""
-    settings = run.settings
-    if failed := history.failed_build(run.history(), settings.app, settings.image_name):
-        run.left = BUILD
+    settings = work.settings
+    if failed := work.history.failed_build(settings.app, settings.image_name):
+        work.left = Left.BUILD
         raise BuildFailed(
-            f"{failed.job_name or 'the last build'} failed ({failed.time}), and {failed.image_name} was not built "
-            f"since. Nothing was recorded. Build it again: {run.command('build')}"
+            f"{failed.job_name or 'the last build'} of {failed.image_name} failed ({failed.time}), and no later one succeeded",
+            "Nothing was recorded",
+            work.step("build", "Build it again", continues=False),
         )
 
 
-def pick_up(run: Run, job: str | None) -> BuildInFlight:
-    """The build to wait for: the one in flight, or `job`, which another machine may have started."""
-    settings, known = run.settings, run.state.in_flight()
-    if job is not None and (known is None or job != known.job_name):
-        return _build_of_elsewhere(run, job)
-    if known is None:
-        run.left = NOTHING
-        start = run.command("build")
-        raise SettingsError(f"no build is in flight; start one: {start}, or name one: --job JOB --image-tag TAG")
-    if run.call.name and (known.app, known.image_name) != (settings.app, settings.image_name):
-        raise SettingsError(f"{known.job_name} builds {known.app}, not {settings.app}; nothing was done")
-    if known.api_url != settings.require("api_url"):
+def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
+    """The build in flight, with the namespace and the class that the flags give it. SettingsError where it is another
+    than the flags mean."""
+    settings = work.settings
+    if work.name and (known.app, known.image_name) != (settings.app, settings.image_name):
+        raise SettingsError(f"{known.job_name} builds {known.app}, not {settings.app}", "Nothing was done")
+    if known.api_url != settings.api_url:
         raise SettingsError(
-            f"{known.job_name} was started at {known.api_url}; set DEPLOY_API_URL to that to wait for it"
+            f"{known.job_name} was started at {known.api_url}", next="Set DEPLOY_API_URL to that to wait for it"
         )
     for key in ("app", "image_name", "image_tag"):
         wanted = getattr(settings, key)
         if settings.is_by_flag(key) and wanted != getattr(known, key):
-            raise SettingsError(f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}; nothing was done")
-    app_class = settings.given("app_class") or known.app_class or settings.app_class
-    is_another_class = app_class != (known.app_class or DEFAULT_APP_CLASS)
-    known.namespace = settings.given("namespace") or (APP_CLASSES[app_class] if is_another_class else known.namespace)
-    known.app_class = app_class
-    return known
+            raise SettingsError(
+                f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}", "Nothing was done"
+            )
+    app_class = settings.given("app_class") or known.app_class
+    usual = namespace_of(app_class) if app_class != known.app_class else known.namespace
+    return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
 
 
-def _build_of_elsewhere(run: Run, job: str) -> BuildInFlight:
-    """What the flags say of `job`: they must say its tag, since HEAD's commit may be another build's."""
-    settings = run.settings
-    if settings.given("image_tag") is None:
+def _build_of_elsewhere(work: Work, job: str) -> BuildInFlight:
+    """What the flags say of `job`: they must name its tag, since HEAD's commit may be another build's."""
+    if work.settings.given("image_tag") is None:
         raise SettingsError(
-            f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
+            f"{job} is not the build in flight here", "Nothing was done", "Name its tag too: --image-tag TAG"
         )
-    request = build_request(settings, run.checkout, cache=True)
-    build = build_in_flight(settings, request, parsing.of_flag("--job", images.label, job))
+    request = build_request(work.settings, work.checkout, cache=True)
+    build = _in_flight(work.settings, request, of_flag("--job", images.label, job))
     # Only the tag can say which commit that was.
-    build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
-    return build
+    return replace(build, git_ref=build.image_tag if images.is_commit(build.image_tag) else None)
 
 
-def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
-    """Waits for the build, showing its log where `logs` is true, resolves its digest and records it. BuildFailed or
+def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
+    """Waits for the build, shows its log meanwhile if asked to, resolves its digest and records it. BuildFailed or
     StillRunning otherwise."""
-    job, seconds = build.job_name, run.settings.timeout
-    run.if_interrupted = _goes_on(run, build)
-    shown = LogFollower(run.new_client(), job, console.for_other_threads(console.pass_on)) if logs else None
+    job = build.job_name
+    _goes_on(work, build)
+    log = LogFollower(work.new_client(), job, console.for_other_threads(console.pass_on)) if shows_log else None
     try:
-        with run.group(f"build {job}"), console.progress(job) as progress, shown or nullcontext():
+        with work.group(f"build {job}"), console.progress(job) as progress, log or nullcontext():
             progress("started")
+            again = _step_to_wait(work, build)
             try:
                 wait_for_build(
-                    run.client,
-                    job,
-                    seconds=seconds,
-                    again=_command_to_wait_for(run, build),
-                    tell=console.tell,
-                    progress=progress,
+                    work.client, job, seconds=work.settings.timeout, again=again, tell=console.tell, progress=progress
                 )
             except JobNotFound as gone:
-                build_id = _digest_left_behind(run, build, gone)
+                build_id = _digest_left_behind(work, build, gone)
             else:
-                build_id = _digest_of(run, build)
+                build_id = _digest_of(work, build)
             # Before the end of the log is waited for: the digest must not hang on that.
-            of_build = {key: getattr(build, key) for key in ("job_name", "dockerfile", "build_context")}
-            saved = save(run, build, build_id, built={"built": "cluster", **of_build})
+            of_build = {"job_name": job, "dockerfile": build.dockerfile, "build_context": build.build_context}
+            record, earlier = save(work, build, build_id, built={"built": "cluster", **of_build})
             try:
-                run.state.clear_in_flight(job)
+                work.state.clear_in_flight(job)
             except StateError as error:  # the digest must not be lost to that
                 console.warn(f"{error}; {job} is recorded all the same")
     except BuildFailed as error:
-        run.left = AGAIN if run.call.task == "build" else BUILD
-        failed = Record(**fields_of(build, Target))
+        work.left = Left.AGAIN if work.call.command.name == "build" else Left.BUILD
         with suppress(StateError):  # that it failed is what matters
             # First the note: a failure that is neither noted nor in flight would be forgotten.
-            run.note(history.FAILED, failed, built="cluster", job_name=job)
-            run.state.clear_in_flight(job)
-        if not shown:
-            if lines := tail(run.client, job):
+            work.note(history.FAILED, Record(**fields_of(build, Target)), built="cluster", job_name=job)
+            work.state.clear_in_flight(job)
+        if not log:
+            if lines := tail(work.client, job):
                 console.pass_on("\n".join(lines))
-            error.what = f"{error}. Its log: {run.command(f'logs --job {job}')}"
+            error.next = (*error.next, work.look("logs", "Its log", job=job))
         raise
-    return say(run, *saved)
+    tell_recorded(work, record, earlier)
+    return record
 
 
-def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> str:
+def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> str:
     """The digest of a build whose job is `gone`, where the tag in the registry can only be of that build: it is the tag
     of its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound with
     the tag."""
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
-    find = next_steps.line("digest", {**flags_of(run, build), "image_tag": build.image_tag})
-    again = run.command("build")
+    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, "Look for its image later")
+    again = work.step("build", "Or build again", continues=False)
     try:
-        build_id = run.client.digest(build.image_name or "", tag=build.image_tag or "")
+        build_id = work.client.digest(build.image_name, tag=build.image_tag)
     except DigestNotFound:
-        says = f"the registry has no {tag}. If the build still runs, look for its image later: {find}. Else build"
+        what = f"the registry has no {tag}"
     except (ApiRefused, NothingStarted) as error:
-        look = _command_to_wait_for(run, build)
-        error.what = f"{gone}, and whether it left {tag} is not known: {error}. Look again: {look}"
+        error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
+        error.next = (_step_to_wait(work, build)._replace(says="Look again"),)
         raise
     else:
-        others = (entry for entry in history.of_image(run.history(), build.image_name) if entry.job_name != job)
+        others = (entry for entry in work.history.of_image(build.image_name) if entry.job_name != job)
         is_older = any(entry.build_id == build_id for entry in others)
-        if build.image_tag == build.git_ref and images.is_commit(build.git_ref or "") and not is_older:
-            console.tell(f"{gone}, and {tag} is in the registry, so it is done")
+        if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
+            console.tell(f"{gone.what}, and {tag} is in the registry, so it is done")
             return build_id
-        says = f"{tag} may be of an earlier build. Look: {find}. Or build"
-    run.left = BUILD
+        what = f"{tag} may be of an earlier build"
+    work.left = Left.BUILD
     with suppress(StateError):  # that it is gone is what matters
-        run.state.clear_in_flight(job)
-    raise JobNotFound(f"{gone}, and {says} again: {again}. Nothing was recorded")
+        work.state.clear_in_flight(job)
+    raise JobNotFound(f"{gone.what}, and {what}", "Nothing was recorded", [find, again])
 
 
-def _digest_of(run: Run, build: BuildInFlight) -> str:
+def _digest_of(work: Work, build: BuildInFlight) -> str:
     job = build.job_name
     try:
-        return run.client.digest(build.image_name or "", tag=build.image_tag or "")
+        return work.client.digest(build.image_name, tag=build.image_tag)
     except DigestNotFound as error:
-        raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from error
+        raise BuildFailed(
+            f"{job} is over, but {error.what}: the build failed", "Nothing was recorded", error.next
+        ) from error
     except (ApiRefused, NothingStarted) as error:
-        error.what = (
-            f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(run, build)}"
-        )
+        error.what = f"{job} is over, but its digest is not known yet: {error.what}"
+        error.next = (_step_to_wait(work, build)._replace(says="Get it"),)
         raise

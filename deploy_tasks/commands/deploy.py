@@ -1,17 +1,23 @@
-"""Deploy a digest, follow what becomes of it, and say how to undo it."""
+"""`reuse` and `rollback`: deploy a digest, follow the rollout, say how to undo it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
-from .. import images, next_steps
+from msgspec import structs
+
+from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
-from ..api.schemas import DeployRequest
+from ..api.schemas import DeployConfig, DeployRequest, Metrics, Port
 from ..config.settings import Settings
-from ..config.values import of_flag, whole_number
+from ..config.sources import of_flag
+from ..config.values import as_text, whole_number
+from ..deadline import Deadline
 from ..encoding import as_dict
 from ..errors import (
     ApiRefused,
@@ -23,102 +29,216 @@ from ..errors import (
     StateError,
     StillRunning,
 )
-from ..invocation.call import TARGET, Call
-from ..invocation.work import AGAIN, API, NOTHING, Act, Run, begin
+from ..invocation.call import TARGET
+from ..invocation.command import API, Command
+from ..invocation.work import Left, Work
+from ..next_steps import LEFT_OUT, Step
 from ..redaction import keep_named_secret
 from ..state import history
 from ..state.records import HistoryEntry, Record
 from ..ui import console
-from .decide import app_environment, deploy_request, deployed_record, digest_of_flag, digest_of_record
-from .digest import ways_to_build
+from .digest import steps_to_build
 
-_SECONDS_TO_SAY = 10.0
-# A digest that was not deployed from here, behind which the whole history lies.
-_FROM_ELSEWHERE = ""
+_SECONDS_TO_LOOK = 10.0
+NEEDS = (*API, "port", "env_from")
 
 
-def reuse(call: Call) -> Act:
-    """Deploys a recorded digest; never builds."""
-    run = begin_deploy(call)
+@dataclass(frozen=True)
+class DeployPlan:
+    """A deploy of a digest: the request, what is known of that image, and how it is followed and undone."""
+
+    request: DeployRequest
+    deployed: Record
+    """What is recorded of it once it is deployed."""
+    known: Record | None
+    """What is known of the digest: nothing where it came from elsewhere."""
+    before: HistoryEntry | None
+    """The deploy of another digest that went before."""
+    follow: bool
+    check_health: bool
+    says: str = ""
+    """What people must see before."""
+
+    def show(self, work: Work) -> None:
+        if self.says:
+            console.tell(self.says)
+        work.would_send("POST", "/build", _without_values(work, self.request))
+
+    def execute(self, work: Work) -> Record:
+        if self.says:
+            console.tell(self.says)
+        if self.known and self.known.git_ref and not self.known.dirty:
+            work.checkout.ask_for_age(self.known.git_ref)
+        work.client.get_ready()
+        _tell_age(work, self.known)
+        reference = _send(work, self)
+        _follow(work, self)
+        if self.before:
+            undo = Step("rollback", _flags_given(work), "undo")
+            console.tell(f"{undo.says}: {undo} (back to {history.described(self.before)})")
+        outputs = {"build-id": self.request.build_id, "image": reference}
+        work.output(f"deployed {self.request.app}", outputs)
+        work.result(reference, {**as_dict(self.deployed), "image": reference})
+        return self.deployed
+
+
+def _plan_reuse(work: Work) -> DeployPlan:
     # `local-deploy` has no such flag.
-    wanted: str | None = call.flags.get("build_id")
-
-    if call.is_of_several and run.is_unlocked:  # nothing is deployed by halves that can be known not to be
-        _request(run, *_to_deploy(run, wanted))
-
-    def act() -> Record | None:
-        run.lock_before_deciding()
-        return _deploy_decided(run, *_to_deploy(run, wanted))
-
-    return Act(run, act)
+    build_id, known = _digest_meant(work, work.options.get("build_id"))
+    return plan_of(work, build_id, known)
 
 
-def _to_deploy(run: Run, wanted: str | None) -> tuple[str, Record | None]:
-    """The digest to deploy, `wanted` or that of the record, and what is known of it: nothing where it came from
-    elsewhere. What is known of it as another image counts only where it is not known as this one."""
-    record, image_name = run.record, run.settings.image_name
-    if wanted is None:
-        return digest_of_record(run.settings, record), record
-    build_id = digest_of_flag(history.digest_meant(history.of_image(run.state.history(), image_name), wanted))
-    other: Record | None = None
-    for known in chain([record] if record else [], run.state.history()):
-        if known.build_id == build_id and known.image_name == image_name:
-            return build_id, known
-        if known.build_id == build_id:
-            other = other or known
-    return build_id, other
+def _plan_rollback(work: Work) -> DeployPlan:
+    back = _steps_back(work)
+    now = None if work.call.is_dry else _running(work)
+    before = work.history.digest_back(
+        work.settings.app, work.settings.namespace, back, now, other=work.look("reuse", build_id="DIGEST")
+    )
+    newest = next(work.history.deploys(before.app, before.namespace))
+    if now not in (None, newest.build_id):
+        console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
+    says = f"going back to {history.described(before)}, deployed {before.time} by {before.who}"
+    return plan_of(work, str(before.build_id), before, says)
 
 
-def rollback(call: Call) -> Act:
-    """Deploys the digest that was deployed before the present one."""
-    run = begin_deploy(call)
-    steps = of_flag(
-        "--back", whole_number("a number of digests", 1, 1000), 1 if call.flags["back"] is None else call.flags["back"]
+def check(work: Work) -> None:
+    """SettingsError where the flags of a deploy cannot be meant."""
+    keep_named_secret(work.settings.secret_values_of(work.options["env"] or []))
+    _environment(work.settings, work.options["env"] or [])
+    if work.options["check_health"] and all(domain.startswith("*") for domain in work.settings.domain):
+        raise SettingsError(
+            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
+        )
+
+
+def _check_rollback(work: Work) -> None:
+    check(work)
+    _steps_back(work)
+
+
+def _steps_back(work: Work) -> int:
+    back = work.options["back"]
+    return of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if back is None else back)
+
+
+reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True, check=check)
+rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True, check=_check_rollback)
+
+
+def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
+    """The deploy of `build_id`; `known` is what is known of it. SettingsError where that is another image's."""
+    settings, options = work.settings, work.options
+    if known and known.image_name not in (None, settings.image_name):
+        steps: list[Step | str] = [*steps_to_build(work, None)]
+        # Of several apps, no record may reach another app.
+        if not work.name:
+            steps.append(work.step("reuse", "Or deploy that image", image_name=known.image_name))
+        raise SettingsError(
+            f"the recorded digest is of image {known.image_name}, not of {settings.image_name}",
+            "Nothing was deployed",
+            steps,
+        )
+    request = deploy_request(settings, build_id, env=_environment(settings, options["env"] or []))
+    earlier = work.history.deploys(request.app, request.namespace)
+    before = next((entry for entry in earlier if entry.build_id != build_id), None)
+    deployed = _deployed_record(request, known)
+    return DeployPlan(request, deployed, known, before, options["follow"], options["check_health"], says)
+
+
+def of_another_digest(plan: DeployPlan, record: Record) -> DeployPlan:
+    """`plan` for the digest of `record`, which was built since."""
+    request = structs.replace(plan.request, build_id=str(record.build_id))
+    return replace(plan, request=request, deployed=_deployed_record(request, record), known=record)
+
+
+def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) -> DeployRequest:
+    """What `POST /build` is asked for to deploy a digest without a build."""
+    domains = list(settings.domain)
+    several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
+    return DeployRequest(
+        app=settings.app,
+        namespace=settings.namespace,
+        image_name=settings.image_name,
+        build_id=build_id,
+        deploy=True,
+        deploy_config=DeployConfig(
+            port=None if settings.ports else settings.port,
+            ports=[Port(**port) for port in settings.ports] or None,
+            replicas=settings.replicas,
+            domain=domains[0] if domains and not several else None,
+            domains=domains if several else None,
+            health_path=settings.health_path,
+            tls=settings.tls,
+            env=env,
+            metrics=Metrics(**settings.metrics) if settings.metrics else None,
+            app_class=settings.app_class,
+        ),
     )
 
-    if call.is_of_several and run.is_unlocked:
-        _digest_back(run, steps, _FROM_ELSEWHERE)  # whatever runs now, which only the act asks
 
-    def act() -> Record | None:
-        run.lock_before_deciding()
-        before = to_go_back_to(run, steps)
-        says = f"going back to {history.described(before)}, deployed {before.time} by {before.who}"
-        return _deploy_decided(run, before.build_id or "", before, says)
-
-    return Act(run, act)
-
-
-def begin_deploy(call: Call) -> Run:
-    """What the tasks that deploy a digest begin with; what cannot be asked for is refused before any wait."""
-    run = begin(call, needs=(*API, "port", "env_from"), from_record=True, git=("app",))
-    keep_named_secret(run.settings.secret_values_of(call.flags["env"] or []))
-    app_environment(run.settings, call.flags["env"] or [])
-    check_health_is_askable(run.settings, call.flags["check_health"])
-    return run
+def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
+    """The app's environment: what the configuration says, then `texts`, which are `KEY=VALUE`, or `KEY` with its value
+    from the environment or `.env`."""
+    pairs = [as_text(text).partition("=") for text in texts]
+    for name, equals, value in pairs:
+        if not name:
+            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")
+        if equals + value == LEFT_OUT:
+            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it")
+    named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
+    typed = {name: value if equals else named[name] for name, equals, value in pairs}
+    environment = {**settings.configured_environment, **typed}
+    if secret := settings.secrets_among(environment):
+        raise SettingsError(f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app")
+    return environment
 
 
-def _deploy_decided(run: Run, build_id: str, known: Record | None, says: str = "") -> Record | None:
-    """Deploys the digest `build_id`; `known` is what is known of it, `says` what a person is to know before."""
-    request = _request(run, build_id, known)
-    if says:
-        console.tell(says)
-    if run.dry:
-        run.would_send("POST", "/build", _without_values(run, request))
+def _digest_meant(work: Work, wanted: str | None) -> tuple[str, Record | None]:
+    """The digest to deploy, `wanted` or that of the record, and what is known of it: nothing where it came from
+    elsewhere. What is known of it as another image counts only where it is not known as this one."""
+    record, image_name = work.record, work.settings.image_name
+    if wanted is None:
+        if record is None or record.build_id is None:
+            raise SettingsError("no digest is recorded yet", "Nothing was deployed", steps_to_build(work, None))
+        return record.build_id, record
+    entries = work.state.history()
+    try:
+        build_id = images.digest(entries.of_image(image_name).digest_meant(wanted))
+    except ValueError as error:
+        # An empty text is what the shell makes of a `"$(…)"` that failed: it does not mean "not given".
+        raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
+    known = [entry for entry in chain([record] if record else [], entries) if entry.build_id == build_id]
+    return build_id, next((entry for entry in known if entry.image_name == image_name), known[0] if known else None)
+
+
+def _running(work: Work) -> str | None:
+    try:
+        state = work.client.app(work.settings.namespace, work.settings.app, within=_SECONDS_TO_LOOK)
+    except (ApiRefused, NothingStarted):
         return None
-    run.lock()
-    if known and known.git_ref and images.is_commit(known.git_ref) and not known.dirty:
-        run.checkout.ask_for_age(known.git_ref)
-    run.client.get_ready()
-    tell_age(run, known)
-    deployed, reference = deploy(run, request, known)
-    run.result(reference, {**as_dict(deployed), "image": reference})
-    return deployed
+    return state.digest if state else None
 
 
-def _without_values(run: Run, request: DeployRequest) -> dict[str, object]:
-    """`request` for a person to look at: without what the app gets by name, however short."""
-    settings, body = run.settings, as_dict(request)
-    typed = [text for text in run.call.flags["env"] or [] if "=" not in text]
+def _deployed_record(request: DeployRequest, record: Record | None) -> Record:
+    """What is then live, with what `record` knows of where that digest came from."""
+    known = record if record and record.build_id == request.build_id else Record()
+    return Record(
+        repo_url=known.repo_url,
+        git_ref=known.git_ref,
+        app=request.app,
+        namespace=request.namespace,
+        image_name=request.image_name,
+        image_tag=known.image_tag,
+        build_id=request.build_id,
+        app_class=request.deploy_config.app_class,
+        dirty=known.dirty,
+    )
+
+
+def _without_values(work: Work, request: DeployRequest) -> dict[str, object]:
+    """`request` for a person to look at: without the values that the app gets by name, however short."""
+    settings, body = work.settings, as_dict(request)
+    typed = [text for text in work.options["env"] or [] if "=" not in text]
     by_name = {*settings.env_from, *settings.env_from_optional, *typed}
     config = body["deployConfig"]
     if isinstance(config, dict) and "env" in config:
@@ -126,140 +246,96 @@ def _without_values(run: Run, request: DeployRequest) -> dict[str, object]:
     return body
 
 
-def _request(run: Run, build_id: str, known: Record | None) -> DeployRequest:
-    env = app_environment(run.settings, run.call.flags["env"] or [])
-    return deploy_request(run.settings, build_id, known, env=env)
-
-
-def tell_age(run: Run, known: Record | None) -> None:
-    """Says how what is deployed relates to HEAD: nobody shall deploy other code than they think."""
-    in_flight = run.state.in_flight()
-    if in_flight and in_flight.app == run.settings.app:
+def _tell_age(work: Work, known: Record | None) -> None:
+    """Says how what is deployed relates to HEAD: people must see which code they deploy."""
+    in_flight = work.state.in_flight()
+    if in_flight and in_flight.app == work.settings.app:
         console.warn(
             f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed is older; "
-            f"for that one: {run.command('wait')}, then reuse"
+            f"for that one: {work.look('wait')}, then reuse"
         )
     if known is None or known.build_id is None:
         return
     if known.dirty:
         console.tell(f"built from {history.source(known)}")
     elif known.git_ref and images.is_commit(known.git_ref):
-        unknown = run.checkout.trouble or "which is not in this checkout"
-        console.tell(run.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}")
+        unknown = work.checkout.trouble or "which is not in this checkout"
+        console.tell(work.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}")
 
 
-def check_health_is_askable(settings: Settings, check_health: bool) -> None:
-    """SettingsError where there is no address to ask for the health of."""
-    if check_health and all(domain.startswith("*") for domain in settings.domain):
-        raise SettingsError("--check-health needs a domain to ask at, one without *: --domain or DEPLOY_DOMAIN")
-
-
-def to_go_back_to(run: Run, back: int) -> HistoryEntry:
-    """The deploy that lies `back` digests behind what runs now. SettingsError where there is none."""
-    now = None if run.dry else _running(run)
-    before = _digest_back(run, back, now)
-    newest = next(history.deploys(run.history(), before.app, before.namespace))
-    if now not in (None, newest.build_id):
-        console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
-    return before
-
-
-def _digest_back(run: Run, back: int, now: str | None) -> HistoryEntry:
-    app, namespace = run.settings.require("app"), run.settings.namespace
-    other = run.command("reuse --build-id sha256:…")
-    return history.digest_back(run.history(), app, namespace, back, now, other=other)
-
-
-def _running(run: Run) -> str | None:
+def _send(work: Work, plan: DeployPlan) -> str:
+    """Deploys, and notes it. Returns the pinned reference of what runs then: the API's, since its registry may have
+    another name than the one here."""
+    request, deployed = plan.request, plan.deployed
+    flags = {"build_id": request.build_id, **_flags_given(work)}
+    again = Step("reuse", flags, "Saying it twice does no harm", not work.is_of_several)
+    work.check_awaited()
+    unknown = partial(work.note, history.UNKNOWN, deployed)
+    work.stand("The deploy may have happened", again, note=unknown)
     try:
-        state = run.client.app(run.settings.namespace, run.settings.require("app"), within=_SECONDS_TO_SAY)
-    except (ApiRefused, NothingStarted):
-        return None
-    return state.digest if state else None
-
-
-def deploy(run: Run, request: DeployRequest, known: Record | None) -> tuple[Record, str]:
-    """Deploys, notes it in the history, and follows the rollout. Returns what is deployed, and its pinned reference.
-    Raises RolloutFailed where it does not come up, and StateError where it could not be noted."""
-    deployed, flags = deployed_record(request, known), _flags_given(run)
-    again = next_steps.line("reuse", {"build_id": request.build_id, **flags}) + run.rest
-    reference = _send(run, request, deployed, again=again)
-    before, undo = _earlier_deploy(run, request), next_steps.line("rollback", flags)
-    console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
-    try:
-        with run.interruptible():
-            _follow(run, request)
-    except StillRunning:
-        run.left = AGAIN
-        raise
-    except RolloutFailed as error:
-        run.left = AGAIN
-        if error.blames:
-            with suppress(StateError):  # that it does not come up is what matters
-                run.note(history.NOT_READY, deployed)
-        back = f"go back to {history.described(before)}: {undo}" if before else "there is nothing to go back to yet"
-        raise RolloutFailed(f"{error}; {back}") from error
-    if before:
-        console.tell(f"undo: {undo} (back to {history.described(before)})")
-    run.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
-    return deployed, reference
-
-
-def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> str:
-    """Deploys, and notes it; `again` is the command that deploys the same once more. Returns the pinned reference of
-    what runs then: the API's, since its registry may have another name than the one here."""
-    run.check_awaited()
-    run.if_interrupted = f"stopped; the deploy may have happened; saying it twice does no harm: {again}"
-    run.when_interrupted = partial(run.note, history.UNKNOWN, deployed)
-    try:
-        with run.interruptible():
-            said = run.client.deploy(request, again=again).image
+        said = work.client.deploy(request, again=again)
     except MayHaveStarted:
         with suppress(StateError):
-            run.note(history.UNKNOWN, deployed)
+            unknown()
         raise
     except DigestNotFound as error:
-        built_from = None if deployed.dirty else deployed.git_ref
-        build = ways_to_build(run, built_from)
-        raise DigestNotFound(f"{error}. {build}. Others: {run.command('history')}") from error
-    reference = said or images.pinned(run.settings.registry, request.image_name, request.build_id)
-    run.left = NOTHING
+        steps = [*steps_to_build(work, None if deployed.dirty else deployed.git_ref), work.look("history", "Others")]
+        raise DigestNotFound(error.what, error.effect, steps) from error
+    reference = said or images.pinned(work.settings.registry, request.image_name, request.build_id)
+    work.left = Left.NOTHING
     try:
-        with run.undivided():
-            run.note(history.DEPLOYED, deployed)
-            run.when_interrupted = lambda: None
-            run.if_interrupted = (
-                f"stopped; {request.app} is deployed and comes up by itself; look: {run.command('status')}"
-            )
+        with work.undivided():
+            work.note(history.DEPLOYED, deployed)
+            work.stand(f"{request.app} is deployed, and its rollout goes on", work.look("status", "Look"))
     except StateError as error:
-        raise StateError(f"{reference} is deployed, but that was not recorded: {error}") from error
+        raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
+    classes = f"{request.namespace} ({work.settings.app_class} nodes)"
+    console.tell(f"deployed {request.app} to {classes}, without a build")
     return reference
 
 
-def _follow(run: Run, request: DeployRequest) -> None:
-    """Waits for the replicas and for the health path, as far as the flags ask for either; for both no longer than the
-    one deadline. RolloutFailed or StillRunning after it."""
-    flags, seconds, start = run.call.flags, run.settings.rollout_timeout, time.monotonic()
-    if flags["follow"]:
-        _follow_rollout(run, request)
-    if flags["check_health"]:
-        from ..api.transport import health_of
+def _follow(work: Work, plan: DeployPlan) -> None:
+    """Waits for the replicas and for the health path, as far as the flags ask for either; for both together no longer
+    than one deadline. RolloutFailed or StillRunning after it."""
+    deadline = Deadline(work.settings.rollout_timeout)
+    try:
+        if plan.follow:
+            _follow_rollout(work, plan.request, deadline)
+        if plan.check_health:
+            _follow_health(plan.request, deadline)
+    except StillRunning:
+        work.left = Left.AGAIN
+        raise
+    except RolloutFailed as error:
+        work.left = Left.AGAIN
+        if error.blames:
+            with suppress(StateError):  # that it does not come up is what matters
+                work.note(history.NOT_READY, plan.deployed)
+        if plan.before:
+            back = Step("rollback", _flags_given(work), f"Go back to {history.described(plan.before)}")
+            error.next = (*error.next, back)
+        else:
+            error.effect = "There is nothing to go back to yet"
+        raise
 
-        health = _url(request) + (request.deploy_config.health_path or "/")
-        with console.progress(request.app) as progress:
-            left = max(1.0, seconds - (time.monotonic() - start))
-            wait_for_health(health, health_of, seconds=left, progress=progress)
-        console.tell(f"{health} answers")
 
-
-def _follow_rollout(run: Run, request: DeployRequest) -> None:
+def _follow_rollout(work: Work, request: DeployRequest, deadline: Deadline) -> None:
     start, url = time.monotonic(), _url(request)
     with console.progress(request.app) as progress:
-        ready = wait_for_rollout(run.client, request, seconds=run.settings.rollout_timeout, progress=progress)
+        ready = wait_for_rollout(work.client, request, deadline=deadline, progress=progress)
     if ready is None:
         console.tell("the API does not say how apps run, so the rollout was not followed")
     else:
         console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
+
+
+def _follow_health(request: DeployRequest, deadline: Deadline) -> None:
+    from ..api.transport import health_of
+
+    health = f"{_url(request)}{request.deploy_config.health_path or '/'}"
+    with console.progress(request.app) as progress:
+        wait_for_health(health, health_of, deadline=deadline, progress=progress)
+    console.tell(f"{health} answers")
 
 
 def _url(request: DeployRequest) -> str:
@@ -268,15 +344,10 @@ def _url(request: DeployRequest) -> str:
     return f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""
 
 
-def _earlier_deploy(run: Run, request: DeployRequest) -> HistoryEntry | None:
-    earlier = history.deploys(run.history(), request.app, request.namespace)
-    return next((entry for entry in earlier if entry.build_id != request.build_id), None)
-
-
-def _flags_given(run: Run) -> dict[str, object]:
+def _flags_given(work: Work) -> dict[str, object]:
     """The flags of this call, for a person to type again: what a flag said is said nowhere else."""
-    settings, flags = run.settings, run.call.flags
+    settings, options = work.settings, work.options
     keys = (*TARGET, "port", "replicas", "domain", "health_path", "rollout_timeout")
     of_settings = {key: getattr(settings, key) for key in keys if settings.is_by_flag(key)}
-    of_wait = {"follow": flags["follow"] and None, "check_health": flags["check_health"] or None}
-    return {"app": run.call.name, **of_settings, "tls": flags["tls"], "env": flags["env"], **of_wait}
+    of_wait = {"follow": options["follow"] and None, "check_health": options["check_health"] or None}
+    return {"app": work.name, **of_settings, "tls": options["tls"], "env": options["env"], **of_wait}

@@ -1,57 +1,92 @@
-"""The digest of an image: found by its tag, recorded, told."""
+"""`digest`: the digest of a tag; and how every digest is recorded and told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from .. import images, next_steps
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
+from .. import images
+from ..app_class import DEFAULT_APP_CLASS, namespace_of
+from ..config.settings import Settings
 from ..encoding import fields_of
 from ..errors import DigestNotFound, StateError
-from ..invocation.call import TARGET, Call
-from ..invocation.work import API, Act, Run, begin
+from ..invocation.call import TARGET
+from ..invocation.command import Command
+from ..invocation.work import Work
+from ..next_steps import Step
 from ..state import history
 from ..state.records import Record, Target, record_as_json
 from ..ui import console
-from . import decide
 
 
-def digest(call: Call) -> Act:
-    """Resolves the digest of a tag, records it, and prints it."""
-    run = begin(call, needs=API, from_record=True, git=("app", "repo_url", "git_ref"))
+@dataclass(frozen=True)
+class DigestPlan:
+    """The tag whose digest is asked for."""
 
-    def act() -> Record | None:
-        run.lock_before_deciding()
-        target = decide.target_of_tag(run.settings, run.checkout, run.recorded_here)
-        if run.dry:
-            run.would_send("GET", f"/registry/{target.image_name}/digest?tag={target.image_tag}")
-            run.pretend(target)
-            return None
-        run.lock()
-        before = run.record
+    target: Target
+
+    def show(self, work: Work) -> None:
+        work.would_send("GET", f"/registry/{self.target.image_name}/digest?tag={self.target.image_tag}")
+        work.pretend(self.target)
+
+    def execute(self, work: Work) -> Record:
+        target, before = self.target, work.record
         try:
-            build_id = run.client.digest(target.image_name or "", tag=target.image_tag or "")
+            build_id = work.client.digest(target.image_name, tag=target.image_tag)
         except DigestNotFound as error:
-            raise DigestNotFound(f"{error}. {ways_to_build(run, target.image_tag)}") from error
+            raise DigestNotFound(error.what, error.effect, steps_to_build(work, target.image_tag)) from error
         if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
-            was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
-            console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
-        # A tag says of no build here what was uncommitted; the history does.
-        ours = history.of_image(run.state.history(), target.image_name)
-        known = next((entry for entry in ours if entry.build_id == build_id), None)
-        return result(run, keep(run, target, build_id, dirty=known.dirty if known else None))
-
-    return Act(run, act)
+            was = f"{before.image_name}:{before.image_tag} ({images.shortened(before.build_id)})"
+            console.warn(f"the record was of {was}, and now is of {target.image_name}:{target.image_tag}")
+        # A tag does not say what was uncommitted when it was built here; the history does.
+        of_image = work.state.history().of_image(target.image_name)
+        known = next((entry for entry in of_image if entry.build_id == build_id), None)
+        return as_result(work, keep(work, target, build_id, dirty=known.dirty if known else None))
 
 
-def keep(run: Run, target: Target, build_id: str, **how: Any) -> Record:
+def _plan(work: Work) -> DigestPlan:
+    """Never the tag of an old record: asked after new commits, it would deploy the old code."""
+    settings, recorded = work.settings, work.recorded_here
+    earlier = recorded.image_tag if recorded else None
+    tag = settings.image_tag or earlier or work.checkout.commit or settings.needed("image_tag")
+    if recorded and tag == earlier:
+        return DigestPlan(target_of(settings, tag, recorded.git_ref))
+    commit = work.checkout.commit
+    return DigestPlan(target_of(settings, tag, commit if tag == commit else None))
+
+
+digest = Command("digest", _plan, git=("app", "repo_url", "git_ref"), uses_record=True)
+
+
+def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
+    """What an image is recorded as: the app that the settings mean, `tag`, and the commit or branch of it."""
+    return Target(
+        repo_url=settings.known("repo_url"),
+        git_ref=git_ref,
+        app=settings.app,
+        namespace=settings.namespace,
+        image_name=settings.image_name,
+        image_tag=tag,
+        app_class=settings.app_class,
+    )
+
+
+def keep(
+    work: Work,
+    target: Target,
+    build_id: str,
+    *,
+    built: Mapping[str, str | None] | None = None,
+    dirty: bool | None = None,
+) -> Record:
     """Records the digest of `target` (see `save`) and tells of it."""
-    return say(run, *save(run, target, build_id, **how))
+    record, earlier = save(work, target, build_id, built=built, dirty=dirty)
+    tell_recorded(work, record, earlier)
+    return record
 
 
 def save(
-    run: Run,
+    work: Work,
     target: Target,
     build_id: str,
     *,
@@ -64,55 +99,57 @@ def save(
     StateError where it cannot be written.
     """
     record = Record(**fields_of(target, Target), build_id=build_id, dirty=dirty or None)
-    run.remember(record)
+    work.remember(record)
     try:
-        earlier = run.state.record()
-        run.state.save_record(record)
-        run.note(history.RECORDED, record, **(built or {}))
+        earlier = work.state.record()
+        work.state.save_record(record)
+        work.note(history.RECORDED, record, **(built or {}))
     except StateError as error:
-        reuse = next_steps.line("reuse", {"build_id": build_id, **flags_of(run, record)})
-        raise StateError(f"{error}. The image is there: {reuse}") from error
+        reuse = Step("reuse", {"build_id": build_id, **flags_of(work, target)}, "The image is there")
+        raise StateError(error.what, error.effect, [*error.next, reuse]) from error
     return record, earlier
 
 
-def say(run: Run, record: Record, earlier: Record | None) -> Record:
-    """Tells what is recorded now, people and GitHub; and where its tag was another image's in the `earlier` record."""
-    build_id = record.build_id or ""
-    same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
-    if earlier and same_tag and earlier.build_id != build_id:
+def tell_recorded(work: Work, record: Record, earlier: Record | None) -> None:
+    """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record."""
+    name, build_id = f"{record.image_name}:{record.image_tag}", str(record.build_id)
+    is_same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
+    if earlier and is_same_tag and earlier.build_id != build_id:
         console.warn(f"tag {record.image_tag} points to another image now: {earlier.build_id} → {build_id}")
-    console.tell(f"recorded {record.image_name}:{record.image_tag} as {build_id}")
-    pinned = images.pinned(run.settings.registry, record.image_name or "", build_id)
-    run.output(f"recorded {record.image_name}:{record.image_tag}", {"build-id": build_id, "image": pinned})
+    console.tell(f"recorded {name} as {build_id}")
+    pinned = images.pinned(work.settings.registry, str(record.image_name), build_id)
+    work.output(f"recorded {name}", {"build-id": build_id, "image": pinned})
+
+
+def as_result(work: Work, record: Record) -> Record:
+    """Makes `record` the task's result: its digest on stdout."""
+    work.result(str(record.build_id), record_as_json(record, {}))
     return record
 
 
-def result(run: Run, record: Record) -> Record:
-    """Makes `record` the task's result."""
-    run.result(record.build_id or "", record_as_json(record, {}))
-    return record
+def steps_to_build(work: Work, ref: str | None) -> list[Step]:
+    """The commands that build what is not in the registry: the commit `ref`, where that is one."""
+    flags = {key: getattr(work.settings, key) for key in TARGET if work.settings.is_by_flag(key)}
+    target, continues = {"app": work.name, **flags}, not work.is_of_several
+    is_commit = ref is not None and images.is_commit(ref)
+    if is_commit and ref != work.checkout.commit:
+        return [Step("build", {**target, "git_ref": ref}, "Build it", continues)]
+    says = "Build it" if is_commit else "Build the present commit"
+    return [Step("build", target, says, continues), Step("local", target, continues=continues)]
 
 
-def ways_to_build(run: Run, ref: str | None) -> str:
-    """The commands that build what is not in the registry, as a sentence: the commit `ref`, where that is one."""
-    by_flag = {key: getattr(run.settings, key) for key in TARGET if run.settings.is_by_flag(key)}
-    target = {"app": run.call.name, **by_flag}
-    build, here = (f"{next_steps.line(task, target)}{run.rest}" for task in ("build", "local"))
-    if not ref or not images.is_commit(ref):
-        return f"Build the present commit: {build}, or {here}"
-    if ref == run.checkout.commit:
-        return f"Build it: {build}, or {here}"
-    return f"Build it: {next_steps.line('build', {**target, 'git_ref': ref})}{run.rest}"
-
-
-def flags_of(run: Run, target: Target) -> dict[str, object]:
+def flags_of(work: Work, target: Target) -> dict[str, object]:
     """The flags that say `target`, as far as they are needed."""
-    if run.call.name:
+    if work.name:
         own = TARGET[1:]
-        said = [key for key in own if run.settings.is_by_flag(key)]
-        differs = [key for key in own if getattr(target, key) not in (None, getattr(run.settings, key))]
-        return {"app": run.call.name, **{key: getattr(target, key) for key in own if key in (*said, *differs)}}
-    app_class = target.app_class or DEFAULT_APP_CLASS
-    usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": APP_CLASSES[app_class]}
-    needed = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) not in (None, value)}
-    return {"app": target.app, **needed}
+        needed = [
+            key for key in own if work.settings.is_by_flag(key) or getattr(target, key) != getattr(work.settings, key)
+        ]
+        return {"app": work.name, **{key: getattr(target, key) for key in needed}}
+    usual = {
+        "image_name": target.app,
+        "app_class": DEFAULT_APP_CLASS,
+        "namespace": namespace_of(target.app_class),
+    }
+    needed_here = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
+    return {"app": target.app, **needed_here}

@@ -1,9 +1,9 @@
-"""The task `doctor`, and what it looks at. Nothing is changed, built, pushed or logged in."""
+"""`doctor`: checks everything that a build and a deploy need. It changes and builds nothing, and logs in nowhere."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from invoke.context import Context
 
-from .. import next_steps
 from ..config.apps import ALL
-from ..config.settings import OF_ALL_APPS, TABLE, Settings
+from ..config.schema import TABLE, Setting
+from ..config.settings import Settings
 from ..config.sources import Source
 from ..engine import build_context
 from ..engine.engine import Engine
@@ -21,7 +21,9 @@ from ..errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from ..hosts import registry_url
 from ..images import shortened
 from ..invocation.call import Call
-from ..invocation.work import Run, begin
+from ..invocation.command import Command, Plan
+from ..invocation.work import Work
+from ..next_steps import Step
 from ..redaction import without_login
 from ..ui import console
 from .init import written
@@ -32,7 +34,7 @@ _NEVER_SHOWN = (".env", ".env.local", ".deploy/build-id.json")
 
 
 class Finding(NamedTuple):
-    """One thing looked at: `state` is ok, warning or failed; `mend` is what to do about it."""
+    """One thing looked at: `state` is ok, warning or failed; `mend` is how to fix it."""
 
     what: str
     state: str
@@ -41,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
-    """Check settings, git, engine, registry and API, and say what mends what is wrong."""
+    """Checks everything and prints how to fix what is broken; returns the findings. `app` is one app or several."""
     findings = examine(c, app)
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
@@ -53,30 +55,38 @@ def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
     console.result(lines, [finding._asdict() for finding in findings], as_json=json)
     failed = sum(finding.state == "failed" for finding in findings)
     if failed:
-        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed; what mends each is beside it")
+        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed", "", "How to fix each is beside it")
     return findings
 
 
 def examine(c: Context, app: str | None = None) -> list[Finding]:
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
-        call = Call.of(c, "doctor", {"app": app})
-        calls = call._replace(flags={"app": app or ALL}).of_each() if call.table else [call]
+        call = Call.of(c, _DOCTOR, {"app": app})
+        names = call.project.chosen({"app": app or ALL}).names if call.project.table else None
         # What is of all apps, then what each has of its own.
-        run = begin(call.of_all_apps(), git=("app", "repo_url", "git_ref"))
+        work = Work.of_all_apps(call)
+        work.complete()
     except DeployError as error:
-        return [Finding("settings", "failed", str(error), "correct it, and ask again")]
-    of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
-    call.hold_target()
-    engine = Engine(c, run.settings.docker, builder=run.settings.builder)
+        return [Finding("settings", "failed", error.what, "correct it, and ask again")]
+    of_all = {row.key for row in TABLE if not names or row.of_checkout}
+    call.keep_target(work.settings.known("app"))
+    engine = Engine(c, work.settings.docker, builder=work.settings.builder)
     looks: list[Callable[[], Iterator[Finding]]] = [
-        *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
-        lambda: _engine(engine, run.settings.docker),  # which then knows whose ignore files count
-        *([partial(_apps, engine, calls)] if call.table else []),
-        *(look for look in (lambda: _files(engine, run), lambda: _state(run)) if not call.table),
-        *(lambda: _registry(run.settings), lambda: _api(run)),
+        *(lambda: _settings(work.settings, of_all), lambda: _git(work), lambda: _git_ignores(work)),
+        lambda: _engine(engine, work.settings.docker),  # which then knows whose ignore files count
+        *([partial(_apps, engine, call, names)] if names else []),
+        *(look for look in (lambda: _files(engine, work), lambda: _state(work)) if not names),
+        *(lambda: _registry(work.settings), lambda: _api(work)),
     ]
     return [finding for look in looks for finding in _findings(look)]
+
+
+def _no_plan(work: Work) -> Plan[None]:
+    raise NotImplementedError("doctor is not of one app")
+
+
+_DOCTOR = Command("doctor", _no_plan, needs=(), git=("app", "repo_url", "git_ref"), changes=False)
 
 
 def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -84,39 +94,39 @@ def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from look()
     except DeployError as error:
-        yield Finding("settings", "failed", str(error), "correct it, and ask again")
+        yield Finding("settings", "failed", error.what, "correct it, and ask again")
 
 
-def _apps(engine: Engine, calls: Collection[Call]) -> Iterator[Finding]:
+def _apps(engine: Engine, call: Call[None], names: Sequence[str]) -> Iterator[Finding]:
     """What each app of the table has of its own. What is the same for several, as a file they share, is found once."""
-    names: dict[Finding, list[str]] = {}
-    for call in calls:
-        for finding in _findings(partial(_app, engine, call)):
-            names.setdefault(finding, []).append(call.name or "")
-    yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in names.items())
+    apps: dict[Finding, list[str]] = {}
+    for name in names:
+        for finding in _findings(partial(_app, engine, call, name)):
+            apps.setdefault(finding, []).append(name)
+    yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in apps.items())
 
 
-def _app(engine: Engine, call: Call) -> Iterator[Finding]:
-    run = begin(call, git=("app", "repo_url", "git_ref"))
-    settings = run.settings
-    chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
-    yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, run), *_state(run))
+def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
+    work = Work(call, name)
+    work.complete()
+    settings = work.settings
+    chosen = [f"{row.key} {_shown(settings.known(row.key))}" for row in TABLE if _is_own(settings, row)]
+    yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, work), *_state(work))
     try:
-        settings.require("port", "env_from", "files")
-        settings.require("build_args_from")
+        settings.check("port", "env_from", "files")
+        settings.check("build_args_from")
     except SettingsError as error:
-        seen = str(error).removesuffix("")
-        yield Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml")
+        yield Finding("needs", "failed", error.what, "names into .env, keys under deploy.apps in invoke.yaml")
 
 
-def _is_own(settings: Settings, key: str) -> bool:
-    return key not in OF_ALL_APPS and settings.origins[key].source in (Source.APP, Source.CONFIG)
+def _is_own(settings: Settings, row: Setting) -> bool:
+    return not row.of_checkout and settings.origins[row.key].source in (Source.APP, Source.CONFIG)
 
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
     needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
     for row in (row for row in TABLE if row.key in keys):
-        value, origin = getattr(settings, row.key), settings.origins[row.key]
+        value, origin = settings.known(row.key), settings.origins[row.key]
         if value is None or value == ():
             state = needed.get(row.key, "ok")
             mend = f"set {settings.ways_to_set(row)}" if state != "ok" else ""
@@ -134,15 +144,15 @@ def _shown(value: object) -> str:
     return without_login(", ".join(map(str, value)) if isinstance(value, tuple) else written(value))
 
 
-def _git(run: Run) -> Iterator[Finding]:
-    checkout = run.checkout
+def _git(work: Work) -> Iterator[Finding]:
+    checkout = work.checkout
     if checkout.commit is None:
         yield Finding("git", "warning", checkout.trouble or "no commit here", "git init, git add, git commit, git push")
         return
     yield Finding(
         "git", "ok", f"HEAD is {checkout.commit[:12]}, {'with' if checkout.dirty else 'without'} uncommitted changes"
     )
-    repo_url = run.settings.repo_url
+    repo_url = work.settings.repo_url
     if repo_url is None:
         seen = checkout.trouble or "there is none"
         yield Finding("git remote", "warning", seen, "git remote add origin URL, or set DEPLOY_REPO_URL")
@@ -151,22 +161,22 @@ def _git(run: Run) -> Iterator[Finding]:
     else:
         seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
         push = checkout.how_to_push(checkout.commit, repo_url)
-        yield Finding("git remote", "warning", seen, f"push it ({push}), before {next_steps.line('build')}")
+        yield Finding("git remote", "warning", seen, f"push it ({push}), before {Step('build')}")
 
 
-def _git_ignores(run: Run) -> Iterator[Finding]:
-    if run.checkout.commit is not None:
-        shown = [name for name in _NEVER_SHOWN if not run.checkout.ignores(name)]
+def _git_ignores(work: Work) -> Iterator[Finding]:
+    if work.checkout.commit is not None:
+        shown = [name for name in _NEVER_SHOWN if not work.checkout.ignores(name)]
         lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
         seen = f"git would take {', '.join(shown)}" if shown else "holds .deploy/ and .env*"
-        mend = f"add {lines} to it, or: {next_steps.line('init')}" if shown else ""
+        mend = f"add {lines} to it, or: {Step('init')}" if shown else ""
         yield Finding(".gitignore", "warning" if shown else "ok", seen, mend)
 
 
-def _files(engine: Engine, run: Run) -> Iterator[Finding]:
-    context = run.settings.root / run.settings.build_context
-    dockerfile = run.settings.root / run.settings.dockerfile
-    wrong = dict(run.settings.wrong_files())
+def _files(engine: Engine, work: Work) -> Iterator[Finding]:
+    context = work.settings.root / work.settings.build_context
+    dockerfile = work.settings.root / work.settings.dockerfile
+    wrong = dict(work.settings.wrong_files())
     for key, said in wrong.items():
         yield Finding(key.replace("_", " "), "warning", said, f"name another: DEPLOY_{key.upper()}")
     if "build_context" in wrong:
@@ -176,25 +186,25 @@ def _files(engine: Engine, run: Run) -> Iterator[Finding]:
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
     seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
-    by_init = f", or: {next_steps.line('init')}" if file == run.settings.root / ".dockerignore" else ""
+    by_init = f", or: {Step('init')}" if file == work.settings.root / ".dockerignore" else ""
     mend = f"add **/.env* and **/.deploy to {file}{by_init}" if taken else ""
     yield Finding(file.name, "warning" if taken else "ok", seen, mend)
 
 
-def _state(run: Run) -> Iterator[Finding]:
-    path = run.settings.state_file
+def _state(work: Work) -> Iterator[Finding]:
+    path = work.settings.state_file
     try:
-        record = run.state.record()
-        build = run.state.in_flight()
+        record = work.state.record()
+        build = work.state.in_flight()
     except DeployError as error:
-        yield Finding("state", "failed", str(error), "mend the file, or move it away")
+        yield Finding("state", "failed", error.what, "mend the file, or move it away")
         return
     folder = next(place for place in path.parents if place.exists())
     if not os.access(folder, os.W_OK):
         yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
         return
     recorded = f"records {shortened(record.build_id)}" if record and record.build_id else "records nothing yet"
-    in_flight = f"; {build.job_name} is in flight: {run.command('wait')}" if build else ""
+    in_flight = f"; {build.job_name} is in flight: {work.look('wait')}" if build else ""
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 
@@ -206,8 +216,8 @@ def _engine(engine: Engine, program: str) -> Iterator[Finding]:
         yield Finding(
             "engine",
             "warning",
-            str(error).removesuffix(""),
-            f"start or install {program}, for {next_steps.line('local')}",
+            error.what,
+            f"start or install {program}, for {Step('local')}",
         )
     else:
         yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")
@@ -239,22 +249,22 @@ def _registry(settings: Settings) -> Iterator[Finding]:
         yield Finding("registry login", "ok", f"{settings.registry} accepts {username}")
 
 
-def _api(run: Run) -> Iterator[Finding]:
+def _api(work: Work) -> Iterator[Finding]:
     from ..api.transport import look
 
-    settings = run.settings
+    settings = work.settings
     if not (settings.api_url and settings.api_key):
         return
     try:
         # A tag that nobody has: what is asked is whether the key is accepted.
-        run.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
+        work.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
     except DigestNotFound:
         pass
     except NothingStarted as error:
-        yield Finding("API", "failed", str(error), "check DEPLOY_API_URL, the network and HTTPS_PROXY")
+        yield Finding("API", "failed", error.what, "check DEPLOY_API_URL, the network and HTTPS_PROXY")
         return
     except DeployError as error:
-        yield Finding("API key", "failed", str(error), "check DEPLOY_API_KEY")
+        yield Finding("API key", "failed", error.what, "check DEPLOY_API_KEY")
         return
     yield Finding("API", "ok", f"{settings.api_url} answers and accepts the key")
     seen = look(settings.api_url, _SECONDS_TO_ANSWER)

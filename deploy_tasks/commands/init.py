@@ -10,12 +10,12 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from .. import next_steps
 from ..app_class import APP_CLASSES
-from ..config.settings import TABLE, Setting
+from ..config.project import root_of
+from ..config.schema import TABLE, Setting
 from ..errors import DeployError, SettingsError, StateError
 from ..git import Checkout
-from ..invocation.call import root_of
+from ..next_steps import Step
 from ..state.files import State
 from ..ui import console
 
@@ -44,10 +44,14 @@ def init(c: Context) -> None:
     except OSError as error:
         raise DeployError(f"this repository cannot be set up ({error.strerror}: {error.filename})") from error
     if root != Path.cwd():
+        own = "echo 'from deploy_tasks import ns' > tasks.py"
         raise SettingsError(
-            f"Nothing was written: this folder is part of the project {root}. To set that up, run: cd "
-            f"{shlex.quote(str(root))} && {next_steps.line('init')}. To make this folder a project of its own, first put "
-            "a tasks.py into it, then run the same here: echo 'from deploy_tasks import ns' > tasks.py"
+            f"this folder is part of the project {root}",
+            "Nothing was written",
+            [
+                f"To set that up, run: cd {shlex.quote(str(root))} && {Step('init')}.",
+                f"To make this folder a project of its own, put a tasks.py into it and run the same here: {own}",
+            ],
         )
 
 
@@ -62,7 +66,7 @@ def set_up(root: Path, *, dry: bool) -> Iterator[str]:
     # The port is the same for everybody, so it goes into the file that is committed.
     yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
     port = "" if "port" in known else " and the port into invoke.yaml"
-    then = f"{next_steps.line('doctor')}, {next_steps.line('build reuse')}"
+    then = f"{Step('doctor')}, {Step('build reuse')}"
     yield f"next: put DEPLOY_API_KEY into .env{port}, commit and push the other files; then: {then}"
 
 

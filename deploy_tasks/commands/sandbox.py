@@ -1,23 +1,16 @@
-"""What serves a Deploy API on this machine: the sandbox by itself, and the demo with it."""
+"""`sandbox`: a Deploy API with a registry on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 from invoke.context import Context
 
-from ..config import values as parsing
-from ..config.values import of_flag
+from ..config import values
+from ..config.project import Project
+from ..config.sources import of_flag
 from ..errors import SettingsError
-from ..invocation.call import Call
-from ..invocation.work import begin
 from ..ui import console
-
-T = TypeVar("T")
-
-_SANDBOX_PORT = 8077
 
 
 def sandbox(
@@ -32,23 +25,27 @@ def sandbox(
     replica_seconds: float | None,
     minimal: bool,
 ) -> None:
-    """Serves a Deploy API with a registry on this machine, until Ctrl-C."""
+    """Serves a Deploy API with a registry on this machine, until Ctrl-C. SettingsError where it cannot start."""
     try:
         from ..server.app import Options, SandboxError, serve
     except ImportError as error:
-        raise SettingsError(f"the sandbox needs {error.name}: pip install 'deploy-tasks[sandbox]'") from error
-    settings = begin(Call.of(c, "sandbox", {})).settings
+        raise SettingsError(
+            f"the sandbox needs {error.name}", "", "Install it: pip install 'deploy-tasks[sandbox]'"
+        ) from error
+    settings = Project.of(c).load(None, {})
     options = Options(
-        port=_given("--port", parsing.whole_number("a port", 0, 65535), port, _SANDBOX_PORT),
+        port=8077 if port is None else of_flag("--port", values.whole_number("a port", 0, 65535), port),
         host=host,
-        registry=_given("--registry", parsing.registry_host, registry, None),
+        registry=None if registry is None else of_flag("--registry", values.registry_host, registry),
         registry_username=settings.registry_username,
         registry_password=settings.registry_password,
         builder=builder,
-        key=_given("--key", parsing.api_key, key, None),
+        key=None if key is None else of_flag("--key", values.api_key, key),
         data=Path(data) if data else None,
-        build_seconds=_given("--build-seconds", parsing.seconds_or_zero, build_seconds, 0.0),
-        replica_seconds=_given("--replica-seconds", parsing.seconds_or_zero, replica_seconds, 0.2),
+        build_seconds=of_flag("--build-seconds", values.seconds_or_zero, build_seconds or 0),
+        replica_seconds=of_flag(
+            "--replica-seconds", values.seconds_or_zero, 0.2 if replica_seconds is None else replica_seconds
+        ),
         minimal=minimal,
     )
     if c.config.run.dry:
@@ -56,22 +53,4 @@ def sandbox(
     try:
         serve(options)
     except SandboxError as error:
-        raise SettingsError(f"the sandbox cannot start: {error}") from error
-
-
-def _given(flag: str, parse: Callable[[Any], T], value: object, default: Any) -> T:
-    parsed: T = default if value is None else of_flag(flag, parse, value)
-    return parsed
-
-
-def demo(c: Context) -> None:
-    """Tells the whole story on this terminal: sandbox, build, reuse."""
-    from .demo import DemoError, tell_story
-
-    if c.config.run.dry:
-        return console.tell("dry run: no story was told")
-
-    try:
-        tell_story()
-    except DemoError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(f"the sandbox cannot start: {error}", "") from error

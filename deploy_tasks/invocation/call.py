@@ -3,39 +3,39 @@ of its command line."""
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from threading import Lock, Thread, current_thread
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from invoke.context import Context
 
 from .. import next_steps
 from ..config import apps
-from ..config.invoke_config import check_project_is_read, deploy_part
-from ..config.settings import keep_secrets_of, project_root, resolve
-from ..errors import SettingsError
-from ..git import Checkout, top_of
+from ..config.project import Project
+from ..git import Checkout
+from ..options import Options
 from ..state.records import Record
+from .command import Command
 
-# The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
+R = TypeVar("R")
+
+# Where the calls of one command line find their chain in Invoke's configuration.
 _CHAINS = "deploy_chains"
 TARGET = ("app", "namespace", "image_name", "app_class")
-_HELD = (*TARGET, "jobs")
+"""The flags that say which image of which app."""
+_KEPT = (*TARGET, "jobs")
 
 
 class Chain:
-    """What the calls of one command line share: the flags that say the target and how many apps at once, and what was
-    recorded, by the app's name in the table of apps ("" where there is none)."""
+    """What the calls of one command line share: the flags that say the target, and what was recorded."""
 
     def __init__(self) -> None:
-        self.target: dict[str, Any] = {}
+        self.target: dict[str, object] = {}
         self.app: str | None = None
-        """Which apps the target is of, by a flag or not."""
-        self.records: dict[str, Record] = {}
+        """The apps that the target is of, whether a flag named them or not."""
+        self.records: dict[str | None, Record] = {}
+        """What was recorded, by the app's name in the table of apps; None where there is no table."""
 
 
 class _Chains:
@@ -58,118 +58,51 @@ class _Chains:
             return chains._of_threads.setdefault(current_thread(), Chain())
 
 
-class Call(NamedTuple):
-    """One call of one task, for one app; for several apps, that many of them, which share all but their `name`.
+class Call(NamedTuple, Generic[R]):
+    """One call of one task.
 
-    `flags` are those of the call, with the target that an earlier call of the command line was given; `given` are those
-    of them that are not as declared.
+    `options` are its flags, with the target that an earlier call of the command line was given; `given` are those of
+    them that are not as declared.
     """
 
     c: Context
-    task: str
-    flags: Mapping[str, Any]
-    given: Mapping[str, Any]
-    general: Mapping[str, Any]
-    table: apps.Table
-    chain: Chain
+    command: Command[R]
+    options: Options
+    given: Mapping[str, object]
+    project: Project
     checkout: Checkout
-    name: str | None = None
-    """The app's name in the table of apps; None where there is no such table."""
-    is_of_several: bool = False
-    jobs: int | None = None
-    """How many of them at once; None where nobody says."""
+    chain: Chain
 
     @classmethod
-    def of(cls, c: Context, task: str, flags: Mapping[str, Any], declared: Mapping[str, Any] | None = None) -> Call:
-        """The call as such, before its apps are known; `declared` are the flags' defaults. SettingsError where the
-        configuration cannot be used."""
+    def of(cls, c: Context, command: Command[R], options: Mapping[str, object]) -> Call[R]:
+        """The call of `command` with `options`. SettingsError where the project's configuration cannot be used."""
+        flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
-            flags = {**flags, "app": ",".join(flags["app"])}
-        chain = _Chains.of(c)
-        root = root_of(c)
-        check_project_is_read(c.config, root)
-        configured = deploy_part(c.config)
-        keep_secrets_of(os.environ, configured)
-        general, table = apps.split(configured)
-        target = _target_with(chain, flags)
-        all_flags = {**flags, **target}
-        usual = declared or {}
-        given = {key: value for key, value in all_flags.items() if value not in (None, [], usual.get(key))}
-        return cls(c, task, all_flags, given, general, table, chain, Checkout(root))
-
-    def of_each(self) -> list[Call]:
-        """This call for each of the apps that it means. SettingsError where that cannot be told."""
-        if not self.table:
-            return [self]
-        # With a table, DEPLOY_APP, too, is a choice among its apps.
-        given = {key: self.flags.get(key) for key in ("app", "jobs")}
-        for_all = resolve(given, config=self.general, folder=self.checkout.folder)
-        is_several = apps.is_several(for_all.app)
-        if is_several:
-            apps.check_flags_of_several(self.flags)
-        names = apps.chosen(self.table, for_all.app, for_all.origins["app"])
-        return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
+            flags["app"] = ",".join(cast("list[str]", flags["app"]))
+        project, chain = Project.of(c), _Chains.of(c)
+        flags.update(_target(chain, flags))
+        usual = next_steps.current().usual
+        given = {key: value for key, value in flags.items() if value not in (None, [], usual.get(key))}
+        return cls(c, command, cast(Options, flags), given, project, Checkout(project.root), chain)
 
     @property
-    def needs_to_deploy(self) -> tuple[str, ...]:
-        """What a build asks for beyond its own needs: nothing is built for a deploy that cannot be."""
-        if self.name or self.task == "local-deploy":
-            return ("port", "env_from", "cloned_files")
-        deploy = next_steps.later_call("reuse", "local-deploy")
-        # What flags say of the app is asked of the call that they belong to.
-        return ("port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else ()
-
-    def of_all_apps(self) -> Call:
-        """This call for what is of all apps."""
-        return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
-
-    def hold_target(self, app: str | None = None) -> None:
-        """From now on the later calls of the command line have this call's target; `app` says which apps it is of."""
-        self.chain.app = self.flags.get("app") or app
-        self.chain.target.clear()
-        self.chain.target.update(self.held)
+    def is_dry(self) -> bool:
+        """Whether Invoke's `--dry` was given."""
+        return bool(self.c.config.run.dry)
 
     @property
-    def held(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, object]:
         """The flags of this call that hold for the later ones of its command line, too."""
-        return {key: self.flags[key] for key in _HELD if self.flags.get(key)}
+        return {key: self.given[key] for key in _KEPT if key in self.given}
+
+    def keep_target(self, apps_meant: str | None) -> None:
+        """From now on the later calls of the command line have this call's target, which is of `apps_meant`."""
+        self.chain.app = self.options.get("app") or apps_meant
+        self.chain.target = self.kept
 
 
-def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The target flags that hold for a call with `flags`: of those of earlier calls too, unless it is of another app
-    than those."""
-    given = {key: flags[key] for key in _HELD if flags.get(key)}
-    earlier = chain.target
-    if "app" in given and not apps.are_among(given["app"], chain.app):
-        earlier = {}
-    return {**earlier, **given}
-
-
-def root_of(c: Context) -> Path:
-    """The project's root: the folder whose tasks.py Invoke loaded, else what is found from the current folder up.
-
-    SettingsError where the current folder is another repository's, or `c.cd` leads away from the root: what would be
-    built and deployed is not what a person there thinks of.
-    """
-    try:
-        here = Path.cwd()
-    except FileNotFoundError as error:
-        raise SettingsError("the current folder is not there any more") from error
-    # Invoke's Config has it in no public attribute, and hands it to all of its copies.
-    loaded_from: str | None = getattr(c.config, "_project_prefix", None)
-    root = Path(loaded_from).resolve() if loaded_from else project_root(here)
-    of_root, of_here = top_of(root), top_of(here)
-    if of_here not in (None, of_root):
-        whose = f"repository {of_root}" if of_root else "in no repository"
-        raise SettingsError(
-            f"The tasks are those of {root} ({whose}), but the current folder is in another repository, {of_here}. "
-            f"Nothing was sent. To work on the first, run: cd {shlex.quote(str(root))}. To work on the second, make it "
-            f"a project of its own: cd {shlex.quote(str(of_here))} && deploy-tasks init"
-        )
-    inside = here.joinpath(*map(os.path.expanduser, c.command_cwds)).resolve()
-    if inside not in (here, root):
-        raise SettingsError(
-            f"c.cd does not choose the project: this task works on {root}, not on {inside}. Nothing was sent. Call it "
-            "outside of c.cd. For an app in a folder, set its dockerfile and build_context, or run invoke there"
-        )
-    return root
+def _target(chain: Chain, flags: Mapping[str, object]) -> dict[str, object]:
+    """The target for a call with `flags`: what they do not say, earlier calls do, unless those were of another app."""
+    given = {key: flags[key] for key in _KEPT if flags.get(key)}
+    is_of_another = "app" in given and not apps.are_among(str(given["app"]), chain.app)
+    return {**({} if is_of_another else chain.target), **given}

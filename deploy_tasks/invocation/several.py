@@ -1,4 +1,4 @@
-"""Several apps at once: each in a thread of its own, what they say kept apart, and what became of all of them."""
+"""Several apps at once: each in a thread of its own, their lines kept apart, and what became of all of them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from threading import Thread, current_thread
 from typing import Any, NamedTuple
 
 from .. import next_steps
+from ..config import apps
 from ..engine import runner
 from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
+from ..next_steps import Step
 from ..redaction import fit
 from ..signals import held_back, signal_number, taken, undivided
 from ..state import lock
 from ..ui import console, github
 from .call import Call
-from .work import AGAIN, BUILD, LOOK, NOTHING, WAIT, Act
+from .command import Plan
+from .run import REFUSALS, planned, refuse_all
+from .work import Left, Work
 
 _LONGEST_DETAIL = 100
+# What is not there is not there the next time either; the app's own line says what to do.
 _NOT_THERE = (SettingsError, DigestNotFound, JobNotFound)
 
 
@@ -32,203 +37,220 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
-def each(call: Call, acts: Mapping[str, Act], *, jobs: int, changes: bool) -> dict[str, Any]:
-    """Does all `acts` of `call`, `jobs` of them at once; returns their values by the app's name. One that fails does
-    not stop the others. `changes` says that the call writes their state, and so is summed up at its end.
+class _Batch(NamedTuple):
+    """The apps of one call, and what became of each so far."""
+
+    call: Call[Any]
+    works: Mapping[str, Work]
+    board: console.Board
+    outcomes: dict[str, Outcome]
+
+    def is_over(self, outcome: Outcome) -> None:
+        """Takes down what became of an app, and tells of its error."""
+        self.outcomes[outcome.name] = outcome
+        self.board.set(outcome.name, "")
+        if isinstance(outcome.error, DeployError):
+            with self.board.speaking(outcome.name):
+                console.tell(str(outcome.error))
+            github.annotate(f"{self.call.command.name} {outcome.name} failed", console.message_of(outcome.error))
+
+
+def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, Any]:
+    """Runs the command of `call` for all apps, `at_once` of them at the same time; returns their results by name. One
+    that fails does not stop the others.
 
     SomeFailed with the exit code of the worst, or Interrupted, once all that can be said is said.
     """
-    start = time.monotonic()
-    with console.board(list(acts), is_shown=changes) as board, runner.streaming(call.c):
-        outcomes: dict[str, Outcome] = {}
+    start, changes = time.monotonic(), call.command.changes and not call.is_dry
+    with console.board(list(works), is_shown=changes) as board, runner.streaming(call.c):
+        batch = _Batch(call, works, board, {})
         waiting = deque[str]()
         try:
             if changes:
-                outcomes = _lock(call, acts, board)
-            left = [name for name in acts if name not in outcomes]
-            waiting.extend(left)
-            over = _begin(acts, waiting, jobs, board, outcomes)
-            for _ in left:
-                name = taken(over)
+                _lock(batch)
+            plans = _plans(batch)
+            call.keep_target(",".join(works))
+            waiting.extend(plans)
+            over = _begin(batch, plans, waiting, at_once)
+            for _ in plans:
+                outcome = taken(over)
                 with undivided():
-                    _tell(call, outcomes[name], board)
+                    batch.is_over(outcome)
         except KeyboardInterrupt as interrupt:
             with held_back():  # a second one would cost the lines that say how to go on
                 board.is_over = True
                 waiting.clear()
                 runner.end_all(signal_number(interrupt))
-                raise _interrupted(call, acts, outcomes, signal_number(interrupt)) from interrupt
-    with held_back():  # all is over, and is to be said
-        return _summed_up(call, acts, outcomes, seconds=time.monotonic() - start, changes=changes)
+                raise _interrupted(batch, signal_number(interrupt)) from interrupt
+    with held_back():
+        return _summed_up(batch, seconds=time.monotonic() - start, changes=changes)
 
 
-def _summed_up(
-    call: Call,
-    acts: Mapping[str, Act],
-    outcomes: Mapping[str, Outcome],
-    *,
-    seconds: float,
-    changes: bool,
-) -> dict[str, Any]:
-    """Tells what became of all apps, prints their results; returns their values, or raises the sum of their errors."""
-    failed = {name: error for name in acts if (error := outcomes[name].error) is not None}
+def _lock(batch: _Batch) -> None:
+    """Locks the state of all apps, in a fixed order, which avoids deadlock. An app that cannot be locked is over."""
+    start = time.monotonic()
+    for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
+        left = max(0.0, work.settings.lock_timeout - (time.monotonic() - start))
+        try:
+            with batch.board.speaking(name):
+                work.lock(left)
+        except DeployError as error:
+            batch.is_over(Outcome(name, 0.0, error=error))
+
+
+def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
+    """What is to be done for each app that is not over yet. SomeFailed where any of them cannot be built or deployed."""
+    plans: dict[str, Plan[Any]] = {}
+    errors: dict[str, DeployError] = {}
+    for name, work in batch.works.items():
+        if name not in batch.outcomes:
+            try:
+                plans[name] = planned(work)
+            except REFUSALS as error:
+                errors[name] = error
+    refuse_all(errors)
+    if batch.call.command.changes:
+        apps.check_apart(work.settings for work in batch.works.values())
+    return plans
+
+
+def _begin(batch: _Batch, plans: Mapping[str, Plan[Any]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
+    """Starts the threads that work off `waiting`, and put what became of each app into the queue. They do not keep the
+    program from its end: what is interrupted is left where it is."""
+    over, main = SimpleQueue[Outcome](), current_thread()
+
+    def work() -> None:
+        lock.work_for(main)
+        while not batch.board.is_over:
+            try:
+                name = waiting.popleft()
+            except IndexError:
+                return
+            start = time.monotonic()
+            with batch.board.speaking(name):
+                outcome = _outcome(batch, name, plans[name])
+            over.put(outcome._replace(seconds=time.monotonic() - start))
+
+    for _ in range(min(at_once, len(waiting))):
+        Thread(target=next_steps.in_context(work), daemon=True).start()
+    return over
+
+
+def _outcome(batch: _Batch, name: str, plan: Plan[Any]) -> Outcome:
+    work = batch.works[name]
+    try:
+        value = plan.show(work) if batch.call.is_dry else plan.execute(work)  # type: ignore[func-returns-value]
+        return Outcome(name, 0.0, value)
+    except (DeployError, BrokenPipeError) as error:
+        return Outcome(name, 0.0, error=error)
+    except BaseException as error:  # noqa: BLE001 - must not cost the results of the other apps
+        return Outcome(name, 0.0, error=_unexpected(error))
+
+
+def _unexpected(error: BaseException) -> DeployError:
+    """What a person reads of a bug; DEPLOY_DEBUG=1 shows where it is."""
+    what = f"unexpected {type(error).__name__}" + (f": {error}" if str(error) else "")
+    reported = DeployError(
+        what, "Whether it built or deployed is not known", "Set DEPLOY_DEBUG=1 to see where it happened"
+    )
+    reported.__cause__ = error
+    return reported
+
+
+def _interrupted(batch: _Batch, number: int) -> Interrupted:
+    """Says of each app that is not over what becomes of it, and how to go on with all that are not done."""
+    works, outcomes = batch.works, batch.outcomes
+    width = max(map(len, works))
+    for name, work in works.items():
+        if name not in outcomes:
+            work.note_interrupt()
+            console.tell(f"{name:<{width}} | {work.standing.interrupted()}")
+    left = {name: work.left for name, work in works.items() if name not in outcomes or outcomes[name].error}
+    left = {name: what for name, what in left.items() if what is not Left.NOTHING}
+    done = f"{len(works) - len(left)} of {len(works)} are done"
+    return Interrupted("stopped", number, done, [*_how_to_go_on(batch, left, "Go on")])
+
+
+def _how_to_go_on(batch: _Batch, left: Mapping[str, Left], says: str) -> Iterator[Step | str]:
+    """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
+    and is for all apps, since none of them got there."""
+    call = batch.call
+    unsure, in_flight, to_build, again = (
+        [name for name, what in left.items() if what is kind] for kind in (Left.LOOK, Left.WAIT, Left.BUILD, Left.AGAIN)
+    )
+
+    def step(task: str, flags: Mapping[str, object], names: Sequence[str], says: str, *, is_last: bool) -> Step:
+        then = {} if len(names) == len(batch.works) else call.kept
+        return Step(task, {**flags, "app": ",".join(names)}, says, is_last, is_dry=call.is_dry, target=then)
+
+    if unsure:
+        yield f"Look first what became of {', '.join(unsure)}."
+    if in_flight:
+        yield step("wait", {}, in_flight, "Pick up the builds in flight", is_last=not again)
+    if to_build:
+        yield step("build", {}, to_build, "Build again", is_last=not again)
+    if again:
+        yield step(call.command.name, call.given, again, says, is_last=True)
+
+
+def _summed_up(batch: _Batch, *, seconds: float, changes: bool) -> dict[str, Any]:
+    """Tells what became of all apps and prints their results; returns them, or raises the sum of their errors."""
+    works, outcomes = batch.works, batch.outcomes
+    failed = {name: error for name in works if (error := outcomes[name].error) is not None}
     if changes:
-        _tell_table([outcomes[name] for name in acts], seconds)
+        _tell_table([outcomes[name] for name in works], seconds)
     for error in failed.values():
         if not isinstance(error, DeployError):
-            raise error  # the reader of stdout has had enough
-    some_failed = _some_failed(call, acts, failed) if failed else None
+            raise error  # the reader of stdout has read enough
+    errors = {name: error for name, error in failed.items() if isinstance(error, DeployError)}
+    some_failed = _some_failed(batch, errors)
     try:
-        _print_results(acts, outcomes, as_json=bool(call.flags.get("json")))
+        _print_results(batch)
     except DeployError as error:
         if some_failed is None:
             raise
         console.tell(str(error))
     if some_failed:
         raise some_failed
-    return {name: outcomes[name].value for name in acts}
+    return {name: outcomes[name].value for name in works}
 
 
-def _lock(call: Call, acts: Mapping[str, Act], board: console.Board) -> dict[str, Outcome]:
-    """Locks the state of all apps, always in the same order: two runs that each hold what the other waits for would
-    both wait in vain. What cannot be locked is over."""
-    outcomes: dict[str, Outcome] = {}
-    start = time.monotonic()
-    for name, act in sorted(acts.items(), key=lambda item: item[1].run.state.lock_path):
-        left = max(0.0, act.run.settings.lock_timeout - (time.monotonic() - start))
-        try:
-            with board.speaking(name):
-                act.run.lock(left)
-        except DeployError as error:
-            outcomes[name] = Outcome(name, 0.0, error=error)
-            _tell(call, outcomes[name], board)
-    return outcomes
-
-
-def _begin(
-    acts: Mapping[str, Act], waiting: deque[str], jobs: int, board: console.Board, outcomes: dict[str, Outcome]
-) -> SimpleQueue[str]:
-    """Starts the threads that work off `waiting`, and put what became of each into `outcomes`, its name into the queue.
-    They do not keep the program from its end: what is interrupted is left where it is."""
-    over, run = SimpleQueue[str](), current_thread()
-
-    def work() -> None:
-        lock.work_for(run)
-        while not board.is_over:
-            try:
-                name = waiting.popleft()
-            except IndexError:
-                return
-            start = time.monotonic()
-            with board.speaking(name):
-                try:
-                    outcome = Outcome(name, 0.0, value=acts[name].do())
-                except (DeployError, BrokenPipeError) as error:
-                    outcome = Outcome(name, 0.0, error=error)
-                except BaseException as error:  # noqa: BLE001 - must not cost the results of the other apps
-                    outcome = Outcome(name, 0.0, error=_unexpected(error))
-            outcomes[name] = outcome._replace(seconds=time.monotonic() - start)
-            over.put(name)
-
-    for _ in range(min(jobs, len(waiting))):
-        Thread(target=next_steps.in_context(work), daemon=True).start()
-    return over
-
-
-def _unexpected(error: BaseException) -> DeployError:
-    """What a person hears of a bug; DEPLOY_DEBUG=1 shows where it is."""
-    what = f"unexpected {type(error).__name__}: {error}" if str(error) else f"unexpected {type(error).__name__}"
-    reported = DeployError(f"{what}. Whether it built or deployed is not known. See where: DEPLOY_DEBUG=1")
-    reported.__cause__ = error
-    return reported
-
-
-def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
-    error = outcome.error
-    board.set(outcome.name, "")
-    if isinstance(error, DeployError):
-        with board.speaking(outcome.name):
-            console.tell(str(error))
-        github.annotate(f"{call.task} {outcome.name} failed", console.message_of(error))
-
-
-def _interrupted(call: Call, acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], number: int) -> Interrupted:
-    """Says of each app that is not over what becomes of it, and how to go on with all that are not done."""
-    width = max(map(len, acts))
-    for name, act in acts.items():
-        if name not in outcomes:
-            act.run.note_interrupt()
-            console.tell(f"{name:<{width}} | {act.run.if_interrupted}")
-    left = {name: act.run.left for name, act in acts.items() if name not in outcomes or outcomes[name].error}
-    left = {name: what for name, what in left.items() if what != NOTHING}
-    return Interrupted(
-        "; ".join([f"stopped; {len(acts) - len(left)} of {len(acts)} done", *_how_to_go_on(call, acts, left, "go on")]),
-        number,
-    )
-
-
-def _how_to_go_on(call: Call, acts: Mapping[str, Act], left: Mapping[str, str], says: str) -> Iterator[str]:
-    """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
-    and is for all apps, since none of them got there."""
-    kinds = (LOOK, WAIT, BUILD, AGAIN)
-    unsure, in_flight, to_build, again = ([name for name, what in left.items() if what == kind] for kind in kinds)
-
-    def command(task: str, flags: Mapping[str, Any], names: Sequence[str], *, is_last: bool) -> str:
-        named = next_steps.line(task, {**flags, "app": ",".join(names)}, is_dry=bool(call.c.config.run.dry))
-        return named + (next_steps.rest({} if len(names) == len(acts) else call.held) if is_last else "")
-
-    if unsure:
-        yield f"look first what became of {', '.join(unsure)}"
-    if in_flight:
-        yield f"pick up the builds in flight: {command('wait', {}, in_flight, is_last=not again)}"
-    if to_build:
-        yield f"build again: {command('build', {}, to_build, is_last=not again)}"
-    if again:
-        yield f"{says}: {command(call.task, call.given, again, is_last=True)}"
+def _some_failed(batch: _Batch, errors: Mapping[str, DeployError]) -> SomeFailed | None:
+    if not errors:
+        return None
+    left = {name: batch.works[name].left for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
+    says = "Again, for just that one" if len(errors) == 1 else "Again, for just those"
+    what = f"{len(errors)} of {len(batch.works)} apps failed: {', '.join(errors)}"
+    some_failed = SomeFailed(what, errors, [*_how_to_go_on(batch, left, says)])
+    some_failed.is_annotated = True
+    return some_failed
 
 
 def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
     rows = []
     for name, took, _, error in outcomes:
-        result = "done" if error is None else f"failed ({_code(error)})"
-        rows.append([name, result, f"{took:.1f} s", "" if error is None else _shown(str(error))])
+        line = "" if error is None else fit(str(error))
+        detail = line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
+        rows.append([name, "done" if error is None else f"failed ({_code(error)})", f"{took:.1f} s", detail])
     console.tell_table(("APP", "RESULT", "TIME", ""), rows)
     console.tell(f"{len(rows)} apps in {seconds:.1f} s")
 
 
-def _shown(text: str) -> str:
-    line = fit(text)
-    return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
-
-
-def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], *, as_json: bool) -> None:
+def _print_results(batch: _Batch) -> None:
     """The results to stdout: a line for each app and result, its name first; as JSON one object by the apps' names."""
     lines: list[str] = []
-    for name, act in acts.items():
-        for (first, *more), _ in act.run.results:
+    details: dict[str, object] = {}
+    for name, work in batch.works.items():
+        for (first, *more), _ in work.results:
             lines += [f"{name}:", f"  {first}", *(f"  {line}" for line in more)] if more else [f"{name} {first}"]
+        found = [shown for _, shown in work.results]
+        if (error := batch.outcomes[name].error) is not None:
+            found.append({"error": str(error), "exitCode": _code(error)})
+        details[name] = found[0] if len(found) == 1 else found
+    as_json = bool(batch.call.options.get("json"))
     if as_json or lines:
-        details = {name: _details(act, outcomes[name].error) for name, act in acts.items()}
         console.result(lines, details, as_json=as_json)
-
-
-def _details(act: Act, error: BaseException | None) -> object:
-    results = [details for _, details in act.run.results]
-    if error is not None:
-        results.append({"error": str(error), "exitCode": _code(error)})
-    return results[0] if len(results) == 1 else results
 
 
 def _code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, DeployError) else 1
-
-
-def _some_failed(call: Call, acts: Mapping[str, Act], errors: Mapping[str, BaseException]) -> SomeFailed:
-    ours = {name: error for name, error in errors.items() if isinstance(error, DeployError)}
-    # What is not there is not there the next time either; the app's own line says what to do.
-    left = {name: acts[name].run.left for name, error in ours.items() if not isinstance(error, _NOT_THERE)}
-    says = "again, for just that one" if len(ours) == 1 else "again, for just those"
-    what = f"{len(ours)} of {len(acts)} apps failed: {', '.join(ours)}"
-    some_failed = SomeFailed("; ".join([what, *_how_to_go_on(call, acts, left, says)]), ours)
-    some_failed.is_annotated = True
-    return some_failed

@@ -1,322 +1,326 @@
-"""What a call does for one app: its settings, and what it works with."""
+"""What a command works with for one app: its settings, the checkout, the state, the API, and how things stand."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from enum import Enum
 from functools import cached_property, partial
-from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
-from .. import next_steps
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
-from ..config import apps
-from ..config.settings import TABLE, Settings, resolve
+from ..config.schema import TABLE
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import Interrupted, SettingsError, StateError
-from ..redaction import keep_named_secret, keep_secret
+from ..next_steps import Step, later_call, rest
+from ..redaction import keep_named_secret
 from ..signals import signal_number, undivided
 from ..state import lock
 from ..state.files import State
+from ..state.history import History
 from ..state.records import HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call
 
-# What is left to do for an app that did not come to its end: the same again, to wait for its build in the cluster, to
-# build it again, to look what became of it, or nothing.
-AGAIN, WAIT, BUILD, LOOK, NOTHING = "again", "wait", "build", "look", "nothing"
-API = ("api_url", "api_key", "app")
-"""What every task needs that talks to the API."""
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
+# The flags that another task than the present one needs, too; all others need the target.
+_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD}
+_GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
 
 
-class Run:
-    """What a call does for its app: its settings, and what it works with. Made by `begin`."""
+class Left(Enum):
+    """What is left to do for an app that did not come to its end."""
 
-    def __init__(self, call: Call, settle: Callable[[], Settings], *, from_record: bool) -> None:
+    AGAIN = "the same again"
+    WAIT = "wait for its build in the cluster"
+    BUILD = "build it again"
+    LOOK = "look what became of it"
+    NOTHING = "nothing"
+
+
+class Standing(NamedTuple):
+    """What an end now would mean: its effect on builds and deploys, what to run next, what to note."""
+
+    effect: str = "Nothing was started"
+    next: tuple[Step | str, ...] = ()
+    note: Callable[[], object] | None = None
+
+    def interrupted(self, number: int = 2) -> Interrupted:
+        """The error of an interrupt now, by the signal `number`."""
+        return Interrupted("stopped", number, self.effect, self.next)
+
+
+class Work:
+    """What one command works with for one app. Made from settings that are complete but for the record and git."""
+
+    def __init__(self, call: Call[Any], name: str | None, *, is_of_several: bool = False) -> None:
         self.call = call
-        self._from_record = from_record
-        self._settle = settle
-        self.settings = settle()
+        self.name = name
+        """The app's name in the table of apps; None where there is no table."""
+        self.is_of_several = is_of_several
+        self.options = call.options
         self.checkout = call.checkout
-        self.state = State(self.settings.state_file)
-        self.dry: bool = call.c.config.run.dry
-        self.if_interrupted = "stopped; nothing was started"
         self.results: list[tuple[list[str], object]] = []
+        self.standing, self.left = Standing(), Left.AGAIN
+        self.had_to_wait = False
+        """Whether another run held the lock before this one."""
         self._undivided = Lock()
-        self.left = AGAIN
-        self.when_interrupted: Callable[[], object] = lambda: None
-        """What is to be noted of an interrupt, before it ends the run."""
+        self.settings = call.project.load(name, self._settings_given())
+        keep_named_secret(self.settings.secret_values_of((*self.settings.env_from, *self.settings.env_from_optional)))
+        self.state = State(self.settings.state_file)
+        self._check_needs()
+        call.command.check(self)
+        self._warn()
+
+    @classmethod
+    def of_all_apps(cls, call: Call[Any]) -> Work:
+        """What is not of one app of the table alone."""
+        return cls(call._replace(options={**call.options, "app": None}) if call.project.table else call, None)
 
     @cached_property
     def client(self) -> DeployClient:
         return self.new_client()
 
-    @property
-    def is_unlocked(self) -> bool:
-        """Whether what is recorded now is what will be decided from: no other run is to be waited for."""
-        return not self.settings.lock_timeout or not self.state.lock_path.exists()
-
-    def lock_before_deciding(self) -> None:
-        """As `lock`, for what is decided from the record: another run may be about to write it. Where none ever ran
-        there is nothing to wait for, and nothing is made there that may not be needed."""
-        if not self.dry and self.state.lock_path.exists():
-            self.lock()
-
-    def lock(self, within: float | None = None) -> None:
-        """Makes this run the only one that writes the state and deploys from it, until the process ends; `within` so
-        many seconds (those of the settings). Locked or StateError otherwise: nothing was started then."""
-        self.state.check_writable()
-        path, seconds = self.state.lock_path, self.settings.lock_timeout if within is None else within
-        if lock.take(path, self.call.task, seconds=seconds, tell=console.tell):
-            self.state.sweep()
-            if self._from_record:  # what another run recorded until now counts
-                self.settings = self._settle()
-
-    def note(self, outcome: str, record: Record, **built: Any) -> None:
-        """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
-        fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
-        self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self.call.task, outcome=outcome))
-
-    def history(self) -> Iterator[HistoryEntry]:
-        """The history of this cluster, newest first; a line that does not say of which it is may be of any."""
-        return (entry for entry in self.state.history() if entry.api_url in (None, self.settings.api_url))
-
     def new_client(self) -> DeployClient:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
         settings = self.settings
-        url, key = settings.require("api_url"), settings.require("api_key")
         key_from = settings.origins["api_key"].place
+        return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from)
 
-        def command(words: str) -> str:
-            # After a look, nothing follows unseen.
-            return (
-                self.command(words) if words.partition(" ")[0] in ("history", "logs", "status") else self.go_on(words)
+    # config
+
+    def _settings_given(self) -> dict[str, object]:
+        given = {row.key: self.options[row.key] for row in TABLE if row.key in self.options}  # type: ignore[literal-required]
+        if self.options.get("if_needed"):
+            given["build_if_needed"] = True
+        if self.name is not None:
+            given["app"] = None  # it chose among the apps, and the table has their names
+        return given
+
+    @property
+    def _needs(self) -> tuple[str, ...]:
+        """What the command needs, with what the deploy needs that comes after a build."""
+        needs = self.call.command.needs
+        if not self.call.command.builds:
+            return needs
+        if self.name:
+            return (*needs, "port", "env_from", "cloned_files")
+        deploy = later_call("reuse", "local-deploy")
+        # What flags say of the app is checked with the call that they belong to.
+        return (*needs, "port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else needs
+
+    def _check_needs(self) -> None:
+        """SettingsError with all that is missing; what the record or git may fill in is missing only where they do
+        not."""
+        try:
+            self.settings.check(*(need for need in self._needs if need not in _GIT_FACTS), given=self._given_here)
+        except SettingsError:
+            self.settings = self.settings.completed({}, self._facts)
+            self.settings.check(*self._needs, given=self._given_here, trouble=self.checkout.trouble)
+
+    @property
+    def _given_here(self) -> list[str]:
+        return [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
+
+    @property
+    def _facts(self) -> Mapping[str, Callable[[], str | None]]:
+        return {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in self.call.command.git}
+
+    def _warn(self) -> None:
+        """Warns of what is allowed and seldom meant."""
+        settings = self.settings
+        of = f"{self.name}: " if self.name else ""
+        for path in settings.secret_files_others_can_read:
+            console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
+        for row in TABLE:
+            if row.secret and row.key in self.call.project.general:
+                console.warn(
+                    f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env"
+                )
+        for text in settings.misspelt():
+            console.warn(text)
+        if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
+            console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
+
+    # lock
+
+    def lock(self, within: float | None = None) -> None:
+        """Makes this run the only one that writes the state and deploys from it; waits for another one `within` so many
+        seconds (those of the settings). Locked or StateError otherwise: nothing was started then."""
+        self.state.check_writable()
+        seconds = self.settings.lock_timeout if within is None else within
+        task = self.call.command.name
+        self.had_to_wait = lock.take(self.state.lock_path, task, seconds=seconds, tell=console.tell)
+        self.state.sweep()
+
+    # plan
+
+    def complete(self) -> None:
+        """Completes the settings with the record, where the command uses it, then with git. SettingsError with what is
+        still missing; StateError where the state cannot be used."""
+        self._check_own_state()
+        record = self.call.chain.records.get(self.name) or self.state.record()
+        uses_record = record is not None and self.call.command.uses_record
+        recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
+        self.settings = self.settings.completed(recorded, self._facts)
+        self.settings.check(*self._needs, given=self._given_here, trouble=self.checkout.trouble)
+        self._warn_of_another_namespace(self.state.record())
+
+    def _check_own_state(self) -> None:
+        """StateError where git tracks a state file: what another machine recorded is not what was built or deployed
+        from here, and everybody who may push could choose what is deployed."""
+        state = self.state
+        there = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
+        if tracked := self.checkout.tracked(there) if there else []:
+            names = " ".join(shlex.quote(str(path)) for path in tracked)
+            raise StateError(
+                f"{tracked[0]} is tracked by git, so it may come from another machine",
+                "Nothing was sent",
+                f"Take it out of git and commit that (the file stays here): git rm --cached {names}",
             )
 
-        return DeployClient(url, key, timeout=settings.api_timeout, command=command, key_from=key_from)
+    def _warn_of_another_namespace(self, record: Record | None) -> None:
+        """Other scripts have other namespaces than those of the app classes: one app must not run in two unseen."""
+        settings = self.settings
+        usual = {None, settings.namespace, *APP_CLASSES.values()}
+        is_default = settings.origins["namespace"].source is Source.DEFAULT
+        if is_default and record and record.app == settings.known("app") and record.namespace not in usual:
+            console.warn(
+                f"{record.app} was recorded in namespace {record.namespace}, and this is for {settings.namespace}; to "
+                f"stay there: --namespace {record.namespace}, or namespace under deploy: in invoke.yaml"
+            )
+
+    @property
+    def recorded_here(self) -> Record | None:
+        """What an earlier task of this command line recorded for the image."""
+        record = self.call.chain.records.get(self.name)
+        return record if record and record.image_name == self.settings.image_name else None
+
+    @property
+    def record(self) -> Record | None:
+        """The record to go by: this command line's, else the file's."""
+        return self.recorded_here or self.state.record()
+
+    @property
+    def history(self) -> History:
+        """The history of this cluster."""
+        return self.state.history().of_cluster(self.settings.api_url)
+
+    # execute
+
+    def stand(
+        self,
+        effect: str,
+        *next: Step | str,
+        left: Left | None = None,
+        note: Callable[[], object] | None = None,
+    ) -> None:
+        """From now on, this is what an interrupt means."""
+        self.standing = Standing(effect, next, note)
+        self.left = left or self.left
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within it, an interrupt says `if_interrupted`: what it means for the build."""
+        """Within it, an interrupt is an Interrupted that says how things stand."""
         try:
             yield
         except KeyboardInterrupt as interrupt:
             self.note_interrupt()
-            raise Interrupted(self.if_interrupted, signal_number(interrupt)) from interrupt
+            raise self.standing.interrupted(signal_number(interrupt)) from interrupt
 
     def note_interrupt(self) -> None:
         """Notes what an interrupt leaves behind, once what another thread does `undivided` is done or takes long."""
         if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
             self._undivided.release()
         with suppress(StateError):
-            self.when_interrupted()
-
-    def check_awaited(self) -> None:
-        """Interrupted where nobody waits for this app any more: nothing more is started for it."""
-        if console.nobody_waits()():
-            raise Interrupted(self.if_interrupted)
+            if self.standing.note:
+                self.standing.note()
 
     @contextmanager
     def undivided(self) -> Iterator[None]:
-        """What is done within it is done to its end, before an interrupt counts."""
+        """Delivers a signal that arrives within it after its end."""
         with undivided(), self._undivided:
             yield
 
-    @property
-    def recorded_here(self) -> Record | None:
-        """What an earlier task of this command line recorded for the image."""
-        record = self.call.chain.records.get(self.call.name or "")
-        return record if record and record.image_name == self.settings.image_name else None
-
-    @property
-    def record(self) -> Record | None:
-        """The record to go by: this command line's, else the file's, which another process may have written since."""
-        return self.recorded_here or self.state.record()
+    def check_awaited(self) -> None:
+        """Interrupted where nobody waits for this app any more: then nothing more is started for it."""
+        if console.nobody_waits()():
+            raise self.standing.interrupted()
 
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
-        self.call.chain.records[self.call.name or ""] = record
+        self.call.chain.records[self.name] = record
+
+    def note(self, outcome: str, record: Record, **built: str | None) -> None:
+        """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
+        fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
+        what = self.call.command.name
+        self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=what, outcome=outcome))
+
+    # show
 
     def result(self, text: str | list[str], details: object) -> None:
         """The task's result for this app: `text`, one line or several, for people and scripts, `details` for
         `--json`."""
         lines = [text] if isinstance(text, str) else text
-        if self.call.is_of_several:
+        if self.is_of_several:
             self.results.append((lines, details))
         else:
-            console.result(lines, details, as_json=self.call.flags["json"])
+            console.result(lines, details, as_json=self.options["json"])
 
-    def command(self, words: str) -> str:
-        """The command that runs a task for this app: `words` are its name and what follows it; with the flags of this
-        call where it is the same task, else with those that say what is built and where: without them it is another."""
-        task = words.partition(" ")[0]
-        keys = {"history": TARGET[:1], "logs": TARGET[:1], "build": _OF_BUILD, "local": _OF_BUILD}.get(task, TARGET)
+    def step(self, task: str, says: str = "", *, continues: bool = True, **flags: object) -> Step:
+        """The command that runs `task` for this app: with the flags of this call where it is the same task, else with
+        those that say what is built and where. One that takes the place of this call `continues` with what must follow
+        on this command line; of several apps, their summary has that."""
         given = self.call.given
-        flags = {**given} if words == self.call.task else {key: given[key] for key in keys if key in given}
-        return next_steps.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
+        is_same = task == self.call.command.name
+        kept = {key: given[key] for key in (given if is_same else _FLAGS_OF.get(task, TARGET)) if key in given}
+        app = {"app": self.name} if self.name else {}
+        return Step(task, {**kept, **app, **flags}, says, continues and not self.is_of_several)
 
-    def go_on(self, words: str) -> str:
-        """As `command`, for a task that takes the place of this call: what must follow on this command line follows."""
-        return self.command(words) + self.rest
+    def look(self, task: str, says: str = "", **flags: object) -> Step:
+        """As `step`, for a task that only looks: nothing follows it unseen."""
+        return self.step(task, says, continues=False, **flags)
 
     @property
     def rest(self) -> str:
-        """What must follow on this command line after this call; of several apps, their sum says it."""
-        return "" if self.call.is_of_several else next_steps.rest()
+        """What must follow on this command line after this call, with a space before it."""
+        return "" if self.is_of_several else rest()
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
-        named = {f"{self.call.name}-{key}": value for key, value in values.items()}
-        github.outputs(title, named if self.call.is_of_several else values)
+        named = {f"{self.name}-{key}": value for key, value in values.items()}
+        github.outputs(title, named if self.is_of_several else values)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """What is told within it can be folded away there; not of several apps, whose lines are mixed."""
-        with nullcontext() if self.call.is_of_several else github.group(title):
+        """On GitHub, what is told within it can be folded away; not of several apps, whose lines are mixed."""
+        with nullcontext() if self.is_of_several else github.group(title):
             yield
 
     def pretend(self, target: Target) -> None:
-        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is nobody's yet."""
+        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is not known."""
         digest = f"<digest of {target.image_name}:{target.image_tag}>"
         self.remember(Record(**fields_of(target, Target), build_id=digest))
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that `--dry` keeps from being sent."""
         text = f" {encode(body).decode()}" if body is not None else ""
-        console.tell(f"dry run, not sent: {method} {self.settings.require('api_url')}{path}{text}")
-
-
-class Act:
-    """What a task does for one app, once it is known that it can: `do` returns the task's value."""
-
-    def __init__(self, run: Run, do: Callable[[], Any]) -> None:
-        self.run = run
-        self.do = do
-
-
-def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), from_record: bool = False) -> Run:
-    """Gathers what `call` works with.
-
-    `needs` names what the task cannot do without (see `Settings.require`), `git` those settings that the checkout may
-    fill in; with `from_record` the record may fill in the target. Raises SettingsError, and StateError where the state
-    file is unusable: before anything is sent.
-    """
-    checkout, name = call.checkout, call.name
-
-    def recorded(state_file: Path) -> Mapping[str, object]:
-        # Read in any case: a file that is no record is refused before anything is sent.
-        known = call.chain.records.get(name or "") or State(state_file).record()
-        return {key: getattr(known, key) for key in TARGET} if known and from_record else {}
-
-    def settle() -> Settings:
-        settled = resolve(
-            _settings_of(call),
-            config=call.general,
-            name=name,
-            own=call.table[name] if name else None,
-            folder=checkout.folder,
-            record=recorded,
-            git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
-        )
-        keep_secret(settled.secrets)
-        keep_named_secret(settled.secret_values_of((*settled.env_from, *settled.env_from_optional)))
-        if not call.table and apps.is_several(settled.app):
-            raise SettingsError(f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml")
-        _check_engine(call, settled)
-        _require(call, settled, needs)
-        return settled
-
-    run = Run(call, settle, from_record=from_record)
-    _check_own_state(run)
-    _warn(call, run.settings)
-    _warn_of_another_namespace(run.settings, run.state.record())
-    return run
-
-
-def _check_engine(call: Call, settings: Settings) -> None:
-    """SettingsError where an `.env` file, which may be the repository's, names a program for `deploy-tasks` to run that
-    is no engine."""
-    known, origin = getattr(call.c.config, "only_engines", None), settings.origins["docker"]
-    if known and origin.source is Source.ENV_FILE and settings.docker not in known:
-        raise SettingsError(
-            f"{origin} names a program of its own, which deploy-tasks does not run. Nothing was sent. If you trust it, "
-            "set DEPLOY_DOCKER in the environment"
-        )
-
-
-def _check_own_state(run: Run) -> None:
-    """StateError where git tracks a state file: what another machine recorded is not what was built or deployed from
-    here, and whoever may push could choose what is deployed."""
-    state = run.state
-    there = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
-    if tracked := run.checkout.tracked(there) if there else []:
-        names = " ".join(shlex.quote(str(path)) for path in tracked)
-        raise StateError(
-            f"{tracked[0]} is tracked by git, so it may come from another machine. Nothing was sent. Take it out of "
-            f"git and commit that: git rm --cached {names}. The file stays here"
-        )
-
-
-def _warn_of_another_namespace(settings: Settings, record: Record | None) -> None:
-    """Other scripts have other namespaces than those of the app classes, and one app shall not run in two unseen."""
-    usual = {None, settings.namespace, *APP_CLASSES.values()}
-    is_default = settings.origins["namespace"].source is Source.DEFAULT
-    if is_default and record and record.app == settings.app and record.namespace not in usual:
-        console.warn(
-            f"{record.app} was recorded in namespace {record.namespace}, and this is for {settings.namespace}; to stay "
-            f"there: --namespace {record.namespace}, or namespace under deploy: in invoke.yaml"
-        )
-
-
-def _warn(call: Call, settings: Settings) -> None:
-    """Says what is allowed and seldom meant."""
-    if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
-        of = f"{call.name}: " if call.name else ""
-        console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
-    for path in settings.secret_files_others_can_read:
-        console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-    for row in TABLE:
-        if row.secret and row.key in call.general:
-            console.warn(f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env")
-    for said in settings.misspelt():
-        console.warn(said)
-
-
-def _settings_of(call: Call) -> dict[str, Any]:
-    """The flags of `call` that are settings, by their keys there."""
-    flags = {row.key: call.flags.get(row.key) for row in TABLE if row.key in call.flags}
-    if call.flags.get("if_needed"):
-        flags["build_if_needed"] = True
-    if call.name is not None:
-        flags["app"] = None  # there it chose among the apps, and the table says how they are called
-    return flags
+        console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
 
 
 def _who() -> str:
+    """Who runs this, as `name@machine`; on GitHub the person who started the run."""
     try:
         person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         person = str(os.getuid())
     # Of a name in no known encoding, what can be written.
     return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
-
-
-def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
-    given = [text.partition("=")[0] for text in call.flags.get("env") or [] if "=" in text]
-    try:
-        if needs:
-            settings.require(*needs, given=given)
-    except SettingsError as error:
-        why = f" ({call.checkout.trouble})" if call.checkout.trouble else ""
-        raise SettingsError(f"{error.what}{why}") from error
-
-
-_GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}

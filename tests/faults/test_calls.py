@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deploy_tasks.invocation.dispatch import ended_well
 from invoke.config import Config
 from invoke.context import Context
 
 from deploy_tasks.errors import Interrupted, SettingsError
 from deploy_tasks.invocation.call import Call
-from deploy_tasks.invocation.dispatch import ended_well
 from deploy_tasks.redaction import keep_secret
 from deploy_tasks.state import lock
 from deploy_tasks.tasks import build, reuse

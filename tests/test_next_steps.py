@@ -15,11 +15,12 @@ from invoke.context import Context
 from invoke.program import Program
 from invoke.tasks import task
 
-from deploy_tasks import next_steps as commands
-from deploy_tasks.invocation.dispatch import ended_well
+from deploy_tasks import next_steps
+from deploy_tasks.invocation.ending import ended_well
+from deploy_tasks.next_steps import CommandLine, Step, advice, rest
 from deploy_tasks.tasks import build, ns, reuse, wait
 
-PACKAGE = Path(commands.__file__).parent
+PACKAGE = Path(next_steps.__file__).parent
 
 
 def test_flags_are_written_as_a_person_would_type_them() -> None:
@@ -31,14 +32,23 @@ def test_flags_are_written_as_a_person_would_type_them() -> None:
         "env": ["A=b c", "B"],
         "image_tag": "",
     }
-    assert commands.line("build", flags) == (
+    assert str(Step("build", flags)) == (
         "invoke build --domain '*.a.b' --domain a.b --no-cache --json --env 'A=…' --env B --image-tag ''"
     )
 
 
 def test_the_file_with_the_settings_of_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPLOY_ENV_FILE", "my staging.env")
-    assert commands.line("wait") == "DEPLOY_ENV_FILE='my staging.env' invoke wait"
+    assert str(Step("wait")) == "DEPLOY_ENV_FILE='my staging.env' invoke wait"
+
+
+def test_a_dry_run_is_repeated_as_a_dry_run() -> None:
+    assert str(Step("reuse", {"app": "a"}, is_dry=True)) == "invoke --dry reuse --app a"
+
+
+def test_advice_is_sentences_and_commands_that_can_be_pasted() -> None:
+    steps = ["Set DEPLOY_PORT.", Step("build", says="Build it"), Step("local"), Step("wait", {"job": "b-1"}, "Or wait")]
+    assert advice(steps) == "Set DEPLOY_PORT. Build it: invoke build, or invoke local. Or wait: invoke wait --job b-1"
 
 
 @pytest.fixture
@@ -47,7 +57,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     found: list[str] = []
 
     def named(_c: Context, *_: Any, **__: Any) -> None:
-        found.append(commands.line("wait") + commands.rest())
+        found.append(str(Step("wait", continues=True)))
 
     monkeypatch.setattr(build, "body", named)
     yield found
@@ -120,25 +130,27 @@ def test_without_a_command_line_the_usual_one_is_named(said: list[str]) -> None:
 
 def test_no_name_outlives_its_command_line(said: list[str]) -> None:
     Program(namespace=of_apps(), binary="inv[oke]").run(["invoke", "docs.build"], exit=False)
-    assert commands.line("wait") == "invoke wait"
+    assert str(Step("wait")) == "invoke wait"
 
 
 def test_another_thread_names_the_tasks_of_the_one_that_began_it() -> None:
     found: list[str] = []
-    with commands.on(commands.CommandLine("invoke", {"wait": "docs.wait"})):
-        work = commands.in_context(lambda: found.append(commands.line("wait")))
+    with next_steps.on(CommandLine("invoke", {"wait": "docs.wait"})):
+        work = next_steps.in_context(lambda: found.append(str(Step("wait"))))
     work()
     assert found == ["invoke docs.wait"]
 
 
 def test_the_way_into_a_task_knows_its_command_line() -> None:
     with ended_well(reuse):
-        assert commands.rest() == ""
+        assert rest() == ""
 
 
-@pytest.mark.parametrize("path", sorted({*PACKAGE.glob("*.py")} - {PACKAGE / "task.py", PACKAGE / "demo.py"}))
+@pytest.mark.parametrize(
+    "path", sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "options.py", PACKAGE / "commands" / "demo.py"})
+)
 def test_no_message_has_a_command_written_out(path: Path) -> None:
-    """It would be wrong in a collection of another name; `commands.line` writes it. The help is no message, and the
+    """It would be wrong in a collection of another name; a `Step` writes it. The help is no message, and the
     demo has a project of its own."""
     names = "|".join([*ns.task_names, "reuse-deploy"])
     tree = ast.parse(path.read_text())

@@ -1,0 +1,54 @@
+"""`history`: what was recorded and deployed from this checkout."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from invoke.context import Context
+
+from ..config.sources import of_flag
+from ..config.values import whole_number
+from ..images import short_ref
+from ..invocation.call import Call
+from ..invocation.command import Command, Plan
+from ..invocation.work import Work
+from ..next_steps import Step
+from ..state.records import HistoryEntry
+from ..ui import console
+
+
+def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
+    """Prints what was recorded and deployed, newest first; returns it. `app` is one app or several."""
+    call = Call.of(c, _HISTORY, {"app": app})
+    names = call.project.chosen(call.options).names if app and call.project.table else None
+    works = [Work(call, name) for name in names] if names else [Work.of_all_apps(call)]
+    for work in works:
+        work.complete()
+    call.keep_target(works[0].settings.known("app"))
+    most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
+    apps = {work.settings.known("app") for work in works} if app else None
+    entries = list(islice((one for one in works[0].state.history() if apps is None or one.app in apps), most))
+    if json:
+        for entry in entries:
+            console.print_json(entry)
+    elif entries:
+        # Where a terminal is narrow, the last ones are not shown.
+        titles = ("TIME (UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
+        console.print_table(titles, [_row(entry) for entry in entries])
+    else:
+        console.tell(f"nothing was recorded or deployed from here yet; begin: {Step('build reuse')}")
+    return entries
+
+
+def _no_plan(work: Work) -> Plan[None]:
+    raise NotImplementedError("history is not of one app")
+
+
+_HISTORY = Command("history", _no_plan, needs=(), uses_record=True, changes=False)
+
+
+def _row(entry: HistoryEntry) -> list[str]:
+    commit = f"{short_ref(entry.git_ref or '')}{' dirty' if entry.dirty else ''}"
+    when, digest = entry.time[:16].replace("T", " "), (entry.build_id or "")[7:19]
+    cells = [when, entry.what, entry.outcome, entry.app, digest, commit, entry.built, entry.who, entry.namespace]
+    return [cell or "-" for cell in cells]

@@ -1,0 +1,71 @@
+"""`logs`: the log of a build, as it is or as it grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import images
+from ..api.build_log import LogFollower
+from ..api.polling import wait_for_end
+from ..config.sources import of_flag
+from ..errors import ApiRefused, SettingsError
+from ..invocation.command import Command
+from ..invocation.work import Work
+from ..ui import console
+
+
+@dataclass(frozen=True)
+class LogsPlan:
+    """The build whose log is printed."""
+
+    job: str
+    follow: bool
+
+    def show(self, work: Work) -> None:
+        work.would_send("GET", f"/build/{self.job}/logs")
+
+    def execute(self, work: Work) -> None:
+        console.tell(f"log of {self.job}")
+        work.stand("Nothing else was stopped")
+        if not (_follow if self.follow else _print)(work, self.job):
+            what = f"the API has no log of {self.job}: it keeps none, or does not know the job (any more)"
+            raise ApiRefused(what, 404)
+
+
+def _plan(work: Work) -> LogsPlan:
+    given = work.options["job"]
+    job = _last_job(work) if given is None else of_flag("--job", images.label, given)
+    return LogsPlan(job, work.options["follow"])
+
+
+logs = Command("logs", _plan, uses_record=True, changes=False)
+
+
+def _print(work: Work, job: str) -> bool:
+    """Prints the log as it is; returns whether the API has one."""
+    log = work.client.logs(job)
+    if log and log.text:
+        console.print_lines(log.text.rstrip("\n"))
+    return log is not None
+
+
+def _follow(work: Work, job: str) -> bool:
+    """Prints the log as it grows; returns whether the API has one."""
+    again = work.look("logs", follow=True, job=job)
+    with LogFollower(work.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
+        phase = wait_for_end(work.client, job, seconds=work.settings.timeout, again=again, tell=console.tell)
+    if phase:
+        in_flight = work.state.in_flight()
+        console.tell(f"{job} {phase}" + (f"; record its digest: {work.look('wait')}" if in_flight else ""))
+    return shown.served
+
+
+def _last_job(work: Work) -> str:
+    in_flight, app = work.state.in_flight(), work.settings.app
+    if in_flight is not None and in_flight.app == app:
+        return in_flight.job_name
+    entries = work.state.history()
+    job = next((entry.job_name for entry in entries if entry.job_name and entry.app == app), None)
+    if job is None:
+        raise SettingsError("no build was started from here yet", next="Name one: --job JOB")
+    return images.label(job)

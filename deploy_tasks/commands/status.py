@@ -1,0 +1,115 @@
+"""`status`: the target, the record, the build in flight, the replicas, the last deploys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypedDict
+
+from ..api.schemas import AppState, BuildState
+from ..encoding import as_dict
+from ..errors import ApiRefused, NothingStarted
+from ..images import shortened
+from ..invocation.call import TARGET
+from ..invocation.command import Command
+from ..invocation.work import Work
+from ..redaction import excerpt
+from ..state.history import source
+from ..state.records import BuildInFlight, HistoryEntry, Record
+
+_LAST_DEPLOYS = 3
+
+
+class Status(TypedDict, total=False):
+    """How things stand, as `--json` prints it; empty with `--dry`. `trouble` says why the API could not be asked."""
+
+    target: dict[str, object]
+    record: dict[str, object] | None
+    buildInFlight: dict[str, object] | None
+    cluster: dict[str, object] | None
+    deploys: list[dict[str, object]]
+    trouble: str | None
+
+
+@dataclass(frozen=True)
+class StatusPlan:
+    """What this checkout knows; the API is asked for the rest."""
+
+    record: Record | None
+    build: BuildInFlight | None
+    last: list[HistoryEntry]
+
+    def show(self, work: Work) -> Status:
+        work.would_send("GET", f"/api/apps/{work.settings.namespace}/{work.settings.app}")
+        return {}
+
+    def execute(self, work: Work) -> Status:
+        settings, build, last = work.settings, self.build, self.last
+        phase = state = trouble = None
+        work.stand("Nothing else was stopped")
+        try:
+            state = work.client.app(settings.namespace, settings.app)
+            phase = work.client.status(build.job_name) if build else None
+        except (NothingStarted, ApiRefused) as error:
+            trouble = error
+        rows = [
+            ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"),
+            ("record", _record_line(work, self.record)),
+            *([("build in flight", _build_line(work, build, phase))] if build else []),
+            ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
+            *(("deployed", _deploy_line(entry)) for entry in last),
+        ]
+        width = max(len(title) for title, _ in rows)
+        target = {key: getattr(settings, key) for key in TARGET}
+        details: Status = {
+            "target": {**as_dict(Record(**target)), "apiUrl": settings.api_url},
+            "record": as_dict(self.record) if self.record else None,
+            "buildInFlight": {**as_dict(build), "phase": phase.status if phase else None} if build else None,
+            "cluster": as_dict(state) if state else None,
+            "deploys": [as_dict(entry) for entry in last],
+            "trouble": str(trouble) if trouble else None,
+        }
+        work.result([f"{title.ljust(width)}  {text}" for title, text in rows], details)
+        if trouble:
+            raise trouble
+        return details
+
+
+def _plan(work: Work) -> StatusPlan:
+    settings, build = work.settings, work.state.in_flight()
+    if build and build.app != settings.app:
+        build = None  # another app's, of a repository without a table of them
+    last = list(islice(work.history.outcomes(settings.app, settings.namespace), _LAST_DEPLOYS))
+    return StatusPlan(work.state.record(), build, last)
+
+
+status = Command("status", _plan, uses_record=True, changes=False)
+
+
+def _deploy_line(entry: HistoryEntry) -> str:
+    dirty = f", {source(entry)}," if entry.dirty else ""
+    return f"{entry.time} {entry.what} {shortened(entry.build_id or '')}{dirty} by {entry.who}: {entry.outcome}"
+
+
+def _build_line(work: Work, build: BuildInFlight, phase: BuildState | None) -> str:
+    known = excerpt(phase.status) if phase and phase.status else "phase not known"
+    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: {work.look('wait')}"
+
+
+def _record_line(work: Work, record: Record | None) -> str:
+    if record is None or record.build_id is None:
+        return f"none yet; begin: {work.look('build')}, or {work.look('local')}"
+    age = work.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
+    how = age or f"built from {(source(record) if record.dirty else record.git_ref) or 'no known commit'}"
+    return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
+
+
+def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
+    if state is None:
+        return "the API does not say, or nothing is deployed there"
+    wanted = "?" if state.replicas is None else state.replicas
+    name, digest = (state.image or "").partition("@")[0], state.digest
+    image = f", {name}{f'@{shortened(digest)}' if digest else ''}" if name else ""
+    is_from_elsewhere = digest and last and digest != last[0].build_id
+    elsewhere = ", which is not what was deployed from here last" if is_from_elsewhere else ""
+    return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"

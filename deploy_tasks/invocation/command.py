@@ -1,0 +1,53 @@
+"""What a task does, as data: what it needs, how it plans, and what its plan does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from .work import Work
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+API = ("api_url", "api_key", "app")
+"""What every command needs that talks to the API."""
+
+
+class Plan(Protocol[R_co]):
+    """What a command has decided to do for one app: frozen and complete."""
+
+    def show(self, work: Work, /) -> object:
+        """Shows what would be done, for `--dry`. Changes nothing."""
+
+    def execute(self, work: Work, /) -> R_co:
+        """Does it, records it, tells of it; returns the task's result."""
+
+
+@dataclass(frozen=True)
+class Command(Generic[R]):
+    """What a task does for one app.
+
+    The steps are always the same (`invocation/run.py`): settings are loaded and checked for what the command `needs`,
+    `check` refuses flags that cannot be meant, the lock is taken, the record and `git` complete the settings, `plan`
+    decides, and the plan is executed. Of several apps, each step is done for all of them before the next one begins.
+    """
+
+    name: str
+    plan: Callable[[Work], Plan[R]]
+    needs: tuple[str, ...] = API
+    """Keys of settings, and `env_from`, `build_args_from`, `files` (`Settings.check`)."""
+    git: tuple[str, ...] = ("app",)
+    """The settings that the checkout may fill in."""
+    uses_record: bool = False
+    """Whether the record may fill in which image of which app is meant."""
+    check: Callable[[Work], None] = lambda _work: None
+    """Raises SettingsError for flags that cannot be meant, before the wait for another run."""
+    changes: bool = True
+    """Whether it builds, deploys or records: then it takes the lock."""
+    builds: bool = False
+    """Whether what a later deploy of the same command line needs is checked first: nothing is built in vain."""
+    at_once: int = 12
+    """How many of several apps at once, unless a setting says otherwise."""

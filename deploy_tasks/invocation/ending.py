@@ -1,0 +1,80 @@
+"""The edge of every task: how it ends, whatever happens within it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+from .. import next_steps, signals
+from ..errors import DeployError, Interrupted, SomeFailed
+from ..state import lock
+from ..ui import console, github
+from .command_line import command_line
+
+_LOG = logging.getLogger("deploy_tasks")
+
+
+@contextmanager
+def ended_well(task: Task[Any]) -> Iterator[None]:
+    """Within it, a task runs: a signal ends it as Ctrl-C does, its errors show no secret, and the commands in its
+    messages are written as they must be typed here."""
+    try:
+        with signals.raised(), next_steps.on(command_line(task)), _debugging():
+            try:
+                yield
+            except DeployError as error:
+                _finish(error, task.name)
+                raise
+    except BrokenPipeError as error:
+        # The reader of a result may have read enough, as `head` does.
+        sys.stdout = None
+        raise Exit(code=128 + signal.SIGPIPE) from error
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted("stopped", signals.signal_number(interrupt)) from interrupt
+    finally:
+        lock.let_go()
+
+
+def _finish(error: DeployError, task: str) -> None:
+    """Makes `error` fit for Invoke, which prints it, and shows it at the head of a run on GitHub."""
+    if _LOG.isEnabledFor(logging.DEBUG):
+        every = error.errors.values() if isinstance(error, SomeFailed) else [error]
+        for one in every:
+            _LOG.debug(console.shown("".join(traceback.format_exception(one)).rstrip().split("\n")))
+    console.forgive_stderr()
+    if error.shown is None:
+        error.shown = console.message_of(error)
+        error.args = (error.shown,)  # which `invoke -d` prints
+    if not isinstance(error, Interrupted) and not error.is_annotated:
+        github.annotate(f"{task} failed", error.shown)
+        error.is_annotated = True
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console.pass_on(record.getMessage())
+
+
+@contextmanager
+def _debugging() -> Iterator[None]:
+    """Within it, with DEPLOY_DEBUG set, the log of the kit is shown on stderr: HTTP exchanges, and causes of errors."""
+    if not os.environ.get("DEPLOY_DEBUG"):
+        yield
+        return
+    handler, level = _ToStderr(), _LOG.level
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        _LOG.setLevel(level)
+        _LOG.removeHandler(handler)

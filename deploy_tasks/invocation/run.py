@@ -1,0 +1,69 @@
+"""From a call of a task to plans that run: config → lock → plan → execute. Each step once, always forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+from invoke.context import Context
+
+from ..config import apps
+from ..errors import DeployError, SettingsError, SomeFailed, StateError
+from .call import Call
+from .command import Command, Plan
+from .work import Work
+
+R = TypeVar("R")
+
+
+def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
+    """Runs `command` for the apps that `options` mean; returns its result, of several apps a dict of them by name.
+
+    Raises the errors of `errors.py`; of several apps SomeFailed, with the error of each.
+    """
+    call = Call.of(c, command, options)
+    chosen = call.project.chosen(call.options)
+    if chosen.is_several:
+        from . import several
+
+        apps.check_flags_of_several(call.options)
+        works = loaded(call, chosen.names or [])
+        at_once = 1 if call.is_dry else chosen.jobs or command.at_once
+        return cast(R, several.run(call, works, at_once))
+    work = Work(call, chosen.names[0] if chosen.names else None)
+    with work.interruptible():
+        if command.changes and not call.is_dry:
+            work.lock()
+        plan = planned(work)
+        call.keep_target(work.name or work.settings.known("app"))
+        return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
+
+
+def loaded(call: Call[R], names: list[str]) -> dict[str, Work]:
+    """The settings of all apps. SomeFailed has all that is missing for any of them."""
+    works: dict[str, Work] = {}
+    errors: dict[str, DeployError] = {}
+    for name in names:
+        try:
+            works[name] = Work(call, name, is_of_several=True)
+        except SettingsError as error:
+            errors[name] = error
+    refuse_all(errors)
+    return works
+
+
+def planned(work: Work) -> Plan[Any]:
+    """What is to be done for one app: the record and git complete its settings, then its command decides."""
+    work.complete()
+    return work.call.command.plan(work)
+
+
+def refuse_all(errors: Mapping[str, DeployError]) -> None:
+    """SomeFailed where one of several apps cannot be built or deployed: then none is begun."""
+    if errors:
+        lines = [f"  {name}: {error.what}" for name, error in errors.items()]
+        raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
+
+
+REFUSALS = (SettingsError, StateError)
+"""What a plan raises for an app that cannot be built or deployed, before anything was sent."""

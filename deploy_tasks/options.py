@@ -1,0 +1,134 @@
+"""What the flags of the tasks are: one annotated type each, with its help text.
+
+A flag that is a row of the settings (`config/schema.py`) may also be given by any other source of that setting; None is
+"not given".
+"""
+
+# Without `from __future__ import annotations`: the help is read from these types.
+
+from typing import Annotated, NamedTuple, TypedDict
+
+
+class Flag(NamedTuple):
+    """What Invoke is told of a flag: its help, and whether it may be given several times. A `switch` is set by the
+    flag, else by another source of the setting: with True for a default, Invoke would take it as given."""
+
+    help: str
+    repeatable: bool = False
+    switch: bool = False
+
+
+# Which app, and where.
+App = Annotated[
+    str | None,
+    Flag(
+        "The app's name in the cluster (the repository's name); with deploy.apps: a name, several with commas, or all"
+    ),
+]
+Namespace = Annotated[str | None, Flag("Its namespace (the app class decides)")]
+ImageName = Annotated[str | None, Flag("The repository in the registry (the app's name)")]
+AppClass = Annotated[str | None, Flag("business or non-business: which nodes run it (business)")]
+
+# How the task runs.
+Json = Annotated[bool, Flag("Print one JSON object instead of the plain result")]
+LockTimeout = Annotated[float | None, Flag("Seconds to wait for another run of this checkout (0: not at all)")]
+Jobs = Annotated[int | None, Flag("How many of several apps at once (12; engine builds 2)")]
+
+# What is built.
+RepoUrl = Annotated[str | None, Flag("What the cluster clones (the git remote, as https)")]
+GitRef = Annotated[str | None, Flag("What the cluster checks out (the commit of HEAD)")]
+ImageTag = Annotated[str | None, Flag("The image's tag")]
+TagToResolve = Annotated[
+    str | None, Flag("The image's tag (the one just built on this command line, or HEAD's commit)")
+]
+Dockerfile = Annotated[str | None, Flag("The Dockerfile, from the project's root (Dockerfile)")]
+BuildContext = Annotated[str | None, Flag("The build context, from the project's root (.)")]
+BuildArg = Annotated[
+    list[str] | None,
+    Flag("KEY=VALUE, or KEY with its value from the environment or .env; repeatable", repeatable=True),
+]
+Platform = Annotated[str | None, Flag("What the image is built for; several with commas between them (linux/amd64)")]
+AllowSecretsInContext = Annotated[bool, Flag("Build although .env or .deploy may get into the image")]
+
+# How a build in the cluster is started and waited for.
+Timeout = Annotated[float | None, Flag("Seconds to wait for the build (1800)")]
+Cache = Annotated[bool, Flag("Whether the build may use the builder's cache")]
+Wait = Annotated[bool, Flag("Whether to wait; without, `invoke wait` picks the build up")]
+AllowUnpushed = Annotated[bool, Flag("Build a commit that no remote branch is known to hold")]
+IfNeeded = Annotated[bool, Flag("Skip the build if the same commit is already built and still in the registry")]
+Logs = Annotated[bool, Flag("Whether to show the build's log while waiting")]
+Job = Annotated[str | None, Flag("The build job (the build in flight)")]
+FollowLog = Annotated[bool, Flag("Print it as it grows, until the build is over")]
+
+# What is deployed, and how.
+BuildId = Annotated[
+    str | None,
+    Flag("The digest to deploy, its first 12 digits or more, or 7 or more of its commit (the recorded one)"),
+]
+Back = Annotated[int | None, Flag("How many digests to go back (1)")]
+Port = Annotated[int | None, Flag("The port the app listens on")]
+Replicas = Annotated[int | None, Flag("How many replicas run (the API's default)")]
+Domain = Annotated[list[str] | None, Flag("A domain the app is reached at; repeatable", repeatable=True)]
+HealthPath = Annotated[str | None, Flag("A path that answers 2xx once the app is well")]
+Tls = Annotated[bool | None, Flag("Whether the domains are served over TLS", switch=True)]
+Env = Annotated[
+    list[str] | None,
+    Flag("KEY=VALUE, or KEY with its value from the environment or .env, for the app; repeatable", repeatable=True),
+]
+Follow = Annotated[bool, Flag("Whether to wait until all replicas are ready")]
+RolloutTimeout = Annotated[float | None, Flag("Seconds to wait until the deployed app is ready (300)")]
+CheckHealth = Annotated[bool, Flag("Wait also until https://DOMAIN/HEALTH_PATH answers 2xx")]
+
+# history
+Limit = Annotated[int | None, Flag("How many lines (20)")]
+JsonLines = Annotated[bool, Flag("Print one JSON object a line")]
+
+# sandbox
+SandboxPort = Annotated[int | None, Flag("The port to listen on; 0 takes a free one (8077)")]
+Host = Annotated[str, Flag("The address to listen on (127.0.0.1)")]
+SandboxRegistry = Annotated[str | None, Flag("Another registry, host:port, instead of the sandbox's own")]
+Builder = Annotated[str, Flag("archive (packs the files, runs no RUN) or docker (archive)")]
+Key = Annotated[str | None, Flag("The API key to ask for (a random one)")]
+Data = Annotated[str | None, Flag("A folder to keep images in (a temporary one)")]
+BuildSeconds = Annotated[float | None, Flag("The least number of seconds that a build takes (0)")]
+ReplicaSeconds = Annotated[float | None, Flag("Seconds until each replica is ready (0.2)")]
+Minimal = Annotated[bool, Flag("Serve only what the API's specification has")]
+
+
+class Options(TypedDict, total=False):
+    """The flags of one call, by their names; a task has only some of them."""
+
+    app: App
+    namespace: Namespace
+    image_name: ImageName
+    app_class: AppClass
+    json: Json
+    lock_timeout: LockTimeout
+    jobs: Jobs
+    repo_url: RepoUrl
+    git_ref: GitRef
+    image_tag: ImageTag
+    dockerfile: Dockerfile
+    build_context: BuildContext
+    build_arg: BuildArg
+    platform: Platform
+    allow_secrets_in_context: AllowSecretsInContext
+    timeout: Timeout
+    cache: Cache
+    wait: Wait
+    allow_unpushed: AllowUnpushed
+    if_needed: IfNeeded
+    logs: Logs
+    job: Job
+    build_id: BuildId
+    back: Back
+    port: Port
+    replicas: Replicas
+    domain: Domain
+    health_path: HealthPath
+    tls: Tls
+    env: Env
+    follow: Follow
+    rollout_timeout: RolloutTimeout
+    check_health: CheckHealth
+    limit: Limit
