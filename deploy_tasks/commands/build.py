@@ -8,9 +8,8 @@ from .. import images, next_steps
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..api.schemas import BuildRequest
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
-from ..config import values as parsing
-from ..config.sources import Source
+from ..app_class import DEFAULT_APP_CLASS, namespace_of
+from ..config.sources import Source, of_flag
 from ..encoding import fields_of
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..invocation.call import TARGET, Call
@@ -81,7 +80,7 @@ def wait(call: Call) -> Act:
 
 def check_clonable(run: Run, git_ref: str, *, allow_unpushed: bool) -> None:
     """SettingsError where no ref of the remote holds the commit, since the cluster clones from there."""
-    checkout, repo_url = run.checkout, str(run.settings.require("repo_url"))
+    checkout, repo_url = run.checkout, str(run.settings.repo_url)
     if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
     pushed = allow_unpushed or checkout.pushed(git_ref, repo_url)
@@ -115,7 +114,7 @@ def warn_of_build_args(run: Run) -> None:
 
 def built_already(run: Run, request: BuildRequest) -> Record | None:
     """The record of an earlier build of the very same, made current, where its image is still there; else None."""
-    image_name = run.settings.require("image_name")
+    image_name = run.settings.image_name
     build = build_in_flight(run.settings, request, job="")
     entry = history.same_build(run.state.history(), build) if images.is_commit(request.git_ref) else None
     if entry is None or entry.image_tag is None or entry.build_id is None:
@@ -237,7 +236,7 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
         raise SettingsError(f"no build is in flight; start one: {start}, or name one: --job JOB --image-tag TAG")
     if run.call.name and (known.app, known.image_name) != (settings.app, settings.image_name):
         raise SettingsError(f"{known.job_name} builds {known.app}, not {settings.app}; nothing was done")
-    if known.api_url != settings.require("api_url"):
+    if known.api_url != settings.api_url:
         raise SettingsError(
             f"{known.job_name} was started at {known.api_url}; set DEPLOY_API_URL to that to wait for it"
         )
@@ -247,7 +246,7 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
             raise SettingsError(f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}; nothing was done")
     app_class = settings.given("app_class") or known.app_class or settings.app_class
     is_another_class = app_class != (known.app_class or DEFAULT_APP_CLASS)
-    known.namespace = settings.given("namespace") or (APP_CLASSES[app_class] if is_another_class else known.namespace)
+    known.namespace = settings.given("namespace") or (namespace_of(app_class) if is_another_class else known.namespace)
     known.app_class = app_class
     return known
 
@@ -260,7 +259,7 @@ def _build_of_elsewhere(run: Run, job: str) -> BuildInFlight:
             f"{job} is not the build in flight here; name its tag too: --image-tag TAG; nothing was done"
         )
     request = build_request(settings, run.checkout, cache=True)
-    build = build_in_flight(settings, request, parsing.of_flag("--job", images.label, job))
+    build = build_in_flight(settings, request, of_flag("--job", images.label, job))
     # Only the tag can say which commit that was.
     build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
     return build

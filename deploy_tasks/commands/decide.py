@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 from .. import images, next_steps
 from ..api.schemas import BuildRequest, DeployConfig, DeployRequest, Metrics, Port
 from ..config.settings import Settings
-from ..config.sources import Source
-from ..config.values import as_text, of_flag
+from ..config.sources import Source, of_flag
+from ..config.values import as_text
 from ..config.values import build_args as parsed_build_args
+from ..encoding import fields_of
 from ..errors import SettingsError
 from ..git import Checkout
 from ..hosts import is_loopback
@@ -41,7 +42,7 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
 
     Dockerfile and context are named from the project's root on; the cluster knows only the repository's.
     """
-    git_ref, repo_url = settings.require("git_ref"), settings.require("repo_url")
+    git_ref, repo_url = settings.git_ref, settings.repo_url
     # Also where somebody names it: it is the same repository if a remote is that, or if it has a commit of this one.
     is_this_repository = (
         settings.origins["repo_url"].source is Source.GIT
@@ -55,12 +56,12 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
         )
     prefix = checkout.prefix if is_this_repository else None
     return BuildRequest(
-        app=settings.require("app"),
+        app=settings.app,
         namespace=settings.namespace,
         repo_url=repo_url,
         git_ref=git_ref,
         git_token=settings.git_token,
-        image_tag=settings.image_tag or images.as_tag(git_ref) or settings.require("image_tag"),
+        image_tag=settings.image_tag or images.as_tag(git_ref) or settings.needed("image_tag"),
         cache=cache,
         deploy=False,
         image_name=settings.given("image_name"),
@@ -104,14 +105,14 @@ def build_in_flight(settings: Settings, request: BuildRequest, job: str) -> Buil
         git_ref=request.git_ref,
         app=request.app,
         namespace=request.namespace,
-        image_name=settings.require("image_name"),
+        image_name=settings.image_name,
         image_tag=request.image_tag,
         app_class=settings.app_class,
         dockerfile=request.dockerfile,
         build_context=request.build_context,
-        asked_image=f"{settings.require('image_name')}:{request.image_tag}",
+        asked_image=f"{settings.image_name}:{request.image_tag}",
         job_name=job,
-        api_url=settings.require("api_url"),
+        api_url=settings.api_url,
         started_at=timestamp(),
     )
 
@@ -128,7 +129,7 @@ def target_of_tag(settings: Settings, checkout: Checkout, recorded_here: Record 
     Never that of an old record: asked after new commits, it would deploy the old code.
     """
     known = recorded_here.image_tag if recorded_here else None
-    tag = settings.image_tag or known or checkout.commit or settings.require("image_tag")
+    tag = settings.image_tag or known or checkout.commit or settings.needed("image_tag")
     if recorded_here and tag == known:
         return _target(settings, tag, recorded_here.git_ref)
     return _target(settings, tag, checkout.commit if tag == checkout.commit else None)
@@ -146,11 +147,11 @@ def local_target(settings: Settings, checkout: Checkout) -> Target:
 
 def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
     return Target(
-        repo_url=settings.repo_url,
+        repo_url=settings.known("repo_url"),
         git_ref=git_ref,
-        app=settings.require("app"),
+        app=settings.app,
         namespace=settings.namespace,
-        image_name=settings.require("image_name"),
+        image_name=settings.image_name,
         image_tag=tag,
         app_class=settings.app_class,
     )
@@ -198,7 +199,7 @@ def digest_of_record(settings: Settings, record: Record | None) -> str:
 def deploy_request(settings: Settings, build_id: str, known: Record | None, *, env: dict[str, str]) -> DeployRequest:
     """What a deploy without a build is asked for; `known` is what is known of the digest. SettingsError where that is
     the digest of another image."""
-    image_name = settings.require("image_name")
+    image_name = settings.image_name
     if known and known.image_name not in (None, image_name):
         # Of several apps, no record may reach another app.
         other = "" if settings.name else f"; or deploy that image: --image-name {known.image_name}"
@@ -209,28 +210,28 @@ def deploy_request(settings: Settings, build_id: str, known: Record | None, *, e
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
     return DeployRequest(
-        app=settings.require("app"),
+        app=settings.app,
         namespace=settings.namespace,
         image_name=image_name,
         build_id=build_id,
         deploy=True,
         deploy_config=DeployConfig(
-            port=None if settings.ports else settings.require("port"),
-            ports=[Port(**port) for port in settings.ports] or None,
+            port=None if settings.ports else settings.port,
+            ports=[Port(**fields_of(port)) for port in settings.ports] or None,
             replicas=settings.replicas,
             domain=domains[0] if domains and not several else None,
             domains=domains if several else None,
             health_path=settings.health_path,
             tls=settings.tls,
             env=env,
-            metrics=Metrics(**settings.metrics) if settings.metrics else None,
+            metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
             app_class=settings.app_class,
         ),
     )
 
 
 def _ways_to_build(settings: Settings) -> str:
-    app = {"app": settings.name or (settings.app if settings.is_by_flag("app") else None)}
+    app = {"app": settings.name or (settings.known("app") if settings.is_by_flag("app") else None)}
     return f"{next_steps.line('build', app)}, or {next_steps.line('local', app)}"
 
 

@@ -11,7 +11,8 @@ from .. import images, next_steps
 from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import DeployRequest
 from ..config.settings import Settings
-from ..config.values import of_flag, whole_number
+from ..config.sources import of_flag
+from ..config.values import whole_number
 from ..encoding import as_dict
 from ..errors import (
     ApiRefused,
@@ -165,14 +166,14 @@ def to_go_back_to(run: Run, back: int) -> HistoryEntry:
 
 
 def _digest_back(run: Run, back: int, now: str | None) -> HistoryEntry:
-    app, namespace = run.settings.require("app"), run.settings.namespace
+    app, namespace = run.settings.app, run.settings.namespace
     other = run.command("reuse --build-id sha256:…")
     return history.digest_back(run.history(), app, namespace, back, now, other=other)
 
 
 def _running(run: Run) -> str | None:
     try:
-        state = run.client.app(run.settings.namespace, run.settings.require("app"), within=_SECONDS_TO_SAY)
+        state = run.client.app(run.settings.namespace, run.settings.app, within=_SECONDS_TO_SAY)
     except (ApiRefused, NothingStarted):
         return None
     return state.digest if state else None

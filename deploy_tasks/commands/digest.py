@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import images, next_steps
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
+from ..app_class import DEFAULT_APP_CLASS, namespace_of
 from ..encoding import fields_of
 from ..errors import DigestNotFound, StateError
 from ..invocation.call import TARGET, Call
@@ -113,6 +113,6 @@ def flags_of(run: Run, target: Target) -> dict[str, object]:
         differs = [key for key in own if getattr(target, key) not in (None, getattr(run.settings, key))]
         return {"app": run.call.name, **{key: getattr(target, key) for key in own if key in (*said, *differs)}}
     app_class = target.app_class or DEFAULT_APP_CLASS
-    usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": APP_CLASSES[app_class]}
+    usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace_of(app_class)}
     needed = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) not in (None, value)}
     return {"app": target.app, **needed}

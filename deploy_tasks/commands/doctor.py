@@ -13,7 +13,8 @@ from invoke.context import Context
 
 from .. import next_steps
 from ..config.apps import ALL
-from ..config.settings import OF_ALL_APPS, TABLE, Settings
+from ..config.schema import BY_KEY, WITH_VARIABLE
+from ..config.settings import Settings
 from ..config.sources import Source
 from ..engine import build_context
 from ..engine.engine import Engine
@@ -61,19 +62,19 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
         call = Call.of(c, "doctor", {"app": app})
-        calls = call._replace(flags={"app": app or ALL}).of_each() if call.table else [call]
+        calls = call._replace(flags={"app": app or ALL}).of_each() if call.project.table else [call]
         # What is of all apps, then what each has of its own.
         run = begin(call.of_all_apps(), git=("app", "repo_url", "git_ref"))
     except DeployError as error:
         return [Finding("settings", "failed", str(error), "correct it, and ask again")]
-    of_all = {row.key for row in TABLE if not call.table or row.key in OF_ALL_APPS}
+    of_all = {row.key for row in WITH_VARIABLE if not call.project.table or row.is_global}
     call.hold_target()
     engine = Engine(c, run.settings.docker, builder=run.settings.builder)
     looks: list[Callable[[], Iterator[Finding]]] = [
         *(lambda: _settings(run.settings, of_all), lambda: _git(run), lambda: _git_ignores(run)),
         lambda: _engine(engine, run.settings.docker),  # which then knows whose ignore files count
-        *([partial(_apps, engine, calls)] if call.table else []),
-        *(look for look in (lambda: _files(engine, run), lambda: _state(run)) if not call.table),
+        *([partial(_apps, engine, calls)] if call.project.table else []),
+        *(look for look in (lambda: _files(engine, run), lambda: _state(run)) if not call.project.table),
         *(lambda: _registry(run.settings), lambda: _api(run)),
     ]
     return [finding for look in looks for finding in _findings(look)]
@@ -99,24 +100,24 @@ def _apps(engine: Engine, calls: Collection[Call]) -> Iterator[Finding]:
 def _app(engine: Engine, call: Call) -> Iterator[Finding]:
     run = begin(call, git=("app", "repo_url", "git_ref"))
     settings = run.settings
-    chosen = [f"{row.key} {_shown(getattr(settings, row.key))}" for row in TABLE if _is_own(settings, row.key)]
+    chosen = [f"{row.key} {_shown(settings.known(row.key))}" for row in WITH_VARIABLE if _is_own(settings, row.key)]
     yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, run), *_state(run))
     try:
-        settings.require("port", "env_from", "files")
-        settings.require("build_args_from")
+        settings.check("port", "env_from", "files")
+        settings.check("build_args_from")
     except SettingsError as error:
         seen = str(error).removesuffix("")
         yield Finding("needs", "failed", seen, "names into .env, keys under deploy.apps in invoke.yaml")
 
 
 def _is_own(settings: Settings, key: str) -> bool:
-    return key not in OF_ALL_APPS and settings.origins[key].source in (Source.APP, Source.CONFIG)
+    return not BY_KEY[key].is_global and settings.origins[key].source in (Source.APP, Source.CONFIG)
 
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
     needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
-    for row in (row for row in TABLE if row.key in keys):
-        value, origin = getattr(settings, row.key), settings.origins[row.key]
+    for row in (row for row in WITH_VARIABLE if row.key in keys):
+        value, origin = settings.known(row.key), settings.origins[row.key]
         if value is None or value == ():
             state = needed.get(row.key, "ok")
             mend = f"set {settings.ways_to_set(row)}" if state != "ok" else ""
@@ -142,7 +143,7 @@ def _git(run: Run) -> Iterator[Finding]:
     yield Finding(
         "git", "ok", f"HEAD is {checkout.commit[:12]}, {'with' if checkout.dirty else 'without'} uncommitted changes"
     )
-    repo_url = run.settings.repo_url
+    repo_url = run.settings.known("repo_url")
     if repo_url is None:
         seen = checkout.trouble or "there is none"
         yield Finding("git remote", "warning", seen, "git remote add origin URL, or set DEPLOY_REPO_URL")
@@ -243,11 +244,11 @@ def _api(run: Run) -> Iterator[Finding]:
     from ..api.transport import look
 
     settings = run.settings
-    if not (settings.api_url and settings.api_key):
+    if not (settings.known("api_url") and settings.known("api_key")):
         return
     try:
         # A tag that nobody has: what is asked is whether the key is accepted.
-        run.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
+        run.client.digest(settings.known("image_name") or "doctor", tag="deploy-tasks-doctor")
     except DigestNotFound:
         pass
     except NothingStarted as error:

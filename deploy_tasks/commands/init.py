@@ -12,10 +12,10 @@ from invoke.context import Context
 
 from .. import next_steps
 from ..app_class import APP_CLASSES
-from ..config.settings import TABLE, Setting
+from ..config.project import root_of
+from ..config.schema import WITH_VARIABLE, Setting
 from ..errors import DeployError, SettingsError, StateError
 from ..git import Checkout
-from ..invocation.call import root_of
 from ..state.files import State
 from ..ui import console
 
@@ -95,7 +95,9 @@ def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[
 def example(leave_out: Collection[str] = ()) -> str:
     """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
     `leave_out`."""
-    return _HEAD + "".join(f"\n# {row.reason[0].upper()}{row.reason[1:]}.\n{_line(row, leave_out)}\n" for row in TABLE)
+    return _HEAD + "".join(
+        f"\n# {row.help[0].upper()}{row.help[1:]}.\n{_line(row, leave_out)}\n" for row in WITH_VARIABLE
+    )
 
 
 def _line(row: Setting, leave_out: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from invoke.context import Context
 
 from ..config import values as parsing
-from ..config.values import of_flag
+from ..config.sources import of_flag
 from ..errors import SettingsError
 from ..invocation.call import Call
 from ..invocation.work import begin

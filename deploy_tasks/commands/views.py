@@ -11,7 +11,8 @@ from .. import next_steps
 from ..api.build_log import LogFollower
 from ..api.polling import wait_for_end
 from ..api.schemas import AppState, BuildState
-from ..config.values import of_flag, whole_number
+from ..config.sources import of_flag
+from ..config.values import whole_number
 from ..encoding import as_dict
 from ..errors import ApiRefused, NothingStarted, SettingsError
 from ..images import label, short_ref, shortened
@@ -67,7 +68,7 @@ def _follow(run: Run, job: str) -> bool:
 
 
 def _last_job(run: Run) -> str:
-    in_flight, app = run.state.in_flight(), run.settings.require("app")
+    in_flight, app = run.state.in_flight(), run.settings.app
     if in_flight is not None and in_flight.app == app:
         return in_flight.job_name
     job = next((entry.job_name for entry in run.state.history() if entry.job_name and entry.app == app), None)
@@ -79,7 +80,7 @@ def _last_job(run: Run) -> str:
 def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
     """Print what was recorded and deployed, newest first."""
     call = Call.of(c, "history", {"app": app})
-    calls = call.of_each() if app or not call.table else [call.of_all_apps()]
+    calls = call.of_each() if app or not call.project.table else [call.of_all_apps()]
     runs = [begin(one, from_record=True, git=("app",)) for one in calls]
     call.hold_target()
     most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
@@ -124,7 +125,7 @@ def _status(run: Run) -> dict[str, Any]:
     phase = state = trouble = None
     with run.interruptible():
         try:
-            state = run.client.app(settings.namespace, settings.require("app"))
+            state = run.client.app(settings.namespace, settings.app)
             phase = run.client.status(build.job_name) if build else None
         except (NothingStarted, ApiRefused) as error:
             trouble = error

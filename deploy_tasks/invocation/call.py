@@ -3,10 +3,7 @@ of its command line."""
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from threading import Lock, Thread, current_thread
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -15,10 +12,8 @@ from invoke.context import Context
 
 from .. import next_steps
 from ..config import apps
-from ..config.invoke_config import check_project_is_read, deploy_part
-from ..config.settings import keep_secrets_of, project_root, resolve
-from ..errors import SettingsError
-from ..git import Checkout, top_of
+from ..config.project import Project
+from ..git import Checkout
 from ..state.records import Record
 
 # The part of the Invoke configuration that the calls of one command line share. `deploy` is the user's, this is ours.
@@ -69,8 +64,7 @@ class Call(NamedTuple):
     task: str
     flags: Mapping[str, Any]
     given: Mapping[str, Any]
-    general: Mapping[str, Any]
-    table: apps.Table
+    project: Project
     chain: Chain
     checkout: Checkout
     name: str | None = None
@@ -86,29 +80,19 @@ class Call(NamedTuple):
         if isinstance(flags.get("app"), list | tuple):
             flags = {**flags, "app": ",".join(flags["app"])}
         chain = _Chains.of(c)
-        root = root_of(c)
-        check_project_is_read(c.config, root)
-        configured = deploy_part(c.config)
-        keep_secrets_of(os.environ, configured)
-        general, table = apps.split(configured)
+        project = Project.of(c)
         target = _target_with(chain, flags)
         all_flags = {**flags, **target}
         usual = declared or {}
         given = {key: value for key, value in all_flags.items() if value not in (None, [], usual.get(key))}
-        return cls(c, task, all_flags, given, general, table, chain, Checkout(root))
+        return cls(c, task, all_flags, given, project, chain, Checkout(project.root))
 
     def of_each(self) -> list[Call]:
         """This call for each of the apps that it means. SettingsError where that cannot be told."""
-        if not self.table:
+        names, is_several, jobs = self.project.chosen(self.flags)
+        if names is None:
             return [self]
-        # With a table, DEPLOY_APP, too, is a choice among its apps.
-        given = {key: self.flags.get(key) for key in ("app", "jobs")}
-        for_all = resolve(given, config=self.general, folder=self.checkout.folder)
-        is_several = apps.is_several(for_all.app)
-        if is_several:
-            apps.check_flags_of_several(self.flags)
-        names = apps.chosen(self.table, for_all.app, for_all.origins["app"])
-        return [self._replace(name=name, is_of_several=is_several, jobs=for_all.jobs) for name in names]
+        return [self._replace(name=name, is_of_several=is_several, jobs=jobs) for name in names]
 
     @property
     def needs_to_deploy(self) -> tuple[str, ...]:
@@ -121,7 +105,7 @@ class Call(NamedTuple):
 
     def of_all_apps(self) -> Call:
         """This call for what is of all apps."""
-        return self._replace(name=None, flags={**self.flags, "app": None}) if self.table else self
+        return self._replace(name=None, flags={**self.flags, "app": None}) if self.project.table else self
 
     def hold_target(self, app: str | None = None) -> None:
         """From now on the later calls of the command line have this call's target; `app` says which apps it is of."""
@@ -143,33 +127,3 @@ def _target_with(chain: Chain, flags: Mapping[str, Any]) -> dict[str, Any]:
     if "app" in given and not apps.are_among(given["app"], chain.app):
         earlier = {}
     return {**earlier, **given}
-
-
-def root_of(c: Context) -> Path:
-    """The project's root: the folder whose tasks.py Invoke loaded, else what is found from the current folder up.
-
-    SettingsError where the current folder is another repository's, or `c.cd` leads away from the root: what would be
-    built and deployed is not what a person there thinks of.
-    """
-    try:
-        here = Path.cwd()
-    except FileNotFoundError as error:
-        raise SettingsError("the current folder is not there any more") from error
-    # Invoke's Config has it in no public attribute, and hands it to all of its copies.
-    loaded_from: str | None = getattr(c.config, "_project_prefix", None)
-    root = Path(loaded_from).resolve() if loaded_from else project_root(here)
-    of_root, of_here = top_of(root), top_of(here)
-    if of_here not in (None, of_root):
-        whose = f"repository {of_root}" if of_root else "in no repository"
-        raise SettingsError(
-            f"The tasks are those of {root} ({whose}), but the current folder is in another repository, {of_here}. "
-            f"Nothing was sent. To work on the first, run: cd {shlex.quote(str(root))}. To work on the second, make it "
-            f"a project of its own: cd {shlex.quote(str(of_here))} && deploy-tasks init"
-        )
-    inside = here.joinpath(*map(os.path.expanduser, c.command_cwds)).resolve()
-    if inside not in (here, root):
-        raise SettingsError(
-            f"c.cd does not choose the project: this task works on {root}, not on {inside}. Nothing was sent. Call it "
-            "outside of c.cd. For an app in a folder, set its dockerfile and build_context, or run invoke there"
-        )
-    return root

@@ -15,12 +15,11 @@ from typing import Any
 from .. import next_steps
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
-from ..config import apps
-from ..config.settings import TABLE, Settings, resolve
+from ..config.schema import SECRETS
+from ..config.settings import Settings
 from ..config.sources import Source
 from ..encoding import encode, fields_of
-from ..errors import Interrupted, SettingsError, StateError
-from ..redaction import keep_named_secret, keep_secret
+from ..errors import Interrupted, StateError
 from ..signals import signal_number, undivided
 from ..state import lock
 from ..state.files import State
@@ -82,17 +81,17 @@ class Run:
 
     def note(self, outcome: str, record: Record, **built: Any) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
-        fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
+        fields = {**fields_of(record, Record), **built, "api_url": self.settings.known("api_url")}
         self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self.call.task, outcome=outcome))
 
     def history(self) -> Iterator[HistoryEntry]:
         """The history of this cluster, newest first; a line that does not say of which it is may be of any."""
-        return (entry for entry in self.state.history() if entry.api_url in (None, self.settings.api_url))
+        return (entry for entry in self.state.history() if entry.api_url in (None, self.settings.known("api_url")))
 
     def new_client(self) -> DeployClient:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
         settings = self.settings
-        url, key = settings.require("api_url"), settings.require("api_key")
+        url, key = settings.api_url, settings.api_key
         key_from = settings.origins["api_key"].place
 
         def command(words: str) -> str:
@@ -134,7 +133,7 @@ class Run:
     def recorded_here(self) -> Record | None:
         """What an earlier task of this command line recorded for the image."""
         record = self.call.chain.records.get(self.call.name or "")
-        return record if record and record.image_name == self.settings.image_name else None
+        return record if record and record.image_name == self.settings.known("image_name") else None
 
     @property
     def record(self) -> Record | None:
@@ -191,7 +190,7 @@ class Run:
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that `--dry` keeps from being sent."""
         text = f" {encode(body).decode()}" if body is not None else ""
-        console.tell(f"dry run, not sent: {method} {self.settings.require('api_url')}{path}{text}")
+        console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
 
 
 class Act:
@@ -205,7 +204,7 @@ class Act:
 def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), from_record: bool = False) -> Run:
     """Gathers what `call` works with.
 
-    `needs` names what the task cannot do without (see `Settings.require`), `git` those settings that the checkout may
+    `needs` names what the task cannot do without (see `Settings.check`), `git` those settings that the checkout may
     fill in; with `from_record` the record may fill in the target. Raises SettingsError, and StateError where the state
     file is unusable: before anything is sent.
     """
@@ -217,20 +216,10 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
         return {key: getattr(known, key) for key in TARGET} if known and from_record else {}
 
     def settle() -> Settings:
-        settled = resolve(
-            _settings_of(call),
-            config=call.general,
-            name=name,
-            own=call.table[name] if name else None,
-            folder=checkout.folder,
-            record=recorded,
-            git={key: partial(getattr, checkout, _GIT_FACT[key]) for key in git},
+        loaded = call.project.load(name, call.flags)
+        settled = loaded.completed(
+            recorded(loaded.state_file), {key: partial(getattr, checkout, _GIT_FACT[key]) for key in git}
         )
-        keep_secret(settled.secrets)
-        keep_named_secret(settled.secret_values_of((*settled.env_from, *settled.env_from_optional)))
-        if not call.table and apps.is_several(settled.app):
-            raise SettingsError(f"app {settled.app} needs a table of apps, deploy.apps in invoke.yaml")
-        _check_engine(call, settled)
         _require(call, settled, needs)
         return settled
 
@@ -239,17 +228,6 @@ def begin(call: Call, *, needs: Sequence[str] = (), git: Sequence[str] = (), fro
     _warn(call, run.settings)
     _warn_of_another_namespace(run.settings, run.state.record())
     return run
-
-
-def _check_engine(call: Call, settings: Settings) -> None:
-    """SettingsError where an `.env` file, which may be the repository's, names a program for `deploy-tasks` to run that
-    is no engine."""
-    known, origin = getattr(call.c.config, "only_engines", None), settings.origins["docker"]
-    if known and origin.source is Source.ENV_FILE and settings.docker not in known:
-        raise SettingsError(
-            f"{origin} names a program of its own, which deploy-tasks does not run. Nothing was sent. If you trust it, "
-            "set DEPLOY_DOCKER in the environment"
-        )
 
 
 def _check_own_state(run: Run) -> None:
@@ -269,7 +247,7 @@ def _warn_of_another_namespace(settings: Settings, record: Record | None) -> Non
     """Other scripts have other namespaces than those of the app classes, and one app shall not run in two unseen."""
     usual = {None, settings.namespace, *APP_CLASSES.values()}
     is_default = settings.origins["namespace"].source is Source.DEFAULT
-    if is_default and record and record.app == settings.app and record.namespace not in usual:
+    if is_default and record and record.app == settings.known("app") and record.namespace not in usual:
         console.warn(
             f"{record.app} was recorded in namespace {record.namespace}, and this is for {settings.namespace}; to stay "
             f"there: --namespace {record.namespace}, or namespace under deploy: in invoke.yaml"
@@ -283,21 +261,11 @@ def _warn(call: Call, settings: Settings) -> None:
         console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
     for path in settings.secret_files_others_can_read:
         console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-    for row in TABLE:
-        if row.secret and row.key in call.general:
+    for row in SECRETS:
+        if row.key in call.project.general:
             console.warn(f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env")
     for said in settings.misspelt():
         console.warn(said)
-
-
-def _settings_of(call: Call) -> dict[str, Any]:
-    """The flags of `call` that are settings, by their keys there."""
-    flags = {row.key: call.flags.get(row.key) for row in TABLE if row.key in call.flags}
-    if call.flags.get("if_needed"):
-        flags["build_if_needed"] = True
-    if call.name is not None:
-        flags["app"] = None  # there it chose among the apps, and the table says how they are called
-    return flags
 
 
 def _who() -> str:
@@ -311,12 +279,7 @@ def _who() -> str:
 
 def _require(call: Call, settings: Settings, needs: Sequence[str]) -> None:
     given = [text.partition("=")[0] for text in call.flags.get("env") or [] if "=" in text]
-    try:
-        if needs:
-            settings.require(*needs, given=given)
-    except SettingsError as error:
-        why = f" ({call.checkout.trouble})" if call.checkout.trouble else ""
-        raise SettingsError(f"{error.what}{why}") from error
+    settings.check(*needs, given=given, trouble=call.checkout.trouble)
 
 
 _GIT_FACT = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
