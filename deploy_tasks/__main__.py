@@ -7,24 +7,26 @@ import sys
 def main() -> None:
     """Runs the tasks that the command line names, and exits with their exit code."""
     try:
-        # Loaded here, so that Ctrl-C while it is loaded is one line, too.
+        # Imported here, so that Ctrl-C during the import is one line, too.
         from .program import program
 
         program.run()
     except KeyboardInterrupt:
         _stopped()
     except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):  # Ctrl-C before a task, of which Invoke makes exit code 1
+        if isinstance(
+            ended.__context__, KeyboardInterrupt
+        ):  # Ctrl-C before a task, which Invoke turns into exit code 1
             _stopped()
         raise
     finally:
-        # Else Python searches all modules for garbage before it goes, a tenth of the time that a deploy takes. In this
-        # process there is no object of anybody else's that this would cost its end.
+        # Otherwise Python searches all modules for garbage at its end, a tenth of the time that a deploy takes. This
+        # process has no object of another program that needs that.
         gc.freeze()
 
 
 def _stopped() -> None:
-    print("stopped; nothing was started", file=sys.stderr)  # noqa: T201 - what tells things may not be loaded
+    print("stopped; nothing was started", file=sys.stderr)  # noqa: T201 - the console may not be imported
     sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""What of a host name matters to more than one room."""
+"""Host names: which one is this machine, and where a registry answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, without a port or brackets, is this machine: where plain http reads no key to anybody else."""
+    """Whether `host`, without a port or brackets, is this machine: plain http to it shows a key to nobody else."""
     try:
         return host == "localhost" or ("%" not in host and ip_address(host).is_loopback)
     except ValueError:  # a name
@@ -14,6 +14,6 @@ def is_loopback(host: str) -> bool:
 
 
 def registry_url(registry: str) -> str:
-    """Where the API of `registry` (`host` or `host:port`) begins; http is for this machine alone."""
+    """The URL at which the API of `registry` (`host` or `host:port`) begins: http only on this machine."""
     scheme = "http" if is_loopback(registry.partition(":")[0]) else "https"
     return f"{scheme}://{registry}/v2/"

@@ -8,12 +8,12 @@ from pathlib import Path
 from invoke.parser.argument import Argument
 
 from deploy_tasks.commands.init import written
-from deploy_tasks.config.settings import CONFIGURED, OF_ALL_APPS, TABLE, Setting
+from deploy_tasks.config.schema import SETTINGS, WITH_VARIABLE, Setting
 from deploy_tasks.tasks import ns
 
 _OF_THE_TARGET = ("app", "namespace", "image-name", "app-class", "jobs", "lock-timeout", "json")
-_BY_ANOTHER_NAME = {"--build-if-needed": "--if-needed", "--build-args": "--build-arg"}
-_SETTINGS = {_BY_ANOTHER_NAME.get(row.flag, row.flag) for row in TABLE}
+_BY_ANOTHER_NAME = {"--build-args": "--build-arg"}
+_SETTINGS = {_BY_ANOTHER_NAME.get(row.flag, row.flag) for row in WITH_VARIABLE}
 _TASKS_HEAD = """# Tasks and flags
 
 <!-- Written by `invoke pages`. -->
@@ -129,13 +129,21 @@ def _written_flag(flag: Argument) -> str:
 
 def _settings_page() -> str:
     flags = {f"--{_name(flag)}" for name in ns.task_names if name != "sandbox" for flag in ns[name].get_arguments()}
-    rows = ["| variable | flag | default | what it is |", "|---|---|---|---|", *(_row(row, flags) for row in TABLE)]
+    rows = [
+        "| variable | flag | default | what it is |",
+        "|---|---|---|---|",
+        *(_row(row, flags) for row in WITH_VARIABLE),
+    ]
     rows += [
         "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the environment |",
         "| `DEPLOY_DEBUG` | | | `1` shows the causes of an error, secrets left out; only in the environment |",
     ]
-    only = ["| key | what it is |", "|---|---|", *(f"| `{row.key}` | {row.reason} |" for row in CONFIGURED)]
-    of_all = ", ".join(f"`{row.key}`" for row in TABLE if row.key in OF_ALL_APPS)
+    only = [
+        "| key | what it is |",
+        "|---|---|",
+        *(f"| `{row.key}` | {row.help} |" for row in SETTINGS if row.only_configured),
+    ]
+    of_all = ", ".join(f"`{row.key}`" for row in SETTINGS if row.is_global)
     last = f"\nOf all apps, so only under `deploy:` and never under one app: {of_all}.\n"
     return _SETTINGS_HEAD + "\n".join(rows) + "\n" + _CONFIGURED_HEAD + "\n".join(only) + "\n" + last
 
@@ -144,4 +152,4 @@ def _row(row: Setting, flags: set[str]) -> str:
     default = written(row.default)
     flag = _BY_ANOTHER_NAME.get(row.flag, row.flag)
     cells = [f"`{row.variable}`", f"`{flag}`" if flag in flags else "", f"`{default}`" if default else ""]
-    return f"| {' | '.join(cells)} | {'**secret**: ' if row.secret else ''}{row.reason} |"
+    return f"| {' | '.join(cells)} | {'**secret**: ' if row.secret else ''}{row.help} |"

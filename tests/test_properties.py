@@ -19,7 +19,10 @@ from deploy_tasks.api.polling import wait_for_build
 from deploy_tasks.api.schemas import BuildRequest, DeployConfig, DeployRequest
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.config import values as parsing
-from deploy_tasks.config.settings import TABLE, env_files, resolve
+from deploy_tasks.config.env_files import EnvFiles
+from deploy_tasks.config.project import Project
+from deploy_tasks.config.schema import SETTINGS
+from deploy_tasks.config.sources import of_flag
 from deploy_tasks.errors import DeployError, StateError
 from deploy_tasks.redaction import Lines, fit, keep_secret, redact
 from deploy_tasks.state.files import State
@@ -175,13 +178,12 @@ def test_any_bytes_as_a_state_file(content: bytes) -> None:
             assert images.label(build.job_name)
 
 
-@given(row=st.sampled_from(TABLE), value=TEXT | st.integers() | st.floats() | st.booleans() | JSON)
+@given(row=st.sampled_from(SETTINGS), value=TEXT | st.integers() | st.floats() | st.booleans() | JSON)
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_as_each_setting(row: Any, value: Any) -> None:
-    folder = Path("/")
-    for given_by in ({"flags": {row.key: value}}, {"flags": {}, "config": {row.key: value}}):
-        flags, config = given_by["flags"], given_by.get("config", {})
-        settled = result(lambda flags=flags, config=config: resolve(flags, config=config, environ={}, folder=folder))  # type: ignore[misc]
+    for flags, config in (({row.parameter or row.key: value}, {}), ({}, {row.key: value})):
+        project = Project(Path("/"), config, {})
+        settled = result(lambda project=project, flags=flags: project.load(None, flags, {}))  # type: ignore[misc]
         assert isinstance(settled, DeployError) or settled.origins[row.key]
 
 
@@ -190,20 +192,20 @@ def test_any_text_as_each_setting(row: Any, value: Any) -> None:
 def test_any_bytes_as_an_env_file(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / ".env").write_bytes(content)
-        read = result(lambda: env_files(Path(folder), None))
+        read = result(lambda: EnvFiles(Path(folder)).of(None))
         assert isinstance(read, DeployError) or list(read) == [".env"]
 
 
 @given(reference=TEXT)
 def test_any_text_as_an_image_of_the_servers(reference: str) -> None:
-    parsed = result(lambda: images.parse(reference))
+    parsed = result(lambda: of_flag("--image", images.parse, reference))
     if not isinstance(parsed, DeployError):
         assert images.image_name(parsed.name)
 
 
 @given(text=TEXT)
 def test_what_is_accepted_as_a_url_goes_to_that_host(text: str) -> None:
-    url = result(lambda: parsing.api_url(f"https://{text}"))
+    url = result(lambda: of_flag("--url", parsing.api_url, f"https://{text}"))
     if not isinstance(url, DeployError):
         assert "@" not in url.split("/")[2]
 

@@ -1,4 +1,4 @@
-"""Where a value comes from, what it must be, and what is said where it is neither."""
+"""The sources of settings, their values, and the errors about both."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 
 from deploy_tasks.commands.init import example
-from deploy_tasks.config.settings import TABLE, Settings, project_root, resolve
+from deploy_tasks.config.apps import split
+from deploy_tasks.config.paths import project_root
+from deploy_tasks.config.project import Project
+from deploy_tasks.config.schema import BY_KEY, SECRETS, WITH_VARIABLE
+from deploy_tasks.config.settings import Settings
 from deploy_tasks.errors import SettingsError
+from deploy_tasks.tasks import ns
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,7 +59,17 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
 SOURCES = ["flag", "environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
 
 
-def settings_from(folder: Path, given: dict[str, tuple[str, str]], **more: Any) -> Settings:
+def load(
+    folder: Path,
+    flags: dict[str, object] | None = None,
+    config: dict[str, object] | None = None,
+    environ: dict[str, str] | None = None,
+) -> Settings:
+    """The settings of the only app, without a record and git."""
+    return Project(folder, *split(config or {})).load(None, flags or {}, environ or {})
+
+
+def settings_from(folder: Path, given: dict[str, tuple[str, str]]) -> Settings:
     """The settings where each source in `given` has one `(key, value)`."""
     environ: dict[str, str] = {}
     config: dict[str, object] = {}
@@ -70,27 +85,25 @@ def settings_from(folder: Path, given: dict[str, tuple[str, str]], **more: Any) 
         elif source in ("environment", "INVOKE_DEPLOY"):
             environ[variable if source == "environment" else f"INVOKE_{variable}"] = value
         else:
-            {"flag": flags, "configuration": config, "the record": record}[source][key] = value
-    (folder / "tasks.py").touch()
-    return resolve(flags, config=config, environ=environ, folder=folder, record=lambda _: record, git=git, **more)
+            name = (BY_KEY[key].parameter or key) if source == "flag" else key
+            {"flag": flags, "configuration": config, "the record": record}[source][name] = value
+    return load(folder, flags, config, environ).completed(record, git)
 
 
 def values_of(key: str) -> tuple[Any, Any]:
-    row = next(row for row in TABLE if row.key == key)
     one, two = TWO_VALUES[key]
-    return row.parse(one), row.parse(two)
+    return BY_KEY[key].parse(one), BY_KEY[key].parse(two)
 
 
 def test_each_setting_has_two_values_here() -> None:
-    assert list(TWO_VALUES) == [row.key for row in TABLE]
+    assert list(TWO_VALUES) == [row.key for row in WITH_VARIABLE]
 
 
 @pytest.mark.parametrize("key", TWO_VALUES)
 @pytest.mark.parametrize(("stronger", "weaker"), list(itertools.combinations(SOURCES, 2)))
 def test_the_stronger_source_wins(tmp_path: Path, key: str, stronger: str, weaker: str) -> None:
-    secret = next(row.secret for row in TABLE if row.key == key)
-    if (secret and stronger == "flag") or (key == "state_file" and "the record" in (stronger, weaker)):
-        return  # a secret has no flag, and a record does not say where it lies
+    if key == "state_file" and {"the record", "git"} & {stronger, weaker}:
+        return  # neither says where the record is
     one, two = TWO_VALUES[key]
     settings = settings_from(tmp_path, {stronger: (key, one), weaker: (key, two)})
     expected = tmp_path / one if key == "state_file" else values_of(key)[0]
@@ -111,6 +124,20 @@ def test_empty_means_unset(tmp_path: Path, source: str) -> None:
     assert (settings.app, str(settings.origins["app"])) == ("from-git", "git")
 
 
+@pytest.mark.parametrize("key", ["api_url", "api_key", "app", "image_name", "repo_url", "git_ref", "port"])
+def test_reading_a_required_setting_without_a_value_is_an_error(tmp_path: Path, key: str) -> None:
+    settings = load(tmp_path)
+    assert settings.known(key) is None
+    with pytest.raises(SettingsError) as error:
+        getattr(settings, key)
+    assert error.value.what.startswith(f"not set: DEPLOY_{'APP' if key == 'image_name' else key.upper()}")
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match="app cannot be changed"):
+        load(tmp_path).app = "x"  # type: ignore[misc]
+
+
 def test_the_defaults_of_the_users_document(tmp_path: Path) -> None:
     settings = settings_from(tmp_path, {})
     assert settings.api_timeout == 30
@@ -124,7 +151,8 @@ def test_git_is_asked_only_for_what_nobody_gave(tmp_path: Path) -> None:
     def never() -> str:
         raise AssertionError("asked")
 
-    resolve({"app": "given"}, config={}, environ={}, folder=tmp_path, git={"app": never})
+    load(tmp_path, {"app": "given"}).completed({}, {"app": never})
+    load(tmp_path).completed({"app": "recorded"}, {"app": never})
 
 
 @pytest.mark.parametrize(
@@ -138,27 +166,27 @@ def test_git_is_asked_only_for_what_nobody_gave(tmp_path: Path) -> None:
         ({"flag": ("app_class", "non-business"), "environment": ("namespace", "said")}, "said"),
     ],
 )
-def test_the_app_class_decides_the_namespace_where_nobody_does(
+def test_the_app_class_decides_the_namespace_unless_it_is_given(
     tmp_path: Path, given: dict[str, tuple[str, str]], namespace: str
 ) -> None:
     assert settings_from(tmp_path, given).namespace == namespace
 
 
-def test_another_apps_record_says_nothing(tmp_path: Path) -> None:
+def test_the_record_of_another_app_does_not_count(tmp_path: Path) -> None:
     record = {"app": "recorded", "image_name": "recorded-image", "namespace": "recorded-space"}
     for app, image in (("recorded", "recorded-image"), ("other", "other")):
-        settings = resolve({"app": app}, config={}, environ={}, folder=tmp_path, record=lambda _: record)
+        settings = load(tmp_path, {"app": app}).completed(record, {})
         assert settings.image_name == image
     assert settings.namespace == "apps"
 
 
-def test_a_record_of_no_app_is_anybodys(tmp_path: Path) -> None:
+def test_a_record_without_an_app_counts_for_every_app(tmp_path: Path) -> None:
     record = {"app": None, "image_name": "recorded-image"}
-    settings = resolve({"app": "any"}, config={}, environ={}, folder=tmp_path, record=lambda _: record)
+    settings = load(tmp_path, {"app": "any"}).completed(record, {})
     assert settings.image_name == "recorded-image"
 
 
-def test_what_is_given_is_told_from_what_is_a_default(tmp_path: Path) -> None:
+def test_a_chosen_value_differs_from_a_default(tmp_path: Path) -> None:
     settings = settings_from(tmp_path, {"environment": ("app", "one")})
     assert (settings.image_name, settings.given("image_name")) == ("one", None)
     settings = settings_from(tmp_path, {"environment": ("image_name", "one")})
@@ -225,10 +253,9 @@ BAD = {
 def test_a_bad_value_is_one_line_that_names_its_source(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(SettingsError) as error:
         settings_from(tmp_path, {"environment": (key, value)})
-    message = str(error.value)
-    assert message.startswith(f"environment DEPLOY_{key.upper()}: ")
-    assert message.endswith(". Nothing was sent")
-    assert "\n" not in message
+    assert error.value.what.startswith(f"environment DEPLOY_{key.upper()}: ")
+    assert error.value.effect == "Nothing was sent"
+    assert "\n" not in str(error.value)
     assert error.value.code == 2
 
 
@@ -245,92 +272,85 @@ def test_a_bad_secret_is_not_repeated(tmp_path: Path, value: str) -> None:
     "url",
     ["http://localhost:8080", "http://127.0.0.1:1/base/", "http://[::1]:80", "https://[2001:db8::1]", "https://h/p/"],
 )
-def test_a_url_that_keeps_the_key_secret_is_taken(tmp_path: Path, url: str) -> None:
+def test_a_url_that_keeps_the_key_secret_is_accepted(tmp_path: Path, url: str) -> None:
     assert settings_from(tmp_path, {"environment": ("api_url", url)}).api_url == url.rstrip("/")
 
 
 def test_a_number_from_yaml_or_python_is_a_number(tmp_path: Path) -> None:
-    settings = resolve({"port": 3000}, config={"replicas": 2, "api_timeout": 1.5}, environ={}, folder=tmp_path)
+    settings = load(tmp_path, {"port": 3000}, {"replicas": 2, "api_timeout": 1.5})
     assert (settings.port, settings.replicas, settings.api_timeout) == (3000, 2, 1.5)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("app", ["a"]),
-        ("app", {"a": 1}),
-        ("app_class", ["x"]),
-        ("git_ref", {"a": "b"}),
-        ("port", [1]),
-        ("dockerfile", []),
-    ],
-)
-def test_a_list_or_table_in_the_place_of_one_value_is_refused(tmp_path: Path, key: str, value: Any) -> None:
-    if value:
-        with pytest.raises(
-            SettingsError, match=f"configuration deploy.{key}: that is one value, not a list or a table"
-        ):
-            resolve({}, config={key: value}, environ={}, folder=tmp_path)
-    else:
-        assert resolve({}, config={key: value}, environ={}, folder=tmp_path).dockerfile == "Dockerfile"
+@pytest.mark.parametrize("key", ["namespace", "app_class", "git_ref", "port", "timeout", "tls", "api_key", "api_url"])
+@pytest.mark.parametrize("value", [["a"], {"a": 1}])
+def test_a_list_or_a_table_is_not_one_value(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, config={key: value})
+    assert error.value.what.startswith(f"configuration deploy.{key}: ")
+
+
+def test_an_empty_list_is_not_given(tmp_path: Path) -> None:
+    assert load(tmp_path, config={"dockerfile": []}).dockerfile == "Dockerfile"
 
 
 @pytest.mark.parametrize("value", [1.1, True, datetime.date(2026, 1, 1)])
 @pytest.mark.parametrize("key", ["app", "image_tag", "namespace", "git_ref", "dockerfile", "domain", "env", "env_file"])
 def test_a_number_a_switch_or_a_date_in_the_place_of_a_text_is_refused(tmp_path: Path, key: str, value: object) -> None:
     config = {key: {"COUNTRY": value} if key == "env" else value}
-    says = rf"configuration deploy\.{key}: ('COUNTRY': )?that is a {type(value).__name__}, where a text is needed"
-    with pytest.raises(SettingsError, match=f"{says}; put it in quotes. Nothing was sent"):
-        resolve({}, config=config, environ={}, folder=tmp_path)
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, config=config)
+    which = "'COUNTRY': " if key == "env" else ""
+    says = f"this is a {type(value).__name__}, but a text is needed, so put it in quotes"
+    assert error.value.what == f"configuration deploy.{key}: {which}{says}"
 
 
 def test_a_whole_number_in_the_place_of_a_text_is_its_digits(tmp_path: Path) -> None:
-    settings = resolve({}, config={"app": 123, "env": {"PORT": 3000}}, environ={}, folder=tmp_path)
+    settings = load(tmp_path, config={"app": 123, "env": {"PORT": 3000}})
     assert (settings.app, settings.env) == ("123", {"PORT": "3000"})
 
 
 def test_a_byte_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="a byte in it that is no UTF-8 text"):
-        resolve({"health_path": "/\udcff"}, config={}, environ={}, folder=tmp_path)
+    with pytest.raises(SettingsError, match="a byte that is not UTF-8"):
+        load(tmp_path, {"health_path": "/\udcff"})
 
 
 @pytest.mark.parametrize(
     "value", [{"A": 1, "B": "true", "C": None}, ["A=1", "B=true", "C"], "A=1, B=true, C"], ids=["table", "list", "text"]
 )
 def test_build_args_as_a_table_a_list_and_text(tmp_path: Path, value: Any) -> None:
-    settings = resolve({}, config={"build_args": value}, environ={}, folder=tmp_path)
+    settings = load(tmp_path, config={"build_args": value})
     assert settings.build_args == ("A=1", "B=true", "C")
 
 
 def test_domains_from_text_and_from_a_list(tmp_path: Path) -> None:
     from_text = settings_from(tmp_path, {"environment": ("domain", "a.example.com, *.b.example.com")})
-    from_list = resolve({"domain": ["a.example.com", "*.b.example.com"]}, config={}, environ={}, folder=tmp_path)
+    from_list = load(tmp_path, {"domain": ["a.example.com", "*.b.example.com"]})
     assert from_text.domain == from_list.domain == ("a.example.com", "*.b.example.com")
 
 
-def test_a_secret_has_no_flag(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no place for one: set DEPLOY_API_KEY"):
-        resolve({"api_key": "k"}, config={}, environ={}, folder=tmp_path)
+def test_no_task_has_a_flag_for_a_secret() -> None:
+    flags = {
+        name for task in ns.task_names if task != "sandbox" for flag in ns[task].get_arguments() for name in flag.names
+    }
+    assert not flags & {row.key.replace("_", "-") for row in SECRETS}
 
 
 def test_no_secret_in_the_text_of_settings(tmp_path: Path) -> None:
     secrets = {"api_key": "k3y", "registry_password": "p4ss", "git_token": "t0ken"}
-    settings = resolve(
-        {}, config={}, environ={f"DEPLOY_{key.upper()}": value for key, value in secrets.items()}, folder=tmp_path
-    )
-    assert sorted(settings.secrets) == sorted(secrets.values())
+    settings = load(tmp_path, environ={f"DEPLOY_{key.upper()}": value for key, value in secrets.items()})
+    assert {key: settings.known(key) for key in secrets} == secrets
     assert not any(value in repr(settings) for value in secrets.values())
 
 
 # --- .env files -----------------------------------------------------------------------------------------------------
 
 
-def test_env_files_leave_the_environment_alone(tmp_path: Path) -> None:
+def test_env_files_do_not_change_the_environment(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "export DEPLOY_APP=one # comment\nHTTPS_PROXY=http://evil\nDEPLOY_GIT_TOKEN='a${HOME}b'\n"
     )
     before = dict(os.environ)
-    settings = resolve({}, config={}, environ={}, folder=tmp_path)
+    settings = load(tmp_path)
     assert (settings.app, settings.git_token) == ("one", "a${HOME}b")
     assert dict(os.environ) == before
 
@@ -345,15 +365,15 @@ def test_the_root_is_the_nearest_folder_with_tasks_or_git(tmp_path: Path) -> Non
     assert project_root(deep) == tmp_path / "repo" / "service"
 
 
-def test_env_file_names_another(tmp_path: Path) -> None:
+def test_deploy_env_file_names_another_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEPLOY_APP=one\nDEPLOY_PORT=1\n")
     (tmp_path / "ci.env").write_text("DEPLOY_APP=two\n")
     environ = {"DEPLOY_ENV_FILE": str(tmp_path / "ci.env")}
-    settings = resolve({}, config={}, environ=environ, folder=tmp_path)
-    assert (settings.app, settings.port) == ("two", None)
-    assert resolve({}, config={}, environ={"DEPLOY_ENV_FILE": "ci.env"}, folder=tmp_path).app == "two"
+    settings = load(tmp_path, environ=environ)
+    assert (settings.app, settings.known("port")) == ("two", None)
+    assert load(tmp_path, environ={"DEPLOY_ENV_FILE": "ci.env"}).app == "two"
     with pytest.raises(SettingsError, match="DEPLOY_ENV_FILE names nowhere"):
-        resolve({}, config={}, environ={"DEPLOY_ENV_FILE": "nowhere"}, folder=tmp_path)
+        load(tmp_path, environ={"DEPLOY_ENV_FILE": "nowhere"})
 
 
 @pytest.mark.parametrize(
@@ -364,15 +384,15 @@ def test_env_file_names_another(tmp_path: Path) -> None:
         (b"A=b\nDEPLOY_API_KEY='s3cret\n", "line 2: not KEY=value"),
     ],
 )
-def test_an_env_file_that_cannot_be_read_right_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+def test_an_env_file_that_cannot_be_parsed_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / ".env").write_bytes(content)
     with pytest.raises(SettingsError, match=re.escape(says)) as error:
-        resolve({}, config={}, environ={}, folder=tmp_path)
+        load(tmp_path)
     assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "dangling"])
-def test_an_env_file_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+def test_an_env_file_that_is_not_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ".env"
     if kind == "fifo":
         os.mkfifo(path)
@@ -381,12 +401,12 @@ def test_an_env_file_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> No
     else:
         path.symlink_to("nowhere")
     with pytest.raises(SettingsError, match=r"\.env (is not a regular file|cannot be read)"):
-        resolve({}, config={}, environ={}, folder=tmp_path)
+        load(tmp_path)
 
 
 def test_an_env_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEPLOY_APP=one\n", encoding="utf-8-sig")
-    assert resolve({}, config={}, environ={}, folder=tmp_path).app == "one"
+    assert load(tmp_path).app == "one"
 
 
 # --- the table and the documents ------------------------------------------------------------------------------------

@@ -1,133 +1,103 @@
-"""The table of apps, `deploy.apps` in the Invoke configuration: which of them a call means, and what each has."""
+"""The table of apps, `deploy.apps` in the Invoke configuration: what each app has, and which apps a call means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
 from ..redaction import quoted
-from .settings import Settings, check_known, is_given
+from .schema import BY_KEY, NOT_GIVEN, SETTINGS
+from .settings import Settings
 from .sources import Origin, Source
-from .values import build_args, domains, unknown, variable_names
+from .values import domains, unknown
 
 ALL = "all"
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
-# Lists whose entries for all go along with those that an app has of its own.
-_LISTS = {
-    **dict.fromkeys(("env_from", "env_from_optional", "build_args_from"), variable_names),
-    "build_args": build_args,
-}
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
 # One value of these cannot be meant for several apps.
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
-_FLAG = Origin(Source.FLAG, "--app")
 
-Table = Mapping[str, Mapping[str, Any]]
+Entry = Mapping[str, object]
+Table = Mapping[str, Entry]
 
 
-def split(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Table]:
-    """The part of the configuration that is for all apps, and each app's own. SettingsError names the path of a key
-    that is no setting, whichever app is meant."""
-    general = _with_domains({key: value for key, value in config.items() if key != "apps"}, "deploy")
-    check_known(general)
-    tables = config.get("apps") or {}
-    if not isinstance(tables, Mapping):
-        raise SettingsError("configuration deploy.apps is no table of apps")
-    _check_ports(general, "deploy")
-    table = {str(name): _own(general, str(name), table) for name, table in tables.items()}
-    _check_apart(general, table)
+def split(config: Entry) -> tuple[Entry, Table]:
+    """The part of the configuration for all apps, and the entry of each app. SettingsError names the path of what is
+    wrong in any of them."""
+    general = _checked({key: value for key, value in config.items() if key != "apps"}, "deploy")
+    entries = config.get("apps") or {}
+    if not isinstance(entries, Mapping):
+        raise SettingsError("configuration deploy.apps is not a table of apps")
+    table = {str(name): _entry(general, str(name), entry or {}) for name, entry in entries.items()}
+    # As written, so that a conflict is found even if only one of the two apps is meant.
+    _check_apart((f"deploy.apps.{name}", {**general, **entry}) for name, entry in table.items())
     return general, table
 
 
-def _check_ports(table: Mapping[str, Any], path: str) -> None:
-    if is_given(table.get("port")) and is_given(table.get("ports")):
-        raise SettingsError(f"configuration {path} has port and ports, where one of them is needed")
+def _checked(values: Entry, path: str) -> dict[str, object]:
+    """`values` with `domains`, as the API calls it, under `domain`. SettingsError for a key that is not a setting."""
+    for one, other in (("domain", "domains"), ("port", "ports")):
+        if {one, other} <= {key for key, value in values.items() if value not in NOT_GIVEN}:
+            raise SettingsError(f"configuration {path} has both {one} and {other}, but only one of them is allowed")
+    renamed = {**values}
+    if "domains" in renamed:
+        renamed["domain"] = renamed.pop("domains") or renamed.get("domain")
+    for key in renamed:
+        if key not in BY_KEY:
+            known = [f"{path}.{name}" for name in (*BY_KEY, "domains", *(["apps"] if path == "deploy" else []))]
+            raise SettingsError(f"configuration: {unknown('a setting', f'{path}.{key}', known)}")
+        if BY_KEY[key].is_global and path != "deploy":
+            raise SettingsError(f"configuration {path}.{key} is for all apps, so it must be under deploy")
+    return renamed
 
 
-def _check_apart(general: Mapping[str, Any], table: Table) -> None:
-    """Does for the table as it is written what `check_apart` does for settings: a clash is found even where only one
-    of the two apps is meant."""
-    seen = _Apart()
-    for name, own in table.items():
-        of_app = {**general, **own}
-        image, tag = of_app.get("image_name") or own["app"], of_app.get("image_tag") or of_app.get("git_ref")
-        namespace = of_app.get("namespace") or APP_CLASSES.get(str(of_app.get("app_class", DEFAULT_APP_CLASS)))
-        seen.add(
-            f"deploy.apps.{name}",
-            place=f"{own['app']} in {namespace}",
-            domains=_domains(name, general, own),
-            image=f"{image}:{tag or '(the commit)'}",
-            made_of=[of_app.get(key) for key in _MAKES_AN_IMAGE],
-        )
-
-
-def _domains(name: str, general: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
-    if is_given(own.get("domain")):
-        return Origin(Source.APP, f"deploy.apps.{name}.domain").parsed(domains, own["domain"])
-    if is_given(general.get("domain")):
-        return Origin(Source.CONFIG, "deploy.domain").parsed(domains, general["domain"])
-    return ()
-
-
-def _own(general: Mapping[str, Any], name: str, table: object) -> Mapping[str, Any]:
+def _entry(general: Entry, name: str, values: object) -> Entry:
     path = f"deploy.apps.{name}"
     Origin(Source.CONFIG, "deploy.apps").parsed(images.label, name)
     if name in _RESERVED:
-        raise SettingsError(f"configuration {path}: {name!r} has a meaning of its own; name the app otherwise")
-    if not isinstance(table or {}, Mapping):
-        raise SettingsError(f"configuration {path} is no table of settings")
-    own = _with_domains(dict(table or {}), path)  # type: ignore[call-overload]
-    check_known(own, path)
-    _check_ports(own, path)
-    own = {"app": name, **{key: value for key, value in own.items() if is_given(value)}}
-    return {**own, **_joined(general, own, path)}
+        raise SettingsError(f"configuration {path}: an app cannot be called {name} here, since that has a meaning")
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"configuration {path} is not a table of settings")
+    own = {key: value for key, value in _checked(values, path).items() if value not in NOT_GIVEN}
+    return {"app": name, **own, **_joined(general, own, path)}
 
 
-def _with_domains(table: dict[str, Any], path: str) -> dict[str, Any]:
-    """`table` with what the API calls `domains` under the name of the setting, which takes several."""
-    if "domains" not in table:
-        return table
-    if "domain" in table:
-        raise SettingsError(f"configuration {path} has domain and domains, where one of them is needed")
-    return {**{key: value for key, value in table.items() if key != "domains"}, "domain": table["domains"]}
-
-
-def _joined(general: Mapping[str, Any], own: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """What is for all and goes along with what an app has of its own. A name that the app has a value of its own for is
+def _joined(general: Entry, own: Entry, path: str) -> dict[str, object]:
+    """The lists and tables of which an app has the general entries and its own. A variable with a value of the app is
     not taken from elsewhere."""
-    joined: dict[str, Any] = {}
-    values = own["env"] if isinstance(own.get("env"), Mapping) else {}
-    if values and isinstance(general.get("env"), Mapping):
-        joined["env"] = {**general["env"], **values}
-    for key, parse in _LISTS.items():
-        if is_given(general.get(key)):
-            for_all = Origin(Source.CONFIG, f"deploy.{key}").parsed(parse, general[key])
-            its_own = Origin(Source.APP, f"{path}.{key}").parsed(parse, own[key]) if key in own else ()
-            joined[key] = [*(text for text in for_all if key == "build_args" or text not in values), *its_own]
+    joined: dict[str, object] = {}
+    variables = own.get("env")
+    for row in (row for row in SETTINGS if row.joined and general.get(row.key) not in NOT_GIVEN):
+        for_all = Origin(Source.CONFIG, f"deploy.{row.key}").parsed(row.parse, general[row.key])
+        of_app = Origin(Source.APP, f"{path}.{row.key}").parsed(row.parse, own[row.key]) if row.key in own else ()
+        if isinstance(for_all, Mapping):
+            joined[row.key] = {**for_all, **dict(of_app)}
+        else:
+            with_value = variables if isinstance(variables, Mapping) and row.key != "build_args" else ()
+            joined[row.key] = [*(text for text in for_all if text not in with_value), *of_app]
     return joined
 
 
-def chosen(table: Table, text: str | None, origin: Origin = _FLAG) -> list[str]:
-    """The names that `text` (`a`, `a,b`, `all`, or None for the only one) means, which is from `origin`. SettingsError
-    names what there is."""
-    there = ", ".join(table)
-    if text is None:
-        if len(table) > 1:
-            raise SettingsError(f"which app? There are {there}: --app NAME, several with commas, or --app all")
-        return list(table)
-    if text == ALL:
+def named(table: Table, text: str | None, origin: Origin) -> list[str]:
+    """The names in the table that `text` means: `a`, `a,b`, `all`, or None for the only one. SettingsError lists the
+    apps."""
+    available = ", ".join(table)
+    if text is None and len(table) > 1:
+        raise SettingsError(
+            f"no app is selected (available: {available})", next="Use --app NAME, --app NAME,NAME or --app all"
+        )
+    if text is None or text == ALL:
         return list(table)
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in table:
-            said = next((f"{quoted(name)} is {key} here" for key, own in table.items() if own.get("app") == name), "")
-            said = said or unknown("app here", name, table)
-            mend = "; remove it, or name one of these" if origin.source is Source.CONFIG else ""
-            raise SettingsError(f"{origin}: {said} (deploy.apps: {there}){mend}")
+            called = next((key for key, entry in table.items() if entry["app"] == name), None)
+            what = f"{quoted(name)} is called {called} here" if called else unknown("an app here", name, table)
+            mend = "Remove it, or name an app that is available" if origin.source is Source.CONFIG else ()
+            raise SettingsError(f"{origin}: {what} (available: {available})", next=mend)
     return names
 
 
@@ -137,43 +107,42 @@ def is_several(text: str | None) -> bool:
 
 
 def are_among(text: str, others: str | None) -> bool:
-    """Whether all apps that `text` asks for are among those that `others` asks for."""
-    names, known = ({name.strip() for name in said.split(",")} for said in (text, others or ""))
+    """Whether all apps that `text` names are among those that `others` names."""
+    names, known = ({name.strip() for name in (said or "").split(",")} for said in (text, others))
     return others == ALL or names <= known
 
 
-def check_flags_of_several(flags: Mapping[str, Any]) -> None:
-    """SettingsError where a flag is given that only one app can be meant with."""
-    given = [f"--{key.replace('_', '-')}" for key in _OF_ONE_APP if flags.get(key)]
-    if given:
-        raise SettingsError(f"{', '.join(given)} can be meant for one app only: --app NAME")
+def check_flags_of_several(flags: Mapping[str, object]) -> None:
+    """SettingsError for a flag whose value can be meant for one app only."""
+    if wrong := [f"--{key.replace('_', '-')}" for key in _OF_ONE_APP if flags.get(key)]:
+        raise SettingsError(f"{', '.join(wrong)} can be used for one app only", next="Use --app NAME")
 
 
 def check_apart(several: Iterable[Settings]) -> None:
-    """SettingsError where two apps would be one in the cluster, be reached at one domain, or push different images by
-    one name and tag."""
-    seen = _Apart()
-    for settings in several:
-        seen.add(
-            str(settings.name),
-            place=f"{settings.app} in {settings.namespace}",
-            domains=settings.domain,
-            image=f"{settings.image_name}:{settings.image_tag or settings.git_ref or '(the commit)'}",
-            made_of=[getattr(settings, key) for key in _MAKES_AN_IMAGE],
-        )
+    """SettingsError if two apps have the same place in the cluster, the same domain, or the same image tag for
+    different images."""
+    _check_apart((str(settings.name), vars(settings)) for settings in several)
 
 
-class _Apart:
-    """Takes down what no two apps may have."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, object]] = {}
-
-    def add(self, name: str, *, place: str, domains: Iterable[str], image: str, made_of: object) -> None:
-        """SettingsError where an earlier app has this one's place in the cluster, one of its domains, or its image made
-        of something else."""
-        alone = [f"app {place}", *(f"domain {domain.lower()}" for domain in domains)]
-        for mark, same in [*((mark, name) for mark in alone), (f"image {image}", made_of)]:
-            other, before = self._seen.setdefault(mark, (name, same))
+def _check_apart(apps: Iterable[tuple[str, Entry]]) -> None:
+    """As `check_apart`, for settings by their keys, as they are written or settled."""
+    seen: dict[str, tuple[str, object]] = {}
+    for name, values in apps:
+        app, app_class = values["app"], values.get("app_class") or DEFAULT_APP_CLASS
+        namespace = values.get("namespace") or APP_CLASSES.get(str(app_class))
+        tag = values.get("image_tag") or values.get("git_ref") or "(the commit)"
+        image = [values.get(key) for key in _MAKES_AN_IMAGE]
+        unique: Collection[str] = [f"app {app} in {namespace}", *(f"domain {host}" for host in _domains(name, values))]
+        for mark, same in [
+            *((mark, name) for mark in unique),
+            (f"image {values.get('image_name') or app}:{tag}", image),
+        ]:
+            other, before = seen.setdefault(mark, (name, same))
             if same != before:
                 raise SettingsError(f"{other} and {name} both have {mark}")
+
+
+def _domains(name: str, values: Entry) -> list[str]:
+    written = values.get("domain")
+    parsed = () if written in NOT_GIVEN else Origin(Source.CONFIG, f"{name}.domain").parsed(domains, written)
+    return [host.lower() for host in parsed]

@@ -16,7 +16,7 @@ class Source(IntEnum):
 
     FLAG = 1
     APP = 2
-    """What the configuration says of one app: `deploy.apps.<name>.<key>`."""
+    """The configuration of one app: `deploy.apps.<name>.<key>`."""
     VARIABLE = 3
     ENV_FILE = 4
     CONFIG = 5
@@ -37,8 +37,8 @@ _PLACES = {
 
 
 class Origin(NamedTuple):
-    """Where one value comes from: its source, and what says it there. `key` is a flag, a variable, a key of the
-    configuration, or the setting that a default follows from; `file` is the name of a `.env` file."""
+    """The origin of one value: its source and, if there is one, its name there. `key` is a flag, a variable, a key of
+    the configuration, or the setting that a default follows from. `file` is the name of a `.env` file."""
 
     source: Source
     key: str = ""
@@ -46,17 +46,22 @@ class Origin(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where a person looks for the value, without its key."""
+        """Where a person finds the value, without its key."""
         return self.file or _PLACES[self.source]
 
     def __str__(self) -> str:
-        """How messages name it, such as `environment DEPLOY_PORT`."""
+        """The origin as messages show it, such as `environment DEPLOY_PORT`."""
         of = "of " if self.source is Source.DEFAULT and self.key else ""
         return f"{self.place} {of}{self.key}".rstrip()
 
     def parsed(self, parse: Callable[[Any], T], value: object) -> T:
-        """What `parse` makes of `value`. SettingsError names this origin where it is none."""
+        """The result of `parse(value)`. Turns its ValueError into a SettingsError that starts with this origin."""
         try:
             return parse(value)
         except ValueError as error:
             raise SettingsError(f"{self}: {error}") from error
+
+
+def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
+    """The parsed value of a flag that is not a setting, such as `--job`. Raises SettingsError."""
+    return Origin(Source.FLAG, flag).parsed(parse, value)

@@ -1,7 +1,7 @@
-"""What the value of a setting must be.
+"""Parsers for the values of settings.
 
-Each function takes text, or what Python and YAML give, and returns the value or raises ValueError with what is wrong
-with it, never repeating a secret.
+Each takes text, or what Python and YAML give, and returns the value. ValueError says what is wrong with it and never
+repeats a secret.
 """
 
 from __future__ import annotations
@@ -9,123 +9,157 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from .. import images
-from ..app_class import APP_CLASSES
+import msgspec
+from msgspec import Meta, Struct
+
 from ..hosts import is_loopback
-from ..redaction import quoted
-from .sources import Origin, Source
+from ..redaction import escaped, quoted
 
 T = TypeVar("T")
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
-_KEY = re.compile(r"[\x21-\x7e]+")
+_HOST = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?"
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 # A day: longer than any build, short enough for every clock and socket option.
 _LONGEST_SECONDS = 86_400.0
-# Engines build for any name, and no node runs that. Source: `go tool dist list`, whose names images have.
-_ARCHITECTURES = {
-    "linux": "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x",
-    "windows": "386 amd64 arm arm64",
-    "freebsd": "386 amd64 arm arm64 riscv64",
-    "wasi": "wasm",
-    "wasip1": "wasm",
-}
-_VARIANT = re.compile(r"v[1-9]")
+# Engines accept any name, but no node runs an unknown one. Source: `go tool dist list`, which image platforms follow.
+_LINUX = "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x"
+_PLATFORM = (
+    rf"(?:linux/(?:{_LINUX})|windows/(?:386|amd64|arm|arm64)|freebsd/(?:386|amd64|arm|arm64|riscv64)|wasip?1?/wasm)"
+    r"(?:/v[1-9])?"
+)
 
 
-def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
-    """The value of a flag that is no setting."""
-    return Origin(Source.FLAG, flag).parsed(parse, value)
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def _one_value(value: object) -> str:
+    """The text of a single value, such as a number or a switch."""
+    if isinstance(value, list | tuple | Mapping):
+        raise ValueError("a list or a table is not allowed here, only one value")
+    return str(value)
 
 
 def as_text(value: object) -> str:
-    """A text, or a whole number as its digits. What a person wrote of a switch, of a number with a point and of a date
-    cannot be known any more: True may have been `yes`, and 1.1 `1.10`."""
-    if isinstance(value, list | tuple | Mapping):
-        raise ValueError("that is a list or a table, where a text is needed")
+    """A text, or a whole number as its digits. Other types are refused, since the text that was written is lost: True
+    may have been `yes`, and 1.1 `1.10`."""
+    text = _one_value(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ValueError(f"that is a {type(value).__name__}, where a text is needed; put it in quotes")
-    text = str(value)
+        raise ValueError(f"this is a {type(value).__name__}, but a text is needed, so put it in quotes")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("there is a byte in it that is no UTF-8 text")
+        raise ValueError("the text has a byte that is not UTF-8")
     return text
-
-
-def label(value: object) -> str:
-    return images.label(as_text(value))
-
-
-def image_name(value: object) -> str:
-    return images.image_name(as_text(value))
-
-
-def image_tag(value: object) -> str:
-    return images.tag(as_text(value))
 
 
 def printable(value: object) -> str:
     text = as_text(value)
     if not text.isprintable():
-        raise ValueError("there is a control character in it")
+        raise ValueError("the text has a control character")
     return text
 
 
-def secret(value: object) -> str:
-    # Never quotes the value. A password may hold spaces; a line break in it would end a header or a prompt early.
-    text = as_text(value)
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        raise ValueError("the secret has a line break or another control character in it")
-    return text
+def text(check: Callable[[str], T]) -> Callable[[object], T]:
+    """A parser that applies `check` to the text of a value."""
+    return lambda value: check(as_text(value))
 
 
-def api_key(value: object) -> str:
-    text = as_text(value)
-    if not _KEY.fullmatch(text):
-        raise ValueError("the key has a space, a line break or a character outside ASCII in it")
-    return text
+def like(pattern: str, says: str) -> Callable[[object], str]:
+    """A parser of printable text that matches `pattern` as a whole; the error is the quoted text and what it `says`."""
+
+    def parse(value: object) -> str:
+        text = printable(value)
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{quoted(text)} {says}")
+        return text
+
+    return parse
+
+
+def secret_like(pattern: str, says: str) -> Callable[[object], str]:
+    """A parser of a secret that matches `pattern` as a whole; the error is what it `says` and never the value."""
+
+    def parse(value: object) -> str:
+        text = as_text(value)
+        if not re.fullmatch(pattern, text):
+            raise ValueError(says)
+        return text
+
+    return parse
+
+
+# A password may have spaces, but a line break would end a header or a prompt early.
+secret = secret_like(r"[^\x00-\x1f\x7f]*", "the secret has a line break or another control character")
+api_key = secret_like(r"[\x21-\x7e]+", "the key has a space, a line break or a character outside ASCII")
+registry_host = like(
+    rf"{_HOST}(?::{_PORT})?", "is not a registry host (it looks like registry.example.com or localhost:5000)"
+)
+path_on_site = like(r"/[^ ]*", "is not a path on the site (it looks like /health)")
+file_path = like(r"(?:.*/)?(?!\.{1,2}$)[^/]+", "is not the path of a file")
+# The text becomes one word of a command or a request.
+not_a_flag = like(r"(?!-).*", "starts with - and would be read as a flag")
+platforms = like(
+    rf"{_PLATFORM}(?:,{_PLATFORM})*", "is not a known platform (it looks like linux/amd64 or linux/amd64,linux/arm64)"
+)
+_domain = like(rf"(?!.{{256}})(?:\*\.)?{_HOST}", "is not a domain (it looks like app.example.com or *.example.com)")
+_variable_name = like(_NAME, "is not the name of an environment variable")
+
+
+def one_of(names: Iterable[str], what: str) -> Callable[[object], str]:
+    """A parser of one of the `names` of a `what`."""
+    return like("|".join(names), f"is not {what}: {' or '.join(names)}")
 
 
 def api_url(value: object) -> str:
     """An https URL, or http to loopback, without user, query or fragment; without its trailing slash."""
     text = as_text(value)
+    example = "(it looks like https://deploy.example.com)"
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
         # Not from the cause: it quotes what may be a password.
-        raise ValueError("the URL of the API is not a URL; it looks like https://deploy.example.com") from None
+        raise ValueError(f"the URL of the API is invalid {example}") from None
     if "@" in url.netloc:
-        raise ValueError("the URL of the API holds a user or a password; the key goes into DEPLOY_API_KEY")
+        raise ValueError("the URL of the API has a user or a password, but the key belongs in DEPLOY_API_KEY")
     if url.scheme not in ("http", "https") or not text.isprintable() or " " in text:
-        raise ValueError(f"{quoted(text)} is not an http(s) URL; it looks like https://deploy.example.com")
-    if port == 0 or not (is_loopback(host) or _is_host(host)):
-        raise ValueError(f"{quoted(text)} has no valid host and port; it looks like https://deploy.example.com")
+        raise ValueError(f"{quoted(text)} is not an http(s) URL {example}")
+    is_ipv6 = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host)
+    if port == 0 or len(host) > 253 or not (is_loopback(host) or is_ipv6 or re.fullmatch(_HOST, host)):
+        raise ValueError(f"{quoted(text)} has no valid host and port {example}")
     if url.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"{quoted(text)} would send the key unencrypted; use https://")
+        raise ValueError(f"{quoted(text)} would send the key unencrypted, so use https://")
     if "?" in text or "#" in text:
-        raise ValueError(f"{quoted(text)} has a query or a fragment; the URL of the API ends before those")
+        raise ValueError(f"{quoted(text)} has a query or a fragment, which the URL of the API cannot have")
     return text.rstrip("/")
 
 
-def _is_host(host: str) -> bool:
-    is_ipv6 = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host) is not None
-    return len(host) <= 253 and (is_ipv6 or _HOST.fullmatch(host) is not None)
-
-
-def registry_host(value: object) -> str:
-    text = as_text(value)
-    host, colon, port = text.partition(":")
-    if not _HOST.fullmatch(host) or (colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < 65536)):
-        good = "registry.example.com or localhost:5000"
-        raise ValueError(f"{quoted(text)} is not a registry host; it looks like {good}")
+def repo_url(value: object) -> str:
+    """What the cluster clones. Only ssh has a user, and nothing has a password or a query: they may be secrets."""
+    text = not_a_flag(value)
+    if text.startswith(("/", ".", "file:")):
+        return text
+    scheme, _, rest = text.partition("://") if re.match("[A-Za-z0-9+.-]+://", text) else ("", "", text)
+    user, at, host = rest.partition("/")[0].rpartition("@")
+    is_ssh = scheme.lower() in ("ssh", "git+ssh") or (not scheme and ":" in host)
+    if (at and (":" in user or not is_ssh)) or "?" in text or "#" in text:
+        raise ValueError(
+            "the repository URL has a user, a password or a query, but a token belongs in DEPLOY_GIT_TOKEN"
+        )
+    if scheme and not re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:]+)(:[0-9]+)?", host, re.IGNORECASE):
+        raise ValueError("the repository URL has no valid host and port")
     return text
 
 
+# --- numbers and switches -------------------------------------------------------------------------------------------
+
+
 def seconds(value: object) -> float:
+    """Seconds, above 0 and at most a day."""
     try:
-        number = float(str(value))
+        number = float(_one_value(value))
     except ValueError:
         number = math.nan
     if not 0 < number <= _LONGEST_SECONDS:
@@ -139,186 +173,126 @@ def seconds_or_zero(value: object) -> float:
 
 
 def switch(value: object) -> bool:
-    text = str(value).lower()
+    text = _one_value(value).lower()
     if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
         raise ValueError(f"{quoted(value)} is neither true nor false")
     return text in ("true", "1", "yes", "on")
 
 
 def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int]:
+    """A parser of a whole number in decimal digits. YAML reads 010 as eight, a person as ten, so it is refused."""
+
     def parse(value: object) -> int:
-        text = str(value)
-        # YAML reads 010 as eight, a person as ten.
+        text = _one_value(value)
         if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text) or not lowest <= int(text) <= highest:
-            hint = ", without a zero before it" if re.fullmatch(r"0[0-9]+", text) else ""
+            hint = ", without a leading zero" if re.fullmatch(r"0[0-9]+", text) else ""
             raise ValueError(f"{quoted(text)} is not {what}: a whole number from {lowest} to {highest}{hint}")
         return int(text)
 
     return parse
 
 
-def build_args(value: object) -> tuple[str, ...]:
-    """`KEY=VALUE` and `KEY` from a table (a value of null is KEY alone), a list, or text with commas."""
-    if isinstance(value, Mapping):
-        value = [str(key) if item is None else f"{key}={_part(key, as_text, item)}" for key, item in value.items()]
-    arguments = _several(value)
-    for text in arguments:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?", text, re.DOTALL):
-            shown = re.sub("=.+", "=…", text, flags=re.DOTALL)
-            raise ValueError(f"build arg {quoted(shown)} has no name: KEY=VALUE, or KEY")
-    return arguments
+# --- lists and tables -----------------------------------------------------------------------------------------------
+
+
+class Port(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several ports of an app."""
+
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    name: Annotated[str, Meta(pattern=r"^[ -~]+\Z")] | None = None
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the metrics of an app are read."""
+
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    path: Annotated[str, Meta(pattern=r"^/[!-~]*\Z")] | None = None
+    scrape_interval: Annotated[str, Meta(pattern=r"^([0-9]{1,6}(ms|s|m|h))+\Z")] | None = None
+    scheme: Literal["http", "https"] | None = None
+
+
+def _table(value: object, kind: type[T], keys: Iterable[str]) -> T:
+    try:
+        return msgspec.convert(value, kind, strict=False)  # as YAML is written, a number is text
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{escaped(str(error))} (allowed keys: {', '.join(keys)})") from error
+
+
+def ports(value: object) -> tuple[Port, ...]:
+    return _table(value, tuple[Port, ...], Port.__struct_fields__)
+
+
+def metrics(value: object) -> Metrics:
+    return _table(value, Metrics, Metrics.__struct_fields__)
+
+
+def _several(value: object) -> tuple[str, ...]:
+    """The texts of a list, or of one text with commas; a list may hold texts with commas."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    return tuple(part.strip() for text in texts for part in as_text(text).split(","))
+
+
+def domains(value: object) -> tuple[str, ...]:
+    return tuple(map(_domain, _several(value)))
 
 
 def variable_names(value: object) -> tuple[str, ...]:
     """Names of environment variables, from a list or from text with commas."""
-    names = _several(value)
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"{quoted(name)} is not the name of an environment variable")
-    return names
+    return tuple(map(_variable_name, _several(value)))
+
+
+def app_names(check: Callable[[str], str]) -> Callable[[object], str]:
+    """A parser of one name of an app, or of several (a list, or text with commas), joined with commas."""
+    return lambda value: ",".join(map(check, _several(value)))
 
 
 def environment(value: object) -> dict[str, str]:
     """The variables of an app and their values, from a table."""
     if not isinstance(value, Mapping):
-        raise ValueError("that is no table of names and values")
+        raise ValueError("this is not a table of names and values")
     for name, item in value.items():
-        if not str(name) or "=" in str(name) or isinstance(item, list | tuple | Mapping):
-            raise ValueError(f"{quoted(name)} is not a name with one value")
+        if not str(name) or "=" in str(name):
+            raise ValueError(f"{quoted(name)} is not the name of a variable")
         if item is None:
-            raise ValueError(f"{name} has no value; one from the environment or .env is named in env_from")
-    return {str(name): _part(name, as_text, item) for name, item in value.items()}
+            raise ValueError(
+                f"{quoted(name)} has no value (to take it from the environment or .env, name it in env_from)"
+            )
+    return {str(name): _of_key(name, item) for name, item in value.items()}
 
 
-def _several(value: object) -> tuple[str, ...]:
-    """The texts of a list, or of one text with commas."""
-    texts = value if isinstance(value, list | tuple) else as_text(value).split(",")
-    return tuple(as_text(text).strip() for text in texts)
+def build_args(value: object) -> tuple[str, ...]:
+    """`KEY=VALUE` and `KEY` from a table (a value of null is KEY alone), a list, or text with commas."""
+    if isinstance(value, Mapping):
+        arguments = [str(key) if item is None else f"{key}={_of_key(key, item)}" for key, item in value.items()]
+    elif isinstance(value, list | tuple):  # a value may have a comma there
+        arguments = [as_text(item).strip() for item in value]
+    else:
+        arguments = list(_several(value))
+    for argument in arguments:
+        if not re.fullmatch(rf"{_NAME}(=.*)?", argument, re.DOTALL):
+            shown = re.sub("=.+", "=…", argument, flags=re.DOTALL)
+            raise ValueError(f"build arg {quoted(shown)} is neither KEY=VALUE nor KEY")
+    return tuple(arguments)
 
 
-def _part(key: object, parse: Callable[[Any], T], value: object) -> T:
-    """The value of `key` in a table."""
+def _of_key(key: object, value: object) -> str:
     try:
-        return parse(value)
+        return as_text(value)
     except ValueError as error:
         raise ValueError(f"{quoted(key)}: {error}") from error
 
 
-def ports(value: object) -> tuple[dict[str, Any], ...]:
-    """Several ports of one app: a list of tables with `port` and `name`."""
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError("that is no list of tables with port and name")
-    return tuple(_table(entry, {"port": whole_number("a port", 1, 65535), "name": printable}) for entry in value)
-
-
-def metrics(value: object) -> dict[str, Any]:
-    """Where metrics are read: a table with `port`, and if wanted `path`, `scrape_interval`, `scheme`."""
-    parts = {"path": path_on_site, "scrape_interval": _duration, "scheme": _scheme}
-    return _table(value, {"port": whole_number("a port", 1, 65535), **parts})
-
-
-def _table(value: object, parts: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """A table with the first of `parts` and, if wanted, the others."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"that is no table with {', '.join(parts)}")
-    for key in value:
-        if key not in parts:
-            raise ValueError(f"{unknown('key', str(key), parts)}; it may hold {', '.join(parts)}")
-    needed = next(iter(parts))
-    if needed not in value:
-        raise ValueError(f"{needed} is missing in it")
-    return {str(key): _part(key, parts[key], item) for key, item in value.items()}
-
-
-def _duration(value: object) -> str:
-    text = as_text(value)
-    if not re.fullmatch(r"([0-9]{1,6}(ms|s|m|h))+", text):
-        raise ValueError(f"{quoted(text)} is not a duration; it looks like 30s")
-    return text
-
-
-def _scheme(value: object) -> str:
-    if value not in ("http", "https"):
-        raise ValueError(f"{quoted(value)} is not a scheme: http or https")
-    return str(value)
+# --- names that are not known ---------------------------------------------------------------------------------------
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Says that there is no `what` called `name`, and which of the `known` ones is the nearest."""
-    there = nearest(name, known)
-    return f"{quoted(name)} is no {what}{f'; did you mean {there}?' if there else ''}"
+    """A message that there is no `what` called `name`, with the nearest of the `known` names."""
+    hint = nearest(name, known)
+    return f"{quoted(name)} is not {what}{f' (did you mean {hint}?)' if hint else ''}"
 
 
 def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """Which of the `known` names is most like `name`; None where none is, by difflib's measure from 0 to 1."""
+    """The `known` name that is most like `name`, or None; `likeness` is difflib's measure from 0 to 1."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=likeness)), None)
-
-
-def app_or_apps(value: object) -> str:
-    """A Kubernetes name; or several with commas, and `all`, which are names in a table of apps."""
-    return ",".join(label(name.strip()) for name in as_text(value).split(","))
-
-
-def app_class(value: object) -> str:
-    if value not in APP_CLASSES:
-        raise ValueError(f"{quoted(value)} is not an app class: {' or '.join(APP_CLASSES)}")
-    return str(value)
-
-
-def domains(value: object) -> tuple[str, ...]:
-    # One text may hold several, so that DEPLOY_DOMAIN can: `a.example.com, *.example.com`.
-    texts: Iterable[object] = value if isinstance(value, list | tuple) else [value]
-    domains = tuple(part.strip() for text in texts for part in as_text(text).split(","))
-    for domain in domains:
-        if not _HOST.fullmatch(domain.removeprefix("*.")) or len(domain) > 253:
-            raise ValueError(f"{quoted(domain)} is not a domain; it looks like app.example.com or *.example.com")
-    return domains
-
-
-def path_on_site(value: object) -> str:
-    text = printable(value)
-    if not text.startswith("/") or " " in text:
-        raise ValueError(f"{quoted(text)} is not a path on the site; it looks like /health")
-    return text
-
-
-def file_path(value: object) -> str:
-    text = printable(value)
-    if text.endswith(("/", "/.", "/..")) or text in (".", ".."):
-        raise ValueError(f"{quoted(text)} is not the path of a file")
-    return text
-
-
-def not_a_flag(value: object) -> str:
-    """Text that becomes one word of a command or of a request: a leading - would be read as a flag."""
-    text = printable(value)
-    if text.startswith("-"):
-        raise ValueError(f"{quoted(text)} starts with - and would be read as a flag")
-    return text
-
-
-def repo_url(value: object) -> str:
-    """What the cluster clones. Only ssh has a user, and nothing has a password or a query: they may be secrets."""
-    text = not_a_flag(value)
-    if text.startswith(("/", ".", "file:")):
-        return text
-    scheme, _, rest = text.partition("://") if re.match("[A-Za-z0-9+.-]+://", text) else ("", "", text)
-    user, at, host = rest.partition("/")[0].rpartition("@")
-    is_ssh = scheme.lower() in ("ssh", "git+ssh") or (not scheme and ":" in host)
-    if (at and (":" in user or not is_ssh)) or "?" in text or "#" in text:
-        raise ValueError("the repository URL holds a user, a password or a query; a token goes into DEPLOY_GIT_TOKEN")
-    if scheme and not re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:]+)(:[0-9]+)?", host, re.IGNORECASE):
-        raise ValueError("the repository URL has no valid host and port")
-    return text
-
-
-def platforms(value: object) -> str:
-    text = as_text(value)
-    for name in text.split(","):
-        system, _, rest = name.partition("/")
-        architecture, slash, variant = rest.partition("/")
-        if architecture not in _ARCHITECTURES.get(system, "").split() or (slash and not _VARIANT.fullmatch(variant)):
-            raise ValueError(f"{quoted(name)} is no known platform; it looks like linux/amd64 or linux/arm64")
-    return text

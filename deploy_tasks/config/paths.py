@@ -1,0 +1,39 @@
+"""Files and folders: what is there, whose it is, and where the project begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import SettingsError
+
+_MARKS = ("tasks.py", "tasks/__init__.py", "invoke.yaml", "invoke.yml", "invoke.json", ".git")
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """The `stat` of `path`; None if nothing is there. SettingsError if that cannot be found out: in another user's
+    folder, with a name that is too long, in a loop of links."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in it
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> SettingsError:
+    return SettingsError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
+
+
+def is_of_another_user(path: Path, *owners: int) -> bool:
+    """Whether the owner of `path` is neither root, nor the user of this process, nor one of `owners`."""
+    return path.stat().st_uid not in (0, os.geteuid(), *owners)
+
+
+def project_root(folder: Path) -> Path:
+    """The project's root if Invoke loaded no tasks.py: the nearest folder, from `folder` up, with a tasks.py, settings
+    of Invoke or a `.git`; `folder` itself if none has. Files of another user do not count, since anyone can put them
+    into /tmp, unless `folder` is that user's too."""
+    owner = folder.stat().st_uid
+    marked = ((place, place / mark) for place in (folder, *folder.parents) for mark in _MARKS)
+    return next((place for place, path in marked if status_of(path) and not is_of_another_user(path, owner)), folder)

@@ -1,0 +1,172 @@
+"""The project that a call works on: its root, its configuration, and the settings of each of its apps."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from invoke.context import Context
+
+from ..errors import SettingsError
+from ..git import top_of
+from ..redaction import keep_named_secret, keep_secret
+from . import apps
+from .env_files import EnvFiles
+from .invoke_config import check_project_is_read, deploy_part
+from .paths import project_root
+from .schema import BY_KEY, BY_VARIABLE, SETTINGS, WITH_VARIABLE, secrets_in
+from .settings import Layer, Settings, settle
+from .sources import Source
+
+
+class Chosen(NamedTuple):
+    """The apps that a call means: their names in the table of apps, or None without a table."""
+
+    names: list[str] | None
+    is_several: bool
+    """Whether the call asks for apps in the plural, even if only one has this name."""
+    jobs: int | None
+    """How many at the same time; None if nobody says."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What is known of a checkout before any app is looked at."""
+
+    root: Path
+    general: Mapping[str, object]
+    """The `deploy` part of the configuration without its apps, each value as it is written."""
+    table: apps.Table
+    """`deploy.apps`: the entry of each app, with its `app` and joined lists."""
+    engines: frozenset[str] | None = None
+    """The programs that an `.env` file may name as the engine; None: any."""
+
+    @classmethod
+    def of(cls, c: Context) -> Project:
+        """The project of a context. Raises SettingsError. From now on the secrets of the environment and of the
+        configuration are redacted."""
+        root = root_of(c)
+        check_project_is_read(c.config, root)
+        written = deploy_part(c.config)
+        # Before anything is parsed: the error of another setting may quote a secret.
+        keep_secret(secrets_in(os.environ, written))
+        general, table = apps.split(written)
+        return cls(root, general, table, getattr(c.config, "only_engines", None))
+
+    def chosen(self, flags: Mapping[str, object]) -> Chosen:
+        """The apps that `flags` mean; with a table of apps, DEPLOY_APP is a choice among them, too. SettingsError if
+        that cannot be told."""
+        if not self.table:
+            return Chosen(None, is_several=False, jobs=None)
+        layers = self._layers(None, flags, os.environ, self._files(None, os.environ))
+        values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
+        is_several = apps.is_several(values["app"])
+        if is_several:
+            apps.check_flags_of_several(flags)
+        return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
+
+    def load(self, name: str | None, flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
+        """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`
+        by their parameters. Raises SettingsError. From now on the secrets among them are redacted."""
+        # With a table, the flag chooses among its apps, and the entry says what the app is called.
+        flags = {**flags, "app": None} if self.table and "app" in flags else flags
+        environ = dict(environ)  # each look into os.environ costs three calls
+        files = self._files(name, environ)
+        values, origins = settle(SETTINGS, self._layers(name, flags, environ, files))
+        state_file = self.root / values.pop("state_file")
+        if name is not None:
+            state_file = state_file.with_name(f"{state_file.stem}.{name}{state_file.suffix or '.json'}")
+        sources = [environ, *files.values()]
+        settings = Settings(
+            origins,
+            **values,
+            name=name,
+            root=self.root,
+            state_file=state_file,
+            flags=frozenset(row.key for row in WITH_VARIABLE if (row.parameter or row.key) in flags),
+            variables=ChainMap(*({key: value for key, value in has.items() if value} for has in sources)),
+            empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
+            env_files=files,
+        )
+        keep_named_secret(settings.secret_values_of((*settings.env_from, *settings.env_from_optional)))
+        if not self.table and apps.is_several(settings.known("app")):
+            raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
+        origin = origins["docker"]
+        if self.engines and origin.source is Source.ENV_FILE and settings.docker not in self.engines:
+            raise SettingsError(
+                f"{origin} names a program that deploy-tasks does not run",
+                next="If you trust it, set DEPLOY_DOCKER in the environment",
+            )
+        return settings
+
+    @cached_property
+    def _env_files(self) -> EnvFiles:
+        return EnvFiles(self.root)
+
+    def _files(self, name: str | None, environ: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+        values, _ = settle((BY_KEY["env_file"],), self._layers(name, {}, {}, {}))
+        return self._env_files.of(environ.get("DEPLOY_ENV_FILE"), values["env_file"])
+
+    def _layers(
+        self,
+        name: str | None,
+        flags: Mapping[str, object],
+        environ: Mapping[str, str],
+        files: Mapping[str, Mapping[str, str]],
+    ) -> list[Layer]:
+        """The values of every source, strongest first."""
+        by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
+        # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration has already. The settings are not put there:
+        # a shallow merge at a developer's root collection would delete them.
+        by_invoke = _by_key({key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_")})
+        return [
+            Layer(Source.FLAG, {**by_flag, "build_if_needed": by_flag["build_if_needed"] or None}),
+            *([Layer(Source.APP, self.table[name], f"deploy.apps.{name}")] if name is not None else []),
+            Layer(Source.VARIABLE, _by_key(environ)),
+            *(Layer(Source.ENV_FILE, _by_key(has), file) for file, has in files.items()),
+            Layer(Source.CONFIG, {**by_invoke, **self.general}, "deploy"),
+        ]
+
+
+def _by_key(variables: Mapping[str, str]) -> dict[str, object]:
+    """The settings among `variables`, by their keys."""
+    return {BY_VARIABLE[name].key: variables[name] for name in variables if name in BY_VARIABLE}
+
+
+def root_of(c: Context) -> Path:
+    """The project's root: the folder whose tasks.py Invoke loaded, else what is found from the current folder up.
+
+    SettingsError if the current folder is in another repository, or `c.cd` leads away from the root: people must see
+    which code they deploy.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise SettingsError("the current folder does not exist any more") from error
+    # Invoke's Config has it in no public attribute, and hands it to all of its copies.
+    loaded_from: str | None = getattr(c.config, "_project_prefix", None)
+    root = Path(loaded_from).resolve() if loaded_from else project_root(here)
+    of_root, of_here = top_of(root), top_of(here)
+    if of_here not in (None, of_root):
+        whose = f"repository {of_root}" if of_root else "in no repository"
+        raise SettingsError(
+            f"the tasks are those of {root} ({whose}), but the current folder is in another repository, {of_here}",
+            next=[
+                f"To work on the first, run: cd {shlex.quote(str(root))}",
+                f"To work on the second, make it a project: cd {shlex.quote(str(of_here))} && deploy-tasks init",
+            ],
+        )
+    inside = here.joinpath(*map(os.path.expanduser, c.command_cwds)).resolve()
+    if inside not in (here, root):
+        raise SettingsError(
+            f"c.cd does not choose the project: this task works on {root}, not on {inside}",
+            next="Call it outside of c.cd, and for an app in a folder set its dockerfile and build_context, or run "
+            "invoke there",
+        )
+    return root

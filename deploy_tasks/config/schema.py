@@ -1,0 +1,228 @@
+"""The table of settings: one row each. A new setting is a new row here and a typed attribute in `Settings`.
+
+A setting is `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the environment and in `.env` files. A task that
+has a parameter of its name has a flag for it. docs/settings.md and .env.example are written from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .. import images
+from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
+from . import values
+
+
+class Setting(NamedTuple):
+    """One row of the table."""
+
+    key: str
+    parse: Callable[[object], Any]
+    """Takes text, or a value of Python or YAML; raises ValueError. Its type is that of the attribute of `Settings`."""
+    default: object
+    help: str
+    secret: bool = False
+    """Whether it is redacted on every way out and has no flag."""
+    is_global: bool = False
+    """Whether it holds for the whole checkout: it is not allowed under `deploy.apps.<name>`."""
+    only_configured: bool = False
+    """Whether only the configuration has it, since it is a list or a table: no flag, no variable."""
+    joined: bool = False
+    """Whether an app gets its own entries and those of `deploy.<key>`, which otherwise is replaced."""
+    committed: bool = False
+    """Whether it belongs in a committed file: it does not depend on who deploys, and git does not know it for sure."""
+    parameter: str = ""
+    """The parameter of tasks for it, if that is not called `key`."""
+
+    @property
+    def variable(self) -> str:
+        return f"DEPLOY_{self.key.upper()}"
+
+    @property
+    def flag(self) -> str:
+        return f"--{(self.parameter or self.key).replace('_', '-')}"
+
+
+SETTINGS = (
+    Setting(
+        "state_file",
+        values.file_path,
+        ".deploy/build-id.json",
+        "where the digest is recorded, from the project's root",
+        is_global=True,
+    ),
+    Setting("api_url", values.api_url, None, "URL of the Deploy API: https, or http on this machine", is_global=True),
+    Setting("api_key", values.api_key, None, "your key for the API (header X-API-Key)", secret=True, is_global=True),
+    Setting("api_timeout", values.seconds, 30.0, "seconds that one request may take", is_global=True),
+    Setting(
+        "registry",
+        values.registry_host,
+        "registry.kubernetes.crianex.com",
+        "the registry that images are pushed to and deployed from",
+        is_global=True,
+    ),
+    Setting(
+        "registry_username",
+        values.printable,
+        None,
+        "with the password, `local` logs the engine in; unset: the engine's own credentials are used",
+        is_global=True,
+    ),
+    Setting("registry_password", values.secret, None, "passed to the engine over stdin", secret=True, is_global=True),
+    Setting(
+        "git_token", values.secret, None, "lets the cluster clone a private repository", secret=True, is_global=True
+    ),
+    Setting(
+        "app",
+        values.app_names(images.label),
+        None,
+        "the app's name in the cluster; unset: the name of the repository, in a sub-folder the name of that folder",
+        committed=True,
+    ),
+    Setting(
+        "namespace",
+        values.text(images.label),
+        None,
+        "its namespace; unset: the app class decides (apps, non-business-apps)",
+    ),
+    Setting(
+        "image_name", values.text(images.image_name), None, "the repository in the registry; unset: the app's name"
+    ),
+    Setting(
+        "app_class",
+        values.one_of(APP_CLASSES, "an app class"),
+        DEFAULT_APP_CLASS,
+        "which nodes run it: business or non-business",
+    ),
+    Setting(
+        "port",
+        values.whole_number("a port", 1, 65535),
+        None,
+        "the port the app listens on; `reuse` needs it",
+        committed=True,
+    ),
+    Setting(
+        "replicas",
+        values.whole_number("a number of replicas", 0, 1000),
+        None,
+        "how many replicas run; unset: the API's own default",
+    ),
+    Setting("domain", values.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
+    Setting("health_path", values.path_on_site, None, "a path that answers 2xx once the app is healthy"),
+    Setting("tls", values.switch, True, "whether the domains are served over TLS"),
+    Setting("docker", values.not_a_flag, "docker", "the container engine's program: docker or podman", is_global=True),
+    Setting(
+        "platform",
+        values.platforms,
+        "linux/amd64",
+        "the cluster's platform; of several, separated by commas, an index is pushed",
+    ),
+    Setting("dockerfile", values.not_a_flag, "Dockerfile", "the Dockerfile, from the project's root"),
+    Setting(
+        "build_context",
+        values.not_a_flag,
+        ".",
+        "the build context, from the project's root; a sub-folder for monorepos",
+    ),
+    Setting("repo_url", values.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
+    Setting("git_ref", values.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
+    Setting(
+        "image_tag",
+        values.text(images.tag),
+        None,
+        "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]-<random>` (`local`)",
+    ),
+    Setting(
+        "builder",
+        values.not_a_flag,
+        None,
+        "a buildx builder for `local`: remote, on Kubernetes, or for several platforms",
+    ),
+    Setting(
+        "build_args",
+        values.build_args,
+        (),
+        "for `local`: KEY=VALUE, or KEY with its value from the environment or `.env`; separated by commas",
+        joined=True,
+    ),
+    Setting("timeout", values.seconds, 1800.0, "seconds to wait for a build"),
+    Setting("rollout_timeout", values.seconds, 300.0, "seconds to wait until all replicas are ready"),
+    Setting(
+        "build_if_needed",
+        values.switch,
+        False,
+        "whether `build` skips a build whose image exists already",
+        parameter="if_needed",
+    ),
+    Setting(
+        "lock_timeout",
+        values.seconds_or_zero,
+        0.0,
+        "seconds to wait for another run of this checkout to end; 0: fail at once",
+        is_global=True,
+    ),
+    Setting(
+        "jobs",
+        values.whole_number("a number of apps", 1, 1000),
+        None,
+        "how many apps at the same time; unset: 12, and 2 for builds by the engine on this machine",
+        is_global=True,
+    ),
+    Setting(
+        "env", values.environment, {}, "the app's environment: names and values", only_configured=True, joined=True
+    ),
+    Setting(
+        "env_from",
+        values.variable_names,
+        (),
+        "names for the app's environment, with their values from the environment or `.env`",
+        only_configured=True,
+        joined=True,
+    ),
+    Setting(
+        "env_from_optional",
+        values.variable_names,
+        (),
+        "as `env_from`; names without a value are left out",
+        only_configured=True,
+        joined=True,
+    ),
+    Setting(
+        "env_file", values.file_path, None, "a `.env` file of the app, before those of the root", only_configured=True
+    ),
+    Setting(
+        "build_args_from",
+        values.variable_names,
+        (),
+        "for `local`: names of build args, with values as in `env_from`",
+        only_configured=True,
+        joined=True,
+    ),
+    Setting(
+        "ports",
+        values.ports,
+        (),
+        "several ports instead of `port`: a list of tables with `port` and `name`",
+        only_configured=True,
+    ),
+    Setting(
+        "metrics",
+        values.metrics,
+        None,
+        "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
+        only_configured=True,
+    ),
+)
+BY_KEY = {row.key: row for row in SETTINGS}
+BY_VARIABLE = {row.variable: row for row in SETTINGS if not row.only_configured}
+WITH_VARIABLE = tuple(BY_VARIABLE.values())
+SECRETS = tuple(row for row in SETTINGS if row.secret)
+NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
+"""A source with one of these values does not give the setting."""
+
+
+def secrets_in(*sources: Mapping[str, object]) -> Iterator[str]:
+    """The values that `sources` (variables, or the configuration) have for the kit's own secrets."""
+    names = [name for row in SECRETS for name in (row.key, row.variable, f"INVOKE_{row.variable}")]
+    return (str(source[name]) for source in sources for name in names if source.get(name))
