@@ -11,6 +11,7 @@ from ..api.schemas import BuildRequest
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config import values as parsing
 from ..config.sources import Source
+from ..deadline import Deadline
 from ..encoding import fields_of
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..invocation.call import TARGET, Call
@@ -152,13 +153,12 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     run.if_interrupted = f"stopped; the build may have started: look for it in the cluster before you run: {again}"
     run.left = LOOK
     try:
-        started = client.start_build(request)
+        started = client.start_build(request, again=run.step("build"))
     except (ApiRefused, NothingStarted):
         run.left = AGAIN
         raise
     build.job_name = started.job_name
-    with suppress(ValueError):  # a job is not lost to an image that cannot be read: then it is what was asked for
-        reference = images.parse(started.image or "")
+    if reference := started.reference:
         build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
     run.if_interrupted = _goes_on(run, build)
     try:
@@ -185,20 +185,21 @@ def _goes_on(run: Run, build: BuildInFlight) -> str:
     return f"{build.job_name} goes on in the cluster; pick it up: {_command_to_wait_for(run, build)}"
 
 
-def _command_to_wait_for(run: Run, build: BuildInFlight) -> str:
+def _command_to_wait_for(run: Run, build: BuildInFlight) -> next_steps.Step:
     """The command that waits for the build, and goes on with what must follow on this command line."""
     with suppress(StateError):
         kept = run.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
             target = {key: getattr(build, key) for key in TARGET if run.settings.is_by_flag(key)}
-            return next_steps.line("wait", {**target, "app": run.call.name or target.get("app")}) + run.rest
-    return _command_from_anywhere(run, build) + run.rest
+            flags = {**target, "app": run.call.name or target.get("app")}
+            return next_steps.Step("wait", flags, continues=not run.call.is_of_several)
+    return _command_from_anywhere(run, build)._replace(continues=not run.call.is_of_several)
 
 
-def _command_from_anywhere(run: Run, build: BuildInFlight) -> str:
+def _command_from_anywhere(run: Run, build: BuildInFlight) -> next_steps.Step:
     """The command that waits for the build where no file says that it is in flight."""
     flags = {"job": build.job_name, **flags_of(run, build), "image_tag": build.image_tag}
-    return next_steps.line("wait", flags)
+    return next_steps.Step("wait", flags)
 
 
 def recorded_meanwhile(run: Run, before: BuildInFlight | None, job: str | None) -> Record | None:
@@ -269,7 +270,7 @@ def _build_of_elsewhere(run: Run, job: str) -> BuildInFlight:
 def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
     """Waits for the build, showing its log where `logs` is true, resolves its digest and records it. BuildFailed or
     StillRunning otherwise."""
-    job, seconds = build.job_name, run.settings.timeout
+    job = build.job_name
     run.if_interrupted = _goes_on(run, build)
     shown = LogFollower(run.new_client(), job, console.for_other_threads(console.pass_on)) if logs else None
     try:
@@ -279,7 +280,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
                 wait_for_build(
                     run.client,
                     job,
-                    seconds=seconds,
+                    deadline=Deadline(run.settings.timeout),
                     again=_command_to_wait_for(run, build),
                     tell=console.tell,
                     progress=progress,
@@ -305,7 +306,7 @@ def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
         if not shown:
             if lines := tail(run.client, job):
                 console.pass_on("\n".join(lines))
-            error.what = f"{error}. Its log: {run.command(f'logs --job {job}')}"
+            error.next = (f"Its log: {run.command(f'logs --job {job}')}",)
         raise
     return say(run, *saved)
 
@@ -322,8 +323,8 @@ def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> st
     except DigestNotFound:
         says = f"the registry has no {tag}. If the build still runs, look for its image later: {find}. Else build"
     except (ApiRefused, NothingStarted) as error:
-        look = _command_to_wait_for(run, build)
-        error.what = f"{gone}, and whether it left {tag} is not known: {error}. Look again: {look}"
+        error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
+        error.next = (_command_to_wait_for(run, build)._replace(says="Look again"),)
         raise
     else:
         others = (entry for entry in history.of_image(run.history(), build.image_name) if entry.job_name != job)
@@ -343,9 +344,8 @@ def _digest_of(run: Run, build: BuildInFlight) -> str:
     try:
         return run.client.digest(build.image_name or "", tag=build.image_tag or "")
     except DigestNotFound as error:
-        raise BuildFailed(f"{job} is over, but {error}: the build failed; nothing was recorded") from error
+        raise BuildFailed(f"{job} is over, but {error.what}: the build failed", "Nothing was recorded") from error
     except (ApiRefused, NothingStarted) as error:
-        error.what = (
-            f"{job} is over, but its digest is not known yet: {error}. Get it: {_command_to_wait_for(run, build)}"
-        )
+        error.what = f"{job} is over, but its digest is not known yet: {error.what}"
+        error.next = (_command_to_wait_for(run, build)._replace(says="Get it"),)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -12,6 +11,7 @@ from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import DeployRequest
 from ..config.settings import Settings
 from ..config.values import of_flag, whole_number
+from ..deadline import Deadline
 from ..encoding import as_dict
 from ..errors import (
     ApiRefused,
@@ -172,7 +172,7 @@ def _digest_back(run: Run, back: int, now: str | None) -> HistoryEntry:
 
 def _running(run: Run) -> str | None:
     try:
-        state = run.client.app(run.settings.namespace, run.settings.require("app"), within=_SECONDS_TO_SAY)
+        state = run.client.app(run.settings.namespace, run.settings.require("app"), within=Deadline(_SECONDS_TO_SAY))
     except (ApiRefused, NothingStarted):
         return None
     return state.digest if state else None
@@ -182,7 +182,8 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> tuple[Reco
     """Deploys, notes it in the history, and follows the rollout. Returns what is deployed, and its pinned reference.
     Raises RolloutFailed where it does not come up, and StateError where it could not be noted."""
     deployed, flags = deployed_record(request, known), _flags_given(run)
-    again = next_steps.line("reuse", {"build_id": request.build_id, **flags}) + run.rest
+    several = run.call.is_of_several
+    again = next_steps.Step("reuse", {"build_id": request.build_id, **flags}, continues=not several)
     reference = _send(run, request, deployed, again=again)
     before, undo = _earlier_deploy(run, request), next_steps.line("rollback", flags)
     console.tell(f"deployed {request.app} to {request.namespace} ({run.settings.app_class} nodes), without a build")
@@ -205,7 +206,7 @@ def deploy(run: Run, request: DeployRequest, known: Record | None) -> tuple[Reco
     return deployed, reference
 
 
-def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> str:
+def _send(run: Run, request: DeployRequest, deployed: Record, *, again: next_steps.Step) -> str:
     """Deploys, and notes it; `again` is the command that deploys the same once more. Returns the pinned reference of
     what runs then: the API's, since its registry may have another name than the one here."""
     run.check_awaited()
@@ -213,7 +214,7 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
     run.when_interrupted = partial(run.note, history.UNKNOWN, deployed)
     try:
         with run.interruptible():
-            said = run.client.deploy(request, again=again).image
+            said = run.client.deploy(request, again=again)
     except MayHaveStarted:
         with suppress(StateError):
             run.note(history.UNKNOWN, deployed)
@@ -221,7 +222,7 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
     except DigestNotFound as error:
         built_from = None if deployed.dirty else deployed.git_ref
         build = ways_to_build(run, built_from)
-        raise DigestNotFound(f"{error}. {build}. Others: {run.command('history')}") from error
+        raise DigestNotFound(error.what, error.effect, f"{build}. Others: {run.command('history')}") from error
     reference = said or images.pinned(run.settings.registry, request.image_name, request.build_id)
     run.left = NOTHING
     try:
@@ -239,27 +240,24 @@ def _send(run: Run, request: DeployRequest, deployed: Record, *, again: str) -> 
 def _follow(run: Run, request: DeployRequest) -> None:
     """Waits for the replicas and for the health path, as far as the flags ask for either; for both no longer than the
     one deadline. RolloutFailed or StillRunning after it."""
-    flags, seconds, start = run.call.flags, run.settings.rollout_timeout, time.monotonic()
+    flags, deadline = run.call.flags, Deadline(run.settings.rollout_timeout)
     if flags["follow"]:
-        _follow_rollout(run, request)
+        _follow_rollout(run, request, deadline)
     if flags["check_health"]:
-        from ..api.transport import health_of
-
         health = _url(request) + (request.deploy_config.health_path or "/")
         with console.progress(request.app) as progress:
-            left = max(1.0, seconds - (time.monotonic() - start))
-            wait_for_health(health, health_of, seconds=left, progress=progress)
+            wait_for_health(health, deadline=deadline, progress=progress)
         console.tell(f"{health} answers")
 
 
-def _follow_rollout(run: Run, request: DeployRequest) -> None:
-    start, url = time.monotonic(), _url(request)
+def _follow_rollout(run: Run, request: DeployRequest, deadline: Deadline) -> None:
+    url = _url(request)
     with console.progress(request.app) as progress:
-        ready = wait_for_rollout(run.client, request, seconds=run.settings.rollout_timeout, progress=progress)
+        ready = wait_for_rollout(run.client, request, deadline=deadline, progress=progress)
     if ready is None:
         console.tell("the API does not say how apps run, so the rollout was not followed")
     else:
-        console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
+        console.tell(f"{ready}/{ready} ready in {deadline.passed():.0f} s{f': {url}' if url else ''}")
 
 
 def _url(request: DeployRequest) -> str:

@@ -32,11 +32,10 @@ def check(client: DeployClient, engine: Engine, registry: str, target: Target) -
     raise NothingStarted(f"the registry {registry} does not answer; check DEPLOY_REGISTRY")
 
 
-def tag_digest(client: DeployClient, target: Target, *, is_recorded: bool = False) -> str | None:
-    """The digest that the API finds under the target's tag, or None where it finds none. `is_recorded`
-    says that its image was pushed."""
+def tag_digest(client: DeployClient, target: Target) -> str | None:
+    """The digest that the API finds under the target's tag, or None where it finds none."""
     try:
-        return client.digest(target.image_name or "", tag=target.image_tag or "", is_recorded=is_recorded)
+        return client.digest(target.image_name or "", tag=target.image_tag or "")
     except DigestNotFound:
         return None
 
@@ -45,9 +44,9 @@ def check_tag(client: DeployClient, registry: str, target: Target, build_id: str
     """Warns where the API finds another digest under the tag than the one just pushed; the pushed one counts."""
     name = f"{target.image_name}:{target.image_tag}"
     try:
-        found = tag_digest(client, target, is_recorded=True)
+        found = tag_digest(client, target)
     except (ApiRefused, NothingStarted) as error:
-        console.warn(str(error))
+        console.warn(f"{error.what}. The image is pushed and recorded, so there is no need to build it again")
         return
     if found is None:
         console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")

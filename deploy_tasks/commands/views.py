@@ -12,6 +12,7 @@ from ..api.build_log import LogFollower
 from ..api.polling import wait_for_end
 from ..api.schemas import AppState, BuildState
 from ..config.values import of_flag, whole_number
+from ..deadline import Deadline
 from ..encoding import as_dict
 from ..errors import ApiRefused, NothingStarted, SettingsError
 from ..images import label, short_ref, shortened
@@ -58,8 +59,9 @@ def _print(run: Run, job: str) -> bool:
 def _follow(run: Run, job: str) -> bool:
     """Prints the log as it grows; whether the API has one."""
     with LogFollower(run.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
-        again, seconds = run.command(f"logs --follow --job {job}"), run.settings.timeout
-        phase = wait_for_end(run.client, job, seconds=seconds, again=again, tell=console.tell)
+        app = {"app": run.call.name or run.call.given.get("app")}
+        again = next_steps.Step("logs", {"follow": True, "job": job, **app})
+        phase = wait_for_end(run.client, job, deadline=Deadline(run.settings.timeout), again=again, tell=console.tell)
     if phase:
         in_flight = run.state.in_flight()
         console.tell(f"{job} {phase}" + (f"; record its digest: {run.command('wait')}" if in_flight else ""))

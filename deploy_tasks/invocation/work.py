@@ -94,14 +94,7 @@ class Run:
         settings = self.settings
         url, key = settings.require("api_url"), settings.require("api_key")
         key_from = settings.origins["api_key"].place
-
-        def command(words: str) -> str:
-            # After a look, nothing follows unseen.
-            return (
-                self.command(words) if words.partition(" ")[0] in ("history", "logs", "status") else self.go_on(words)
-            )
-
-        return DeployClient(url, key, timeout=settings.api_timeout, command=command, key_from=key_from)
+        return DeployClient(url, key, timeout=settings.api_timeout, key_from=key_from)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -162,6 +155,14 @@ class Run:
         given = self.call.given
         flags = {**given} if words == self.call.task else {key: given[key] for key in keys if key in given}
         return next_steps.line(words, {**flags, **({"app": self.call.name} if self.call.name else {})})
+
+    def step(self, task: str) -> next_steps.Step:
+        """As `go_on`, as a step."""
+        keys = {"build": _OF_BUILD, "local": _OF_BUILD}.get(task, TARGET)
+        given = self.call.given
+        flags = {**given} if task == self.call.task else {key: given[key] for key in keys if key in given}
+        named = {"app": self.call.name} if self.call.name else {}
+        return next_steps.Step(task, {**flags, **named}, continues=not self.call.is_of_several)
 
     def go_on(self, words: str) -> str:
         """As `command`, for a task that takes the place of this call: what must follow on this command line follows."""
