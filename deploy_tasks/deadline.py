@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class Deadline:
@@ -15,7 +15,7 @@ class Deadline:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock, self._sleep = clock, sleep
         self._start = clock()
 
@@ -25,8 +25,18 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds until it passes, 0 afterwards."""
-        return max(0.0, self._seconds - self.passed())
+        return max(0.0, self.seconds - self.passed())
 
     def pause(self, seconds: float) -> None:
         """Sleeps for `seconds`, but not beyond the deadline."""
         self._sleep(min(seconds, self.left()))
+
+    def turns(self, first: float, longest: float) -> Iterator[None]:
+        """A turn now, others after pauses that grow from `first` to `longest` seconds, and the last at the deadline."""
+        pause = first
+        while True:
+            yield
+            if not self.left():
+                return
+            self.pause(pause)
+            pause = min(1.5 * pause, longest)

@@ -1,18 +1,26 @@
-"""The client: each endpoint's exact request, and what becomes of each answer."""
+"""The client: the exact request of each endpoint, and the result or the error of each answer."""
 
 from __future__ import annotations
 
+import logging
+import re
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 import requests_mock
+from msgspec import structs
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.schemas import BuildRequest, BuildState, DeployConfig, DeployRequest
+from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
+from deploy_tasks.next_steps import Step
+from deploy_tasks.redaction import keep_secret
+from tests.clock import Clock
 
 URL = "https://deploy.example.com"
 DIGEST = "sha256:" + 64 * "a"
@@ -36,6 +44,9 @@ DEPLOY = DeployRequest(
 )
 
 
+AGAIN = Step("build", {"app": "api", "git_ref": "main"}, continues=True)
+
+
 @pytest.fixture
 def client() -> DeployClient:
     return DeployClient(URL, "k3y", sleep=lambda _: None)
@@ -51,6 +62,7 @@ def test_start_build_sends_the_specified_fields(client: DeployClient, api: reque
     api.post(f"{URL}/build", status_code=202, json={"jobName": "build-1", "image": "r:1/shop:abc", "more": 1})
     started = client.start_build(BUILD)
     assert (started.job_name, started.image) == ("build-1", "r:1/shop:abc")
+    assert started.reference == ("r:1", "shop", "abc", None)
     (request,) = api.request_history
     assert request.json() == {
         "app": "shop",
@@ -66,23 +78,23 @@ def test_start_build_sends_the_specified_fields(client: DeployClient, api: reque
     assert request.headers["Content-Type"] == "application/json"
 
 
-def test_a_wait_asks_for_the_slice_and_gives_the_phase(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_wait_requests_a_slice_and_returns_the_phase(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(f"{URL}/build/build-1/wait?timeout=20", json={"status": "running"})
-    assert client.wait("build-1", seconds=20, within=60).status == "running"
+    assert client.wait("build-1", seconds=20).status == "running"
     assert api.request_history[0].body is None
 
 
-def test_a_digest_is_asked_for_by_name_and_tag(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_digest_is_requested_by_name_and_tag(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.get(f"{URL}/registry/team/shop/digest?tag=v1", json={"buildId": DIGEST})
     assert client.digest("team/shop", tag="v1") == DIGEST
 
 
-def test_the_phase_of_a_build_comes_with_what_went_wrong(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_the_phase_of_a_failed_build_comes_with_the_reason(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.get(f"{URL}/build/build-1", json={"status": "failed", "error": "no"})
     assert client.status("build-1") == BuildState(status="failed", error="no")
 
 
-def test_a_log_comes_with_what_it_took_to_transfer(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_log_comes_with_its_size_on_the_wire(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.get(f"{URL}/build/build-1/logs", json={"logs": "a\nb\n"})
     log = client.logs("build-1")
     assert log is not None
@@ -90,7 +102,7 @@ def test_a_log_comes_with_what_it_took_to_transfer(client: DeployClient, api: re
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-def test_an_endpoint_that_a_server_does_not_have_is_none(
+def test_an_endpoint_that_the_server_does_not_have_returns_none(
     client: DeployClient, api: requests_mock.Mocker, status: int
 ) -> None:
     api.get(requests_mock.ANY, status_code=status)
@@ -101,7 +113,7 @@ def test_an_endpoint_that_a_server_does_not_have_is_none(
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"jobName": "build-1"}', b" \n"])
 def test_a_wait_may_answer_with_no_status(client: DeployClient, api: requests_mock.Mocker, body: bytes) -> None:
     api.post(requests_mock.ANY, content=body)
-    assert client.wait("build-1", seconds=1, within=9) == BuildState()
+    assert client.wait("build-1", seconds=1) == BuildState()
 
 
 def test_deploy_sends_the_specified_fields(client: DeployClient, api: requests_mock.Mocker) -> None:
@@ -125,35 +137,43 @@ def test_a_deploy_that_did_not_skip_the_build_is_an_error(
     client: DeployClient, api: requests_mock.Mocker, answer: dict[str, object]
 ) -> None:
     api.post(requests_mock.ANY, json=answer)
-    with pytest.raises(MayHaveStarted, match="did not say that it skipped the build"):
+    with pytest.raises(MayHaveStarted, match="did not say that it skipped the build") as raised:
         client.deploy(DEPLOY)
+    assert raised.value.effect == "A build may be running, and what is deployed is not certain"
 
 
 def test_a_deploy_of_an_unknown_digest(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, status_code=404, json={"error": "no"})
-    with pytest.raises(DigestNotFound, match=r"buildId sha256:aaaaaaaaaaaa… is not in the registry for image shop;"):
+    with pytest.raises(DigestNotFound) as raised:
         client.deploy(DEPLOY)
+    assert raised.value.what == "buildId sha256:aaaaaaaaaaaa… is not in the registry for image shop"
+    assert raised.value.effect == "Nothing was built or deployed"
     assert api.call_count == 1
 
 
-def test_a_digest_that_is_none_is_not_taken(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_an_answer_that_is_not_a_digest_is_refused(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.get(requests_mock.ANY, json={"buildId": "latest"})
     with pytest.raises(NothingStarted, match="'latest' is not a buildId"):
         client.digest("shop", tag="v1")
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
-def test_the_start_of_a_build_is_sent_once_whatever_comes_back(
+def test_a_build_request_is_sent_once_whatever_the_answer(
     client: DeployClient, api: requests_mock.Mocker, status: int
 ) -> None:
     api.post(requests_mock.ANY, status_code=status)
-    with pytest.raises(MayHaveStarted, match=f"answered {status}; the build may have started, so it was not"):
-        client.start_build(BUILD)
+    with pytest.raises(MayHaveStarted) as raised:
+        client.start_build(BUILD, again=AGAIN)
+    assert raised.value.what == f"could not start the build: deploy.example.com answered {status}"
+    assert raised.value.effect == "The build may have started, so it was not sent again"
+    assert raised.value.next == ("Look for it in the cluster first.", AGAIN._replace(says="Then try again"))
     assert api.call_count == 1
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_what_may_be_said_twice_is_tried_again(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
+def test_a_deploy_and_a_look_are_tried_three_times(
+    client: DeployClient, api: requests_mock.Mocker, status: int
+) -> None:
     failing = {"status_code": status}
     api.post(requests_mock.ANY, [failing, failing, {"json": {"skipped": True}}])
     client.deploy(DEPLOY)
@@ -165,26 +185,26 @@ def test_what_may_be_said_twice_is_tried_again(client: DeployClient, api: reques
 @pytest.mark.parametrize(
     "answer", [{"text": "<html>hello</html>"}, {"json": {}}, {"json": []}, {"json": {"jobName": 5}}]
 )
-def test_an_answer_of_another_shape_shows_an_excerpt(
+def test_an_unexpected_answer_is_quoted_in_one_line(
     client: DeployClient, api: requests_mock.Mocker, answer: dict[str, Any]
 ) -> None:
     api.post(requests_mock.ANY, **answer)
-    with pytest.raises(MayHaveStarted, match="answered not as it should") as error:
+    with pytest.raises(MayHaveStarted, match="unexpected answer of the API") as error:
         client.start_build(BUILD)
-    assert "\n" not in str(error.value)
+    assert "\n" not in error.value.what
 
 
-def test_a_job_name_that_a_server_makes_up_is_checked(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_job_name_outside_the_grammar_is_refused(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, json={"jobName": "../x"})
-    with pytest.raises(MayHaveStarted, match="answered not as it should"):
+    with pytest.raises(MayHaveStarted, match=r"'\.\./x' is not a Kubernetes name"):
         client.start_build(BUILD)
 
 
-def test_an_excerpt_is_short_and_harmless(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_an_excerpt_is_short_and_escaped(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.get(requests_mock.ANY, status_code=400, content=b"\x1b[2J\x07bad " + b"x" * 100_000)
     with pytest.raises(ApiRefused) as error:
         client.digest("shop", tag="v1")
-    assert r"\x1b[2J\x07bad xxx" in str(error.value)
+    assert r"\x1b[2J\x07bad xxx" in error.value.what
     assert len(str(error.value)) < 400
 
 
@@ -192,51 +212,39 @@ def test_an_excerpt_is_short_and_harmless(client: DeployClient, api: requests_mo
 def test_a_redirect_is_not_followed(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
     api.post(f"{URL}/build", status_code=status, headers={"Location": "https://user:pw@evil.example.com/build"})
     elsewhere = api.post("https://evil.example.com/build", json={"jobName": "x"})
-    with pytest.raises(ApiRefused, match=r"redirect to 'evil\.example\.com', not followed"):
+    with pytest.raises(ApiRefused, match=r"a redirect to 'evil\.example\.com'\. It is not followed") as raised:
         client.start_build(BUILD)
+    assert (raised.value.effect, raised.value.next) == ("No build was started", ("Correct DEPLOY_API_URL",))
     assert not elsewhere.called
 
 
-def test_a_redirect_that_says_that_the_request_was_taken_is_not_a_refusal(
-    client: DeployClient, api: requests_mock.Mocker
-) -> None:
+def test_a_303_says_that_the_request_was_accepted(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(f"{URL}/build", status_code=303, headers={"Location": "https://evil.example.com/build"})
-    with pytest.raises(MayHaveStarted, match="answered 303; the build may have started"):
+    with pytest.raises(MayHaveStarted, match="answered 303"):
         client.start_build(BUILD)
     assert api.call_count == 1
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "http://x/\xff", "/build", "//h:1/x?y#z", ""])
-def test_a_redirect_to_anywhere_is_a_refusal(client: DeployClient, api: requests_mock.Mocker, location: str) -> None:
+def test_a_redirect_is_a_refusal_wherever_it_points(
+    client: DeployClient, api: requests_mock.Mocker, location: str
+) -> None:
     api.post(requests_mock.ANY, status_code=302, headers={"Location": location})
     with pytest.raises(ApiRefused, match="answered 302, a redirect to"):
         client.start_build(BUILD)
 
 
-def test_the_server_waits_less_long_than_its_answer_is_waited_for(
+def test_the_client_waits_longer_for_an_answer_than_the_server_holds_it_back(
     client: DeployClient, api: requests_mock.Mocker
 ) -> None:
     api.post(requests_mock.ANY, json={})
-    client.wait("build-1", seconds=20, within=60)
-    client.wait("build-1", seconds=5, within=5)
+    client.wait("build-1", seconds=20)
+    client.wait("build-1", seconds=5, within=Deadline(5, Clock()))
     timeouts: list[Any] = [call.timeout for call in api.request_history]
-    assert timeouts[0] == (10.0, 30)
-    assert 0 < timeouts[1][0] < timeouts[1][1] <= 5
+    assert timeouts == [(10.0, 30), (4.0, 5)]
 
 
-def test_all_tries_of_a_look_together_take_no_longer_than_it_may(
-    client: DeployClient, api: requests_mock.Mocker
-) -> None:
-    api.get(requests_mock.ANY, status_code=503)
-    for look in (client.status, lambda job, within: client.app("apps", job, within=within)):
-        with pytest.raises(NothingStarted):
-            look("build-1", within=6)
-    timeouts: list[Any] = [call.timeout for call in api.request_history]
-    assert len(timeouts) > 1
-    assert all(0 < seconds <= 6 for _, seconds in timeouts), "what is left of the six seconds"
-
-
-def test_a_deploy_that_says_it_did_not_succeed(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_deploy_that_did_not_succeed_is_an_error(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, json={"skipped": True, "success": False})
     with pytest.raises(ApiRefused, match="did not succeed"):
         client.deploy(DEPLOY)
@@ -245,9 +253,13 @@ def test_a_deploy_that_says_it_did_not_succeed(client: DeployClient, api: reques
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_names_its_variable(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
     api.post(requests_mock.ANY, status_code=status)
-    with pytest.raises(ApiRefused, match="check DEPLOY_API_KEY") as error:
+    with pytest.raises(ApiRefused, match="does not accept the key") as error:
         client.start_build(BUILD)
     assert (error.value.status, error.value.code) == (status, 4)
+    assert (error.value.effect, error.value.next) == ("No build was started", ("Check DEPLOY_API_KEY",))
+    with pytest.raises(ApiRefused) as error:
+        DeployClient(URL, "k3y", key_from=".env").start_build(BUILD)
+    assert error.value.next == ("Check DEPLOY_API_KEY (from .env)",)
 
 
 NEVER_OPENED = requests.ConnectionError(
@@ -265,9 +277,12 @@ def test_a_connection_that_never_opened_started_nothing(
     client: DeployClient, api: requests_mock.Mocker, error: Exception
 ) -> None:
     api.post(requests_mock.ANY, exc=error)
-    with pytest.raises(NothingStarted, match="no build was started") as raised:
-        client.start_build(BUILD)
-    assert raised.value.code == 5
+    with pytest.raises(NothingStarted, match="could not start the build: no connection to") as raised:
+        client.start_build(BUILD, again=AGAIN)
+    assert (raised.value.code, raised.value.effect) == (5, "No build was started")
+    assert raised.value.next[-1] == AGAIN._replace(says="Try again")
+    assert not raised.value.reached
+    assert api.call_count == 1
 
 
 @pytest.mark.parametrize(
@@ -277,53 +292,53 @@ def test_a_request_that_went_out_may_have_started_a_build(
     client: DeployClient, api: requests_mock.Mocker, error: Exception
 ) -> None:
     api.post(requests_mock.ANY, exc=error)
-    with pytest.raises(MayHaveStarted, match="may have started, so it was not sent again") as raised:
+    with pytest.raises(MayHaveStarted, match="sent no complete answer") as raised:
         client.start_build(BUILD)
     assert raised.value.code == 6
     assert api.call_count == 1
 
 
-def test_an_error_of_the_system_may_have_come_after_the_request(
-    client: DeployClient, api: requests_mock.Mocker
-) -> None:
+def test_a_system_error_may_come_after_the_request(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, exc=ConnectionResetError(104, "reset"))
     with pytest.raises(MayHaveStarted):
         client.start_build(BUILD)
 
 
-def test_a_job_that_is_not_known_is_told_apart(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_job_that_the_api_does_not_know_has_its_own_error(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, status_code=404)
     with pytest.raises(JobNotFound, match="knows no build job build-1"):
-        client.wait("build-1", seconds=1, within=9)
+        client.wait("build-1", seconds=1)
 
 
 @pytest.mark.parametrize("status", [400, 401])
-def test_a_refused_wait_does_not_deny_the_build(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
+def test_a_refused_wait_does_not_end_the_build(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
     api.post(requests_mock.ANY, status_code=status)
-    with pytest.raises(ApiRefused, match=r"the build goes on$"):
-        client.wait("build-1", seconds=1, within=9)
+    with pytest.raises(ApiRefused) as raised:
+        client.wait("build-1", seconds=1)
+    assert raised.value.effect == "The build goes on"
 
 
-def test_a_wait_that_is_cut_is_not_the_builds_end(client: DeployClient, api: requests_mock.Mocker) -> None:
+def test_a_wait_that_is_cut_does_not_end_the_build(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, exc=requests.ConnectionError("reset"))
-    with pytest.raises(NothingStarted, match="the build goes on"):
-        client.wait("build-1", seconds=1, within=9)
+    with pytest.raises(NothingStarted) as raised:
+        client.wait("build-1", seconds=1)
+    assert raised.value.effect == "The build goes on"
     assert api.call_count == 1
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda client: client.wait("../x", seconds=1, within=9),
+        lambda client: client.wait("../x", seconds=1),
         lambda client: client.status("a/b"),
         lambda client: client.logs("a?b"),
         lambda client: client.digest("../../build", tag="v1"),
         lambda client: client.digest("shop", tag="v1&x=y"),
     ],
 )
-def test_a_name_outside_the_grammar_reaches_no_path(client: DeployClient, api: requests_mock.Mocker, call: Any) -> None:
+def test_a_name_outside_the_grammar_is_never_sent(client: DeployClient, api: requests_mock.Mocker, call: Any) -> None:
     api.register_uri(requests_mock.ANY, requests_mock.ANY)
-    with pytest.raises(DeployError):
+    with pytest.raises(ValueError, match="is not a"):
         call(client)
     assert not api.called
 
@@ -346,7 +361,7 @@ def test_no_error_of_any_kind_holds_a_secret(client: DeployClient, api: requests
         assert raised.value.__suppress_context__
 
 
-def test_what_a_server_asks_for_before_a_deploy_is_said_again_is_bounded(api: requests_mock.Mocker) -> None:
+def test_a_retry_after_is_bounded_by_the_timeout(api: requests_mock.Mocker) -> None:
     slept: list[float] = []
     client = DeployClient(URL, "k3y", timeout=7, sleep=slept.append)
     api.post(f"{URL}/build", status_code=503, headers={"Retry-After": "21600"})
@@ -356,7 +371,7 @@ def test_what_a_server_asks_for_before_a_deploy_is_said_again_is_bounded(api: re
     assert all(7 < pause <= 7 + 1.5 for pause in slept)
 
 
-def test_a_page_in_the_place_of_the_api_does_not_say_that_a_digest_is_gone(
+def test_a_404_with_a_web_page_does_not_say_that_a_digest_is_missing(
     client: DeployClient, api: requests_mock.Mocker
 ) -> None:
     api.post(f"{URL}/build", status_code=404, text="<html>default backend - 404</html>")
@@ -364,3 +379,71 @@ def test_a_page_in_the_place_of_the_api_does_not_say_that_a_digest_is_gone(
         client.deploy(DEPLOY)
     assert not isinstance(refused.value, DigestNotFound)
     assert refused.value.exit_code == 4
+
+
+def test_a_deploy_whose_outcome_is_not_known_can_be_repeated(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, status_code=504)
+    again = Step("reuse", {"build_id": DIGEST})
+    with pytest.raises(MayHaveStarted) as raised:
+        client.deploy(DEPLOY, again=again)
+    assert raised.value.effect == "The deploy may have happened"
+    assert raised.value.next == (again._replace(says="It is safe to deploy the same again"),)
+
+
+def test_a_deploy_returns_the_reference_that_the_api_deployed(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, json={"skipped": True, "image": f"other.example.com/shop@{DIGEST}"})
+    assert client.deploy(DEPLOY) == f"other.example.com/shop@{DIGEST}"
+    api.post(requests_mock.ANY, json={"skipped": True, "image": "other.example.com/shop:v1"})
+    assert client.deploy(DEPLOY) is None
+
+
+def test_a_deploy_of_another_image_suggests_to_look_at_the_app(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, json={"skipped": True, "image": f"r/other@{DIGEST}"})
+    with pytest.raises(MayHaveStarted) as raised:
+        client.deploy(DEPLOY, again=Step("reuse", {"app": "api", "namespace": "own", "replicas": 2}, continues=True))
+    assert raised.value.what == f"the API says that it deployed r/other@{DIGEST}, not shop@{DIGEST}"
+    assert raised.value.effect == "Another image may run now"
+    assert [str(step) for step in raised.value.next] == ["invoke status --app api --namespace own"]
+
+
+def test_a_build_of_another_image_suggests_to_look_at_its_log(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.post(requests_mock.ANY, json={"jobName": "build-1", "image": "r:1/other:v1"})
+    with pytest.raises(MayHaveStarted) as raised:
+        client.start_build(structs.replace(BUILD, image_name="shop"), again=AGAIN)
+    assert raised.value.what == "the API started build-1 for image other, not for shop"
+    assert [str(step) for step in raised.value.next] == ["invoke logs --job build-1 --app api"]
+
+
+@pytest.fixture
+def exchanges(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Returns the lines of the log so far, with `T` in place of the time that an exchange took."""
+    caplog.set_level(logging.DEBUG, "deploy_tasks")
+    return lambda: [
+        re.sub(r"\d+\.\d s$", "T", record.getMessage()) for record in caplog.records if record.name == "deploy_tasks"
+    ]
+
+
+def test_each_exchange_is_logged(
+    client: DeployClient, api: requests_mock.Mocker, exchanges: Callable[[], list[str]]
+) -> None:
+    answers: list[Any] = [{"status_code": 503}, {"exc": NEVER_OPENED}, {"text": f'{{"buildId": "{DIGEST}"}}'}]
+    api.get(requests_mock.ANY, answers)
+    client.digest("shop", tag="v1")
+    path = "GET /registry/shop/digest?tag=v1"
+    assert exchanges() == [
+        f"{path}: 503, 0 bytes, T",
+        f"{path}: no connection to deploy.example.com, T",
+        f"{path}: 200, 86 bytes, T",
+    ]
+
+
+def test_the_log_of_exchanges_has_no_headers_bodies_or_secrets(
+    client: DeployClient, api: requests_mock.Mocker, exchanges: Callable[[], list[str]]
+) -> None:
+    keep_secret(["k3y", "t0ken", "tag-with-secret"])
+    api.post(requests_mock.ANY, json={"jobName": "build-1"}, headers={"Set-Cookie": "session"})
+    client.start_build(BUILD)
+    api.get(requests_mock.ANY, status_code=404)
+    with pytest.raises(DigestNotFound):
+        client.digest("shop", tag="tag-with-secret")
+    assert exchanges() == ["POST /build: 200, 22 bytes, T", "GET /registry/shop/digest?tag=***: 404, 0 bytes, T"]

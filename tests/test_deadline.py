@@ -1,4 +1,4 @@
-"""One deadline for a whole wait: its requests, repeats and pauses; on a clock that only moves when somebody waits."""
+"""One deadline for a whole wait: its requests, repeats and pauses; on a clock that only waits move."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import requests_mock
 
 from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.polling import wait_for_end
-from deploy_tasks.api.rollout import wait_for_health
 from deploy_tasks.api.schemas import BuildState
 from deploy_tasks.deadline import Deadline
-from deploy_tasks.errors import NothingStarted, RolloutFailed, StillRunning
+from deploy_tasks.errors import NothingStarted, StillRunning
+from deploy_tasks.next_steps import Step
 from tests.clock import Clock
 
 URL = "https://deploy.example.com"
+AGAIN = Step("logs", {"follow": True, "job": "job"})
 
 
 def test_a_deadline_says_what_is_left_and_no_pause_goes_beyond_it() -> None:
@@ -27,64 +28,80 @@ def test_a_deadline_says_what_is_left_and_no_pause_goes_beyond_it() -> None:
     assert deadline.left() == 0
 
 
+def test_turns_come_more_and_more_slowly_and_the_last_one_at_the_deadline() -> None:
+    clock = Clock()
+    deadline = Deadline(10, clock, clock.sleep)
+    assert [clock.now for _ in deadline.turns(1, 2.25)] == [0, 1, 2.5, 4.75, 7, 9.25, 10]
+
+
 @pytest.mark.parametrize("look", ["app", "status"])
-def test_a_look_does_not_wait_longer_for_a_server_than_its_own_deadline(look: str) -> None:
-    slept: list[float] = []
-    client = DeployClient(URL, "k3y", timeout=30, sleep=slept.append)
+def test_a_look_is_not_repeated_if_the_pause_would_end_after_the_deadline(look: str) -> None:
+    clock, client = Clock(), DeployClient(URL, "k3y")
+    within = Deadline(5, clock, clock.sleep)
     with requests_mock.Mocker() as api:
         api.get(requests_mock.ANY, status_code=503, headers={"Retry-After": "30"})
         with pytest.raises(NothingStarted, match="answered 503"):
-            client.app("apps", "shop", within=5) if look == "app" else client.status("build-1", within=5)
+            client.app("apps", "shop", within=within) if look == "app" else client.status("build-1", within=within)
         assert api.call_count == 1
-    assert slept == [], "the pause of 30 s would not end before the deadline"
+    assert clock.slept == []
 
 
-def test_each_exchange_of_a_look_has_what_the_others_left_of_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    client = DeployClient(URL, "k3y", timeout=30, sleep=clock.sleep)
-    monkeypatch.setattr(Deadline.__init__, "__defaults__", (clock, clock.sleep))
+@pytest.mark.parametrize("look", ["app", "status"])
+def test_each_exchange_of_a_look_gets_the_seconds_that_are_left(look: str) -> None:
+    clock, client = Clock(), DeployClient(URL, "k3y")
+    within = Deadline(20, clock, clock.sleep)
     with requests_mock.Mocker() as api:
         api.get(requests_mock.ANY, status_code=503)
         with pytest.raises(NothingStarted):
-            client.app("apps", "shop", within=20)
-        whole = [20 - sum(clock.slept[:number]) for number in range(3)]
-        assert [request.timeout[1] for request in api.request_history] == pytest.approx(whole)
+            client.app("apps", "shop", within=within) if look == "app" else client.status("build-1", within=within)
+        left = [20 - sum(clock.slept[:number]) for number in range(3)]
+        assert [request.timeout[1] for request in api.request_history] == pytest.approx(left)
 
 
-def test_a_look_for_which_no_time_is_left_gets_a_second() -> None:
-    client = DeployClient(URL, "k3y", timeout=30)
+def test_a_look_at_the_deadline_gets_a_second() -> None:
+    client = DeployClient(URL, "k3y")
     with requests_mock.Mocker() as api:
         api.get(requests_mock.ANY, json={"status": "running"})
-        assert client.status("build-1", within=0.0) == BuildState(status="running")
-        assert 0 < api.request_history[0].timeout[1] <= 1
+        assert client.status("build-1", within=Deadline(0, Clock())) == BuildState(status="running")
+        assert api.request_history[0].timeout[1] == 1
 
 
-def test_the_end_of_a_build_is_looked_for_within_the_deadline() -> None:
-    clock, asked = Clock(), list[float]()
+class Phases(DeployClient):
+    """Answers with these phases, the last one for ever; None is no answer. An answer takes 0.3 s."""
 
-    class Running:
-        def wait(self, job: str, *, seconds: float, within: float) -> BuildState:
-            raise AssertionError("whether two may wait for one job is not known")
+    def __init__(self, clock: Clock, *phases: str | None) -> None:
+        super().__init__(URL, "k3y")
+        self._clock = clock
+        self._phases = list(phases)
+        self.asked: list[float] = []
 
-        def status(self, job: str, *, within: float) -> BuildState:
-            asked.append(within)
-            clock.now += 0.3
-            return BuildState(status="running")
+    def wait(self, job: str, *, seconds: float, within: Deadline | None = None) -> BuildState:
+        raise AssertionError("it is not known whether two clients may wait for one job")
 
-    with pytest.raises(StillRunning, match=r"job still runs after 2 s; look on: invoke logs"):
-        wait_for_end(Running(), "job", seconds=2, again="invoke logs", tell=pytest.fail, clock=clock, sleep=clock.sleep)
-    assert asked == pytest.approx([2.0, 0.7])
-    assert clock.now == 2
+    def status(self, job: str, *, within: Deadline | None = None) -> BuildState:
+        assert within is not None
+        self.asked.append(within.left())
+        self._clock.now += 0.3
+        phase = self._phases.pop(0) if len(self._phases) > 1 else self._phases[0]
+        if phase is None:
+            raise NothingStarted("cut")
+        return BuildState(status=phase)
 
 
-def test_the_health_path_is_not_waited_for_beyond_the_deadline() -> None:
-    clock, given = Clock(), list[tuple[float, float]]()
+def test_a_build_that_still_runs_is_looked_at_until_the_deadline() -> None:
+    clock = Clock()
+    client, deadline = Phases(clock, "running"), Deadline(2, clock, clock.sleep)
+    with pytest.raises(StillRunning) as raised:
+        wait_for_end(client, "job", deadline=deadline, again=AGAIN, tell=pytest.fail)
+    assert raised.value.what == "job still runs after 2 s"
+    assert raised.value.effect == "The build goes on"
+    assert raised.value.next == (AGAIN._replace(says="Continue to follow it"),)
+    assert client.asked == pytest.approx([2.0, 0.7, 0.0])
 
-    def hangs(_: str, seconds: float) -> None:
-        given.append((30 - clock.now, seconds))
-        clock.now += seconds
 
-    with pytest.raises(RolloutFailed):
-        wait_for_health("https://x/ok", hangs, seconds=30, progress=lambda _: None, clock=clock, sleep=clock.sleep)
-    assert all(seconds <= max(left, 1) for left, seconds in given)
-    assert clock.now <= 31
+def test_the_end_of_a_build_is_found_across_cuts_and_each_outage_is_reported_once() -> None:
+    clock, told = Clock(), list[str]()
+    client = Phases(clock, "running", None, None, "running", None, "failed")
+    deadline = Deadline(60, clock, clock.sleep)
+    assert wait_for_end(client, "job", deadline=deadline, again=AGAIN, tell=told.append) == "failed"
+    assert told == ["cut. Asking again", "cut. Asking again"]

@@ -1,4 +1,4 @@
-"""Following a rollout, on a clock that only moves when somebody waits."""
+"""Following a rollout, on a clock that only waits move."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Iterable
 
 import pytest
 
+from deploy_tasks.api import transport
+from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.rollout import wait_for_health, wait_for_rollout
 from deploy_tasks.api.schemas import AppState, DeployConfig, DeployRequest
+from deploy_tasks.api.transport import Seen
+from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed, StillRunning
 from tests.clock import Clock
 
@@ -15,15 +19,15 @@ DIGEST = "sha256:" + 64 * "a"
 OURS, THEIRS = f"r/shop@{DIGEST}", "r/shop@sha256:" + 64 * "b"
 
 
-class Apps:
-    """Answers from a script, whose last answer is repeated."""
+class Apps(DeployClient):
+    """Answers from a script, and repeats its last answer."""
 
     def __init__(self, answers: Iterable[AppState | DeployError | None]) -> None:
+        super().__init__("https://deploy.example.com", "k3y")
         self._answers = list(answers)
-        self.asked = 0
 
-    def app(self, namespace: str, app: str, *, within: float | None = None) -> AppState | None:
-        self.asked += 1
+    def app(self, namespace: str, app: str, *, within: Deadline | None = None) -> AppState | None:
+        assert within is not None
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, DeployError):
             raise answer
@@ -31,7 +35,7 @@ class Apps:
 
 
 def follow(*answers: AppState | DeployError | None, replicas: int | None = 2, seconds: float = 30) -> list[str]:
-    """How things stood, and at the end how many were ready."""
+    """What `progress` was told, and the number of replicas at the end."""
     clock = Clock()
     told: list[str] = []
     request = DeployRequest(
@@ -42,9 +46,8 @@ def follow(*answers: AppState | DeployError | None, replicas: int | None = 2, se
         deploy=True,
         deploy_config=DeployConfig(port=1, replicas=replicas, app_class="business"),
     )
-    ready = wait_for_rollout(
-        Apps(answers), request, seconds=seconds, progress=told.append, clock=clock, sleep=clock.sleep
-    )
+    deadline = Deadline(seconds, clock, clock.sleep)
+    ready = wait_for_rollout(Apps(answers), request, deadline=deadline, progress=told.append)
     assert clock.now <= seconds
     return [*told, str(ready)]
 
@@ -53,29 +56,29 @@ def state(ready: int, replicas: int = 2, **more: object) -> AppState:
     return AppState(replicas=replicas, ready_replicas=ready, **more)  # type: ignore[arg-type]
 
 
-def test_it_is_over_once_all_replicas_of_the_digest_are_ready() -> None:
+def test_a_rollout_is_over_when_all_replicas_of_the_digest_are_ready() -> None:
     assert follow(state(0, image=OURS), state(1, image=OURS), state(2, image=OURS)) == ["0/2 ready", "1/2 ready", "2"]
 
 
-def test_the_replicas_of_what_ran_before_do_not_count() -> None:
+def test_replicas_of_the_deploy_before_do_not_count() -> None:
     assert follow(state(2, image=THEIRS), state(2, image=THEIRS), state(2, image=OURS))[-2:] == ["2/2 ready", "2"]
     assert follow(state(2, updated_replicas=1), state(2, updated_replicas=2)) == ["2/2 ready", "2"]
 
 
-def test_a_server_that_names_neither_is_believed_the_second_time() -> None:
+def test_a_state_without_image_and_updated_replicas_must_be_seen_twice() -> None:
     assert follow(state(2), state(1), state(2), state(2)) == ["2/2 ready", "1/2 ready", "2/2 ready", "2"]
 
 
-def test_other_replicas_than_asked_for_are_those_of_before() -> None:
+def test_fewer_replicas_than_requested_are_those_of_the_deploy_before() -> None:
     assert follow(state(1, replicas=1, image=OURS), state(2, image=OURS)) == ["1/2 ready", "2"]
 
 
-def test_no_replica_is_none_to_wait_for() -> None:
+def test_a_deploy_without_replicas_is_ready_at_once() -> None:
     assert follow(state(0, replicas=0, image=OURS), replicas=0) == ["0"]
 
 
 @pytest.mark.parametrize("answer", [None, AppState(ready_replicas=1), ApiRefused("403", 403)])
-def test_a_server_that_does_not_say_is_not_asked_again(answer: AppState | ApiRefused | None) -> None:
+def test_a_server_that_does_not_tell_is_asked_once(answer: AppState | ApiRefused | None) -> None:
     assert follow(answer) == ["None"]
 
 
@@ -83,51 +86,59 @@ def test_a_cut_says_nothing_about_the_rollout() -> None:
     assert follow(NothingStarted("cut"), state(1, image=OURS), NothingStarted("cut"), state(2, image=OURS))[-1] == "2"
 
 
-def test_a_cut_makes_the_two_looks_begin_anew() -> None:
+def test_after_a_cut_the_state_must_be_seen_twice_again() -> None:
     assert follow(state(2), NothingStarted("cut"), state(2), state(2)) == ["2/2 ready", "cut", "2/2 ready", "2"]
 
 
-def test_what_does_not_come_up_is_an_error_with_how_far_it_came() -> None:
-    with pytest.raises(RolloutFailed, match="shop is deployed, but only 1/2 ready after 30 s"):
+def test_a_rollout_that_does_not_finish_says_how_far_it_came() -> None:
+    with pytest.raises(RolloutFailed) as failed:
         follow(state(1, image=OURS))
+    assert failed.value.what == "shop is deployed, but only 1/2 ready after 30 s"
+    assert failed.value.blames
 
 
-def test_an_api_that_is_away_blames_nobody() -> None:
-    with pytest.raises(StillRunning, match="shop is deployed; whether it came up is not known: cut"):
+def test_an_api_that_does_not_answer_does_not_blame_the_image() -> None:
+    with pytest.raises(StillRunning) as raised:
         follow(state(1, image=OURS), NothingStarted("cut"))
+    assert raised.value.what == "shop is deployed, but whether it came up is not known: cut"
 
 
 def test_an_autoscaler_may_want_more_than_was_asked_for() -> None:
     assert follow(state(2, replicas=5, image=OURS), state(5, replicas=5, image=OURS)) == ["2/5 ready", "5"]
 
 
-def test_the_health_path_is_asked_until_it_answers_well() -> None:
-    clock, told, statuses = Clock(), list[str](), iter([None, 502, 301, 204])
-    wait_for_health(
-        "https://x/ok",
-        lambda url, seconds: next(statuses),
-        seconds=30,
-        progress=told.append,
-        clock=clock,
-        sleep=clock.sleep,
-    )
+def check_health(monkeypatch: pytest.MonkeyPatch, *statuses: int | None) -> list[str]:
+    """What `progress` was told while the health path answered with `statuses`, the last one for ever; None is no
+    answer. Each answer takes all the seconds that it gets."""
+    clock, told, left = Clock(), list[str](), list(statuses)
+    deadline = Deadline(30, clock, clock.sleep)
+
+    def look(url: str, seconds: float) -> Seen | None:
+        assert 0 < seconds <= max(deadline.left(), 1.0)
+        status = left.pop(0) if len(left) > 1 else left[0]
+        if status is None:
+            clock.now += seconds
+            return None
+        return Seen(status, "", "")
+
+    monkeypatch.setattr(transport, "look", look)
+    try:
+        wait_for_health("https://x/ok", deadline=deadline, progress=told.append)
+    finally:
+        assert clock.now <= 31
+    return told
+
+
+def test_the_health_path_is_requested_until_it_answers_2xx(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = check_health(monkeypatch, None, 502, 301, 204)
     assert told == ["https://x/ok: no answer", "https://x/ok: 502", "https://x/ok: 301"]
 
 
-def test_a_health_path_that_stays_ill_is_an_error() -> None:
-    clock = Clock()
-    with pytest.raises(RolloutFailed, match=r"https://x/ok does not answer 2xx after 30 s \(503\)"):
-        wait_for_health(
-            "https://x/ok", lambda *_: 503, seconds=30, progress=lambda _: None, clock=clock, sleep=clock.sleep
-        )
-    assert clock.now == 30
-
-
-@pytest.mark.parametrize(("status", "blames"), [(503, True), (None, False)])
-def test_a_health_path_that_nobody_reaches_blames_the_way_to_it(status: int | None, blames: bool) -> None:
-    clock = Clock()
+@pytest.mark.parametrize(("status", "said", "blames"), [(503, "503", True), (None, "no answer", False)])
+def test_an_unhealthy_path_blames_the_image_only_if_it_answers(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, said: str, blames: bool
+) -> None:
     with pytest.raises(RolloutFailed) as failed:
-        wait_for_health(
-            "https://x/ok", lambda *_: status, seconds=30, progress=lambda _: None, clock=clock, sleep=clock.sleep
-        )
+        check_health(monkeypatch, status)
+    assert failed.value.what == f"https://x/ok does not answer 2xx: {said} after 30 s"
     assert failed.value.blames is blames

@@ -1,22 +1,25 @@
-"""The log of a build while it grows: what of it is new, and when it is worth asking for again.
+"""Follow the log of a build while it grows: which lines are new, and when to request it again.
 
-The API gives the whole text each time (docs/deploy-api.md). For a log that ends at L bytes, less than 4·L are
+The API sends the whole text each time (docs/deploy-api.md). For a log that ends at L bytes, less than 4·L are
 transferred, however long the build takes and however its lines come.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty
 from threading import Event, Lock, Thread
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import ApiRefused, DeployError, NothingStarted
 from ..redaction import plain
 from ..signals import in_background
 from .schemas import Log
+
+if TYPE_CHECKING:
+    from .client import DeployClient
 
 _TAIL_LINES = 30
 _ANCHOR = 200
@@ -27,38 +30,31 @@ _SECONDS_TO_FINISH = 5.0
 _SECONDS_BETWEEN_SIZES = 2.0
 
 
-class LoggingClient(Protocol):
-    """The part of DeployClient that logs need."""
-
-    def logs(self, job: str) -> Log | None: ...
-    def log_size(self, job: str) -> int | None: ...
-
-
 class LogText:
-    """Turns the whole text, as it comes each time, into the lines that are new; also where it is cut at its front."""
+    """Finds the new lines in a text that is sent as a whole each time, also if the server drops its beginning."""
 
     def __init__(self) -> None:
         self._seen = ""
         self._part = ""
 
     def feed(self, text: str) -> list[str]:
-        """The whole lines that were not there before."""
+        """The complete lines that are new in `text`."""
         if self._seen.startswith(text):
-            return []  # an answer that is older than the one before
+            return []  # older than the answer before
         added = text[len(self._seen) :] if text.startswith(self._seen) else self._after_cut(text)
         self._seen = text
         *lines, self._part = (self._part + added).split("\n")
         return lines
 
     def end(self) -> list[str]:
-        """The last line, where no line break ends it."""
+        """The last line, if no line break ends it."""
         part, self._part = self._part, ""
         return [part] if part else []
 
     def _after_cut(self, text: str) -> str:
-        """What follows in `text` on what was seen, the beginning of which it has no more."""
+        """What is new in `text`, which no longer has the beginning of what was seen."""
         anchor, place = text[:_ANCHOR], 0
-        # In a log of equal lines the anchor is everywhere, and each comparison takes as long as the log is.
+        # In a log of equal lines the anchor is everywhere, and each comparison takes time in proportion to the log.
         for _ in range(_MOST_PLACES):
             place = self._seen.find(anchor, place)
             if place < 0:
@@ -74,8 +70,8 @@ class LogText:
 
 
 class Schedule:
-    """When to ask for the log again, so that all that is transferred, the last time included, stays under four times
-    its length, even if not another line comes."""
+    """When to request the log again, so that all transfers, the final one included, stay under four times its length,
+    even if no more lines come."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -85,7 +81,8 @@ class Schedule:
         self._delay = _FIRST_DELAY
 
     def next(self, log: Log | None) -> float | None:
-        """Seconds until the next time, after `log` came (None: it did not come); None: not before the build is over."""
+        """Seconds until the next request, after one that brought `log` (None: it failed). None if the next request must
+        wait for the end of the build."""
         now, length = self._clock(), self._length if log is None else len(log.text.encode())
         grown, passed = length - self._length, max(now - self._asked, 1e-3)
         self._length, self._asked = length, now
@@ -95,23 +92,23 @@ class Schedule:
         if not length:
             self._delay = min(2 * self._delay, _LONGEST_EMPTY_DELAY)
         elif grown <= 0:
-            # Asking in vain is within reach twice, so the second time is for a long silence.
+            # Two requests without new lines are affordable. The second one is for a long silence.
             self._delay = _SILENCE_DELAY if self._delay < _SILENCE_DELAY else _LONG_SILENCE_DELAY
         else:
-            # At the pace of now, until the log is longer than all that was transferred: then once more is within reach.
+            # At the current pace, until the log is longer than all transfers: then one more request is affordable.
             self._delay = max(_FIRST_DELAY, 1.3 * (self._transferred - length) * passed / grown)
         return self._delay if not length or self._transferred + 2 * self._size <= 4 * length else None
 
     def affords(self, size: int) -> bool:
-        """Whether a log of `size` bytes on the wire is worth asking for: longer than the last time, and long enough."""
+        """Whether a log of `size` bytes on the wire is worth a request: longer than the last one, and affordable."""
         length = size * self._length / max(self._size, 1)
         return size > self._size and self._transferred + 2 * size <= 4 * length
 
 
 class LogFollower:
-    """Shows a build's log beside the wait for it, from a thread of its own, so that neither delays the other."""
+    """Shows the log of a build from a thread of its own, so that neither the log nor the wait delays the other."""
 
-    def __init__(self, client: LoggingClient, job: str, show: Callable[[str], None]) -> None:
+    def __init__(self, client: DeployClient, job: str, show: Callable[[str], None]) -> None:
         self._client = client
         self._job = job
         self._show = show
@@ -120,7 +117,7 @@ class LogFollower:
         self._over = Event()
         self._thread = Thread(target=self._follow, daemon=True)
         self.served = True
-        """Whether the API has such a log at all."""
+        """Whether the API serves this log."""
 
     def __enter__(self) -> LogFollower:
         self._thread.start()
@@ -128,44 +125,26 @@ class LogFollower:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._over.set()
-        if error is not None and issubclass(error, KeyboardInterrupt):
-            self._show = _ignore  # whoever presses Ctrl-C has seen enough, and the last line says how to go on
+        if error and issubclass(error, KeyboardInterrupt):
+            self._show = _ignore  # at once: the last line must be the one that says how to continue
             return
         if self.served:
-            # In a thread of its own: a request that hangs may still keep the other one.
-            with suppress(Empty):
+            with suppress(Empty):  # the request may hang, as one in the other thread may
                 in_background(self._finish)(_SECONDS_TO_FINISH)
         with self._one_at_a_time:
-            self._show = _ignore  # what comes too late would stand after the end of the log
+            self._show = _ignore  # later lines would come after the end of the log
 
     def _follow(self) -> None:
         schedule = Schedule()
         while self.served and not self._over.is_set():
-            self._wait(schedule.next(self._look()), schedule)
+            delay = schedule.next(self._look())
+            if delay is None:
+                self._wait_for_size(schedule)
+            else:
+                self._over.wait(delay)
 
-    def _finish(self) -> None:
-        self._look()
-        with self._one_at_a_time:
-            self._tell(self._text.end())
-
-    def _look(self) -> Log | None:
-        """Shows what is new. None where the log did not come; whoever waits for the build says why."""
-        try:
-            log = self._client.logs(self._job)
-        except (ApiRefused, NothingStarted):
-            return None
-        if log is None:
-            self.served = False
-            return None
-        with self._one_at_a_time:
-            self._tell(self._text.feed(log.text))
-        return log
-
-    def _wait(self, delay: float | None, schedule: Schedule) -> None:
-        if delay is not None:
-            self._over.wait(delay)
-            return
-        # No more is within reach until the log has grown, which a server that says its size tells for next to nothing.
+    def _wait_for_size(self, schedule: Schedule) -> None:
+        """Returns when the log has grown enough for another request, or when the build is over."""
         while not self._over.wait(_SECONDS_BETWEEN_SIZES):
             with suppress(NothingStarted):
                 size = self._client.log_size(self._job)
@@ -174,22 +153,39 @@ class LogFollower:
                 elif schedule.affords(size):
                     return
 
-    def _tell(self, lines: Sequence[str]) -> None:
+    def _finish(self) -> None:
+        self._look()
+        self._tell(self._text.end)
+
+    def _look(self) -> Log | None:
+        """Requests the log and shows what is new. None if it did not come; the wait for the build reports why."""
         try:
-            if lines:
-                self._show("\n".join(lines))
-        except (OSError, ValueError, DeployError):
-            self._show = _ignore  # nobody reads any more
+            log = self._client.logs(self._job)
+        except (ApiRefused, NothingStarted):
+            return None
+        if log is None:
+            self.served = False
+            return None
+        self._tell(lambda: self._text.feed(log.text))
+        return log
+
+    def _tell(self, new_lines: Callable[[], list[str]]) -> None:
+        with self._one_at_a_time:
+            try:
+                if lines := new_lines():
+                    self._show("\n".join(lines))
+            except (OSError, ValueError, DeployError):
+                self._show = _ignore  # its reader is gone
 
 
 def _ignore(_: str) -> None: ...
 
 
-def tail(client: LoggingClient, job: str) -> list[str]:
-    """The last 30 lines of a build's log, indented; none where there is no log."""
+def tail(client: DeployClient, job: str) -> list[str]:
+    """The last 30 lines of a build's log, indented; none if there is no log."""
     try:
         log = client.logs(job)
     except (ApiRefused, NothingStarted):
-        return []  # the failure is what matters
+        return []  # the failure of the build is what matters
     lines = log.text.rstrip("\n").split("\n")[-_TAIL_LINES:] if log and log.text else []
     return [f"  {plain(line)}" for line in lines]

@@ -1,125 +1,115 @@
-"""Wait for a build: in slices, up to a deadline, across cuts."""
+"""Wait for a build: in slices, until a deadline, across interrupted connections."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from ..deadline import Deadline
 from ..errors import BuildFailed, NothingStarted, StillRunning
 from ..redaction import excerpt
 from .schemas import BuildState
 
-# An ingress cuts what is idle for a minute, CI a job that says nothing; a person wants to see the phase change.
+if TYPE_CHECKING:
+    from ..deadline import Deadline
+    from ..next_steps import Step
+    from .client import DeployClient
+
+# An ingress cuts connections that are idle for a minute, and CI ends jobs that print nothing. The first slices are
+# shorter, so that a person sees the phase change.
 SLICE_SECONDS = 15.0
 _FIRST_SLICE = 1.0
 _LOOK_SECONDS = 1.0
-_SECONDS_BETWEEN_TELLING = 60.0
+_SECONDS_BETWEEN_WARNINGS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 # A server has asked for six hours.
 _LONGEST_RETRY_AFTER = 60.0
 
 
-class WaitingClient(Protocol):
-    """The part of DeployClient that waiting needs."""
-
-    def wait(self, job: str, *, seconds: float, within: float) -> BuildState: ...
-    def status(self, job: str, *, within: float) -> BuildState | None: ...
-
-
 def wait_for_build(
-    client: WaitingClient,
+    client: DeployClient,
     job: str,
     *,
-    seconds: float,
-    again: str,
+    deadline: Deadline,
+    again: Step,
     tell: Callable[[str], None],
     progress: Callable[[str], None],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Returns when the build `job` is over and well.
+    """Returns when the build `job` has succeeded.
 
-    `seconds` is the deadline of the whole wait, `again` the command that goes on with it; `tell` gets what a person
-    should know, `progress` how things stand. Raises BuildFailed, StillRunning at the deadline, NothingStarted where
-    nobody was reached until then, and the client's refusals.
+    `again` is the command that continues the wait. `tell` gets warnings, `progress` the phase. Raises BuildFailed;
+    StillRunning at the deadline, or NothingStarted if the API was never reached until then; and the client's refusals.
     """
-    deadline, reached = Deadline(seconds, clock, sleep), False
-    away_since, told = None, ("", 0.0)
-    pause, slice_ = _FIRST_PAUSE, _FIRST_SLICE
+    slice_, pause, is_reached = _FIRST_SLICE, _FIRST_PAUSE, False
+    warned_of, warned_at, away_since = "", 0.0, 0.0
     while (left := deadline.left()) > 0:
-        asked = deadline.passed()
+        seconds, start = min(slice_, left), deadline.passed()
         try:
-            state = client.wait(job, seconds=min(slice_, left), within=left)
-            reached = True
-            if _is_over(client, job, state, deadline.left()):
-                return
+            state = client.wait(job, seconds=seconds, within=deadline)
+            is_reached = True
+            if state.status is None:
+                # By the specification, the wait is over. If the server knows the phase, that counts.
+                state = client.status(job, within=deadline) or state
         except NothingStarted as cut:
-            # A cut says nothing about the build; the same question is asked again, ever more slowly.
-            reached = reached or cut.reached
-            if cut.reached and 0.9 * slice_ <= deadline.passed() - asked <= slice_ + 1:
-                # A gateway, or the API itself, whose way to say "not yet" it is at the end of the slice.
-                progress("running")
-                slice_ = min(2 * slice_, SLICE_SECONDS)
+            is_reached = is_reached or cut.reached
+            now = deadline.passed()
+            if not (cut.reached and 0.9 * seconds <= now - start <= seconds + 1):
+                # This says nothing about the build, so the same question is asked again, more and more slowly.
+                away_since = away_since if warned_of else start
+                if cut.what != warned_of or now - warned_at >= _SECONDS_BETWEEN_WARNINGS:
+                    warned_of, warned_at = cut.what, now
+                    tell(_warning(cut.what, now - away_since, deadline.seconds))
+                jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+                deadline.pause(min(cut.retry_after, _LONGEST_RETRY_AFTER) + pause * jitter)
+                pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            away_since = asked if away_since is None else away_since
-            if cut.what != told[0] or deadline.passed() - told[1] >= _SECONDS_BETWEEN_TELLING:
-                told, away = (cut.what, deadline.passed()), deadline.passed() - away_since
-                since = f", for {away:.0f} s now; the build may go on, and so does the wait, for {seconds:g} s in all"
-                tell(f"{cut.what}; asking again{since if away >= _SECONDS_BETWEEN_TELLING else ''}")
-            deadline.pause(min(cut.retry_after, _LONGEST_RETRY_AFTER) + pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            continue
-        away_since, told = None, ("", 0.0)
-        progress(excerpt(state.status or "running"))
+            # A gateway cut the connection at the end of the slice, or the API answered "not yet" with an error status.
+            state = BuildState(status="running")
+        if state.status == "failed":
+            why = excerpt(state.error or state.message or "no reason given")
+            raise BuildFailed(f"{job} failed: {why}", "Nothing was recorded, and the last good digest is unchanged")
+        if state.status in (None, "succeeded"):
+            return
+        warned_of = ""
+        progress(excerpt(state.status))
         slice_ = min(2 * slice_, SLICE_SECONDS)
-        if deadline.passed() - asked < _FIRST_PAUSE:
-            # A server that does not hold the request open is polled, not hammered.
+        if deadline.passed() - start < _FIRST_PAUSE:
+            # The server does not hold the request open, so it is asked more and more slowly.
             deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
             pause = _FIRST_PAUSE
-    if not reached:
-        raise NothingStarted(f"the API was not reached for {seconds:g} s", f"{job} goes on; pick it up: {again}")
-    raise StillRunning(f"{job} still runs after {seconds:g} s; the build goes on. Pick it up: {again}")
+    again = again._replace(says="Pick it up")
+    if not is_reached:
+        raise NothingStarted(f"the API was not reached for {deadline.seconds:g} s", f"{job} goes on", again)
+    raise StillRunning(f"{job} still runs after {deadline.seconds:g} s", "The build goes on", again)
+
+
+def _warning(what: str, seconds: float, in_all: float) -> str:
+    if seconds < _SECONDS_BETWEEN_WARNINGS:
+        return f"{what}. Asking again"
+    return f"{what}, for {seconds:.0f} s now. The build may go on. Asking again until {in_all:g} s are over"
 
 
 def wait_for_end(
-    client: WaitingClient,
-    job: str,
-    *,
-    seconds: float,
-    again: str,
-    tell: Callable[[str], None],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    client: DeployClient, job: str, *, deadline: Deadline, again: Step, tell: Callable[[str], None]
 ) -> str | None:
-    """The phase in which the build ended, `succeeded` or `failed`, None where the server does not say, by looking at it
-    again and again: whether two may wait for one job is not known. `tell` gets what a person should know. StillRunning
-    after `seconds`, with the command that looks `again`."""
-    deadline, away = Deadline(seconds, clock, sleep), False
-    while (left := deadline.left()) > 0:
+    """The phase in which the build ended, `succeeded` or `failed`, or None if the server does not serve phases.
+
+    It only looks: whether two clients may wait for one job is not known. `tell` gets warnings. StillRunning at the
+    deadline, with `again` as the command that continues.
+    """
+    is_away = False
+    for _ in deadline.turns(_LOOK_SECONDS, _LOOK_SECONDS):
         try:
-            state = client.status(job, within=left)
-            away = False
+            state = client.status(job, within=deadline)
         except NothingStarted as cut:
-            state = BuildState(status="running")  # a cut says nothing about the build
-            if not away:
-                tell(f"{cut.what}; asking again")
-            away = True
+            if not is_away:
+                tell(_warning(cut.what, 0.0, deadline.seconds))
+            is_away = True
+            continue
+        is_away = False
         if state is None or state.status in ("succeeded", "failed"):
             return None if state is None else state.status
-        deadline.pause(_LOOK_SECONDS)
-    raise StillRunning(f"{job} still runs after {seconds:g} s; look on: {again}")
-
-
-def _is_over(client: WaitingClient, job: str, state: BuildState, left: float) -> bool:
-    if state.status is None:
-        # The specification says no more than that the wait is over; a server that knows the phase may know better.
-        state = client.status(job, within=left) or BuildState(status="succeeded")
-    if state.status == "failed":
-        why = f": {excerpt(state.error or state.message or '')}" if state.error or state.message else ""
-        raise BuildFailed(f"{job} failed{why}; nothing was recorded, the last good digest is as it was")
-    return state.status in (None, "succeeded")
+    what = f"{job} still runs after {deadline.seconds:g} s"
+    raise StillRunning(what, "The build goes on", again._replace(says="Continue to follow it"))

@@ -1,106 +1,70 @@
-"""Whether what was deployed comes up: its replicas, then its health path."""
+"""Wait until a deployed app is up: its replicas, then its health path."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ..deadline import Deadline
 from ..errors import ApiRefused, NothingStarted, RolloutFailed, StillRunning
 from .schemas import AppState, DeployRequest
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
+if TYPE_CHECKING:
+    from ..deadline import Deadline
+    from .client import DeployClient
+
+_PAUSES = (0.25, 2.0)
 _SECONDS_A_LOOK, _LEAST_SECONDS = 10.0, 1.0
 
 Progress = Callable[[str], None]
 
 
-class AppClient(Protocol):
-    """The part of DeployClient that a rollout needs."""
-
-    def app(self, namespace: str, app: str, *, within: float) -> AppState | None: ...
-
-
 def wait_for_rollout(
-    client: AppClient,
-    request: DeployRequest,
-    *,
-    seconds: float,
-    progress: Progress,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    client: DeployClient, request: DeployRequest, *, deadline: Deadline, progress: Progress
 ) -> int | None:
-    """Returns how many replicas run the deployed digest once all of them are ready; None where the API does not say.
+    """The number of replicas that run the deployed digest, once all of them are ready; None if the API does not tell.
 
-    `progress` gets `1/2 ready`. RolloutFailed after `seconds`; StillRunning where the API did not say then.
+    `progress` gets `1/2 ready`. At the deadline RolloutFailed, or StillRunning if the API did not answer then.
     """
     looks_ready, state, seen = 0, None, ""
-    for left in _looks(Deadline(seconds, clock, sleep)):
+    for _ in deadline.turns(*_PAUSES):
         try:
-            state = client.app(request.namespace, request.app, within=left)
+            state = client.app(request.namespace, request.app, within=deadline)
         except NothingStarted as cut:
-            state, seen, looks_ready = None, cut.what, 0  # a cut says nothing about the rollout
+            state, seen, looks_ready = None, cut.what, 0  # it says nothing about the rollout
         except ApiRefused:
             return None
         else:
             if state is None or state.replicas is None:
                 return None
-            seen = f"{state.ready_replicas}/{_wanted(state.replicas, request)} ready"
-            looks_ready = looks_ready + 1 if _is_ready(state, request) else 0
-            # Right after a deploy the old replicas may still be counted; only a state that names what it is of is
-            # believed the first time.
+            # An autoscaler may want more than was asked for. Fewer are those of the deploy before.
+            wanted = max(state.replicas, request.deploy_config.replicas or 0)
+            seen = f"{state.ready_replicas}/{wanted} ready"
+            looks_ready = looks_ready + 1 if _is_ready(state, request, wanted) else 0
+            # Right after a deploy the old replicas may still be counted. A state that does not tell them apart must be
+            # seen twice.
             if looks_ready > (state.image is None and state.updated_replicas is None):
                 return state.replicas
         progress(seen)
     if state is None:
-        raise StillRunning(f"{request.app} is deployed; whether it came up is not known: {seen}")
-    raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {seconds:g} s")
+        raise StillRunning(f"{request.app} is deployed, but whether it came up is not known: {seen}")
+    raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {deadline.seconds:g} s")
 
 
-def _looks(deadline: Deadline) -> Iterator[float]:
-    """A turn for each look, ever more slowly, the last one at the deadline; each with the seconds left."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield deadline.left()
-        if not deadline.left():
-            return
-        deadline.pause(pause)
-        pause = min(1.5 * pause, _LONGEST_PAUSE)
-
-
-def _wanted(replicas: int, request: DeployRequest) -> int:
-    # An autoscaler may want more than was asked for; fewer are those of before.
-    return max(replicas, request.deploy_config.replicas or 0)
-
-
-def _is_ready(state: AppState, request: DeployRequest) -> bool:
-    is_ours = state.image is None or state.image.endswith(request.build_id)
+def _is_ready(state: AppState, request: DeployRequest, wanted: int) -> bool:
+    is_deployed = state.image is None or state.image.endswith(request.build_id)
     updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
-    wanted = _wanted(state.replicas or 0, request)
-    return is_ours and state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
+    return is_deployed and state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
 
 
-def wait_for_health(
-    url: str,
-    status_of: Callable[[str, float], int | None],
-    *,
-    seconds: float,
-    progress: Progress,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Returns once `url` answers 2xx. `status_of` gives the status of a URL, None where nobody answers within the
-    seconds. RolloutFailed after `seconds`."""
-    status: int | None = None
-    for left in _looks(Deadline(seconds, clock, sleep)):
-        status = status_of(url, min(_SECONDS_A_LOOK, max(left, _LEAST_SECONDS)))
-        if status is not None and 200 <= status < 300:
+def wait_for_health(url: str, *, deadline: Deadline, progress: Progress) -> None:
+    """Returns once `url` answers 2xx. RolloutFailed at the deadline; it `blames` the image if `url` answered at all."""
+    from .transport import look
+
+    seen = None
+    for _ in deadline.turns(*_PAUSES):
+        seen = look(url, min(_SECONDS_A_LOOK, max(deadline.left(), _LEAST_SECONDS)))
+        if seen and 200 <= seen.status < 300:
             return
-        progress(f"{url}: {_status(status)}")
-    is_there = status is not None
-    raise RolloutFailed(f"{url} does not answer 2xx after {seconds:.0f} s ({_status(status)})", blames=is_there)
-
-
-def _status(status: int | None) -> str:
-    return "no answer" if status is None else str(status)
+        progress(f"{url}: {seen.status if seen else 'no answer'}")
+    why = f"{seen.status if seen else 'no answer'} after {deadline.seconds:.0f} s"
+    raise RolloutFailed(f"{url} does not answer 2xx: {why}", blames=seen is not None)

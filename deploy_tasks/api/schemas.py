@@ -1,4 +1,4 @@
-"""What goes to the Deploy API and what comes back.
+"""What the client sends to the Deploy API, and what the API answers.
 
 Names are snake_case here and camelCase on the wire. A required field is always sent, an optional one only if it differs
 from its default. Unknown fields of an answer are ignored. Source: docs/deploy-api.md.
@@ -6,15 +6,19 @@ from its default. Unknown fields of an answer are ignored. Source: docs/deploy-a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, NamedTuple
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from .. import images
-from ..encoding import JsonObject
 
 
-class BuildRequest(JsonObject, kw_only=True):
+class _Message(Struct, rename="camel", omit_defaults=True, frozen=True):
+    """A request, an answer, or a part of one."""
+
+
+class BuildRequest(_Message, kw_only=True, frozen=True):
     """`POST /build` that builds. Source: docs/deploy-api.md, "Start a build"."""
 
     app: str
@@ -29,19 +33,19 @@ class BuildRequest(JsonObject, kw_only=True):
     dockerfile: str | None = None
     build_context: str | None = None
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # without the git token
         return f"BuildRequest({self.app}, {self.repo_url}@{self.git_ref})"
 
 
-class Port(JsonObject, kw_only=True):
+class Port(_Message, kw_only=True, frozen=True):
     """One of several ports of an app. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     port: int
     name: str | None = None
 
 
-class Metrics(JsonObject, kw_only=True):
-    """Where an app's metrics are read; what is None the API decides. Source: docs/deploy-api.md, "Deploy a digest"."""
+class Metrics(_Message, kw_only=True, frozen=True):
+    """Where metrics are scraped; the API decides what is None. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     port: int
     path: str | None = None
@@ -49,9 +53,9 @@ class Metrics(JsonObject, kw_only=True):
     scheme: str | None = None
 
 
-class DeployConfig(JsonObject, kw_only=True):
-    """How the image runs; `ports` stand in the place of `port`. Source: docs/deploy-api.md, "Deploy a
-    digest"."""
+class DeployConfig(_Message, kw_only=True, frozen=True):
+    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. Source: docs/deploy-api.md, "Deploy
+    a digest"."""
 
     port: int | None = None
     ports: list[Port] | None = None
@@ -60,15 +64,15 @@ class DeployConfig(JsonObject, kw_only=True):
     domains: list[str] | None = None
     health_path: str | None = None
     tls: bool = True
-    env: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    env: dict[str, str] = {}
     metrics: Metrics | None = None
     app_class: str
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # without the app's environment
         return f"DeployConfig(port={self.port}, app_class={self.app_class})"
 
 
-class DeployRequest(JsonObject, kw_only=True):
+class DeployRequest(_Message, kw_only=True, frozen=True):
     """`POST /build` that deploys a digest and builds nothing. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     app: str
@@ -79,51 +83,52 @@ class DeployRequest(JsonObject, kw_only=True):
     deploy_config: DeployConfig
 
 
-# What an answer may hold: no server has longer ones, and what is longer is refused before anybody sees it.
+# Bounds of what an answer may hold. Longer values are refused before they are shown.
 _Word = Annotated[str, Meta(max_length=100)]
-_JobName = Annotated[str, Meta(max_length=253)]
 _ImageReference = Annotated[str, Meta(max_length=512)]
 _Count = Annotated[int, Meta(ge=0, le=1_000_000)]
-_LONGEST_REASON = 10_000
 
 
-class BuildStarted(JsonObject, kw_only=True):
-    """The answer to a BuildRequest; `image` is `<registry>/<imageName>:<tag>` where the server says it."""
+class BuildStarted(_Message, kw_only=True, frozen=True):
+    """The answer to a BuildRequest. `image` is `<registry>/<imageName>:<tag>`, or None if the server does not say."""
 
-    job_name: _JobName
+    job_name: str
     image: str | None = None
 
     def __post_init__(self) -> None:
-        # A job is not lost to the name of its image.
-        if self.image is not None and len(self.image) > 512:
-            self.image = None
+        images.label(self.job_name)
+
+    @property
+    def reference(self) -> images.Reference | None:
+        """`image` in its parts. None if it is not a reference: the job counts all the same."""
+        with suppress(ValueError):
+            return images.parse(self.image) if self.image else None
+        return None
 
 
-class BuildState(JsonObject, kw_only=True):
-    """The answer of a wait or of `GET /build/<job>`; `status` is the phase, None where the server names none."""
+class BuildState(_Message, kw_only=True, frozen=True):
+    """The answer to a wait or to `GET /build/<job>`. `status` is the phase, or None if the server does not say."""
 
     status: _Word | None = None
     error: str | None = None
     message: str | None = None
 
-    def __post_init__(self) -> None:
-        # A build that failed is not lost to the length of the reason.
-        self.error, self.message = (text and text[:_LONGEST_REASON] for text in (self.error, self.message))
 
+class BuildLogs(_Message, kw_only=True, frozen=True):
+    """The answer to `GET /build/<job>/logs`."""
 
-class BuildLogs(JsonObject, kw_only=True):
     logs: str
 
 
 class Log(NamedTuple):
-    """The log of a build so far, and how many bytes came over the wire for it."""
+    """The log of a build so far, and its size in bytes on the wire."""
 
     text: str
     transferred: int
 
 
-class AppState(JsonObject, kw_only=True):
-    """How an app runs, as `GET /api/apps/<namespace>/<app>` has it under `app`; what a server does not say is None."""
+class AppState(_Message, kw_only=True, frozen=True):
+    """How an app runs: `app` in `GET /api/apps/<namespace>/<app>`. None is what the server does not say."""
 
     replicas: _Count | None = None
     ready_replicas: _Count = 0
@@ -132,30 +137,35 @@ class AppState(JsonObject, kw_only=True):
 
     @property
     def digest(self) -> str | None:
-        """What runs, where the server names it by its digest."""
+        """The digest that runs, or None if `image` has none."""
         digest = (self.image or "").partition("@")[2]
         return digest if images.is_digest(digest) else None
 
 
-class AppAnswer(JsonObject, kw_only=True):
+class AppAnswer(_Message, kw_only=True, frozen=True):
+    """The answer to `GET /api/apps/<namespace>/<app>`."""
+
     app: AppState
 
 
-class Digest(JsonObject, kw_only=True):
-    """The answer to the question for a tag's digest; `image` is the image that it is of, where the server says it."""
+class Digest(_Message, kw_only=True, frozen=True):
+    """The answer to a request for a tag's digest. `image` is the image that it belongs to, if the server says so."""
 
-    build_id: _Word
+    build_id: str
     image: _ImageReference | None = None
 
+    def __post_init__(self) -> None:
+        images.digest(self.build_id)
 
-class Deployed(JsonObject, kw_only=True):
-    """The answer to a DeployRequest. `skipped` says that no build was started, `image` what was deployed, as
-    `<registry>/<imageName>@<buildId>`, where the server says it. `status` and `build_id` may be of any type, since no
-    page says that they are there."""
+
+class Deployed(_Message, kw_only=True, frozen=True):
+    """The answer to a DeployRequest. `skipped`: no build was started. `image` is what was deployed, as
+    `<registry>/<imageName>@<buildId>`, if the server says so. `status` and `build_id` are not specified, so they may
+    have any type."""
 
     skipped: bool = False
     success: bool = True
     status: object = None
     build_id: object = None
-    job_name: _JobName | None = None
+    job_name: Annotated[str, Meta(max_length=253)] | None = None
     image: str | None = None

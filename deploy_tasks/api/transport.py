@@ -1,6 +1,6 @@
-"""One exchange with an HTTP server, bounded in time and size. What happens when it misbehaves: docs/reliability.md.
+"""One exchange with an HTTP server, bounded in time and size. What each fault comes to: docs/reliability.md.
 
-Loaded with the first request, since requests takes its time to import.
+Imported with the first request, since importing requests takes long.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import re
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from queue import Empty
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -28,29 +26,34 @@ from ..hosts import is_loopback
 from ..signals import in_background
 
 _READ_AT_ONCE = 65_536
-# A failed build may come as an error, with the end of its log in it.
-_MOST_QUOTED = 65_536
+# A failed build may be answered with an error status, and with the end of its log in the body.
+_MOST_BYTES_OF_ERROR = 65_536
 _SECONDS_TO_CONNECT = 10.0
-# A wait is idle for most of a minute: a peer that vanished is noticed after 30 + 3 * 10 seconds.
+# A wait is idle for most of a slice. These detect a peer that is gone after 30 + 3 * 10 seconds.
 _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     (socket.IPPROTO_TCP, getattr(socket, name), value)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
     if hasattr(socket, name)
 ]
+_FAILURES = (requests.RequestException, HTTPError, OSError)
 
 
 class NotSent(Exception):
-    """The connection never opened, so that not a byte of the request can have arrived; the message says why, if that is
-    known."""
+    """The connection was never opened, so no byte of the request can have arrived. The message is the reason, or empty;
+    `advice` is a sentence that says how to fix it, or empty."""
+
+    def __init__(self, why: str = "", advice: str = "") -> None:
+        super().__init__(why)
+        self.advice = advice
 
 
 class NoAnswer(Exception):
-    """The request went out, and no whole answer came back; the message says what came."""
+    """The request was sent, and no complete answer came back. The message follows the name of the host."""
 
 
 class Answer(NamedTuple):
-    """What came back: the HTTP status, where a redirect points (or ""), the body (of no 2xx only its beginning), for
-    how many seconds the server asks to be left alone, how many bytes of body came, and how many were announced."""
+    """An HTTP answer. `body` is complete for 2xx and only its beginning otherwise, `retry_after` is in seconds,
+    `transferred` is the size of the body on the wire, `announced` its Content-Length; both in bytes."""
 
     status: int
     location: str
@@ -61,73 +64,92 @@ class Answer(NamedTuple):
 
 
 class Transport:
-    """Sends requests with the key in `X-API-Key`; keeps proxies and CA bundles, reads no netrc, follows no redirect."""
+    """Sends requests with the key in `X-API-Key`."""
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self._session = self._new_session()
-
-    def _new_session(self) -> requests.Session:
-        session = _Session()
-        session.headers["X-API-Key"] = self._key
-        session.headers["Accept"] = "application/json"
-        # An entry in netrc would add Basic authentication; an auth of one's own keeps it from being looked up.
-        session.auth = lambda request: request
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, _KeepAliveAdapter())
-        return session
+        self._session = _Session(key)
 
     def exchange(self, method: str, url: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
-        """Sends one request, once. `seconds` bounds all of it, `most` the bytes of the body when unpacked.
+        """Sends one request, once, and returns the answer. `seconds` bounds the whole exchange, `most` the bytes of the
+        unpacked body.
 
-        Raises NotSent or NoAnswer; no exception of requests, since those hold the key and the body.
+        Raises NotSent or NoAnswer, and no exception of requests: those hold the key and the body.
         """
-        # The timeout of requests starts anew with every byte that drips in, of the headers too; so a thread waits for
-        # it, and this one for that thread. A thread that is left behind ends with its connection or with the program.
+        # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
+        # this one waits for it. A thread that is given up ends with its connection or with the program.
         session = self._session
         answer = in_background(lambda: _attempt(session, method, url, body, seconds, most))
         try:
             return answer(seconds)
         except Empty as error:
-            # The thread that was left behind goes on with the old one.
-            self._session = self._new_session()
+            # The thread that was given up still uses the old one.
+            self._session = _Session(self._key)
             raise NoAnswer("did not finish its answer in time") from error
 
 
-def _attempt(session: requests.Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
-    # A proxy is for what is elsewhere, and would read the key of plain http.
-    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-    bundle = _bundle() if url.startswith("https:") else None
+class _Session(requests.Session):
+    """Uses the proxies and CA bundles of the environment, but neither netrc nor redirects."""
+
+    def __init__(self, key: str | None = None) -> None:
+        super().__init__()
+        if key is not None:
+            self.headers.update({"X-API-Key": key, "Accept": "application/json"})
+        # Without an auth of its own, requests adds Basic authentication from netrc.
+        self.auth = lambda request: request
+        for scheme in ("https://", "http://"):
+            adapter = HTTPAdapter()
+            options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
+            adapter.poolmanager.connection_pool_kw["socket_options"] = options
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests would read the body of a redirect and parse its target even if it does not follow it."""
+
+    def choose_proxy(self, url: str) -> None:
+        """Uses the proxies of the environment, unless `url` is on this machine."""
+        # Plain http is allowed there, and a proxy would read the key.
+        self.trust_env = not is_loopback(urlsplit(url).hostname or "")
+
+
+def _attempt(session: _Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
+    session.choose_proxy(url)
+    bundle = _ca_bundle() if url.startswith("https:") else None
     try:
         with session.request(
             method,
             url,
             data=body,
             headers={"Content-Type": "application/json"} if body is not None else None,
-            # A connection that does not open is told from an answer that does not come, so it must time out first.
+            # Connecting must time out first: it is the case in which nothing was sent.
             timeout=(min(_SECONDS_TO_CONNECT, 0.8 * seconds), seconds),
-            # requests takes X-API-Key along to whatever host a redirect names.
+            # requests would send X-API-Key to any host that a redirect names.
             allow_redirects=False,
             stream=True,
             verify=bundle or True,
         ) as response:
-            is_success, headers = 200 <= response.status_code < 300, response.headers
-            content = _read(response, most) if is_success else _beginning(response)
-            retry_after = _number_of(headers.get("Retry-After", ""))
-            location, transferred = headers.get("Location", ""), response.raw.tell()
-            announced = int(_number_of(headers.get("Content-Length", "")))
-            return Answer(response.status_code, location, content, retry_after, transferred, announced)
-    except (requests.RequestException, HTTPError, OSError) as error:
+            headers, content = response.headers, _body(response, most)
+            return Answer(
+                response.status_code,
+                headers.get("Location", ""),
+                content,
+                _number(headers.get("Retry-After", "")),
+                response.raw.tell(),
+                int(_number(headers.get("Content-Length", ""))),
+            )
+    except _FAILURES as error:
         # Not from the cause: a request of `requests` holds the key and the body.
-        why_not_sent = _why_not_sent(error, url)
-        if why_not_sent is not None:
-            raise NotSent(why_not_sent) from None
-        raise NoAnswer("gave no whole answer") from None
+        if (not_sent := _not_sent(error, url)) is not None:
+            raise not_sent from None
+        raise NoAnswer("sent no complete answer") from None
 
 
-def _bundle() -> str | None:
-    """The file or folder of certificates that the environment names; requests reads these variables, but only where it
-    reads those of proxies too. NotSent where it cannot be used: in the middle of an exchange, nobody could tell."""
+def _ca_bundle() -> str | None:
+    """The file or folder of certificates that the environment names. NotSent if it cannot be used.
+
+    requests reads the same variables, but only together with those for proxies; and an error in the middle of an
+    exchange would not say whether the request was sent.
+    """
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name):
             try:
@@ -141,16 +163,56 @@ def _bundle() -> str | None:
     return None
 
 
-def answers(url: str, seconds: float) -> bool:
-    """Whether somebody answers at `url`, whatever the answer. No key is sent."""
+def _body(response: requests.Response, most: int) -> bytes:
+    """The body; of an answer that is not a success only its beginning, complete or not. NoAnswer beyond `most` bytes:
+    292 KB of gzip grew to 300 MB."""
+    is_success = 200 <= response.status_code < 300
+    most = most if is_success else _MOST_BYTES_OF_ERROR
+    content = bytearray()
     try:
-        return _get(url, seconds, None) is not None
-    except requests.exceptions.SSLError:
-        return True  # the engine has certificates and exceptions of its own
+        while len(content) <= most and (piece := response.raw.read1(_READ_AT_ONCE, decode_content=True)):
+            content += piece
+    except _FAILURES:
+        if is_success:
+            raise
+    if is_success and len(content) > most:
+        raise NoAnswer(f"answered with more than {most} bytes")
+    return bytes(content)
+
+
+def _number(text: str) -> float:
+    """The number in a header; 0 if it is none, such as a Retry-After with a date."""
+    return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
+
+
+def _not_sent(error: Exception, url: str) -> NotSent | None:
+    """`error` as NotSent if no byte of the request can have arrived, else None."""
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return _invalid(error, select_proxy(url, get_environ_proxies(url)) or "")
+    if not isinstance(error, requests.RequestException | HTTPError):
+        return None  # an error of the system can come before the request and after it
+    reason = getattr(next(iter(error.args), None), "reason", None)
+    cause = next(iter(getattr(reason, "args", ())), None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return NotSent(
+            "its certificate is not trusted", "Set REQUESTS_CA_BUNDLE to a file with the certificate of its authority"
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        return NotSent("the proxy did not let the request through")
+    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
+        return NotSent()
+    return None
+
+
+def _invalid(error: Exception, proxy: str) -> NotSent:
+    """Whether the proxy or the URL is invalid. The URL of the proxy is not shown: it may hold a password."""
+    if isinstance(error, requests.exceptions.InvalidSchema) and proxy.startswith("socks"):
+        return NotSent("HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs PySocks: pip install pysocks")
+    return NotSent("HTTPS_PROXY or ALL_PROXY is not the URL of a proxy" if proxy else "invalid URL")
 
 
 class Seen(NamedTuple):
-    """The HTTP status of an answer, its Date, and how it asks for a login, in lower case."""
+    """The status of an answer, its Date, and its WWW-Authenticate in lower case."""
 
     status: int
     date: str
@@ -158,102 +220,34 @@ class Seen(NamedTuple):
 
 
 def look(url: str, seconds: float, login: tuple[str, str] | None = None) -> Seen | None:
-    """What is at `url`, None where there is no answer within the seconds; with a `login` over Basic. No key is sent."""
+    """What answers a GET of `url`, with `login` over Basic authentication; None without an answer within `seconds`. No
+    key is sent."""
     try:
-        return _get(url, seconds, login)
-    except requests.exceptions.SSLError:
+        return _seen(url, seconds, login)
+    except (*_FAILURES, Empty):
         return None
 
 
-def health_of(url: str, seconds: float) -> int | None:
-    """The HTTP status of `url`, None where there is no answer; a certificate, too, may take its time."""
-    seen = look(url, seconds)
-    return None if seen is None else seen.status
-
-
-def _get(url: str, seconds: float, login: tuple[str, str] | None) -> Seen | None:
+def answers(url: str, seconds: float) -> bool:
+    """Whether `url` answers anything within `seconds`. No key is sent."""
     try:
-        return in_background(lambda: _seen(url, seconds, login))(seconds)
+        return _seen(url, seconds, None) is not None
     except requests.exceptions.SSLError:
-        raise
-    except (requests.RequestException, HTTPError, OSError, Empty):
-        return None
+        return True  # the engine has its own certificates and exceptions
+    except (*_FAILURES, Empty):
+        return False
 
 
 def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Seen:
     session = _Session()
-    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-    session.auth = lambda request: request  # no netrc
+    session.choose_proxy(url)
     if login:
-        # In UTF-8, as engines send it: of texts, requests takes Latin-1 alone.
+        # Engines send UTF-8; requests would encode a str as Latin-1.
         session.auth = HTTPBasicAuth(login[0].encode(), login[1].encode())
-    with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
-        headers = response.headers
-        challenge = headers.get("WWW-Authenticate", "").lower()
-        return Seen(response.status_code, headers.get("Date", ""), challenge)
 
+    def get() -> Seen:
+        with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
+            headers = response.headers
+            return Seen(response.status_code, headers.get("Date", ""), headers.get("WWW-Authenticate", "").lower())
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: even where it follows no redirect, requests would read its whole body and take its target apart."""
-
-
-class _KeepAliveAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
-        super().init_poolmanager(*args, **kwargs, socket_options=options)
-
-
-def _number_of(text: str) -> float:
-    """The number that a header holds; 0 where that is none, as a Retry-After with a date."""
-    return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
-
-
-def _read(response: requests.Response, most: int) -> bytes:
-    # 292 KB of gzip grew to 300 MB.
-    content = bytearray()
-    for piece in _pieces(response):
-        content += piece
-        if len(content) > most:
-            raise NoAnswer(f"answered with more than {most} bytes")
-    return bytes(content)
-
-
-def _beginning(response: requests.Response) -> bytes:
-    # What is not a success says so by its status; its body is quoted, and need be neither whole nor short.
-    content = b""
-    with suppress(requests.RequestException, HTTPError, OSError):
-        for piece in _pieces(response):
-            content += piece
-            if len(content) > _MOST_QUOTED:
-                break
-    return content
-
-
-def _pieces(response: requests.Response) -> Iterator[bytes]:
-    while piece := response.raw.read1(_READ_AT_ONCE, decode_content=True):
-        yield piece
-
-
-def _why_not_sent(error: Exception, url: str) -> str | None:
-    """Why not a byte of the request can have arrived (empty: nobody listens), or None where some may have."""
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return _invalid(error, select_proxy(url, get_environ_proxies(url)) or "")
-    if not isinstance(error, requests.RequestException | HTTPError):
-        return None  # an error of the system: it can come before the request and after it
-    reason = getattr(next(iter(error.args), None), "reason", None)
-    cause = next(iter(getattr(reason, "args", ())), None)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted; trust its authority: REQUESTS_CA_BUNDLE=FILE"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy did not let the request through"
-    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-        return ""
-    return None
-
-
-def _invalid(error: Exception, proxy: str) -> str:
-    """What of the two is invalid, the proxy or the URL. The proxy's is not shown: it may hold a password."""
-    if isinstance(error, requests.exceptions.InvalidSchema) and proxy.startswith("socks"):
-        return "HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs PySocks: pip install pysocks"
-    return "HTTPS_PROXY or ALL_PROXY is not the URL of a proxy" if proxy else "invalid URL"
+    return in_background(get)(seconds)
