@@ -28,7 +28,7 @@ from ..redaction import quoted
 from ..state.records import BuildInFlight, Record, Target, timestamp
 
 if TYPE_CHECKING:
-    from ..engine.publish import Image
+    from ..engine.kind import Image
 
 _SHORT = 12
 # In a clone, HEAD is the default branch of its remote.
@@ -158,7 +158,7 @@ def _target(settings: Settings, tag: str, git_ref: str | None) -> Target:
 
 def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
     """What a build on this machine is to build; `build_args` go before those of the settings."""
-    from ..engine.publish import Image
+    from ..engine.kind import Image
 
     given = of_flag("--build-arg", parsed_build_args, build_args)
     if left_out := [text for text in given if text.endswith(LEFT_OUT)]:

@@ -200,7 +200,7 @@ def _state(run: Run) -> Iterator[Finding]:
 
 def _engine(engine: Engine, program: str) -> Iterator[Finding]:
     try:
-        engine.look()
+        engine.detect()
     except DeployError as error:
         # A build in the cluster needs none.
         yield Finding(

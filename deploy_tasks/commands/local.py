@@ -26,7 +26,7 @@ def local(call: Call) -> Act:
     def act() -> Record | None:
         settings, engine = run.settings, Engine(call.c, run.settings.docker, builder=run.settings.builder)
         if run.dry:
-            engine.look()
+            engine.detect()
         else:
             run.lock()
             preflight.check(run.client, engine, settings.registry, target)

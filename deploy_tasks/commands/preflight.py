@@ -22,7 +22,7 @@ def check(client: DeployClient, engine: Engine, registry: str, target: Target) -
     key_accepted = in_background(lambda: tag_digest(client, target))
     registry_there = in_background(lambda: _answers(registry))
     # In this thread, the one that signals reach.
-    engine.look()
+    engine.detect()
     key_accepted()
     if registry_there():
         return

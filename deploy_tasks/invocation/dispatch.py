@@ -27,7 +27,7 @@ from .. import next_steps, signals
 from ..config import apps
 from ..errors import DeployError, Interrupted, SettingsError, SomeFailed, StateError
 from ..state import lock
-from ..ui import console, github
+from ..ui import console
 from .call import Call
 from .work import Act
 
@@ -52,7 +52,7 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
             error.shown = console.message_of(error)
             error.args = (error.message,)  # which `invoke -d` prints
         if not isinstance(error, Interrupted) and not error.is_annotated:
-            github.annotate(f"{task.name} failed", error.message)
+            console.annotate(f"{task.name} failed", error)
             error.is_annotated = True
         raise
     except BrokenPipeError as error:

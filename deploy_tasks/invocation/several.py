@@ -15,7 +15,7 @@ from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Sett
 from ..redaction import fit
 from ..signals import held_back, signal_number, taken, undivided
 from ..state import lock
-from ..ui import console, github
+from ..ui import console
 from .call import Call
 from .work import AGAIN, BUILD, LOOK, NOTHING, WAIT, Act
 
@@ -149,7 +149,7 @@ def _tell(call: Call, outcome: Outcome, board: console.Board) -> None:
     if isinstance(error, DeployError):
         with board.speaking(outcome.name):
             console.tell(str(error))
-        github.annotate(f"{call.task} {outcome.name} failed", console.message_of(error))
+        console.annotate(f"{call.task} {outcome.name} failed", error)
 
 
 def _interrupted(call: Call, acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], number: int) -> Interrupted:
@@ -214,8 +214,8 @@ def _print_results(acts: Mapping[str, Act], outcomes: Mapping[str, Outcome], *, 
 
 def _details(act: Act, error: BaseException | None) -> object:
     results = [details for _, details in act.run.results]
-    if error is not None:
-        results.append({"error": str(error), "exitCode": _code(error)})
+    if isinstance(error, DeployError):
+        results.append(console.error_as_json(error))
     return results[0] if len(results) == 1 else results
 
 
