@@ -31,9 +31,8 @@ class Docker(Kind):
 
     @classmethod
     def detect(cls, engine: Engine, info: Info) -> Docker | None:
-        if engine.builder and info.has_buildx:
-            engine.refuse_builder("uses no builders while DOCKER_BUILDKIT is 0", "Unset one of them")
-        engine.refuse_builder("has no buildx plugin", "Install it, or unset DEPLOY_BUILDER")
+        why = "DOCKER_BUILDKIT is 0" if info.has_buildx else "it has no buildx plugin"
+        engine.refuse_builder(f"uses no builders, since {why}")
         return cls()
 
     def build_command(self, image: Image, id_file: Path) -> list[str]:

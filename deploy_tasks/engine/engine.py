@@ -60,7 +60,10 @@ class Engine:
         cannot use the builder that DEPLOY_BUILDER names."""
         answer = self.run(["info", "--format", "{{json .}}"], hide=True, dry=False)
         if answer.exited == _NOT_FOUND:
-            raise self._not_found()
+            raise EngineError(
+                f"the container engine {self.program!r} is not installed",
+                next="Install it, or name another program, without arguments, in DEPLOY_DOCKER",
+            )
         info, trouble = Info(), ""
         try:
             info = decode(answer.stdout.encode(), Info)
@@ -79,21 +82,11 @@ class Engine:
         is_local = host.startswith("unix:") or (not host and info.client_info.context == "default")
         self.is_remote = self.builder is not None or not is_local
 
-    def _not_found(self) -> EngineError:
-        if len(self.program.split()) > 1:
-            return EngineError(
-                f"DEPLOY_DOCKER must be the name or path of one program, without arguments, not {self.program!r}",
-                next="To add arguments, name a script that passes them on",
-            )
-        return EngineError(
-            f"the container engine {self.program!r} is not installed",
-            next="Install it, or name another in DEPLOY_DOCKER",
-        )
-
-    def refuse_builder(self, why: str, next: str) -> None:
-        """EngineError if DEPLOY_BUILDER names a builder; `why` the engine cannot use it."""
+    def refuse_builder(self, why: str) -> None:
+        """EngineError if DEPLOY_BUILDER names a builder: the engine cannot use it, and this is `why`."""
         if self.builder:
-            raise EngineError(f"DEPLOY_BUILDER names {self.builder}, but {self.program!r} {why}", next=next)
+            what = f"DEPLOY_BUILDER names {self.builder}, but {self.program!r} {why}"
+            raise EngineError(what, next="Unset DEPLOY_BUILDER, or name another engine in DEPLOY_DOCKER")
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         """The existing files whose rules decide what of the build context is used; if versions of the engine differ,

@@ -25,7 +25,7 @@ class Podman(Kind):
     def detect(cls, engine: Engine, info: Info) -> Podman | None:
         if info.host is None or info.store is None:
             return None
-        engine.refuse_builder("is podman, which has no builders", "Unset DEPLOY_BUILDER")
+        engine.refuse_builder("is podman, which has no builders")
         return cls()
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:

@@ -21,7 +21,6 @@ from .stderr import (
 )
 
 _SECONDS_BETWEEN_LINES = 15.0
-_MAX_NAMED = 5
 
 
 class Board:
@@ -93,19 +92,17 @@ def _printing(print_above: Callable[[str], None]) -> Iterator[None]:
 
 
 def _summary(number: int) -> Callable[[str, str], None]:
-    at_work: dict[str, str] = {}
+    at_work: dict[str, None] = {}  # in the order in which they began
     done: set[str] = set()
     say = for_other_threads(_seldom(f"{number} apps"))
 
     def show(name: str, state: str) -> None:
-        at_work.pop(name, None)
         if state:
-            at_work[name] = state
+            at_work[name] = None
         else:
+            at_work.pop(name, None)
             done.add(name)
-        named = ", ".join(list(at_work)[:_MAX_NAMED])
-        more = f" and {len(at_work) - _MAX_NAMED} more" if len(at_work) > _MAX_NAMED else ""
-        say(f"{len(done)} done, at work: {named or 'none'}{more}")
+        say(f"{len(done)} done, at work: {', '.join(at_work) or 'none'}")
 
     return show
 

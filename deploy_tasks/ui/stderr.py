@@ -7,7 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from io import StringIO
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
@@ -38,16 +39,8 @@ speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
 
 def for_other_threads(say: Callable[[str], None]) -> Callable[[str], None]:
     """`say`, to be called by other threads: its lines belong to the app of the present thread."""
-    current = speaker.get()
-
-    def said(text: str) -> None:
-        token = speaker.set(current)
-        try:
-            say(text)
-        finally:
-            speaker.reset(token)
-
-    return said
+    context = copy_context()
+    return lambda text: context.copy().run(say, text)
 
 
 def nobody_waits() -> Callable[[], bool]:
@@ -138,18 +131,16 @@ class _Forgiving:
     """A stderr that drops text that cannot be written: a closed terminal must not cost the digest."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+        self._stream = StringIO() if stream is None else stream
 
     def write(self, text: str) -> int:
         with self._forgiving():
-            if self._stream is not None:
-                self._stream.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         with self._forgiving():
-            if self._stream is not None:
-                self._stream.flush()
+            self._stream.flush()
 
     @contextmanager
     def _forgiving(self) -> Iterator[None]:
@@ -158,9 +149,6 @@ class _Forgiving:
         except (OSError, ValueError):
             # Python would fail again at exit when it flushes the rest, with exit code 120.
             sys.stderr = cast(TextIO, self)
-
-    def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
