@@ -61,13 +61,16 @@ WHAT = ["--file", "/a b/File", "--build-arg", "A=b c", "--build-arg", "D", "/a b
 
 def test_docker_build_command() -> None:
     flags = ["--platform", "linux/amd64", "--tag", REFERENCE, "--iidfile", "/i"]
-    assert docker.build_command(FULL, Path("/i")) == ["build", *flags, *WHAT]
+    assert docker.Docker().build_command(FULL, Path("/i")) == ["build", *flags, *WHAT]
 
 
 @pytest.mark.parametrize(("builder", "by"), [(None, []), ("far", ["--builder", "far"])])
 def test_buildx_command_names_the_builder(builder: str | None, by: list[str]) -> None:
-    flags = [*by, "--platform", "linux/amd64", "--tag", REFERENCE, "--push"]
-    assert docker.buildx_command(FULL, builder, ["--push"]) == ["buildx", "build", *flags, *WHAT]
+    flags = [*by, "--platform", "linux/amd64", "--tag", REFERENCE]
+    buildx = docker.Buildx(builder, pushes=True)
+    push, load = ["--push", "--metadata-file", "/m"], ["--load", "--iidfile", "/i"]
+    assert buildx.push_command(FULL, Path("/m")) == ["buildx", "build", *flags, *push, *WHAT]
+    assert buildx.build_command(FULL, Path("/i")) == ["buildx", "build", *flags, *load, *WHAT]
 
 
 def test_podman_pushes_the_id_of_its_build_with_a_digest_file() -> None:

@@ -36,7 +36,7 @@ class Docker(Kind):
         return cls()
 
     def build_command(self, image: Image, id_file: Path) -> list[str]:
-        return build_command(image, id_file)
+        return ["build", *image.build_arguments(["--tag", image.reference, "--iidfile", str(id_file)])]
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
         if len(image.platforms) > 1:
@@ -99,14 +99,20 @@ class Buildx(Docker):
         return cls(engine.builder, pushes=False)
 
     def build_command(self, image: Image, id_file: Path) -> list[str]:
-        return buildx_command(image, self.builder, ["--load", "--iidfile", str(id_file)])
+        return self._command(image, ["--load", "--iidfile", str(id_file)])
+
+    def push_command(self, image: Image, metadata_file: Path) -> list[str]:
+        return self._command(image, ["--push", "--metadata-file", str(metadata_file)])
+
+    def _command(self, image: Image, output: Sequence[str]) -> list[str]:
+        by = ["--builder", self.builder] if self.builder else []
+        return ["buildx", "build", *by, *image.build_arguments(["--tag", image.reference, *output])]
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
         if not self.pushes:
             return super().publish(engine, image, folder)
         file = folder / "metadata"
-        command = buildx_command(image, self.builder, ["--push", "--metadata-file", str(file)])
-        engine.step("build and push", command, image, NOT_RECORDED)
+        engine.step("build and push", self.push_command(image, file), image, NOT_RECORDED)
         try:
             metadata = decode(text_of(file).encode(), _Metadata)
         except ValueError:
@@ -127,17 +133,6 @@ class _Metadata(msgspec.Struct):
 
     descriptor: _Descriptor | None = msgspec.field(default=None, name="containerimage.descriptor")
     digest: str = msgspec.field(default="", name="containerimage.digest")
-
-
-def build_command(image: Image, id_file: Path) -> list[str]:
-    """The arguments of a build by the classic builder."""
-    return ["build", *image.build_arguments(["--tag", image.reference, "--iidfile", str(id_file)])]
-
-
-def buildx_command(image: Image, builder: str | None, output: Sequence[str]) -> list[str]:
-    """The arguments of a build by buildx; `output` are the flags that say where the image goes."""
-    by = ["--builder", builder] if builder else []
-    return ["buildx", "build", *by, *image.build_arguments(["--tag", image.reference, *output])]
 
 
 def digest_lines(output: str, tag: str) -> list[str]:
