@@ -1,4 +1,5 @@
-"""SIGTERM and SIGHUP end a task as Ctrl-C does: what runs is told, the person too, and the exit code names them."""
+"""SIGTERM and SIGHUP end a task as Ctrl-C does: running commands are stopped, the message says so, and the exit code
+names the signal."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
-_SECONDS_UNSEEN = 0.2
+_SECONDS_BETWEEN_CHECKS = 0.2
 _SIGNALS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class Signalled(KeyboardInterrupt):
-    """Raised where a signal other than SIGINT arrived; a KeyboardInterrupt, so that one `except` serves them all."""
+    """Raised by a signal other than SIGINT; a KeyboardInterrupt, so that one `except` handles them all."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -32,24 +33,24 @@ def signal_number(interrupt: KeyboardInterrupt) -> int:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP raise Signalled, unless somebody handles or ignores them already (nohup does)."""
+    """Within it, SIGTERM and SIGHUP raise Signalled, unless they are already handled or ignored (as with nohup)."""
     is_main = threading.current_thread() is threading.main_thread()
-    ours = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
+    numbers = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
         signal.signal(number, _raise)
     try:
         yield
     finally:
-        for number in ours:
+        for number in numbers:
             signal.signal(number, signal.SIG_DFL)
 
 
 def taken(queue: SimpleQueue[T], seconds: float | None = None) -> T:
-    """What comes out of `queue`; Empty after `seconds`. A signal ends it at once: where the system hands one to another
-    thread, as it does now and then, a wait in one piece would not see it before its end."""
+    """`queue.get` that wakes every 0.2 s for signals; Empty after `seconds`. The system may deliver a signal to another
+    thread, and then a single long wait would not notice it."""
     until = None if seconds is None else time.monotonic() + seconds
     while True:
-        left = _SECONDS_UNSEEN if until is None else min(_SECONDS_UNSEEN, until - time.monotonic())
+        left = _SECONDS_BETWEEN_CHECKS if until is None else min(_SECONDS_BETWEEN_CHECKS, until - time.monotonic())
         try:
             return queue.get(timeout=max(0.0, left))
         except Empty:
@@ -58,8 +59,8 @@ def taken(queue: SimpleQueue[T], seconds: float | None = None) -> T:
 
 
 def in_background(ask: Callable[[], T]) -> Callable[..., T]:
-    """Starts to `ask` in a thread. The function returned takes the seconds to wait (default: no bound), and returns the
-    answer, raises what `ask` raised, or Empty. A thread that nobody waits for ends with the program at the latest."""
+    """Starts `ask` in a thread. The function returned takes the seconds to wait (no limit if none are given) and
+    returns what `ask` returned, raises what it raised, or Empty. The thread does not keep the program from ending."""
     outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
 
     def work() -> None:
@@ -76,7 +77,7 @@ def in_background(ask: Callable[[], T]) -> Callable[..., T]:
 
 @contextmanager
 def held_back() -> Iterator[list[int]]:
-    """Within it, SIGINT, SIGTERM and SIGHUP raise nothing; those that arrived are in the list that it yields."""
+    """Within it, SIGINT, SIGTERM and SIGHUP raise nothing. Yields a list to which the arriving ones are added."""
     arrived: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS) if is_main}
@@ -92,7 +93,7 @@ def held_back() -> Iterator[list[int]]:
 
 @contextmanager
 def undivided() -> Iterator[None]:
-    """What is done within it is done to its end; a signal that arrives meanwhile is raised then."""
+    """Runs the block to its end; a signal that arrives meanwhile is raised after it."""
     with held_back() as arrived:
         yield
     if arrived:

@@ -1,4 +1,4 @@
-"""An engine in the place of `c.run`: it answers what a test says, and writes the id of what it built."""
+"""A container engine in the place of `c.run`: it gives the results of a test, and writes the ID of its build."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ IMAGE_ID = "sha256:" + 64 * "1"
 
 
 class MockEngine(MockContext):
-    """`run` are the results of the commands in order. A command that succeeds writes the `files` that its flags name;
-    `image inspect`, which is in no result, lists the digests that were pushed."""
+    """`run` are the results of the commands in order. A command that succeeds writes the `files` of its flags. `image
+    inspect` needs no result: it lists the digests that were pushed."""
 
     def __init__(self, *, run: Any, files: Mapping[str, str | None] | None = None, **more: Any) -> None:
         super().__init__(run=run, **{"repeat": False, **more})
@@ -43,5 +43,5 @@ class MockEngine(MockContext):
 
 
 def commands(c: Any) -> list[str]:
-    """What was run, with FOLDER in the place of the temporary one."""
+    """The commands that were run, with FOLDER for the temporary folder."""
     return [re.sub(r"\S*/deploy-tasks-\w+/", "FOLDER/", call.args[0]) for call in c.run.call_args_list]

@@ -1,4 +1,4 @@
-"""Which files with secrets a build context would put into an image, and what is said of them."""
+"""Which files with secrets in a build context are refused, and which are warned of."""
 
 from __future__ import annotations
 
@@ -40,20 +40,21 @@ PRIVATE = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n"
         (".deploy/build-id.json", "{}", "**/.deploy"),
     ],
 )
-def test_a_file_that_holds_secrets_is_refused_with_the_line_that_keeps_it_out(
+def test_a_file_that_holds_secrets_is_refused_with_the_line_that_excludes_it(
     tmp_path: Path, name: str, content: str, rule: str
 ) -> None:
     write(tmp_path, name, content)
     with pytest.raises(SettingsError) as error:
         build_context.check(tmp_path, [])
-    assert f"Add to {tmp_path}/.dockerignore: {rule}, or pass --allow-secrets-in-context" in str(error.value)
+    assert error.value.effect == "Nothing was built"
+    assert error.value.next == (f"Add to {tmp_path}/.dockerignore: {rule}, or pass --allow-secrets-in-context",)
     build_context.check(tmp_path, [write(tmp_path, ".dockerignore", rule)])
 
 
 @pytest.mark.parametrize(
     ("name", "content"), [("prod.env", "A=b"), ("tls/server.key", PRIVATE), ("tls/server.pem", PRIVATE)]
 )
-def test_a_file_that_often_holds_secrets_is_warned_of(
+def test_a_file_that_may_hold_a_secret_is_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
 ) -> None:
     write(tmp_path, name, content)
@@ -79,7 +80,7 @@ def test_a_file_that_often_holds_secrets_is_warned_of(
         ("node_modules/tool/prod.env", "A=b"),
     ],
 )
-def test_a_file_that_holds_no_secret_is_passed_over(
+def test_a_file_without_a_secret_is_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
 ) -> None:
     write(tmp_path, name, content)
@@ -99,19 +100,19 @@ def test_an_ignore_file_in_latin_1_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "looks"), [("node_modules", False), ("node_modules\n!node_modules/kept", True), ("dist", True)]
+    ("rules", "is_searched"), [("node_modules", False), ("node_modules\n!node_modules/kept", True), ("dist", True)]
 )
-def test_packages_that_are_left_out_are_not_looked_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: str, looks: bool
+def test_an_excluded_node_modules_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: str, is_searched: bool
 ) -> None:
     write(tmp_path, "node_modules/tool/index.js")
     listed: list[str] = []
     scandir = os.scandir
 
-    def taken_down(path: str) -> object:
+    def recorded(path: str) -> object:
         listed.append(str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", taken_down)
+    monkeypatch.setattr(os, "scandir", recorded)
     build_context.check(tmp_path, [write(tmp_path, ".dockerignore", rules)])
-    assert any(path.endswith("node_modules/tool") for path in listed) is looks
+    assert any(path.endswith("node_modules/tool") for path in listed) is is_searched

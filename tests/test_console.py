@@ -1,23 +1,28 @@
-"""What people see where nobody can draw."""
+"""What is written without a terminal, and how an error is shown."""
 
 from __future__ import annotations
 
+import json
 import threading
+from contextvars import copy_context
 
 import pytest
 
-from deploy_tasks.ui import console
+from deploy_tasks.errors import SettingsError, SomeFailed
+from deploy_tasks.next_steps import Step
+from deploy_tasks.redaction import keep_secret
+from deploy_tasks.ui import console, failure, progress, tables
 from tests.clock import Clock
 
 
-def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(
+def test_without_a_terminal_progress_is_a_line_every_fifteen_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("deploy_tasks.ui.console.time.monotonic", clock)
-    with console.progress("build-1") as progress:
+    monkeypatch.setattr("deploy_tasks.ui.progress.time.monotonic", clock)
+    with console.progress("build-1") as show:
         for _ in range(61):
-            progress("running")
+            show("running")
             clock.now += 1
     lines = capsys.readouterr().err.splitlines()
     assert 3 <= len(lines) <= 5
@@ -25,7 +30,7 @@ def test_without_a_terminal_there_is_a_sign_of_life_every_fifteen_seconds(
 
 
 def test_a_table_without_a_terminal_is_aligned_text() -> None:
-    assert console.table(("A", "LONG"), [("aaa", "b"), ("c", "")], to=None) == "A    LONG\naaa  b\nc"
+    assert tables.table(("A", "LONG"), [("aaa", "b"), ("c", "")], to=None) == ["A    LONG", "aaa  b", "c"]
 
 
 def test_lines_of_several_threads_are_not_torn(capfd: pytest.CaptureFixture[str]) -> None:
@@ -41,3 +46,82 @@ def test_lines_of_several_threads_are_not_torn(capfd: pytest.CaptureFixture[str]
     for thread in threads:
         thread.join()
     assert sorted(capfd.readouterr().err.splitlines()) == sorted(lines * 200)
+
+
+def test_a_warning_is_written_once_in_a_context(capsys: pytest.CaptureFixture[str]) -> None:
+    def warn_twice() -> None:
+        console.warn("look")
+        console.warn("look")
+
+    warn_twice()
+    assert capsys.readouterr().err == "warning: look\n"
+    thread = threading.Thread(target=warn_twice)
+    thread.start()
+    thread.join()
+    assert capsys.readouterr().err == "warning: look\n", "another thread of a program is warned, too"
+
+
+def test_a_context_that_is_copied_for_an_app_shares_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.board(["one", "two"], is_shown=False):
+        for _ in range(2):
+            copy_context().run(console.warn, "look")
+    assert capsys.readouterr().err == "warning: look\n"
+
+
+def test_a_live_line_that_ends_first_leaves_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    first, second = progress._printing(printed.append), progress._printing(lambda text: printed.append(f"2 {text}"))
+    first.__enter__()
+    with second:
+        first.__exit__(None, None, None)
+        console.tell("a line")
+    assert printed == ["2 a line"]
+
+
+ERROR = SettingsError("the key is s3cret-value\n::error::FORGED", next=Step("init", says="Set up"))
+TEXT = "the key is ***\\n::error::FORGED. Nothing was sent. Set up: invoke init"
+
+
+def test_an_error_is_shown_to_a_person_as_one_safe_line() -> None:
+    keep_secret(["s3cret-value"])
+    assert failure.message_of(ERROR) == TEXT
+
+
+def test_the_error_of_several_apps_is_shown_with_the_lines_below_it() -> None:
+    keep_secret(["s3cret-value"])
+    error = SomeFailed("1 of 2 apps failed", {"one": ERROR}, lines=["one: s3cret-value"])
+    assert failure.message_of(error) == "1 of 2 apps failed\none: ***"
+
+
+def test_an_error_in_json_has_its_text_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    keep_secret(["s3cret-value"])
+    console.print_json(failure.error_as_json(ERROR))
+    error = json.loads(capsys.readouterr().out)
+    assert (error["exitCode"], error["error"]) == (2, TEXT.replace("\\n", "\n"))
+
+
+def test_an_error_on_github_is_an_annotation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    keep_secret(["s3cret-value"])
+    failure.annotate("build failed: a, b", ERROR)
+    assert capsys.readouterr().err == f"::error title=build failed%3A a%2C b::{TEXT}\n"
+
+
+def test_an_error_is_not_annotated_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    failure.annotate("build failed", ERROR)
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_that_look_like_commands_of_github_are_defused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.tell("::error::a")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for line in ("::error::a", " \t::error::a", "##[error]a", "a::b"):
+        console.pass_on(line)
+    console.print_lines("::error::a")
+    out, err = capsys.readouterr()
+    lines = ["::error::a", ": :error::a", "        : :error::a", "## [error]a", "a::b"]
+    assert (out, err.splitlines()) == (": :error::a\n", lines)

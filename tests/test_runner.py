@@ -1,4 +1,4 @@
-"""How commands of an engine run under `c.run`, and that no other command does."""
+"""Engine commands run under `c.run` with a runner of the kit, and other commands do not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from deploy_tasks.redaction import keep_secret
 
 
 @contextmanager
-def within_another_thread(c: Context) -> Iterator[None]:
-    """Another thread is within `streaming(c)`."""
+def streaming_in_another_thread(c: Context) -> Iterator[None]:
+    """Within it, another thread is in `streaming(c)`."""
     entered, leave = threading.Event(), threading.Event()
 
     def stay() -> None:
@@ -35,10 +35,10 @@ def within_another_thread(c: Context) -> Iterator[None]:
         thread.join()
 
 
-def test_a_second_context_is_redacted_while_a_first_one_runs(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_second_context_is_redacted_while_the_first_one_runs(capfd: pytest.CaptureFixture[str]) -> None:
     keep_secret(["s3cret-value"])
     first, second = Context(Config()), Context(Config())
-    with within_another_thread(first), streaming(second):
+    with streaming_in_another_thread(first), streaming(second):
         second.run("echo s3cret-value", in_stream=False)
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == ("", "***\n")
@@ -54,10 +54,10 @@ def test_each_context_gets_its_runner_back() -> None:
     assert first.config.runners.local is Local
 
 
-def test_another_threads_end_leaves_the_runner_to_those_that_are_still_within() -> None:
+def test_the_end_of_another_thread_does_not_take_the_runner_away() -> None:
     c = Context(Config())
     with streaming(c):
-        with within_another_thread(c):
+        with streaming_in_another_thread(c):
             pass
         assert c.config.runners.local is not Local
     assert c.config.runners.local is Local

@@ -610,7 +610,7 @@ def test_local_logs_in_where_credentials_are_given(api: Any, monkeypatch: pytest
     monkeypatch.setenv("DEPLOY_REGISTRY_PASSWORD", "s3cret")
     ready_to_publish(api)
     c = context([LOOKED, Result(stderr="401 Unauthorized", exited=1)])
-    with pytest.raises(EngineError, match="did not let robot log in"):
+    with pytest.raises(EngineError, match="refused the login of robot"):
         local(c)
     assert [call.args[0] for call in c.run.call_args_list] == [
         "docker info --format '{{json .}}'",

@@ -1,4 +1,4 @@
-"""How an engine command runs under `c.run`: output to stderr as it comes, and an end when we end."""
+"""Runs engine commands under `c.run`: output is streamed to stderr, and a signal to the task also ends the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from threading import Lock
 from typing import IO, Any
 
 from invoke.context import Context
-from invoke.runners import Local
+from invoke.runners import Local, Result
 
 from ..errors import Interrupted
 from ..redaction import Lines
@@ -24,21 +24,20 @@ from ..ui import console
 # Enough for the last lines of any push.
 _KEPT_CHARACTERS = 65_536
 _SECONDS_TO_STOP = 10.0
-_SHORTEST_NAP, _LONGEST_NAP = 0.0005, 0.01
-_SECONDS_BETWEEN_LOOKS = 0.05
+_MIN_PAUSE, _MAX_PAUSE = 0.0005, 0.01
+_SECONDS_BETWEEN_CHECKS = 0.05
 
-
-_one_at_a_time = Lock()
-# By the id of an Invoke configuration: the runner that it named, and how many are within `streaming` with it. Only the
-# first and the last of them change it, since nobody else can read Invoke's configuration while it is changed.
-_changed: dict[int, tuple[Any, int]] = {}
+_lock = Lock()
+# By the ID of an Invoke configuration: the runner class that it had, and how many `streaming` blocks use it now. Only
+# the first and the last of them change it, since Invoke's configuration cannot be read while it is changed.
+_replaced: dict[int, tuple[Any, int]] = {}
 _running: set[_StreamingRunner] = set()
 
 
 def end_all(number: int) -> None:
-    """Ends every command that runs by the signal `number`, and sees to it that nothing of them is left. Where nobody
-    waits for them any more (`console.Board`), no other begins."""
-    with _one_at_a_time:
+    """Sends the signal `number` to every running command, and kills the processes that are left. If the call's board
+    is over (`console.Board`), no new command starts."""
+    with _lock:
         running = list(_running)
     for runner in running:
         runner.signal(number)
@@ -47,7 +46,7 @@ def end_all(number: int) -> None:
 
 
 class AtOnce:
-    """A stdin whose `read()` gives everything at once: Invoke feeds a StringIO at 10 ms a character."""
+    """A stdin that returns everything in one `read()`: Invoke reads a StringIO at 10 ms per character."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -59,30 +58,30 @@ class AtOnce:
 
 @contextmanager
 def streaming(c: Context) -> Iterator[None]:
-    """Within it, `c.run` uses the runner below: the runner's class is Invoke's own extension point. Several threads may
-    be within it with one context, where one has been since before they began, or with contexts of their own."""
+    """Within it, `c.run` uses the runner below (the runner class is an extension point of Invoke). Several threads may
+    use it with the same context if a block around all of them does, or with contexts of their own."""
     runners, key = c.config.runners, id(c.config)
-    with _one_at_a_time:
-        usual, within = _changed.get(key, (runners.local, 0))
-        _changed[key] = usual, within + 1
-        if not within:
+    with _lock:
+        usual, blocks = _replaced.get(key, (runners.local, 0))
+        _replaced[key] = usual, blocks + 1
+        if not blocks:
             runners.local = _StreamingRunner
     try:
         yield
     finally:
-        with _one_at_a_time:
-            usual, within = _changed.pop(key)
-            if within > 1:
-                _changed[key] = usual, within - 1
+        with _lock:
+            usual, blocks = _replaced.pop(key)
+            if blocks > 1:
+                _replaced[key] = usual, blocks - 1
             else:
                 runners.local = usual
 
 
 class _StreamingRunner(Local):
-    """Shows all output on stderr, stdout being for results, and keeps only the end of it.
+    """Shows all output on stderr, since stdout is for results, and keeps only the end of it.
 
-    Invoke's own runner joins all output so far with every piece that arrives: 16 MB took 22.8 s. The command has a
-    process group of its own, so that it gets each signal once, from here, and whatever it started gets it too.
+    Invoke's own runner joins all output so far with each new piece: 16 MB took 22.8 s. The command gets a process group
+    of its own, so that each signal reaches it once, from here, and also reaches every process that it started.
     """
 
     read_chunk_size = 65_536
@@ -94,9 +93,9 @@ class _StreamingRunner(Local):
 
     @property
     def input_sleep(self) -> float:
-        """How long Invoke sleeps between its looks at the command: its own 10 ms, less where the command is young, so
-        that the end of a short one is not slept through."""
-        return min(_LONGEST_NAP, (time.monotonic() - self._made) / 20 + _SHORTEST_NAP)
+        """Seconds between two checks whether the command has ended: Invoke's 10 ms, and less for a young command, so
+        that a short one is not slept through."""
+        return min(_MAX_PAUSE, (time.monotonic() - self._made) / 20 + _MIN_PAUSE)
 
     @input_sleep.setter
     def input_sleep(self, _seconds: float) -> None:
@@ -106,10 +105,10 @@ class _StreamingRunner(Local):
         self._pass_on(self.opts["echo_format"].format(command=command))
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
-        # Invoke's own default is /bin/bash, which not every system has; a quoted argv means the same to any shell.
+        # Invoke's default, /bin/bash, does not exist everywhere; the quoted command means the same to any shell.
         shell = shutil.which(shell) or "/bin/sh"
-        # An exception out of Popen would leave a command running that nobody knows of.
-        with _one_at_a_time, held_back() as arrived:
+        # A signal within Popen would leave a running command that nothing here knows.
+        with _lock, held_back() as arrived:
             if self._nobody_waits():
                 raise Interrupted("stopped")
             self.process = Popen(
@@ -119,18 +118,16 @@ class _StreamingRunner(Local):
         if arrived:
             raise Signalled(arrived[0])
 
-    def run(self, command: str, **options: Any) -> Any:
+    def run(self, command: str, **options: Any) -> Result:
         try:
             return super().run(command, **options)
         except KeyboardInterrupt as interrupt:
             number = signal_number(interrupt)
             self.end(number)
-            raise Interrupted(
-                "stopped, and the engine with it; nothing was recorded or deployed", number
-            ) from interrupt
+            raise Interrupted("stopped the container engine", number, "Nothing was recorded or deployed") from interrupt
 
     def send_interrupt(self, interrupt: KeyboardInterrupt) -> None:
-        # Invoke would type ^C into the command's stdin and wait on.
+        # Invoke would write ^C to the command's stdin and keep waiting.
         self.end(signal_number(interrupt))
         raise interrupt
 
@@ -140,7 +137,7 @@ class _StreamingRunner(Local):
     def stop(self) -> None:
         interrupt = sys.exc_info()[1]
         if isinstance(interrupt, KeyboardInterrupt):
-            # Before its pipes are closed: the command may say something at its end, and would die of that.
+            # Before the pipes are closed: the command's last output would break it.
             self.end(signal_number(interrupt))
         super().stop()
         _running.discard(self)
@@ -163,19 +160,19 @@ class _StreamingRunner(Local):
             self._pass_on("\n".join(lines))
 
     def end(self, number: int) -> None:
-        """Lets the command end by the signal that we got, then sees to it that nothing of it is left."""
+        """Sends the signal `number` to the command, waits for its end, and kills the processes that are left."""
         while hasattr(self, "process") and self.process.returncode is None:
             with suppress(KeyboardInterrupt), held_back() as arrived:
                 self.signal(number)
                 until = time.monotonic() + _SECONDS_TO_STOP
-                # A second signal is impatience: no more waiting then.
+                # A second signal ends the wait.
                 while not arrived and time.monotonic() < until:
                     with suppress(TimeoutExpired):
-                        self.process.wait(_SECONDS_BETWEEN_LOOKS)
+                        self.process.wait(_SECONDS_BETWEEN_CHECKS)
                         break
                 self.signal(signal.SIGKILL)
                 self.process.wait()
 
     def signal(self, number: int) -> None:
-        with suppress(ProcessLookupError, AttributeError):  # ended, or not started yet
+        with suppress(ProcessLookupError, AttributeError):  # it has ended, or has not started
             os.killpg(self.process.pid, number)

@@ -1,8 +1,7 @@
-"""What is drawn where a person looks, with rich, which also honours NO_COLOR; loaded only there."""
+"""What is drawn on a terminal, with rich, which also honors NO_COLOR. Imported only if there is a terminal."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
@@ -16,8 +15,8 @@ from rich.table import Table
 
 @contextmanager
 def live_line(what: str, *, to: TextIO) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """A line on the terminal `to` with `what`, how it stands, and the time since it began; gone at the end. Yields a
-    function that takes how it stands, and one that prints a text above it."""
+    """A line on the terminal `to` with `what`, its state and the time that has passed; removed at the end. Yields a
+    function that shows a new state, and one that prints a text above the line."""
     with _live(to) as (lines, print_above):
         task = lines.add_task(escape(what), state="")
         yield lambda state: lines.update(task, state=escape(state)), print_above
@@ -25,8 +24,8 @@ def live_line(what: str, *, to: TextIO) -> Iterator[tuple[Callable[[str], None],
 
 @contextmanager
 def live_lines(number: int, *, to: TextIO) -> Iterator[tuple[Callable[[str, str], None], Callable[[str], None]]]:
-    """Such a line for each of `number` apps that is at work, and one that counts them. Yields a function that takes an
-    app's name and how it stands, empty once it is done, and one that prints a text above them."""
+    """Such a line for each of `number` apps that is at work, and one that counts those that are done. Yields a function
+    that takes an app's name and state (empty: it is done), and one that prints a text above the lines."""
     with _live(to) as (lines, print_above):
         tasks: dict[str, TaskID] = {}
         done: set[str] = set()
@@ -56,17 +55,16 @@ def _live(to: TextIO) -> Iterator[tuple[Progress, Callable[[str], None]]]:
 
 
 def drawn_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table as text with its colours, without the last columns where the terminal is too narrow for all."""
+    """The table as text with colors, without the last columns if the terminal is too narrow for all."""
     width = Console().width
     widths = [max(map(len, column)) + 3 for column in zip(titles, *rows, strict=True)]
     fits = max(1, sum(sum(widths[: number + 1]) <= width for number in range(len(widths))))
-    titles, rows = titles[:fits], [row[:fits] for row in rows]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in titles:
-        table.add_column(title, no_wrap=True)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in titles[:fits]:
+        drawn.add_column(title, no_wrap=True)
     for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console(file=io.StringIO(), force_terminal=True, width=width)
-    console.print(table)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text.rstrip("\n")
+        drawn.add_row(*map(escape, row[:fits]))
+    console = Console(force_terminal=True, width=width)
+    with console.capture() as capture:
+        console.print(drawn)
+    return capture.get().rstrip("\n")

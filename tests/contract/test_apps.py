@@ -414,7 +414,8 @@ def test_a_result_that_nobody_can_read_does_not_hide_what_failed(shop: Project) 
         )
     assert process.returncode == 1
     digest = records(shop)["mcp-agent"]["buildId"]
-    assert "done, but stdout cannot be written (No space left on device); the result: backend sha256:" in process.stderr
+    assert "stdout cannot be written (No space left on device). The task itself is done" in process.stderr
+    assert "Its result: backend sha256:" in process.stderr
     assert process.stderr.endswith(f"mcp-agent {digest}\n")
 
 

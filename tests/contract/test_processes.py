@@ -126,7 +126,7 @@ def test_a_stdout_that_is_full_is_told_with_the_result(project: Project, sandbox
     assert done.returncode == 1
     digest = project.record["buildId"]
     assert done.stderr.splitlines()[-1] == (
-        f"done, but stdout cannot be written (No space left on device); the result: {digest}"
+        f"stdout cannot be written (No space left on device). The task itself is done. Its result: {digest}"
     )
 
 

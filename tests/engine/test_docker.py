@@ -94,8 +94,8 @@ def test_an_engine_that_is_down_is_one_line(shop: Project) -> None:
     failed = shop.invoke("local", DOCKER_HOST="unix:///nowhere.sock")
     assert failed.returncode == 3
     assert re.fullmatch(
-        r"the container engine 'docker' does not answer \(.*Is the docker daemon running\?\); start it, or set "
-        r"DEPLOY_DOCKER to a docker or podman that runs. Nothing was built\n",
+        r"the container engine 'docker' does not answer \(.*Is the docker daemon running\?\)\. Nothing was "
+        r"built\. Start it, or set DEPLOY_DOCKER to a docker or podman that runs\n",
         failed.stderr,
     )
 
@@ -104,15 +104,15 @@ def test_an_engine_that_is_down_is_one_line(shop: Project) -> None:
 def test_a_builder_is_refused_where_docker_would_not_use_it(shop: Project, any_docker: Engine, program: str) -> None:
     failed = shop.invoke("local", DEPLOY_BUILDER="far", DEPLOY_DOCKER=program)
     assert failed.returncode == 3
-    assert "has no buildx plugin to use it with; install it, or unset DEPLOY_BUILDER" in failed.stderr
+    assert "has no buildx plugin. Nothing was built. Unset DEPLOY_BUILDER" in failed.stderr
 
 
 def test_an_engine_that_is_not_there_is_one_line(shop: Project) -> None:
     failed = shop.invoke("local", DEPLOY_DOCKER="no-such-engine")
     assert failed.returncode == 3
     assert failed.stderr == (
-        "the container engine 'no-such-engine' is not installed; install it, or name another in DEPLOY_DOCKER; "
-        "nothing was built\n"
+        "the container engine 'no-such-engine' is not installed. Nothing was built. Install it, or name another "
+        "program, without arguments, in DEPLOY_DOCKER\n"
     )
 
 

@@ -51,7 +51,7 @@ def test_a_key_of_one_letter_changes_no_digest_and_no_output(shop: Project, api:
     done = shop.invoke("digest", DEPLOY_API_KEY="shop", GITHUB_ACTIONS="true", GITHUB_OUTPUT=str(outputs))
     assert (done.returncode, done.stdout) == (0, f"{DIGEST}\n")
     assert outputs.read_text().splitlines() == [f"build-id={DIGEST}"]
-    assert "image is no output of this step: there is a secret in it" in done.stderr
+    assert "image is not an output of this step, since it contains a secret" in done.stderr
 
 
 @pytest.mark.parametrize("answer", [{}, {"image": ""}, {"image": "registry.example.com/shop:v1"}])

@@ -176,6 +176,6 @@ def test_a_digest_file_that_is_no_text_is_one_line(recorded: Project, api: Fault
     done = recorded.invoke("local", "reuse")
     assert engine.commands == ["info", "build", "tag", "push"]
     assert done.returncode == 3
-    assert "named no digest" in done.stderr
+    assert "reported 0 digests instead of one" in done.stderr
     assert "Traceback" not in done.stderr
     assert recorded.record["buildId"] == OLD

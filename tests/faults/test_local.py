@@ -61,8 +61,8 @@ def test_an_engine_that_takes_longer_than_invokes_timeout_is_one_line(
     done = shop.invoke("-T", "1", "local")
     assert done.returncode == 3
     assert done.stderr == (
-        f"{engine.program} info took longer than the 1 s that Invoke gives a command (-T, timeouts.command); nothing "
-        "was recorded or deployed\n"
+        f"{engine.program} info took longer than Invoke's limit of 1 s (-T, timeouts.command). Nothing was recorded or "
+        "deployed\n"
     )
 
 

@@ -167,5 +167,5 @@ def test_an_output_with_a_line_break_is_left_out(tmp_path: Path) -> None:
         check=True,
     )
     assert outputs.read_text() == "image=a@b\n"
-    assert b"build-id is no output of this step" in done.stderr
+    assert b"build-id is not an output of this step" in done.stderr
     assert summary.read_text() == "| title ?b?? | |\n|---|---|\n| image | `a@b` |\n\n"

@@ -1,0 +1,147 @@
+"""Docker: with buildx, or the classic builder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..encoding import decode
+from ..errors import EngineError
+from ..ui import console
+from .kind import NOT_PUSHED, NOT_RECORDED, Image, Info, Kind, built_id, last_line, own_ignore_file, text_of
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+_CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]
+_MAX_PUSHES = 5
+
+
+class Docker(Kind):
+    """`docker build`, then `docker push`, which pushes the image that has the tag at that moment. The digest is on the
+    one line that the push prints for the tag, and docker lists it with the image that it pushed."""
+
+    how_to_build_several = "Install the buildx plugin, or use podman"
+
+    @classmethod
+    def detect(cls, engine: Engine, info: Info) -> Docker | None:
+        why = "DOCKER_BUILDKIT is 0" if info.has_buildx else "it has no buildx plugin"
+        engine.refuse_builder(f"uses no builders, since {why}")
+        return cls()
+
+    def build_command(self, image: Image, id_file: Path) -> list[str]:
+        return ["build", *image.build_arguments(["--tag", image.reference, "--iidfile", str(id_file)])]
+
+    def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
+        if len(image.platforms) > 1:
+            what = f"{engine.program!r} cannot build {image.platform} at once"
+            raise EngineError(what, next=self.how_to_build_several)
+        id_file, tag = folder / "id", image.reference.rpartition(":")[2]
+        engine.step("build", self.build_command(image, id_file), image, NOT_PUSHED)
+        built = built_id(engine, image, id_file)
+        for attempt in range(_MAX_PUSHES):
+            if attempt:
+                console.tell(f"another build moved the tag {image.reference} before the push; pushing again")
+                engine.step("tag", ["tag", built, image.reference], image, NOT_RECORDED)
+            digests = digest_lines(engine.step("push", ["push", image.reference], image, NOT_RECORDED), tag)
+            if len(digests) != 1 or _is_digest_of(engine, built, digests[0]):
+                return digests
+        raise EngineError(
+            f"other builds moved the tag {image.reference} before each of {_MAX_PUSHES} pushes, so this build was not "
+            "pushed",
+            NOT_RECORDED,
+            "Run it again when they are done, or with another --image-tag",
+        )
+
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
+        # BuildKit prefers the Dockerfile's own to the context's; the classic builder ignores the Dockerfile's own.
+        return [file for file in (own_ignore_file(dockerfile), context / ".dockerignore") if file.exists()]
+
+
+@dataclass
+class Buildx(Docker):
+    """`docker buildx build` with `builder`. If the builder `pushes`, it writes the digest to a metadata file; otherwise
+    docker holds the image and pushes it as above."""
+
+    builder: str | None
+    pushes: bool
+
+    how_to_build_several = (
+        "Create a builder that can (docker buildx create --name several --driver docker-container) and set "
+        "DEPLOY_BUILDER=several"
+    )
+
+    @classmethod
+    def detect(cls, engine: Engine, info: Info) -> Buildx | None:
+        if not info.has_buildx or os.environ.get("DOCKER_BUILDKIT") == "0":
+            return None
+        if _CONTAINERD_STORE in (info.driver_status or ()):
+            return cls(engine.builder, pushes=True)
+        by = [engine.builder] if engine.builder else []
+        answer = engine.run(["buildx", "inspect", *by], hide=True, dry=False)
+        if answer.exited:
+            raise EngineError(f"{engine.program!r} cannot use its builder: {last_line(answer.stderr)}")
+        driver = re.search(r"^Driver:\s*(\S+)", answer.stdout, re.MULTILINE)
+        if not driver or driver[1] != "docker":
+            return cls(engine.builder, pushes=True)
+        name, context = re.search(r"^Name:\s*(\S+)", answer.stdout, re.MULTILINE), info.client_info.context
+        if name and name[1] != context:
+            raise EngineError(
+                f"the builder {name[1]} is the docker of another context, but {context} would push",
+                next=f"Set DOCKER_CONTEXT={name[1]} instead of the builder",
+            )
+        return cls(engine.builder, pushes=False)
+
+    def build_command(self, image: Image, id_file: Path) -> list[str]:
+        return self._command(image, ["--load", "--iidfile", str(id_file)])
+
+    def push_command(self, image: Image, metadata_file: Path) -> list[str]:
+        return self._command(image, ["--push", "--metadata-file", str(metadata_file)])
+
+    def _command(self, image: Image, output: Sequence[str]) -> list[str]:
+        by = ["--builder", self.builder] if self.builder else []
+        return ["buildx", "build", *by, *image.build_arguments(["--tag", image.reference, *output])]
+
+    def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
+        if not self.pushes:
+            return super().publish(engine, image, folder)
+        file = folder / "metadata"
+        engine.step("build and push", self.push_command(image, file), image, NOT_RECORDED)
+        try:
+            metadata = decode(text_of(file).encode(), _Metadata)
+        except ValueError:
+            return []
+        return [metadata.descriptor.digest if metadata.descriptor else metadata.digest]
+
+    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
+        return super().ignore_files(context, dockerfile)[:1]
+
+
+class _Descriptor(msgspec.Struct):
+    digest: str
+
+
+class _Metadata(msgspec.Struct):
+    """What buildx writes about a push. With docker's own builder, buildx 0.13 reads `digest` back from the tag, so
+    `descriptor` comes first."""
+
+    descriptor: _Descriptor | None = msgspec.field(default=None, name="containerimage.descriptor")
+    digest: str = msgspec.field(default="", name="containerimage.digest")
+
+
+def digest_lines(output: str, tag: str) -> list[str]:
+    """Every digest that a docker push printed for `tag`: lines of the form `TAG: digest: sha256:… size: N`."""
+    line = re.compile(rf"{re.escape(tag)}: digest: (sha256:[0-9a-f]{{64}}) size: \d+")
+    return [match[1] for text in output.splitlines() if (match := line.fullmatch(text.strip()))]
+
+
+def _is_digest_of(engine: Engine, built: str, digest: str) -> bool:
+    """Whether docker has pushed the image ID `built` as `digest`."""
+    listed = engine.run(["image", "inspect", "--format", "{{json .RepoDigests}}", built], hide=True).stdout
+    return f'@{digest}"' in listed

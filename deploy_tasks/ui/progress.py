@@ -1,0 +1,120 @@
+"""How a wait, or several apps at work, stand: lines kept up to date on a terminal; elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ..redaction import fit
+from .stderr import (
+    Speaker,
+    above_live_line,
+    for_other_threads,
+    is_drawn_on,
+    one_at_a_time,
+    speaker,
+    stderr,
+    tell,
+    warnings,
+)
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Board:
+    """The state of several apps. `show` shows the state of one; once the board `is_over`, nothing more is written or
+    started for its apps."""
+
+    def __init__(self, names: Sequence[str], show: Callable[[str, str], None]) -> None:
+        self._width = max(map(len, names))
+        self._show = show
+        self.is_over = False
+
+    @contextmanager
+    def speaking(self, name: str) -> Iterator[None]:
+        """Within it, every line that this thread writes begins with `name`."""
+        token = speaker.set(Speaker(name, f"{name:<{self._width}} | ", self))
+        try:
+            yield
+        finally:
+            speaker.reset(token)
+
+    def set(self, name: str, state: str) -> None:
+        """Shows the state of `name`; an empty one means that it is done."""
+        with one_at_a_time:
+            if not self.is_over:
+                self._show(name, state)
+
+
+@contextmanager
+def board(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
+    """Shows the state of the apps `names`, if that `is_shown`: on a terminal a line for each app at work, elsewhere one
+    line for all, at most every 15 s."""
+    warnings()  # so that the apps' threads share them
+    if not is_shown:
+        yield Board(names, lambda _name, _state: None)
+    elif not is_drawn_on(sys.stderr):
+        yield Board(names, _summary(len(names)))
+    else:
+        from .live import live_lines
+
+        with live_lines(len(names), to=stderr()) as (show, print_above), _printing(print_above):
+            yield Board(names, lambda name, state: show(name, fit(state)))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows the state of `what`: on a terminal as one line with the time that has passed,
+    elsewhere as a line at most every 15 s, so that CI does not take the job for dead."""
+    current = speaker.get()
+    if current is not None:
+        name, board = current.name, current.board
+        yield lambda state: board.set(name, state if what == name else f"{what} {state}")
+    elif not is_drawn_on(sys.stderr):
+        yield _seldom(what)
+    else:
+        from .live import live_line
+
+        with live_line(fit(what), to=stderr()) as (update, print_above), _printing(print_above):
+            yield lambda state: update(fit(state))
+
+
+@contextmanager
+def _printing(print_above: Callable[[str], None]) -> Iterator[None]:
+    """Within it, lines are printed above the live line."""
+    above_live_line.append(print_above)
+    try:
+        yield
+    finally:
+        above_live_line.remove(print_above)
+
+
+def _summary(number: int) -> Callable[[str, str], None]:
+    at_work: dict[str, None] = {}  # in the order in which they began
+    done: set[str] = set()
+    say = for_other_threads(_seldom(f"{number} apps"))
+
+    def show(name: str, state: str) -> None:
+        if state:
+            at_work[name] = None
+        else:
+            at_work.pop(name, None)
+            done.add(name)
+        say(f"{len(done)} done, at work: {', '.join(at_work) or 'none'}")
+
+    return show
+
+
+def _seldom(what: str) -> Callable[[str], None]:
+    start = last = time.monotonic()
+
+    def say(state: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 0.9 * _SECONDS_BETWEEN_LINES:
+            last = now
+            tell(f"{what}: {state}, {now - start:.0f} s")
+
+    return say
