@@ -17,6 +17,7 @@ from ..api.schemas import BuildRequest
 from ..app_class import namespace_of
 from ..config.settings import Settings
 from ..config.sources import Source, of_flag
+from ..deadline import Deadline
 from ..encoding import fields_of
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..git import Checkout
@@ -214,8 +215,8 @@ def _built_already(work: Work, build: BuildInFlight, known: HistoryEntry) -> Rec
             return None
     except DigestNotFound:
         return None
-    commit = images.short_ref(build.git_ref, 12)
-    console.tell(f"commit {commit} is built already ({known.time}, {known.job_name}); nothing was started")
+    commit, when = str(build.git_ref)[:12], f"{known.time}, {known.job_name}"
+    console.tell(f"commit {commit} is built already ({when}); nothing was started")
     made = replace(build, job_name=known.job_name or build.job_name, image_tag=known.image_tag)
     return keep(work, made, known.build_id)
 
@@ -356,7 +357,7 @@ def _check_last_build(work: Work) -> None:
     if failed := work.history.failed_build(settings.app, settings.image_name):
         work.left = Left.BUILD
         raise BuildFailed(
-            f"{failed.job_name or 'the last build'} of {failed.image_name} failed ({failed.time}), and no later one succeeded",
+            f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
             "Nothing was recorded",
             work.step("build", "Build it again", continues=False),
         )
@@ -404,10 +405,15 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
     try:
         with work.group(f"build {job}"), console.progress(job) as progress, log or nullcontext():
             progress("started")
-            again = _step_to_wait(work, build)
+            again, deadline = _step_to_wait(work, build), Deadline(work.settings.timeout)
             try:
                 wait_for_build(
-                    work.client, job, seconds=work.settings.timeout, again=again, tell=console.tell, progress=progress
+                    work.client,
+                    job,
+                    deadline=deadline,
+                    again=again,
+                    tell=console.tell,
+                    progress=progress,
                 )
             except JobNotFound as gone:
                 build_id = _digest_left_behind(work, build, gone)

@@ -18,7 +18,7 @@ from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import as_text, whole_number
 from ..deadline import Deadline
-from ..encoding import as_dict
+from ..encoding import as_dict, fields_of
 from ..errors import (
     ApiRefused,
     DigestNotFound,
@@ -92,9 +92,13 @@ def _plan_rollback(work: Work) -> DeployPlan:
     back = _steps_back(work)
     now = None if work.call.is_dry else _running(work)
     before = work.history.digest_back(
-        work.settings.app, work.settings.namespace, back, now, other=work.look("reuse", build_id="DIGEST")
+        work.settings.app,
+        work.settings.namespace,
+        back,
+        now,
+        other=work.look("reuse", "Deploy one that you know", build_id="DIGEST"),
     )
-    newest = next(work.history.deploys(before.app, before.namespace))
+    newest = next(work.history.deploys(work.settings.app, work.settings.namespace))
     if now not in (None, newest.build_id):
         console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
     says = f"going back to {history.described(before)}, deployed {before.time} by {before.who}"
@@ -163,14 +167,14 @@ def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) ->
         deploy=True,
         deploy_config=DeployConfig(
             port=None if settings.ports else settings.port,
-            ports=[Port(**port) for port in settings.ports] or None,
+            ports=[Port(**fields_of(port)) for port in settings.ports] or None,
             replicas=settings.replicas,
             domain=domains[0] if domains and not several else None,
             domains=domains if several else None,
             health_path=settings.health_path,
             tls=settings.tls,
             env=env,
-            metrics=Metrics(**settings.metrics) if settings.metrics else None,
+            metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
             app_class=settings.app_class,
         ),
     )
@@ -213,7 +217,7 @@ def _digest_meant(work: Work, wanted: str | None) -> tuple[str, Record | None]:
 
 def _running(work: Work) -> str | None:
     try:
-        state = work.client.app(work.settings.namespace, work.settings.app, within=_SECONDS_TO_LOOK)
+        state = work.client.app(work.settings.namespace, work.settings.app, within=Deadline(_SECONDS_TO_LOOK))
     except (ApiRefused, NothingStarted):
         return None
     return state.digest if state else None
@@ -330,11 +334,9 @@ def _follow_rollout(work: Work, request: DeployRequest, deadline: Deadline) -> N
 
 
 def _follow_health(request: DeployRequest, deadline: Deadline) -> None:
-    from ..api.transport import health_of
-
     health = f"{_url(request)}{request.deploy_config.health_path or '/'}"
     with console.progress(request.app) as progress:
-        wait_for_health(health, health_of, deadline=deadline, progress=progress)
+        wait_for_health(health, deadline=deadline, progress=progress)
     console.tell(f"{health} answers")
 
 

@@ -13,7 +13,7 @@ from ..config.sources import of_flag
 from ..config.values import build_args as parsed_build_args
 from ..engine import build_context
 from ..engine.engine import Engine
-from ..engine.publish import Image
+from ..engine.kind import Image
 from ..errors import ApiRefused, DigestNotFound, NothingStarted, SettingsError
 from ..git import Checkout
 from ..hosts import registry_url
@@ -46,7 +46,7 @@ class LocalPlan:
 
     def show(self, work: Work) -> None:
         engine = self._engine(work)
-        engine.look()
+        engine.detect()
         self._build_and_push(work, engine)
         work.pretend(self.target)
 
@@ -183,7 +183,7 @@ def _check_all_answer(client: DeployClient, engine: Engine, registry: str, targe
     key_accepted = in_background(lambda: _tag_digest(client, target))
     registry_there = in_background(lambda: _answers(registry))
     # In this thread, the one that signals reach.
-    engine.look()
+    engine.detect()
     key_accepted()
     if registry_there():
         return
@@ -193,11 +193,10 @@ def _check_all_answer(client: DeployClient, engine: Engine, registry: str, targe
     raise NothingStarted(f"the registry {registry} does not answer", _NOT_BUILT, "Check DEPLOY_REGISTRY")
 
 
-def _tag_digest(client: DeployClient, target: Target, *, is_recorded: bool = False) -> str | None:
-    """The digest that the API finds under the target's tag, or None where it finds none. `is_recorded` says that its
-    image was pushed."""
+def _tag_digest(client: DeployClient, target: Target) -> str | None:
+    """The digest that the API finds under the target's tag, or None where it finds none."""
     try:
-        return client.digest(target.image_name, tag=target.image_tag, is_recorded=is_recorded)
+        return client.digest(target.image_name, tag=target.image_tag)
     except DigestNotFound:
         return None
 
@@ -212,9 +211,9 @@ def _check_tag(client: DeployClient, registry: str, target: Target, build_id: st
     """Warns where the API finds another digest under the tag than the one just pushed; the pushed one counts."""
     name = f"{target.image_name}:{target.image_tag}"
     try:
-        found = _tag_digest(client, target, is_recorded=True)
+        found = _tag_digest(client, target)
     except (ApiRefused, NothingStarted) as error:
-        console.warn(str(error))
+        console.warn(f"{error.what}. The image is pushed and recorded: no need to build it again")
         return
     if found is None:
         console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")

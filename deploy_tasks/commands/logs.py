@@ -8,6 +8,7 @@ from .. import images
 from ..api.build_log import LogFollower
 from ..api.polling import wait_for_end
 from ..config.sources import of_flag
+from ..deadline import Deadline
 from ..errors import ApiRefused, SettingsError
 from ..invocation.command import Command
 from ..invocation.work import Work
@@ -53,7 +54,7 @@ def _follow(work: Work, job: str) -> bool:
     """Prints the log as it grows; returns whether the API has one."""
     again = work.look("logs", follow=True, job=job)
     with LogFollower(work.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
-        phase = wait_for_end(work.client, job, seconds=work.settings.timeout, again=again, tell=console.tell)
+        phase = wait_for_end(work.client, job, deadline=Deadline(work.settings.timeout), again=again, tell=console.tell)
     if phase:
         in_flight = work.state.in_flight()
         console.tell(f"{job} {phase}" + (f"; record its digest: {work.look('wait')}" if in_flight else ""))

@@ -7,7 +7,6 @@ from typing import Any, TypeVar, cast
 
 from invoke.context import Context
 
-from ..config import apps
 from ..errors import DeployError, SettingsError, SomeFailed, StateError
 from .call import Call
 from .command import Command, Plan
@@ -26,7 +25,6 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     if chosen.is_several:
         from . import several
 
-        apps.check_flags_of_several(call.options)
         works = loaded(call, chosen.names or [])
         at_once = 1 if call.is_dry else chosen.jobs or command.at_once
         return cast(R, several.run(call, works, at_once))

@@ -99,7 +99,7 @@ def _lock(batch: _Batch) -> None:
 
 
 def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
-    """What is to be done for each app that is not over yet. SomeFailed where any of them cannot be built or deployed."""
+    """What is to be done for each app that is not over yet. SomeFailed where one of them cannot be done."""
     plans: dict[str, Plan[Any]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():
@@ -139,7 +139,7 @@ def _begin(batch: _Batch, plans: Mapping[str, Plan[Any]], waiting: deque[str], a
 def _outcome(batch: _Batch, name: str, plan: Plan[Any]) -> Outcome:
     work = batch.works[name]
     try:
-        value = plan.show(work) if batch.call.is_dry else plan.execute(work)  # type: ignore[func-returns-value]
+        value = plan.show(work) if batch.call.is_dry else plan.execute(work)
         return Outcome(name, 0.0, value)
     except (DeployError, BrokenPipeError) as error:
         return Outcome(name, 0.0, error=error)

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
-from ..config.schema import TABLE
+from ..config.schema import SETTINGS
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import Interrupted, SettingsError, StateError
 from ..next_steps import Step, later_call, rest
-from ..redaction import keep_named_secret
 from ..signals import signal_number, undivided
 from ..state import lock
 from ..state.files import State
@@ -72,8 +71,7 @@ class Work:
         self.had_to_wait = False
         """Whether another run held the lock before this one."""
         self._undivided = Lock()
-        self.settings = call.project.load(name, self._settings_given())
-        keep_named_secret(self.settings.secret_values_of((*self.settings.env_from, *self.settings.env_from_optional)))
+        self.settings = call.project.load(name, call.options)
         self.state = State(self.settings.state_file)
         self._check_needs()
         call.command.check(self)
@@ -95,14 +93,6 @@ class Work:
         return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from)
 
     # config
-
-    def _settings_given(self) -> dict[str, object]:
-        given = {row.key: self.options[row.key] for row in TABLE if row.key in self.options}  # type: ignore[literal-required]
-        if self.options.get("if_needed"):
-            given["build_if_needed"] = True
-        if self.name is not None:
-            given["app"] = None  # it chose among the apps, and the table has their names
-        return given
 
     @property
     def _needs(self) -> tuple[str, ...]:
@@ -139,7 +129,7 @@ class Work:
         of = f"{self.name}: " if self.name else ""
         for path in settings.secret_files_others_can_read:
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-        for row in TABLE:
+        for row in SETTINGS:
             if row.secret and row.key in self.call.project.general:
                 console.warn(
                     f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env"
