@@ -1,4 +1,4 @@
-"""JSON with types: what is decoded becomes a struct with constraints; what is encoded is one line."""
+"""JSON: decoding checks types, encoding writes one line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ class JsonObject(msgspec.Struct, rename="camel", omit_defaults=True):
     """A JSON object with camelCase keys."""
 
 
+class FrozenJsonObject(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
+    """A JSON object with camelCase keys that is never changed."""
+
+
 def decode(text: bytes, kind: type[T]) -> T:
-    """`text` as a `kind`. Raises ValueError with the path of the field that does not fit."""
+    """`text` as a `kind`. Raises ValueError that names the field with the wrong type."""
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -22,7 +26,7 @@ def decode(text: bytes, kind: type[T]) -> T:
 
 
 def convert(value: object, kind: type[T]) -> T:
-    """A decoded JSON value as a `kind`. Raises ValueError with the path of the field that does not fit."""
+    """A decoded JSON value as a `kind`. Raises ValueError that names the field with the wrong type."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -34,18 +38,18 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def as_builtins(value: object) -> Any:
-    """`value` as `encode` would see it: dicts, lists, texts, numbers, None."""
+def as_builtins(value: object) -> object:
+    """`value` as dicts, lists, strings, numbers, booleans and None, as `encode` would write it."""
     return msgspec.to_builtins(value)
 
 
 def as_dict(value: msgspec.Struct) -> dict[str, object]:
-    """`value` as the JSON object it would be sent as."""
-    built = msgspec.to_builtins(value)
-    assert isinstance(built, dict)  # noqa: S101 - a Struct is an object
-    return built
+    """`value` as a JSON object."""
+    fields: dict[str, object] = msgspec.to_builtins(value)
+    return fields
 
 
 def fields_of(value: msgspec.Struct, kind: type[msgspec.Struct] | None = None) -> dict[str, Any]:
-    """The fields of `value` by their Python names; only those that `kind` has, where one is given."""
+    """The fields of `value` by their Python names; with `kind`, only those that `kind` has too."""
+    # Any: the fields are passed on as keyword arguments, whose types mypy cannot compare.
     return {name: getattr(value, name) for name in (kind or type(value)).__struct_fields__}

@@ -1,13 +1,13 @@
-"""Names, tags, digests, references: the grammar of images and nothing else.
+"""The grammar of images: names, tags, digests and references.
 
 Source: OCI distribution-spec, "Pulling manifests"; Kubernetes names are RFC 1123 labels.
-Every check is a `fullmatch`, since `^…$` lets a trailing newline through.
+Every check is a `fullmatch`, since `^…$` accepts a trailing newline.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from .redaction import quoted
 
@@ -21,7 +21,7 @@ _REFERENCE = re.compile(r"([^:@]+)(?::([^:@/]+))?(?:@(.+))?")
 
 
 class Reference(NamedTuple):
-    """`[registry/]name[:tag][@digest]`, taken apart; a missing part is None."""
+    """The parts of `[registry/]name[:tag][@digest]`; a missing part is None."""
 
     registry: str | None
     name: str
@@ -46,7 +46,7 @@ def tag(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """`text` if it is `sha256:` and 64 lower-case hex digits (the API's buildId); ValueError otherwise."""
+    """`text` if it is a digest (the API's buildId): `sha256:` and 64 lower-case hex digits; ValueError otherwise."""
     if not is_digest(text):
         raise ValueError(f"{quoted(text)} is not a buildId: sha256: and 64 lower-case hex digits")
     return text
@@ -58,7 +58,7 @@ def is_digest(text: str) -> bool:
 
 
 def shortened(build_id: str) -> str:
-    """A digest, as much of it as tells it from others."""
+    """The beginning of a digest, for people."""
     return f"{build_id[:19]}…"
 
 
@@ -69,32 +69,32 @@ def label(text: str) -> str:
     return text
 
 
-def is_commit(ref: str) -> bool:
+def is_commit(ref: str | None) -> TypeGuard[str]:
     """Whether a git ref is a full commit, which never moves."""
-    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", ref) is not None
+    return ref is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", ref) is not None
 
 
 def short_ref(ref: str, digits: int = 7) -> str:
-    """A git ref for people to read: the first `digits` of a commit, the whole of a branch or a tag."""
+    """A git ref for people: the first `digits` of a commit, all of a branch or a tag."""
     return ref[:digits] if is_commit(ref) else ref
 
 
 def as_tag(ref: str) -> str | None:
-    """A tag made from a git ref (`feature/x` → `feature-x`), or None where nothing of it can be one."""
+    """A tag made from a git ref (`feature/x` → `feature-x`), or None if no character of it is allowed."""
     cleaned = re.sub(r"[^a-zA-Z0-9._-]+", "-", ref).lstrip(".-")[:128]
     return cleaned or None
 
 
 def as_label(name: str) -> str | None:
-    """A Kubernetes name made from a repository's name (`My_App` → `my-app`), or None where nothing of it can be one."""
+    """A Kubernetes name made from another name (`My_App` → `my-app`), or None if no character of it is allowed."""
     cleaned = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
     return cleaned or None
 
 
 def parse(text: str) -> Reference:
-    """A reference as the API or an engine writes it, e.g. `host:5000/team/app:v1`; ValueError where it is none.
+    """The parts of a reference such as `host:5000/team/app:v1`; ValueError if it is malformed.
 
-    As in docker, the first part is a registry only if it has a dot or a colon or is `localhost`.
+    As in docker, the first part is a registry only if it has a dot or a colon, or is `localhost`.
     """
     first, slash, _ = text.partition("/")
     registry = first if slash and (set(first) & {".", ":"} or first == "localhost") else None
@@ -109,5 +109,5 @@ def parse(text: str) -> Reference:
 
 
 def pinned(registry: str, name: str, build_id: str) -> str:
-    """The reference that names one exact image: `registry/name@sha256:…`."""
+    """The reference of exactly one image: `registry/name@sha256:…`."""
     return f"{registry}/{name}@{build_id}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 
+from msgspec.structs import replace
+
 from .. import images, next_steps
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
@@ -117,7 +119,7 @@ def built_already(run: Run, request: BuildRequest) -> Record | None:
     """The record of an earlier build of the very same, made current, where its image is still there; else None."""
     image_name = run.settings.require("image_name")
     build = build_in_flight(run.settings, request, job="")
-    entry = history.same_build(run.state.history(), build) if images.is_commit(request.git_ref) else None
+    entry = run.state.history().same_build(build) if images.is_commit(request.git_ref) else None
     if entry is None or entry.image_tag is None or entry.build_id is None:
         return None
     if run.settings.given("image_tag") not in (None, entry.image_tag):
@@ -130,8 +132,7 @@ def built_already(run: Run, request: BuildRequest) -> Record | None:
     console.tell(
         f"commit {request.git_ref[:12]} is built already ({entry.time}, {entry.job_name}); nothing was started"
     )
-    build.job_name, build.image_tag = entry.job_name or "", entry.image_tag
-    return keep(run, build, entry.build_id)
+    return keep(run, replace(build, image_tag=entry.image_tag), entry.build_id)
 
 
 def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
@@ -140,7 +141,7 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     earlier, client = run.state.in_flight(), run.client
     if earlier and request.cache and is_same_build(earlier, build) and not _has_failed(run, earlier):
         console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
-        build.job_name, build.image_name, build.image_tag = earlier.job_name, earlier.image_name, earlier.image_tag
+        build = replace(build, job_name=earlier.job_name, image_name=earlier.image_name, image_tag=earlier.image_tag)
         run.left = WAIT
         return build
     if earlier:
@@ -156,10 +157,10 @@ def start_or_join(run: Run, request: BuildRequest) -> BuildInFlight:
     except (ApiRefused, NothingStarted):
         run.left = AGAIN
         raise
-    build.job_name = started.job_name
+    build = replace(build, job_name=started.job_name)
     with suppress(ValueError):  # a job is not lost to an image that cannot be read: then it is what was asked for
         reference = images.parse(started.image or "")
-        build.image_name, build.image_tag = reference.name, reference.tag or build.image_tag
+        build = replace(build, image_name=reference.name, image_tag=reference.tag or build.image_tag)
     run.if_interrupted = _goes_on(run, build)
     try:
         with run.undivided():
@@ -218,7 +219,7 @@ def check_last_build(run: Run) -> None:
     """BuildFailed where the last build of this image failed: what is recorded is older then, and no result of a
     wait."""
     settings = run.settings
-    if failed := history.failed_build(run.history(), settings.app, settings.image_name):
+    if failed := run.history().failed_build(settings.require("app"), settings.require("image_name")):
         run.left = BUILD
         raise BuildFailed(
             f"{failed.job_name or 'the last build'} failed ({failed.time}), and {failed.image_name} was not built "
@@ -247,9 +248,8 @@ def pick_up(run: Run, job: str | None) -> BuildInFlight:
             raise SettingsError(f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}; nothing was done")
     app_class = settings.given("app_class") or known.app_class or settings.app_class
     is_another_class = app_class != (known.app_class or DEFAULT_APP_CLASS)
-    known.namespace = settings.given("namespace") or (APP_CLASSES[app_class] if is_another_class else known.namespace)
-    known.app_class = app_class
-    return known
+    namespace = settings.given("namespace") or (APP_CLASSES[app_class] if is_another_class else known.namespace)
+    return replace(known, namespace=namespace, app_class=app_class)
 
 
 def _build_of_elsewhere(run: Run, job: str) -> BuildInFlight:
@@ -262,8 +262,7 @@ def _build_of_elsewhere(run: Run, job: str) -> BuildInFlight:
     request = build_request(settings, run.checkout, cache=True)
     build = build_in_flight(settings, request, parsing.of_flag("--job", images.label, job))
     # Only the tag can say which commit that was.
-    build.git_ref = build.image_tag if images.is_commit(build.image_tag or "") else None
-    return build
+    return replace(build, git_ref=build.image_tag if images.is_commit(build.image_tag) else None)
 
 
 def finish(run: Run, build: BuildInFlight, *, logs: bool) -> Record:
@@ -326,7 +325,7 @@ def _digest_left_behind(run: Run, build: BuildInFlight, gone: JobNotFound) -> st
         error.what = f"{gone}, and whether it left {tag} is not known: {error}. Look again: {look}"
         raise
     else:
-        others = (entry for entry in history.of_image(run.history(), build.image_name) if entry.job_name != job)
+        others = (entry for entry in run.history().of_image(build.image_name) if entry.job_name != job)
         is_older = any(entry.build_id == build_id for entry in others)
         if build.image_tag == build.git_ref and images.is_commit(build.git_ref or "") and not is_older:
             console.tell(f"{gone}, and {tag} is in the registry, so it is done")

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..invocation.call import TARGET, Call
 from ..invocation.work import AGAIN, API, NOTHING, Act, Run, begin
+from ..next_steps import Step
 from ..redaction import keep_named_secret
 from ..state import history
 from ..state.records import HistoryEntry, Record
@@ -59,7 +60,7 @@ def _to_deploy(run: Run, wanted: str | None) -> tuple[str, Record | None]:
     record, image_name = run.record, run.settings.image_name
     if wanted is None:
         return digest_of_record(run.settings, record), record
-    build_id = digest_of_flag(history.digest_meant(history.of_image(run.state.history(), image_name), wanted))
+    build_id = digest_of_flag(run.state.history().of_image(run.settings.require("image_name")).digest_meant(wanted))
     other: Record | None = None
     for known in chain([record] if record else [], run.state.history()):
         if known.build_id == build_id and known.image_name == image_name:
@@ -158,7 +159,7 @@ def to_go_back_to(run: Run, back: int) -> HistoryEntry:
     """The deploy that lies `back` digests behind what runs now. SettingsError where there is none."""
     now = None if run.dry else _running(run)
     before = _digest_back(run, back, now)
-    newest = next(history.deploys(run.history(), before.app, before.namespace))
+    newest = next(run.history().deploys(run.settings.require("app"), run.settings.namespace))
     if now not in (None, newest.build_id):
         console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
     return before
@@ -166,8 +167,9 @@ def to_go_back_to(run: Run, back: int) -> HistoryEntry:
 
 def _digest_back(run: Run, back: int, now: str | None) -> HistoryEntry:
     app, namespace = run.settings.require("app"), run.settings.namespace
-    other = run.command("reuse --build-id sha256:…")
-    return history.digest_back(run.history(), app, namespace, back, now, other=other)
+    flags = {"build_id": "sha256:…", **{key: run.call.given[key] for key in TARGET if key in run.call.given}}
+    other = Step("reuse", {**flags, "app": run.call.name or flags.get("app")}, says="Deploy one that you know")
+    return run.history().digest_back(app, namespace, back, now, other=other)
 
 
 def _running(run: Run) -> str | None:
@@ -269,7 +271,7 @@ def _url(request: DeployRequest) -> str:
 
 
 def _earlier_deploy(run: Run, request: DeployRequest) -> HistoryEntry | None:
-    earlier = history.deploys(run.history(), request.app, request.namespace)
+    earlier = run.history().deploys(request.app, request.namespace)
     return next((entry for entry in earlier if entry.build_id != request.build_id), None)
 
 

@@ -38,7 +38,7 @@ def digest(call: Call) -> Act:
             was, now = (f"{one.image_name}:{one.image_tag}" for one in (before, target))
             console.warn(f"the record was of {was} ({images.shortened(before.build_id or '')}), and now is of {now}")
         # A tag says of no build here what was uncommitted; the history does.
-        ours = history.of_image(run.state.history(), target.image_name)
+        ours = run.state.history().of_image(target.image_name)
         known = next((entry for entry in ours if entry.build_id == build_id), None)
         return result(run, keep(run, target, build_id, dirty=known.dirty if known else None))
 
@@ -105,7 +105,7 @@ def ways_to_build(run: Run, ref: str | None) -> str:
     return f"Build it: {next_steps.line('build', {**target, 'git_ref': ref})}{run.rest}"
 
 
-def flags_of(run: Run, target: Target) -> dict[str, object]:
+def flags_of(run: Run, target: Target | Record) -> dict[str, object]:
     """The flags that say `target`, as far as they are needed."""
     if run.call.name:
         own = TARGET[1:]

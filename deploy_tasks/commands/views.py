@@ -18,8 +18,8 @@ from ..images import label, short_ref, shortened
 from ..invocation.call import TARGET, Call
 from ..invocation.work import API, Act, Run, begin
 from ..redaction import excerpt
-from ..state.history import outcomes, source
-from ..state.records import BuildInFlight, HistoryEntry, Record, Target
+from ..state.history import source
+from ..state.records import BuildInFlight, HistoryEntry, Record
 from ..ui import console
 
 _TIME = slice(0, 16)
@@ -119,7 +119,7 @@ def _status(run: Run) -> dict[str, Any]:
     if run.dry:
         run.would_send("GET", f"/api/apps/{settings.namespace}/{settings.app}")
         return {}
-    last = list(islice(outcomes(run.history(), settings.app, settings.namespace), _LAST_DEPLOYS))
+    last = list(islice(run.history().outcomes(settings.require("app"), settings.namespace), _LAST_DEPLOYS))
     run.if_interrupted = "stopped looking; nothing else was stopped"
     phase = state = trouble = None
     with run.interruptible():
@@ -137,7 +137,7 @@ def _status(run: Run) -> dict[str, Any]:
     )
     details = {
         "target": {
-            **as_dict(Target(**{key: getattr(settings, key) for key in TARGET})),
+            **as_dict(Record(**{key: getattr(settings, key) for key in TARGET})),
             "apiUrl": settings.api_url,
         },
         "record": record and as_dict(record),

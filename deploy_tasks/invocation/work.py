@@ -24,6 +24,7 @@ from ..redaction import keep_named_secret, keep_secret
 from ..signals import signal_number, undivided
 from ..state import lock
 from ..state.files import State
+from ..state.history import History
 from ..state.records import HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call
@@ -75,19 +76,20 @@ class Run:
         many seconds (those of the settings). Locked or StateError otherwise: nothing was started then."""
         self.state.check_writable()
         path, seconds = self.state.lock_path, self.settings.lock_timeout if within is None else within
-        if lock.take(path, self.call.task, seconds=seconds, tell=console.tell):
-            self.state.sweep()
-            if self._from_record:  # what another run recorded until now counts
-                self.settings = self._settle()
+        lock.take(path, self.call.task, seconds=seconds, tell=console.tell)
+        self.state.sweep()
+        self.state.reread()
+        if self._from_record:  # what another run recorded until now counts
+            self.settings = self._settle()
 
     def note(self, outcome: str, record: Record, **built: Any) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
         fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
         self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=self.call.task, outcome=outcome))
 
-    def history(self) -> Iterator[HistoryEntry]:
-        """The history of this cluster, newest first; a line that does not say of which it is may be of any."""
-        return (entry for entry in self.state.history() if entry.api_url in (None, self.settings.api_url))
+    def history(self) -> History:
+        """The history of this cluster."""
+        return self.state.history().of_cluster(self.settings.require("api_url"))
 
     def new_client(self) -> DeployClient:
         """Another one, for a thread of its own: requests does not say that its sessions can be shared."""

@@ -1,40 +1,43 @@
-"""`.deploy/`: the record, the build in flight, and the history. Each is written whole or not at all."""
+"""`.deploy/`: the record, the build in flight, and the history. A write changes all of a file or nothing."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import glob
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from .. import images
+from ..app_class import DEFAULT_APP_CLASS
 from ..encoding import as_dict, convert, decode, encode
 from ..errors import StateError
+from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
-# The format is the user's own and has no version; a later kit that must break it will write one, and this one
-# must then not touch the file.
+# The format is that of the users' own scripts and has no version. A later deploy-tasks that must break it will write
+# one, and this one must then leave the file alone.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
-# What is read of the history at once, and more than any line of it has.
-_BLOCK = 65_536
-_LARGEST_FILE = 1024 * 1024
-# What the open of a folder, a socket, or a device that is not there comes to.
-_NO_FILE = {errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP}
-_ANOTHER_PLACE = "nothing was started. DEPLOY_STATE_FILE names another place"
+# In bytes: what is read of the history at once (no line is longer), and the size limit of the other files.
+_BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
+# How `open` fails for a folder, a socket, or a device that does not exist.
+_NOT_A_FILE = {errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP}
+ANOTHER_PLACE = "Set DEPLOY_STATE_FILE to use another place"
 
 
 class State:
-    """The state of one checkout. `path` is the record's file; the others lie beside it.
+    """The state of one checkout. `path` is the record's file; the others are beside it.
 
-    Every method raises StateError, naming the file, where a file cannot be read, is not what it should be, or cannot
-    be written; what was there then stays as it was.
+    `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
+    None. `history()` is without torn and invalid lines. Each is read from disk once, until this object writes it or
+    `reread()`. Reading and writing raise StateError; a file that cannot be written is unchanged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,195 +45,175 @@ class State:
         self.in_flight_path = path.with_name(f"{path.stem}.in-flight.json")
         self.lock_path = path.with_name(f"{path.name}.lock")
         self.history_path = path.with_name("history.jsonl")
+        self.record = cache(self._read_record)
+        self.in_flight = cache(self._read_in_flight)
+        self.history = cache(lambda: History(self._read_history()))
 
-    def record(self) -> Record | None:
-        """The last good digest and what it was built from, or None where nothing is recorded yet."""
-        known = self._read(self.path)
-        return None if known is None else self._as_record(known)
+    def reread(self) -> None:
+        """Forgets what was read: another run may have written since."""
+        for read in (self.record, self.in_flight, self.history):
+            read.cache_clear()
 
     def save_record(self, record: Record) -> None:
-        """Makes `record` the last good digest. Keys that this version does not know are kept, and a file that is no
-        record is not overwritten."""
-        known = self._read(self.path) or {}
-        self._as_record(known)
-        self._write(self.path, record_as_json(record, known))
+        """Replaces the record, unless the file is malformed. Keys that this version does not know are kept."""
+        found = _read(self.path) or {}  # again, since other scripts take no lock
+        self._as_record(found)
+        _replace(self.path, record_as_json(record, found))
+        self.record.cache_clear()
 
-    def _as_record(self, known: dict[str, object]) -> Record:
-        version = known.get(_SCHEMA_KEY, _SCHEMA_VERSION)
-        if not isinstance(version, int) or version > _SCHEMA_VERSION:
-            raise StateError(f"{self.path} was written by a newer deploy-tasks; upgrade: pip install -U deploy-tasks")
-        try:
-            record = convert(known, Record)
-            if record.build_id is not None:
-                images.digest(record.build_id)
-        except ValueError as error:
-            raise _malformed(self.path, error) from error
-        return record
+    def save_in_flight(self, build: BuildInFlight) -> None:
+        """Remembers a build that was just started, in place of an earlier one."""
+        _replace(self.in_flight_path, as_dict(build))
+        self.in_flight.cache_clear()
 
-    def in_flight(self) -> BuildInFlight | None:
-        """The build that was started and not recorded yet, or None."""
-        known = self._read(self.in_flight_path)
-        if known is None:
-            return None
-        try:
-            build = convert(known, BuildInFlight)
-            images.label(build.job_name)
-        except ValueError as error:
-            raise _malformed(self.in_flight_path, error) from error
-        return build
-
-    def check_writable(self) -> None:
-        """Does what writing needs and writes nothing: to be asked before anything is started."""
-        try:
-            for path in (self.path, self.in_flight_path, self.history_path):
-                self._prepare(path)
-        except StateError as error:
-            raise StateError(f"{error}; {_ANOTHER_PLACE}") from error
-        for right, what in ((os.W_OK, "written"), (os.R_OK, "read")):
-            if not os.access(self.path.parent, right):
-                raise StateError(f"{self.path.parent} cannot be {what}; {_ANOTHER_PLACE}")
-        # Only the history is written in its place; the others are replaced.
-        try:
-            os.close(open_file(self.history_path, os.O_RDWR))
-        except FileNotFoundError:
-            pass
-        except StateError as error:
-            raise StateError(f"{error}; nothing was started") from error
-        except OSError as error:
-            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); {_ANOTHER_PLACE}") from error
-
-    def sweep(self) -> None:
-        """Removes what runs that were killed in the middle of writing left behind; only for who holds the lock."""
-        for path in (self.path, self.in_flight_path):
-            for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-                with contextlib.suppress(OSError):
-                    left_behind.unlink()
+    def clear_in_flight(self, job_name: str) -> None:
+        """Forgets the build in flight if its job is `job_name`."""
+        self.in_flight.cache_clear()
+        build = self._read_in_flight()
+        if build is not None and build.job_name == job_name:
+            with _explained(self.in_flight_path, "removed"):
+                self.in_flight_path.unlink(missing_ok=True)
 
     def append(self, entry: HistoryEntry) -> None:
-        """Adds a line to the history, whole or not at all, whatever else adds lines at the same time."""
-        self._prepare(self.history_path)
-        try:
+        """Adds a line to the history. Other processes may add lines at the same time."""
+        _prepare(self.history_path)
+        with _explained(self.history_path, "written"):
             file = open_file(self.history_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
             try:
                 _append_line(file, encode(entry))
             finally:
                 os.close(file)
-        except OSError as error:
-            raise StateError(f"{self.history_path} cannot be written ({error.strerror}); it is as it was") from error
+        self.history.cache_clear()
 
-    def history(self) -> Iterator[HistoryEntry]:
-        """The history, newest first, read from its end on and no further than is asked for. A line that is none, as a
-        power cut leaves it, is passed over, and so is one whose digest is none. StateError where the file cannot be
-        read."""
+    def check_writable(self) -> None:
+        """Raises StateError if a later write would fail. For a run that has not started anything yet."""
         try:
-            with os.fdopen(open_file(self.history_path, os.O_RDONLY), "rb") as file:
+            for path in (self.path, self.in_flight_path, self.history_path):
+                _prepare(path)
+            if not os.access(self.path.parent, os.R_OK | os.W_OK):
+                raise StateError(f"{self.path.parent} cannot be written")
+            # The other files are replaced, which needs no permission to write them.
+            with _explained(self.history_path, "written"), suppress(FileNotFoundError):
+                os.close(open_file(self.history_path, os.O_RDWR))
+        except StateError as error:
+            raise StateError(error.what, "Nothing was started", [*error.next, ANOTHER_PLACE]) from error
+
+    def sweep(self) -> None:
+        """Removes the temporary files of runs that were killed while they wrote. Needs the lock."""
+        for path in (self.path, self.in_flight_path):
+            for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                with suppress(OSError):
+                    left_behind.unlink()
+
+    def _read_record(self) -> Record | None:
+        found = _read(self.path)
+        return None if found is None else self._as_record(found)
+
+    def _as_record(self, found: dict[str, object]) -> Record:
+        version = found.get(_SCHEMA_KEY, _SCHEMA_VERSION)
+        if not isinstance(version, int) or version > _SCHEMA_VERSION:
+            newer = f"{self.path} was written by a newer deploy-tasks"
+            raise StateError(newer, next="Upgrade: pip install -U deploy-tasks")
+        with _explained(self.path, "read"):
+            record = convert(found, Record)
+            if record.build_id is not None:
+                images.digest(record.build_id)
+        return record
+
+    def _read_in_flight(self) -> BuildInFlight | None:
+        found = _read(self.in_flight_path)
+        if found is None:
+            return None
+        with _explained(self.in_flight_path, "read"):
+            build = convert({"appClass": DEFAULT_APP_CLASS, **found}, BuildInFlight)
+            images.label(build.job_name)
+        return build
+
+    def _read_history(self) -> Iterator[HistoryEntry]:
+        path = self.history_path
+        try:
+            with _explained(path, "read"), suppress(FileNotFoundError), _opened(path) as file:
                 for line in _lines_from_the_end(file):
-                    with contextlib.suppress(ValueError):
+                    with suppress(ValueError):
                         entry = decode(line, HistoryEntry)
                         if entry.build_id is None or images.is_digest(entry.build_id):
                             yield entry
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StateError(f"{self.history_path} cannot be read ({error.strerror})") from error
-
-    def save_in_flight(self, build: BuildInFlight) -> None:
-        """Remembers a build that was just started; an earlier one that was still in flight is forgotten."""
-        self._write(self.in_flight_path, as_dict(build))
-
-    def clear_in_flight(self, job_name: str) -> None:
-        """Forgets the build in flight if it is that of `job_name`."""
-        build = self.in_flight()
-        if build is not None and build.job_name == job_name:
-            try:
-                self.in_flight_path.unlink(missing_ok=True)
-            except OSError as error:
-                raise StateError(f"{self.in_flight_path} cannot be removed ({error.strerror})") from error
-
-    def _read(self, path: Path) -> dict[str, object] | None:
-        try:
-            with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
-                text = file.read(_LARGEST_FILE + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StateError(f"{path} cannot be read ({error.strerror})") from error
-        if len(text) > _LARGEST_FILE:
-            raise _malformed(path, ValueError(f"it has more than {_LARGEST_FILE} bytes"))
-        try:
-            known = decode(text, dict[str, object])
-        except ValueError as error:
-            raise _malformed(path, error) from error
-        return known
-
-    def _write(self, path: Path, content: dict[str, object]) -> None:
-        text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-        self._prepare(path)
-        try:
-            _replace(path, text)
-        except OSError as error:
-            raise StateError(f"{path} cannot be written ({error.strerror}); it is as it was") from error
-
-    @staticmethod
-    def _prepare(path: Path) -> None:
-        if path.is_symlink() or path.parent.is_symlink():
-            raise StateError(f"{path} is reached over a symbolic link and is not written; put a file or folder there")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _ignore_in_git(path.parent)
-        except OSError as error:
-            raise StateError(f"{path.parent} cannot be written ({error.strerror})") from error
+        except StateError:
+            self.history.cache_clear()  # it holds only a part
+            raise
 
 
 def open_file(path: Path, flags: int) -> int:
-    """A descriptor of the file `path`. StateError where that is something else: a FIFO waits for its other end, a
-    device may have none."""
+    """A descriptor of the file `path`. StateError if it is something else, such as a FIFO, which would block."""
     try:
         file = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        if error.errno in _NO_FILE:
-            raise _not_a_file(path) from error
-        raise
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+        if error.errno not in _NOT_A_FILE:
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            return file
         os.close(file)
-        raise _not_a_file(path)
-    return file
+    raise StateError(f"{path} is not a file", next="Move it away")
 
 
-def _not_a_file(path: Path) -> StateError:
-    return StateError(f"{path} is not a file; move it away")
+def _opened(path: Path) -> BinaryIO:
+    return os.fdopen(open_file(path, os.O_RDONLY), "rb")
 
 
-def _malformed(path: Path, error: Exception) -> StateError:
-    return StateError(f"{path} is not a state file of deploy-tasks ({error}); mend it, or move it away")
+@contextmanager
+def _explained(path: Path, action: str) -> Iterator[None]:
+    """Raises as StateError that `path` cannot be read, written or removed, or that its content is wrong."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"{path} cannot be {action} ({error.strerror})") from error
+    except ValueError as error:
+        malformed = f"{path} is not a state file of deploy-tasks ({error})"
+        raise StateError(malformed, next="Fix it, or move it away") from error
 
 
-def _ignore_in_git(folder: Path) -> None:
-    """State is this checkout's alone: without this, it would make every tree dirty."""
-    if folder.name == ".deploy":
-        # Whatever has that name stays as it is, a symbolic link too.
-        with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
-            file.write("*\n")
+def _read(path: Path) -> dict[str, object] | None:
+    with _explained(path, "read"), suppress(FileNotFoundError), _opened(path) as file:
+        text = file.read(_LARGEST_FILE + 1)
+        if len(text) > _LARGEST_FILE:
+            raise ValueError(f"it has more than {_LARGEST_FILE} bytes")
+        return decode(text, dict[str, object])
+    return None
 
 
 def _lines_from_the_end(file: BinaryIO) -> Iterator[bytes]:
-    place, part = file.seek(0, os.SEEK_END), b""
-    while place > 0:
-        size = min(_BLOCK, place)
-        place -= size
-        file.seek(place)
+    """The lines of `file`, last line first. Of a line that is longer than a block, only its beginning."""
+    position, part = file.seek(0, os.SEEK_END), b""
+    while position > 0:
+        size = min(_BLOCK, position)
+        position -= size
+        file.seek(position)
         part, *lines = (file.read(size) + part).split(b"\n")
         yield from reversed(lines)
-        part = part[:_BLOCK]  # without its end, it is read as no entry
+        part = part[:_BLOCK]
     yield part
+
+
+def _prepare(path: Path) -> None:
+    """Makes the folder of `path`, so that `path` can be written."""
+    folder = path.parent
+    if path.is_symlink() or folder.is_symlink():
+        raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
+    with _explained(folder, "written"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.name == ".deploy":
+            # The state belongs to this checkout alone. Without this file, it would make every working tree dirty.
+            with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+                file.write("*\n")
 
 
 def _append_line(file: int, line: bytes) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)
     end = os.lseek(file, 0, os.SEEK_END)
-    # A line that a power cut tore stays by itself.
-    torn = end > 0 and os.pread(file, 1, end - 1) != b"\n"
-    text = (b"\n" if torn else b"") + line + b"\n"
+    # A power cut may have torn the last line.
+    is_torn = end > 0 and os.pread(file, 1, end - 1) != b"\n"
+    text = (b"\n" if is_torn else b"") + line + b"\n"
     try:
         if os.write(file, text) < len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -240,21 +223,22 @@ def _append_line(file: int, line: bytes) -> None:
         raise
 
 
-def _replace(path: Path, text: bytes) -> None:
-    """Writes `text` to `path` so that a reader, a crash or a full disk sees the old file or the new one."""
+def _replace(path: Path, content: dict[str, object]) -> None:
+    """Writes `path` so that a reader sees the old file or the new one, also after a crash or with a full disk."""
+    _prepare(path)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    # The new file is in place by now; some file systems cannot sync a folder.
-    with contextlib.suppress(OSError):
+    with _explained(path, "written"):
+        try:
+            with temporary.open("xb") as file:
+                file.write(msgspec.json.format(encode(content), indent=2) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+    # The new file is in place. Some file systems cannot sync a folder.
+    with suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

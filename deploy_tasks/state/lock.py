@@ -1,9 +1,7 @@
-"""One run at a time for one state file.
+"""The lock of a state file: one run at a time.
 
-The lock is the kernel's (flock), so it goes with its process, however that dies; its file only says who has it. Of the
-libraries made for this, each cost 35 to 50 ms to import, flock 0.2 ms.
-
-The kernel does not tell threads apart: here, each thread of a program is a run of its own while a task runs in it.
+It is the kernel's (flock), so it ends with its process, however that ends; its file only says who holds it. The
+libraries for this take 35 to 50 ms to import. The kernel does not tell threads apart, so this module does.
 """
 
 from __future__ import annotations
@@ -11,17 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import next_steps
 from ..deadline import Deadline
 from ..encoding import decode, encode
 from ..errors import Locked, StateError
-from .files import open_file
+from ..next_steps import Step
+from .files import ANOTHER_PLACE, open_file
 from .records import LockHolder, timestamp
 
 _PAUSE_SECONDS = 0.1
@@ -29,135 +26,112 @@ _LONGEST_HOLDER = 4096
 
 
 @dataclass
-class _Taken:
-    """A lock of this process: its file, the thread that took it last, and whether a task still runs there."""
+class _Lock:
+    """A lock of this process: its open file, and the thread whose task uses it, None between two tasks."""
 
     file: int
     process: int
-    thread: threading.Thread
-    is_in_use: bool = True
-
-    @property
-    def is_free(self) -> bool:
-        return not self.is_in_use or not self.thread.is_alive()
+    thread: threading.Thread | None
 
 
-# Kept until the process ends: the tasks of one command line are one run, and none of them lets another run in between.
-_taken: dict[Path, _Taken] = {}
-_one_at_a_time = threading.Lock()
-# In a thread that works for another one: which that is.
-_here = threading.local()
+class _Process:
+    """The locks of this process, until it ends: no other run comes between two of its tasks. This is state of the
+    process because a flock is. `here.thread` is, in a thread that works for another one, that thread."""
+
+    def __init__(self) -> None:
+        self.locks: dict[Path, _Lock] = {}
+        self.mutex = threading.Lock()
+        self.here = threading.local()
 
 
-def take(
-    path: Path,
-    task: str,
-    *,
-    seconds: float,
-    tell: Callable[[str], None],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> bool:
-    """Takes the lock of `path` for `task`: for this process until it ends, for this thread until `let_go`. Returns
-    whether another process or thread may have had it since this thread had it last.
+_process = _Process()
 
-    Where another one has it, waits for `seconds`, and `tell`s so; then Locked says who that is. StateError where the
-    file cannot be used.
+
+def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None]) -> bool:
+    """Takes the lock of `path` for `task`: for this process until it ends, for this thread until `let_go`.
+
+    While another run holds it, waits for up to `seconds` and `tell`s so, then raises Locked. Returns whether it waited:
+    what was read before may be old then. StateError if the file cannot be used.
     """
-    deadline, is_told = Deadline(seconds, clock, sleep), False
+    deadline, has_waited = Deadline(seconds), False
     try:
-        while (is_new := _try_to_take(path, task)) is None:
+        while not _try_to_take(path, task):
+            holder = _holder(path)
             if not deadline.left():
                 waited = f" after {seconds:g} s" if seconds else ""
-                raise Locked(
-                    f"{_holder(path)} holds the lock of this checkout{waited}; nothing was sent. "
-                    "Wait for it (the same again with --lock-timeout 600), or end it (Ctrl-C there; a build in the "
-                    "cluster goes on)"
-                )
-            if not is_told:
-                tell(f"waiting for {_holder(path)}, up to {seconds:g} s")
-                is_told = True
+                wait = Step(task, {"lock_timeout": 600}, says="Wait for it", continues=True)
+                raise Locked(f"{holder} holds the lock of this checkout{waited}", next=wait)
+            if not has_waited:
+                tell(f"waiting for {holder}, up to {seconds:g} s")
+                has_waited = True
             deadline.pause(_PAUSE_SECONDS)
     except OSError as error:
-        raise StateError(
-            f"{path} cannot be written ({error.strerror}); nothing was started. DEPLOY_STATE_FILE names another place"
-        ) from error
-    return is_new
+        reason = f"{path} cannot be written ({error.strerror})"
+        raise StateError(reason, "Nothing was started", ANOTHER_PLACE) from error
+    return has_waited
 
 
 def work_for(thread: threading.Thread) -> None:
-    """Makes this thread a part of the run of `thread`: what that one took, this one has."""
-    _here.thread = thread
+    """Makes this thread a part of the run of `thread`, with its locks."""
+    _process.here.thread = thread
 
 
 def let_go() -> None:
-    """Lets the other threads of this program in: the task that took the locks in this thread is over."""
-    for taken in list(_taken.values()):
-        if taken.thread is threading.current_thread():
-            taken.is_in_use = False
+    """Lets other threads of this program take the locks of this one, whose task is over."""
+    for lock in list(_process.locks.values()):
+        if lock.thread is threading.current_thread():
+            lock.thread = None
 
 
 def release() -> None:
-    """Lets other runs in: for programs that go on after their last task."""
-    while _taken:
-        os.close(_taken.popitem()[1].file)
+    """Lets other runs take the locks of this process: for a program that continues after its last task."""
+    while _process.locks:
+        os.close(_process.locks.popitem()[1].file)
 
 
-def _try_to_take(path: Path, task: str) -> bool | None:
-    """As `take`, without waiting; None where another has it."""
-    with _one_at_a_time:
-        taken, thread = _taken.get(path), getattr(_here, "thread", threading.current_thread())
-        if taken and taken.process != os.getpid():
-            # A fork has a copy of its parent's file, and with it a share in its parent's lock.
-            os.close(_taken.pop(path).file)
-            taken = None
-        if taken:
-            if taken.thread is thread:
-                taken.is_in_use = True
-                return False
-            if not taken.is_free:
-                return None
-            taken.thread, taken.is_in_use = thread, True
-            _say_who(taken.file, task)
+def _try_to_take(path: Path, task: str) -> bool:
+    thread = getattr(_process.here, "thread", threading.current_thread())
+    with _process.mutex:
+        lock = _process.locks.get(path)
+        if lock and lock.process != os.getpid():
+            # A fork inherits the open file, and with it a share in the lock of its parent.
+            os.close(_process.locks.pop(path).file)
+            lock = None
+        if lock and lock.thread is thread:
             return True
-        file = _open(path)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException as error:
-            os.close(file)
-            if isinstance(error, BlockingIOError):
-                return None
-            raise
-        _say_who(file, task)
-        _taken[path] = _Taken(file, os.getpid(), thread)
+        if lock and lock.thread and lock.thread.is_alive():
+            return False
+        file = lock.file if lock else _locked_file(path)
+        if file is None:
+            return False
+        _process.locks[path] = _Lock(file, os.getpid(), thread)
+        # For people; the lock works without it, for example if the disk is full.
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            os.pwrite(file, encode(LockHolder(pid=os.getpid(), task=task, since=timestamp())), 0)
         return True
 
 
-def _open(path: Path) -> int:
+def _locked_file(path: Path) -> int | None:
     try:
-        return open_file(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        file = open_file(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     except PermissionError:
-        # Somebody else's, as after one run with sudo: it can be locked all the same.
-        return open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-
-
-def _say_who(file: int, task: str) -> None:
-    # Who it is helps; that it is not known, on a full disk say, keeps nobody from working.
-    with suppress(OSError):
-        os.ftruncate(file, 0)
-        os.pwrite(file, encode(_this_process(task)), 0)
+        # The file of another user, for example after a run with sudo, can be locked too.
+        file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
 
 
 def _holder(path: Path) -> str:
-    # What a process wrote that is no more is about somebody else.
+    # The file may still name an earlier holder, which has ended.
     with suppress(OSError, ValueError, OverflowError):
         with path.open("rb") as file:
             holder = decode(file.read(_LONGEST_HOLDER), LockHolder)
         with suppress(PermissionError):
             os.kill(holder.pid, 0)
-        return f"another run (pid {holder.pid}: {next_steps.line(holder.task)}, since {holder.since})"
+        return f"another run (pid {holder.pid}: {Step(holder.task)}, since {holder.since})"
     return "another run"
-
-
-def _this_process(task: str) -> LockHolder:
-    return LockHolder(pid=os.getpid(), task=task, since=timestamp())

@@ -1,17 +1,30 @@
-"""What the files under `.deploy/` hold. Names are snake_case here and camelCase in JSON."""
+"""What the files under `.deploy/` hold. Names are snake_case here and camelCase in JSON. Times are UTC, ISO 8601."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from ..encoding import JsonObject, fields_of
+from ..encoding import FrozenJsonObject, as_dict
+
+# The keys that other scripts write and read too, in their order.
+_SHARED_KEYS = ("repoUrl", "gitRef", "app", "namespace", "imageName", "imageTag", "buildId")
 
 
-class Target(JsonObject, kw_only=True):
-    """Which image of which app: what a build in flight and a record have in common.
+class Target(FrozenJsonObject, frozen=True, kw_only=True):
+    """Which image of which app, and what it is built from, if that is known."""
 
-    Every field may be null: other scripts write such files.
-    """
+    repo_url: str | None = None
+    git_ref: str | None = None
+    app: str
+    namespace: str
+    image_name: str
+    image_tag: str
+    app_class: str
+
+
+class Record(FrozenJsonObject, frozen=True, kw_only=True):
+    """What `.deploy/build-id.json` holds. Every field may be None, since other scripts write such files. `dirty` means
+    that the image was built with uncommitted changes."""
 
     repo_url: str | None = None
     git_ref: str | None = None
@@ -20,21 +33,13 @@ class Target(JsonObject, kw_only=True):
     image_name: str | None = None
     image_tag: str | None = None
     app_class: str | None = None
-    """Which nodes run the app: from `invoke build` to a later `invoke reuse`."""
-
-
-class Record(Target, kw_only=True):
-    """What `.deploy/build-id.json` holds: the seven keys that other scripts write there, too, then ours. `dirty` says
-    that the build had uncommitted changes in it."""
-
     build_id: str | None = None
     dirty: bool | None = None
 
 
-class BuildInFlight(Target, kw_only=True):
-    """A build that was started and whose digest is not recorded yet. `api_url` says which server knows the job;
-    `dockerfile`, `build_context` and `asked_image` (`name:tag`, before the server had its say) tell one build of a
-    commit from another; `started_at` is UTC, ISO 8601."""
+class BuildInFlight(Target, frozen=True, kw_only=True):
+    """A build that was started and is not recorded yet. Only the server at `api_url` knows the job. `asked_image` is
+    the `name:tag` that was requested; the server may use another."""
 
     dockerfile: str | None = None
     build_context: str | None = None
@@ -44,12 +49,11 @@ class BuildInFlight(Target, kw_only=True):
     started_at: str
 
 
-class HistoryEntry(Record, kw_only=True):
-    """A line of `.deploy/history.jsonl`: what became of which image, when (UTC, ISO 8601), by whom and by what task.
+class HistoryEntry(Record, frozen=True, kw_only=True):
+    """A line of `.deploy/history.jsonl`: the `outcome` (see `history.py`) of the task `what`, run by `who`.
 
-    `outcome` is one of those in `history.py`; `built` is `cluster` or `local`, None where the task did not
-    build; a build in the cluster has its job, its Dockerfile and its context. `api_url` says in which cluster: several
-    state files of a folder share one history.
+    `built` is `cluster` or `local`, or None if the task did not build. `api_url` names the cluster, since several state
+    files in one folder share a history.
     """
 
     time: str
@@ -63,11 +67,8 @@ class HistoryEntry(Record, kw_only=True):
     build_context: str | None = None
 
 
-_ONLY_OURS = ("app_class", "dirty")
-
-
-class LockHolder(JsonObject, kw_only=True):
-    """Who holds the lock: the process, its task, and since when (UTC, ISO 8601)."""
+class LockHolder(FrozenJsonObject, frozen=True, kw_only=True):
+    """The process that holds the lock, its task, and since when."""
 
     pid: int
     task: str
@@ -75,13 +76,12 @@ class LockHolder(JsonObject, kw_only=True):
 
 
 def timestamp() -> str:
-    """The present, as the state files have it: UTC, ISO 8601, to the second."""
+    """The current time, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def record_as_json(record: Record, unknown: dict[str, object]) -> dict[str, object]:
-    """The record's JSON object: always the seven keys of other scripts, in their order, then ours, then others."""
-    fields = dict(sorted(fields_of(record).items(), key=lambda field: field[0] in _ONLY_OURS))
-    names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
-    ours = {names[key]: value for key, value in fields.items() if value is not None or key not in _ONLY_OURS}
-    return {**ours, **{key: value for key, value in unknown.items() if key not in names.values()}}
+def record_as_json(record: Record, found: dict[str, object]) -> dict[str, object]:
+    """The JSON object of `record`: the shared keys, which may be null, then the kit's own. Unknown keys of `found`, the
+    object that the file holds now, are kept."""
+    unknown = {key: value for key, value in found.items() if key not in Record.__struct_encode_fields__}
+    return {**dict.fromkeys(_SHARED_KEYS), **as_dict(record), **unknown}

@@ -1,4 +1,4 @@
-"""Kills a process that records, again and again: `killed.py STATE_FILE TIMES`. Prints what was found, counted."""
+"""Kills processes while they write the state: `killed.py STATE_FILE TIMES`. Prints how often it found which record."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from deploy_tasks.state.records import BuildInFlight, HistoryEntry, Record
 OLD, NEW = (Record(app="shop", image_name="shop", build_id="sha256:" + 64 * digit) for digit in "bc")
 
 
-def record_for_ever(state: State, begun: int) -> None:
-    """Closes the pipe `begun` once it has recorded something."""
+def write_until_killed(state: State, begun: int) -> None:
+    """Closes the pipe `begun` after the first record."""
     entry = HistoryEntry(**fields_of(NEW), time="now", who="me", what="build", outcome="recorded")
-    build = BuildInFlight(job_name="build-1", api_url="http://127.0.0.1:9", started_at="now")
+    target = {"app": "shop", "namespace": "apps", "image_name": "shop", "image_tag": "v1", "app_class": "business"}
+    build = BuildInFlight(**target, job_name="build-1", api_url="http://127.0.0.1:9", started_at="now")
     state.save_record(NEW)
     os.close(begun)
     while True:
@@ -38,15 +39,16 @@ def main(file: str, times: str) -> None:
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
-            record_for_ever(state, writer)
+            write_until_killed(state, writer)
         os.close(writer)
         os.read(reader, 1)
         os.close(reader)
-        # Any moment of the writing, which takes about a millisecond.
+        # At any moment of a write, which takes about a millisecond.
         time.sleep(random.uniform(0, 0.01))  # noqa: S311
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found["kills"] += 1
+        state.reread()
         record = state.record()
         state.in_flight()
         assert record in (OLD, NEW), record

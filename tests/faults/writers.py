@@ -1,4 +1,5 @@
-"""Processes that record at the same time: `writers.py STATE_FILE PROCESSES RECORDS`. Each record counts one up."""
+"""Processes that write the state at the same time: `writers.py STATE_FILE PROCESSES RECORDS`. Each record adds one to
+a count in the file."""
 
 from __future__ import annotations
 
