@@ -1,4 +1,5 @@
-"""The one place that knows every secret value, and that makes a text fit to leave: redacted, cut, escaped."""
+"""Redaction: everything that is printed or sent to GitHub passes through here. Secrets become `***`, control characters
+are escaped, and long texts are cut."""
 
 from __future__ import annotations
 
@@ -9,39 +10,39 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 LONGEST_LINE = 4000
-_LONGEST_EXCERPT = 200
-_LONGEST_QUOTE = 100
-# At most a quarter of the bytes that the transport keeps of a refusal: a longer text was cut here and not there.
-_MOST_LOOKED_AT = 1000
-_SHORTEST_SECRET = 6
-_SHORTEST_ANYWHERE = 12
+_LONGEST_EXCERPT, _LONGEST_QUOTE = 200, 100
+# Characters of a text that is quoted or excerpted. At most a quarter of the bytes of a refusal that the transport
+# keeps, so that the cut is made here, where it leaves out a secret at the end.
+_MOST_READ = 1000
+_SHORTEST_SECRET, _SHORTEST_ANYWHERE = 6, 12
 _HIDDEN = "***"
-# Colours, as Kaniko has them on every line.
+# The colors on every line of Kaniko's log.
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
-# Where a log breaks a secret into several lines, and what `plain` replaces in a line.
-_BROKEN_AT = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\xa0\u2028\u2029]+")
-# As Go writes JSON, so that it can stand in HTML.
+# Where a log breaks a secret into lines, and the characters that `plain` replaces.
+_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\xa0\u2028\u2029]+")
+# Go escapes these in JSON, for use in HTML.
 _GO_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "&<>"})
 _WORD = re.compile(r"[\w-]")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# Every form in which a secret may be shown; those in `_words` count only where they stand as a whole word.
+# Every form in which a secret may appear, anywhere or as a whole word. They are state of the process on purpose: what
+# one part of a program knows as a secret, no other part may print.
 _secrets: set[str] = set()
 _words: set[str] = set()
 
 
 def keep_secret(values: Iterable[str]) -> None:
-    """From now on these values are shown as `***` on every way out."""
+    """Redacts these values from now on. A value of several lines is also redacted line by line."""
     for value in values:
         _secrets.update(_forms(value))
-        if len(parts := _BROKEN_AT.split(value)) > 1:
-            shown = (part.strip() for part in parts)
-            _secrets.update(form for part in shown if len(part) >= _SHORTEST_SECRET for form in _forms(part))
+        lines = [line.strip() for line in _BREAKS.split(value)]
+        if len(lines) > 1:
+            _secrets.update(form for line in lines if len(line) >= _SHORTEST_SECRET for form in _forms(line))
 
 
 def keep_named_secret(values: Iterable[str]) -> None:
-    """As `keep_secret`, for what an app or a build gets by name, which may be a secret or not. A value of less than 12
-    characters is redacted only where it is a whole word; one of less than 6, and one of letters alone, is a port, a
-    switch or a word like `production`, and is not."""
+    """Redacts values that an app or a build gets by name, which may be secrets or not. Those of less than 12 characters
+    are redacted as whole words. Those of less than 6, and short ones of letters only, are not redacted: they are ports,
+    switches, and words like `production`."""
     values = set(values)
     keep_secret(value for value in values if len(value) >= _SHORTEST_ANYWHERE)
     short = (value for value in values if _SHORTEST_SECRET <= len(value) < _SHORTEST_ANYWHERE)
@@ -49,7 +50,7 @@ def keep_named_secret(values: Iterable[str]) -> None:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """`value` as it is, and as it looks in JSON, a repr, a URL and base64."""
+    """`value` as it is, and in JSON, a repr, a URL and base64."""
     if not value:
         return
     raw = value.encode(errors="replace")
@@ -59,8 +60,8 @@ def _forms(value: str) -> Iterator[str]:
     yield repr(raw)[2:-1]
     for text in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
         yield from (text, re.sub("%..", lambda found: found[0].lower(), text))
-    # Of base64, what is the same wherever the value stands in what is encoded: it begins at any of three places in a
-    # group of three bytes, and its last character depends on what follows.
+    # In base64, the characters that do not depend on the text around `value`. It starts at one of three positions in a
+    # group of three bytes.
     for before in range(3):
         text = binascii.b2a_base64(bytes(before) + raw, newline=False).decode()
         text = text[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
@@ -69,22 +70,20 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def redact(text: str) -> str:
-    """`text` with `***` in the place of every secret. Secrets that overlap are redacted together, so that of none of
-    them a rest stays."""
+    """`text` with `***` in place of each secret. Secrets that overlap are replaced together."""
     parts, end = [], 0
     for start, stop in sorted(_found(text)):
         if start >= end:
             parts += [text[end:start], _HIDDEN]
         end = max(end, stop)
-    return "".join([*parts, text[end:]]) if parts else text
+    return "".join([*parts, text[end:]])
 
 
 def _found(text: str) -> Iterator[tuple[int, int]]:
-    """Where in `text` each secret begins and ends. A digest may have the letters of a short one in it, by chance, and
-    stays whole."""
+    """The start and end of each secret in `text`. A digest may contain the letters of a short one by chance."""
     digests = [found.span() for found in _DIGEST.finditer(text)]
     for forms, is_word in ((_secrets, False), (_words, True)):
-        for form in tuple(forms):  # another thread may add to them
+        for form in tuple(forms):  # a copy, since another thread may add to them
             start = text.find(form)
             while start >= 0:
                 stop = start + len(form)
@@ -96,81 +95,66 @@ def _found(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _beginning(text: str, length: int) -> str:
-    """The first `length` characters of `text`, redacted; where that cuts it, without what at their end may be the
+    """The first `length` characters of `text`, redacted. If that cuts it, the end is left out as far as it may be the
     beginning of a secret."""
     if len(text) <= length:
         return redact(text)
     head = text[:length]
-    cut = len(head) - max((_begun(head, form) for form in (*_secrets, *_words)), default=0)
-    # What is redacted is not cut in its middle.
+    cut = length - max((_overlap(head, form) for form in (*_secrets, *_words)), default=0)
+    # A secret that this would cut is kept whole, and is redacted.
     return redact(head[: max([cut, *(stop for start, stop in _found(head) if start < cut < stop)])])
 
 
-def _begun(text: str, form: str) -> int:
-    """How many of the last characters of `text` may be the first ones of `form`."""
-    end = text[-len(form) + 1 :] if len(form) > 1 else ""
-    start = end.find(form[0])
-    while start >= 0 and not form.startswith(end[start:]):
-        start = end.find(form[0], start + 1)
-    return 0 if start < 0 else len(end) - start
-
-
-class _Escapes(dict[int, str]):
-    """For `str.translate`: each character that is not printable as Python writes it."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = chr(code) if chr(code).isprintable() else repr(chr(code))[1:-1]
-        return self[code]
-
-
-_escapes = _Escapes()
+def _overlap(text: str, form: str) -> int:
+    """The number of characters at the end of `text` with which `form` begins."""
+    return next((size for size in range(len(form) - 1, 0, -1) if text.endswith(form[:size])), 0)
 
 
 def escaped(text: str) -> str:
-    """`text` with every character escaped that is not printable: control characters, line breaks, what changes the
-    direction of a text or has no width."""
-    return text if text.isprintable() else text.translate(_escapes)
+    """`text` with escapes for all characters that are not printable: control characters, line breaks, and those that
+    change the direction of a text or have no width."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def fit(text: str) -> str:
-    """`text` as one line that may leave: redacted, escaped, and cut at 4000 characters. It is cut first, since
-    escaping 60 MB takes half a minute."""
+    """`text` as one line that may be printed: redacted, escaped, and cut at 4000 characters."""
     shown = escaped(_beginning(text, LONGEST_LINE))
-    if len(text) <= LONGEST_LINE and len(shown) <= LONGEST_LINE:
-        return shown
-    return f"{shown[:LONGEST_LINE]}… (cut)"
+    is_whole = len(text) <= LONGEST_LINE and len(shown) <= LONGEST_LINE
+    return shown if is_whole else f"{shown[:LONGEST_LINE]}… (cut)"
 
 
 def plain(line: str) -> str:
-    """A line of a log without colours, tabs, and what a progress bar overwrote."""
+    """A line of a log without colors, tabs, and the text that a progress bar overwrote."""
     text = line.rstrip("\r")
     text = text[text.rfind("\r") + 1 :]
-    shown, rest = text[:LONGEST_LINE], text[LONGEST_LINE:]  # nobody sees the rest, however long
+    shown, rest = text[:LONGEST_LINE], text[LONGEST_LINE:]  # the rest is not shown, and may be huge
     return _STYLE.sub("", shown).expandtabs().replace("\xa0", " ") + rest
 
 
 def quoted(value: object) -> str:
-    """What somebody gave, as an error repeats it: redacted, in quotes, not too long, and `without_login`."""
-    text = without_login(_beginning(str(value), _MOST_LOOKED_AT))
+    """A value that an error repeats: redacted, without a login, at most 100 characters, in quotes."""
+    text = without_login(_beginning(str(value), _MOST_READ))
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 
 def without_login(text: str) -> str:
-    """`text` without what may be a secret in a URL or an address: a user and a password, a query, a fragment."""
-    # To the last @, since a password may hold one.
+    """A URL or an address without the parts that may be secret: user and password, query, and fragment."""
+    # Up to the last @, since a password may contain one.
     text = re.sub(r".+@", "***@", text, flags=re.DOTALL)
     return re.sub(r"([?#]).+", r"\1***", text, flags=re.DOTALL)
 
 
-def excerpt(said: str | bytes) -> str:
-    """The first 200 characters of what somebody else said, redacted and escaped."""
-    text = said if isinstance(said, str) else said[: 4 * _MOST_LOOKED_AT + 4].decode(errors="replace")
-    return escaped(_beginning(text, _MOST_LOOKED_AT).strip())[:_LONGEST_EXCERPT] or "nothing"
+def excerpt(output: str | bytes) -> str:
+    """The first 200 characters of a response or of a program's output, redacted and escaped."""
+    text = output if isinstance(output, str) else output[: 4 * _MOST_READ + 4].decode(errors="replace")
+    return escaped(_beginning(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class Lines:
-    """A text that comes in pieces, as whole lines, so that a secret is in one piece; of a line that is too long to be
-    shown, no more is kept than that takes."""
+    """Turns a text that arrives in pieces into whole lines, so that a secret is in one piece. Of a line that is too
+    long to be shown, it keeps only what shows that."""
 
     def __init__(self) -> None:
         self._part = ""
@@ -185,7 +169,7 @@ class Lines:
         return lines
 
     def end(self) -> list[str]:
-        """The last line, where no line break ends it."""
+        """The last line, if no line break ended it."""
         part, self._part = self._part, ""
         return [part] if part else []
 
