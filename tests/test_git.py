@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy_tasks import git
-from deploy_tasks.git import LOCAL_VARIABLES, Checkout, clone_url
+from deploy_tasks import remotes
+from deploy_tasks.git import Checkout
+from deploy_tasks.remotes import LOCAL_VARIABLES, clone_url
 from tests.project import Project
 
 
@@ -327,7 +328,7 @@ def test_of_a_remote_that_does_not_answer_only_ci_cannot_tell(
 
 
 def test_a_remote_that_never_answers_is_not_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(git, "_SECONDS_OF_REMOTE", 0.2)
+    monkeypatch.setattr(remotes, "_SECONDS", 0.2)
     program = project.write("../hangs", "#!/bin/sh\nexec 2>&-\nsleep 1000 & wait\n")
     program.chmod(0o755)
     monkeypatch.setenv("GIT_SSH", str(program))

@@ -1,25 +1,19 @@
-"""What the history tells."""
+"""Questions to the history."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from deploy_tasks.errors import SettingsError
-from deploy_tasks.state.history import (
-    deploys,
-    described,
-    digest_back,
-    digest_meant,
-    failed_build,
-    of_image,
-    outcomes,
-    same_build,
-    source,
-)
+from deploy_tasks.next_steps import Step
+from deploy_tasks.state.history import History, described, source
 from deploy_tasks.state.records import BuildInFlight, HistoryEntry
+
+OTHER = Step("reuse", {"build_id": "sha256:…"}, says="Deploy another digest")
+COMMIT = 40 * "c"
 
 
 def digest(letter: str) -> str:
@@ -32,21 +26,56 @@ def entry(letter: str, outcome: str = "deployed", **more: Any) -> HistoryEntry:
 
 
 def oldest_first(*letters: str) -> list[HistoryEntry]:
-    """The history of these deploys, as State gives it: newest first. `b!` did not come up."""
-    lines = []
+    """The history of these deploys, newest first. `b!` did not become ready."""
+    entries = []
     for letter in letters:
-        lines.append(entry(letter[0]))
+        entries.append(entry(letter[0]))
         if letter.endswith("!"):
-            lines.append(entry(letter[0], "not ready"))
-    return lines[::-1]
+            entries.append(entry(letter[0], "not ready"))
+    return entries[::-1]
 
 
-def going_back(entries: Iterable[HistoryEntry], by: int, now: str | None = None) -> HistoryEntry:
-    return digest_back(entries, "shop", "apps", by, now, other="invoke reuse --build-id sha256:…")
+def going_back(entries: list[HistoryEntry], by: int, running: str | None = None) -> str:
+    """The letter of the digest that is `by` before the present one."""
+    found = History(entries).digest_back("shop", "apps", by, running and digest(running), other=OTHER)
+    return str(found.build_id)[7]
 
 
 def back(by: int, *letters: str) -> str:
-    return (going_back(oldest_first(*letters), by).build_id or "")[7]
+    return going_back(oldest_first(*letters), by)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def test_each_entry_is_read_when_it_is_needed_and_once() -> None:
+    read: list[str] = []
+
+    def entries() -> Iterator[HistoryEntry]:
+        for letter in "abc":
+            read.append(letter)
+            yield entry(letter)
+
+    history = History(entries())
+    ours = history.of_cluster("https://x").of_image("shop")
+    assert read == []
+    assert next(iter(ours)).build_id == next(iter(history)).build_id == digest("a")
+    assert read == ["a"]
+    assert len(list(ours)) == len(list(history)) == 3
+    assert read == ["a", "b", "c"]
+
+
+def test_the_entries_of_one_cluster_include_those_that_name_none() -> None:
+    one, other, unknown = (entry("a", api_url=url) for url in ("https://x", "https://y", None))
+    assert list(History([one, other, unknown]).of_cluster("https://x")) == [one, unknown]
+
+
+def test_the_entries_of_another_image_are_left_out() -> None:
+    ours, theirs = entry("a"), entry("a", image_name="worker")
+    assert list(History([theirs, ours]).of_image("shop")) == [ours]
+
+
+# --- deploys --------------------------------------------------------------------------------------------------------
 
 
 def test_it_goes_back_to_the_digest_before() -> None:
@@ -54,23 +83,20 @@ def test_it_goes_back_to_the_digest_before() -> None:
     assert back(2, "a", "b", "c") == "a"
 
 
-def test_behind_what_runs_without_having_come_up_is_what_was_deployed_before_it() -> None:
-    entries = [entry("c", "unknown"), *oldest_first("a", "b!")]
-    assert going_back(entries, 1, digest("b")).build_id == digest("a")
-
-
 @pytest.mark.parametrize(("running", "target"), [("c", "b"), ("b", "a"), ("z", "c"), (None, "b")])
-def test_what_runs_is_what_it_goes_back_from(running: str | None, target: str) -> None:
-    now = None if running is None else digest(running)
-    assert going_back(oldest_first("a", "b", "c"), 1, now).build_id == digest(target)
+def test_it_goes_back_from_what_runs(running: str | None, target: str) -> None:
+    assert going_back(oldest_first("a", "b", "c"), 1, running) == target
 
 
-def test_what_may_have_been_deployed_is_what_it_goes_back_from() -> None:
-    entries = [entry("b", "unknown"), entry("a")]
-    assert going_back(entries, 1).build_id == digest("a")
+def test_it_goes_back_from_what_runs_and_did_not_become_ready() -> None:
+    assert going_back([entry("c", "unknown"), *oldest_first("a", "b!")], 1, "b") == "a"
 
 
-def test_the_same_digest_twice_is_no_step() -> None:
+def test_it_goes_back_from_a_deploy_with_an_unknown_outcome() -> None:
+    assert going_back([entry("b", "unknown"), entry("a")], 1) == "a"
+
+
+def test_deploying_a_digest_again_is_no_step() -> None:
     assert back(1, "a", "b", "b", "b") == "a"
 
 
@@ -78,19 +104,19 @@ def test_going_back_twice_is_going_forward() -> None:
     assert back(1, "a", "b", "a") == "b"
 
 
-def test_what_did_not_come_up_is_passed_over() -> None:
+def test_it_skips_deploys_that_did_not_become_ready() -> None:
     assert back(1, "a", "b!", "c!") == "a"
     assert back(1, "a", "b!") == "a"
 
 
-def test_not_ready_is_said_of_one_deploy_of_a_digest() -> None:
-    assert back(2, "a", "b", "a!", "c") == "a", "it came up the first time"
+def test_one_deploy_that_did_not_become_ready_does_not_exclude_its_digest() -> None:
+    assert back(2, "a", "b", "a!", "c") == "a", "it became ready the first time"
     assert back(1, "a", "b", "a!", "c") == "b"
-    assert back(1, "a!", "a", "b") == "a", "it came up the second time"
+    assert back(1, "a!", "a", "b") == "a", "it became ready the second time"
     assert back(1, "b", "a", "a!") == "b", "what runs now is no step back"
 
 
-def test_what_became_of_each_deploy_is_told_once() -> None:
+def test_each_deploy_has_one_outcome() -> None:
     entries = [
         entry("c", "unknown"),
         *oldest_first("a", "b!", "a"),
@@ -98,62 +124,67 @@ def test_what_became_of_each_deploy_is_told_once() -> None:
         entry("d", namespace="elsewhere"),
         entry("d", "recorded"),
     ]
-    told = [(found.build_id or "")[7] + " " + found.outcome for found in outcomes(entries, "shop", "apps")]
-    assert told == ["c unknown", "a deployed", "b not ready", "a deployed"]
+    found = [f"{str(one.build_id)[7]} {one.outcome}" for one in History(entries).outcomes("shop", "apps")]
+    assert found == ["c unknown", "a deployed", "b not ready", "a deployed"]
 
 
-def test_deploys_of_another_app_or_namespace_are_none_of_ours() -> None:
+def test_deploys_of_another_app_or_namespace_do_not_count() -> None:
     entries = [entry("c"), entry("b", namespace="other"), entry("b", app="other"), entry("a")]
-    assert going_back(entries, 1).build_id == digest("a")
-    assert [found.build_id for found in deploys(entries, "shop", "apps")] == [digest("c"), digest("a")]
+    assert going_back(entries, 1) == "a"
+    found = [one.build_id for one in History(entries).deploys("shop", "apps")]
+    assert found == [digest("c"), digest("a")]
 
 
 @pytest.mark.parametrize(
     ("letters", "says"),
-    [((), "nothing was deployed"), (("a", "a"), "only one digest was"), (("a", "b"), "only 2 digests were")],
+    [((), "nothing was"), (("a", "a"), "only one digest was"), (("a", "b"), "only 2 digests were")],
 )
-def test_where_there_is_nothing_to_go_back_to_it_says_so(letters: tuple[str, ...], says: str) -> None:
-    with pytest.raises(SettingsError, match=f"cannot go back by 2: {says}"):
+def test_the_error_says_how_many_digests_were_deployed(letters: tuple[str, ...], says: str) -> None:
+    with pytest.raises(SettingsError) as error:
         back(2, *letters)
+    assert error.value.what == f"shop in apps cannot go back by 2: {says} deployed from here"
+    assert error.value.effect == "Nothing was deployed"
+    assert error.value.next == (OTHER,)
 
 
-COMMIT = 40 * "c"
+# --- abbreviations --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text", [12 * "a", f"sha256:{20 * 'a'}", f"{12 * 'a'}…", f"sha256:{12 * 'a'}…", f"{12 * 'a'}...", 64 * "a"]
 )
 def test_the_beginning_of_a_digest_means_that_digest(text: str) -> None:
-    assert digest_meant([entry("a"), entry("b", "recorded"), entry("a")], text) == digest("a")
+    assert History([entry("a"), entry("b", "recorded"), entry("a")]).digest_meant(text) == digest("a")
 
 
 @pytest.mark.parametrize("text", [COMMIT[:7], COMMIT[:12], COMMIT])
-def test_a_commit_means_what_was_built_from_it(text: str) -> None:
-    made = entry("b", "recorded", git_ref=COMMIT)
-    changed = entry("d", "recorded", git_ref=COMMIT, dirty=True)
-    branch = entry("e", "recorded", git_ref="ccccccc")
-    assert digest_meant([entry("a"), changed, branch, made], text) == digest("b")
+def test_a_commit_means_the_digest_that_was_built_from_it(text: str) -> None:
+    built = entry("b", "recorded", git_ref=COMMIT)
+    with_changes = entry("d", "recorded", git_ref=COMMIT, dirty=True)
+    of_branch = entry("e", "recorded", git_ref="ccccccc")
+    assert History([entry("a"), with_changes, of_branch, built]).digest_meant(text) == digest("b")
 
 
 @pytest.mark.parametrize("text", [digest("f"), "", "latest", "ffffff", "sha256:…", f"{12 * 'f'}\n", 65 * "f", 12 * "F"])
-def test_what_is_no_abbreviation_stays_as_it_is(text: str) -> None:
-    assert digest_meant([entry("a")], text) == text
+def test_a_text_that_is_no_abbreviation_is_returned_as_it_is(text: str) -> None:
+    assert History([entry("a")]).digest_meant(text) == text
 
 
-def test_the_beginning_of_none_or_of_several_is_refused() -> None:
-    others = [entry("a", build_id=f"sha256:{63 * 'a'}{digit}") for digit in "0123456789"]
-    with pytest.raises(SettingsError, match=r"means 10 digests of the history: (sha256:a{12}…; ){5}and 5 more"):
-        digest_meant(others, 12 * "a")
-    with pytest.raises(SettingsError, match="means 2 digests of the history: sha256:aaaaaaaaaaaa…, commit ccccccc; "):
-        digest_meant([entry("a", git_ref=COMMIT), entry("b", git_ref=COMMIT)], COMMIT)
-    for text in (12 * "d", 7 * "a", f"sha256:{7 * 'c'}"):
-        with pytest.raises(SettingsError, match="begins no digest of the history"):
-            digest_meant([entry("a", git_ref=COMMIT)], text)
+@pytest.mark.parametrize("text", [12 * "d", 7 * "a", f"sha256:{7 * 'c'}"])
+def test_an_abbreviation_that_matches_nothing_is_an_error(text: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        History([entry("a", git_ref=COMMIT)]).digest_meant(text)
+    assert error.value.what == f"{text} matches no digest in the history, and no commit that one was built from"
+    assert error.value.effect == "Nothing was deployed"
+    assert error.value.next == (Step("history", says="Choose one"),)
 
 
-def test_the_digests_of_another_image_are_not_looked_at() -> None:
-    ours, theirs = entry("a"), entry("a", image_name="worker")
-    assert list(of_image([theirs, ours], "shop")) == [ours]
+def test_an_abbreviation_that_matches_several_digests_is_an_error() -> None:
+    with pytest.raises(SettingsError) as error:
+        History([entry("a", git_ref=COMMIT), entry("b", git_ref=COMMIT)]).digest_meant(COMMIT)
+    both = "sha256:aaaaaaaaaaaa…, commit ccccccc, or sha256:bbbbbbbbbbbb…, commit ccccccc"
+    assert error.value.what == f"{COMMIT} matches 2 digests in the history: {both}"
+    assert error.value.effect == "Nothing was deployed"
 
 
 @pytest.mark.parametrize(
@@ -166,23 +197,36 @@ def test_the_digests_of_another_image_are_not_looked_at() -> None:
         ({}, ""),
     ],
 )
-def test_what_an_image_was_built_from_is_said_with_its_uncommitted_changes(fields: dict[str, Any], says: str) -> None:
+def test_the_source_of_an_image_includes_its_uncommitted_changes(fields: dict[str, Any], says: str) -> None:
     assert source(entry("a", **fields)) == says
     assert described(entry("a", **fields)) == f"sha256:aaaaaaaaaaaa…{says and ', '}{says}"
 
 
-def test_a_build_stays_failed_until_something_of_that_image_is_recorded() -> None:
+# --- builds ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_build_counts_as_failed_until_something_is_recorded_for_its_image() -> None:
     failed = HistoryEntry(app="shop", image_name="shop", time="now", who="me", what="build", outcome="failed")
     others = [entry("a", "recorded", app="other", image_name="other"), entry("a"), entry("a", "unknown")]
-    assert failed_build([*others, failed, entry("b", "recorded")], "shop", "shop") is failed
-    assert failed_build([entry("b", "recorded"), failed], "shop", "shop") is None
-    assert failed_build([failed], "shop", "other") is None
-    assert failed_build([failed], "other", "shop") is None
-    assert failed_build([], "shop", "shop") is None
+    assert History([*others, failed, entry("b", "recorded")]).failed_build("shop", "shop") is failed
+    assert History([entry("b", "recorded"), failed]).failed_build("shop", "shop") is None
+    assert History([failed]).failed_build("shop", "other") is None
+    assert History([failed]).failed_build("other", "shop") is None
+    assert History([]).failed_build("shop", "shop") is None
 
 
-BUILD: dict[str, Any] = {"repo_url": "https://x/y", "git_ref": 40 * "1", "dockerfile": None, "build_context": None}
-WANTED = BuildInFlight(image_name="shop", job_name="build-1", api_url="https://x", started_at="", **BUILD)
+SOURCE: dict[str, Any] = {"repo_url": "https://x/y", "git_ref": 40 * "1", "dockerfile": None, "build_context": None}
+BUILD = BuildInFlight(
+    app="shop",
+    namespace="apps",
+    image_name="shop",
+    image_tag="v1",
+    app_class="business",
+    job_name="build-1",
+    api_url="https://x",
+    started_at="",
+    **SOURCE,
+)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +244,6 @@ WANTED = BuildInFlight(image_name="shop", job_name="build-1", api_url="https://x
     ],
     ids=str,
 )
-def test_a_build_is_the_same_only_in_everything(differs: dict[str, Any], is_same: bool) -> None:
-    made = entry("a", **{"outcome": "recorded", "built": "cluster", **BUILD, **differs})
-    assert (same_build([made], WANTED) is made) == is_same
+def test_a_build_is_the_same_only_if_everything_is(differs: dict[str, Any], is_same: bool) -> None:
+    made = entry("a", **{"outcome": "recorded", "built": "cluster", **SOURCE, **differs})
+    assert (History([made]).same_build(BUILD) is made) == is_same

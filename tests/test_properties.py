@@ -85,14 +85,14 @@ def client(answer: Answer) -> tuple[DeployClient, Exchanges]:
 
 
 def result(ask: Callable[[], Any]) -> Any:
-    """What comes of it: a value, or an error of ours that is one printable line."""
+    """The value that `ask` returns, or its error, which must be printable."""
     try:
         return ask()
-    except DeployError as error:
+    except (DeployError, ValueError) as error:
         lines = str(error).splitlines()
         assert lines
         assert all(line.isprintable() for line in lines), lines
-        return error
+        return error if isinstance(error, DeployError) else SettingsError(str(error))
 
 
 @given(body=BODIES, status=STATUSES)

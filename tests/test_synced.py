@@ -1,4 +1,5 @@
-"""What must outlast a power cut is synced: a new file before it is in place, its folder after, history lines."""
+"""Files are synced so that they survive a power cut: a new file before it is in place, then its folder, and each line
+of the history."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def state(tmp_path: Path) -> State:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
-    """Inode and size of each file at the moment that it is synced, and whether the record was in place by then."""
+    """Inode and size of each file when it is synced, and whether the record is in place then."""
     seen: list[tuple[int, int, bool]] = []
     real = os.fsync
 
@@ -45,7 +46,7 @@ def test_a_record_is_synced_before_it_is_in_place_and_its_folder_after(
     assert (folder, is_in_place) == (state.path.parent.stat().st_ino, True)
 
 
-def test_a_line_of_the_history_is_synced_once_it_is_written(state: State, synced: list[tuple[int, int, bool]]) -> None:
+def test_a_line_of_the_history_is_synced_after_it_is_written(state: State, synced: list[tuple[int, int, bool]]) -> None:
     state.append(entry("a"))
     history = state.history_path.stat()
     assert [(file, size) for file, size, _ in synced] == [(history.st_ino, history.st_size)]

@@ -1,4 +1,4 @@
-"""Threads of one program are runs of their own: one at a time has the lock, and no file is torn or lost."""
+"""Each thread of a program is a run of its own: one at a time holds the lock, and no file is torn or lost."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from deploy_tasks.errors import Locked
 from deploy_tasks.state import lock
 from deploy_tasks.state.files import State
-from deploy_tasks.state.records import BuildInFlight, Record
+from deploy_tasks.state.records import Record
 from tests.project import clean_environment
+from tests.test_history import BUILD
 
 DIGEST = "sha256:" + 64 * "a"
 
@@ -32,48 +34,49 @@ def take(path: Path, task: str = "reuse", seconds: float = 0, tell: Callable[[st
     return lock.take(path, task, seconds=seconds, tell=tell)
 
 
-def test_while_a_task_runs_in_one_thread_another_is_refused(path: Path) -> None:
+def test_a_task_is_refused_while_another_thread_runs_one(path: Path) -> None:
     take(path, "build")
     with ThreadPoolExecutor(1) as other:
-        with pytest.raises(Locked, match=rf"another run \(pid {os.getpid()}: invoke build, since"):
+        with pytest.raises(Locked) as error:
             other.submit(take, path).result(10)
+        assert error.value.what.startswith(f"another run (pid {os.getpid()}: invoke build, since ")
         lock.let_go()
-        assert other.submit(take, path).result(10), "what the other one recorded counts"
+        assert not other.submit(take, path).result(10)
         assert json.loads(path.read_text())["task"] == "reuse"
         with pytest.raises(Locked):
             take(path)
 
 
-def test_a_thread_waits_until_the_task_of_another_is_over(path: Path) -> None:
+def test_a_thread_waits_for_the_task_of_another(path: Path) -> None:
     take(path, "build")
-    is_told, told = threading.Event(), list[str]()
+    has_told, told = threading.Event(), list[str]()
 
     def tell(text: str) -> None:
         told.append(text)
-        is_told.set()
+        has_told.set()
 
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(take, path, "reuse", 600, tell)
-        assert is_told.wait(30)
+        assert has_told.wait(30)
         lock.let_go()
-        assert waiting.result(30)
+        assert waiting.result(30), "it waited, so what it knew may be old"
     assert told[0].startswith(f"waiting for another run (pid {os.getpid()}: invoke build, ")
 
 
-def test_the_tasks_of_one_thread_are_one_run(path: Path) -> None:
-    assert take(path)
+def test_the_next_task_of_a_thread_does_not_wait(path: Path) -> None:
+    assert not take(path)
     lock.let_go()
-    assert not take(path), "nobody had it in between"
+    assert not take(path)
 
 
-def test_a_thread_that_is_gone_holds_no_lock(path: Path) -> None:
+def test_a_thread_that_ended_holds_no_lock(path: Path) -> None:
     thread = threading.Thread(target=take, args=(path,))
     thread.start()
     thread.join()
-    assert take(path)
+    assert not take(path)
 
 
-def test_a_task_that_is_over_lets_go_of_no_lock_of_another_thread(path: Path) -> None:
+def test_the_end_of_a_task_does_not_release_the_lock_of_another_thread(path: Path) -> None:
     take(path)
     with ThreadPoolExecutor(1) as other:
         other.submit(lock.let_go).result(10)
@@ -81,7 +84,7 @@ def test_a_task_that_is_over_lets_go_of_no_lock_of_another_thread(path: Path) ->
             other.submit(take, path).result(10)
 
 
-def test_a_thread_that_works_for_another_one_has_its_lock(path: Path) -> None:
+def test_a_thread_that_works_for_another_shares_its_lock(path: Path) -> None:
     take(path)
 
     def work(thread: threading.Thread) -> bool:
@@ -92,7 +95,7 @@ def test_a_thread_that_works_for_another_one_has_its_lock(path: Path) -> None:
         assert not worker.submit(work, threading.current_thread()).result(10)
 
 
-def test_other_processes_are_kept_out_between_two_tasks(path: Path) -> None:
+def test_other_processes_do_not_get_the_lock_between_two_tasks(path: Path) -> None:
     take(path)
     lock.let_go()
     with path.open() as file, pytest.raises(BlockingIOError):
@@ -118,28 +121,29 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_a_fork_has_no_share_in_the_lock_of_its_parent(path: Path) -> None:
+def test_a_fork_does_not_share_the_lock_of_its_parent(path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKED, str(path)], env=clean_environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 11, done.stderr
 
 
-def test_threads_that_write_the_same_file_tear_nothing(tmp_path: Path) -> None:
-    state, barrier = State(tmp_path / ".deploy" / "build-id.json"), threading.Barrier(8)
+def test_threads_that_write_the_same_file_do_not_tear_it(tmp_path: Path) -> None:
+    path, barrier = tmp_path / ".deploy" / "build-id.json", threading.Barrier(8)
 
     def write(number: int) -> None:
+        state = State(path)
         barrier.wait(30)
         for turn in range(20):
             state.save_record(Record(image_name="shop", image_tag=f"{number}-{turn}", build_id=DIGEST))
-            state.save_in_flight(BuildInFlight(job_name=f"build-{number}", api_url="https://x", started_at="now"))
+            state.save_in_flight(replace(BUILD, job_name=f"build-{number}"))
             assert state.record()
             assert state.in_flight()
 
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(write, number) for number in range(8)]:
             done.result(60)
-    left = sorted(path.name for path in state.path.parent.iterdir())
+    left = sorted(file.name for file in path.parent.iterdir())
     assert left == [".gitignore", "build-id.in-flight.json", "build-id.json"]
 
 

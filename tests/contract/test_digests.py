@@ -63,7 +63,7 @@ def test_a_commit_that_means_several_digests_is_refused_with_their_names(
     note(project, *({"buildId": build_id, "gitRef": ref} for build_id in (one, other)))
     refused = project.invoke("reuse", "--build-id", ref[:7])
     assert refused.returncode == 2
-    assert "ccccccc means 2 digests of the history: " in refused.stderr
+    assert "ccccccc matches 2 digests in the history: " in refused.stderr
     assert all(f"{build_id[:19]}…, commit ccccccc" in refused.stderr for build_id in (one, other))
     assert sandbox.seen() == []
     note(project, {"buildId": one, "gitRef": ref}, {"buildId": dirty, "gitRef": ref, "dirty": True})
@@ -76,7 +76,7 @@ def test_an_abbreviation_of_nothing_sends_nothing(project: Project, sandbox: San
     note(project, {"buildId": f"sha256:{64 * '1'}", "gitRef": 40 * "c"})
     refused = project.invoke("reuse", "--build-id", text)
     assert refused.returncode == 2
-    assert f"{text} begins no digest of the history" in refused.stderr
+    assert f"{text} matches no digest in the history" in refused.stderr
     assert sandbox.seen() == []
 
 

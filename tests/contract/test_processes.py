@@ -138,7 +138,7 @@ def test_a_state_folder_that_cannot_be_written_is_noticed_before_a_build_is_star
     for task in ("build", "digest"):
         refused = project.invoke(task)
         assert refused.returncode == 10
-        assert "is reached over a symbolic link and is not written" in refused.stderr
+        assert "is reached through a symbolic link" in refused.stderr
     assert sandbox.seen() == []
 
 

@@ -201,7 +201,7 @@ def test_the_beginning_of_a_digest_is_enough(project: Project, sandbox: SandboxP
     sandbox.forget()
     refused = project.invoke("reuse", "--build-id", "0123456789ab")
     assert refused.returncode == 2
-    assert "begins no digest of the history" in refused.stderr
+    assert "matches no digest in the history" in refused.stderr
     assert sandbox.seen() == []
 
 
@@ -212,7 +212,7 @@ def test_the_age_of_what_is_deployed_is_said(project: Project, sandbox: SandboxP
     assert f"built 3 commits ago ({first[:7]} → HEAD {last[:7]})" in project.invoke("reuse").stderr
     project.git("checkout", "--quiet", "--orphan", "elsewhere")
     project.commit("unrelated")
-    assert f"built from {first[:7]}, which is not among the commits of HEAD" in project.invoke("reuse").stderr
+    assert f"built from {first[:7]}, which is not in the history of HEAD" in project.invoke("reuse").stderr
     project.write_record({**project.record, "gitRef": 40 * "1"})
     assert "built from 1111111, which is not in this checkout" in project.invoke("reuse").stderr
     project.write_record({**project.record, "dirty": True})

@@ -1,4 +1,4 @@
-"""Two threads of one program, as an own task or a service has them: no more than one works on a checkout at a time."""
+"""Threads of one program, for example a service: only one at a time works on a checkout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from tests.faults.api import DIGEST, FaultyApi, silence
 from tests.project import Project
 
-# Prints what became of each task: its digest, or the exit code of its error.
+# Prints the outcome of each task: its digest, or the exit code of its error.
 PROGRAM = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +59,7 @@ def test_a_task_in_another_thread_is_refused_while_one_runs(shop: Project, api: 
         api.until("wait")
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write("go on\n")
+        process.stdin.write("continue\n")
         process.stdin.flush()
         lines = []
         for line in process.stderr:
@@ -69,11 +69,11 @@ def test_a_task_in_another_thread_is_refused_while_one_runs(shop: Project, api: 
     assert process.returncode == 0, lines
     assert "second 11" in lines, lines
     assert f"first {DIGEST}" in lines
-    assert f"third {DIGEST}" in lines, "once the first is over"
+    assert f"third {DIGEST}" in lines, "after the first"
     assert api.count("deploy") == 1
 
 
-def test_tasks_one_after_the_other_in_any_thread_are_all_done(shop: Project, api: FaultyApi) -> None:
+def test_tasks_one_after_the_other_in_any_thread_all_succeed(shop: Project, api: FaultyApi) -> None:
     done = shop.run(sys.executable, "-c", PROGRAM + ONE_AFTER_THE_OTHER)
     assert done.returncode == 0, done.stderr
     outcomes = [line for line in done.stderr.splitlines() if line.startswith(("main ", "task "))]
