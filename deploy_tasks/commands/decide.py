@@ -169,7 +169,7 @@ def local_image(settings: Settings, target: Target, build_args: Sequence[str]) -
     values = settings.values_of(named, "build arg")
     given_here = {name: text.partition("=")[2] for name, text in by_name.items()}
     if secret := settings.secrets_among({**given_here, **values}):
-        raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image")
+        raise SettingsError(f"build arg {', '.join(secret)} would put a secret into the image", "Nothing was built")
     return Image(
         reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
         context=settings.root / settings.build_context,
