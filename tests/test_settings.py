@@ -135,7 +135,7 @@ def test_reading_a_required_setting_without_a_value_is_an_error(tmp_path: Path, 
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(AttributeError, match="app cannot be changed"):
-        load(tmp_path).app = "x"  # type: ignore[misc]
+        load(tmp_path).app = "x"
 
 
 def test_the_defaults_of_the_users_document(tmp_path: Path) -> None:

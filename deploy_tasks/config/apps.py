@@ -84,11 +84,9 @@ def _joined(general: Entry, own: Entry, path: str) -> dict[str, object]:
 def named(table: Table, text: str | None, origin: Origin) -> list[str]:
     """The names in the table that `text` means: `a`, `a,b`, `all`, or None for the only one. SettingsError lists the
     apps."""
-    available = ", ".join(table)
+    steps = [f"Use --app NAME, --app NAME,NAME or --app all (available: {', '.join(table)})"]
     if text is None and len(table) > 1:
-        raise SettingsError(
-            f"no app is selected (available: {available})", next="Use --app NAME, --app NAME,NAME or --app all"
-        )
+        raise SettingsError("no app is selected", next=steps)
     if text is None or text == ALL:
         return list(table)
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
@@ -96,8 +94,8 @@ def named(table: Table, text: str | None, origin: Origin) -> list[str]:
         if name not in table:
             called = next((key for key, entry in table.items() if entry["app"] == name), None)
             what = f"{quoted(name)} is called {called} here" if called else unknown("an app here", name, table)
-            mend = "Remove it, or name an app that is available" if origin.source is Source.CONFIG else ()
-            raise SettingsError(f"{origin}: {what} (available: {available})", next=mend)
+            remove = [f"Remove {origin.key} from the configuration"] if origin.source is Source.CONFIG else []
+            raise SettingsError(f"{origin}: {what}", next=[*remove, *steps])
     return names
 
 

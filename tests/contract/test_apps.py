@@ -145,9 +145,7 @@ def test_all_that_is_missing_is_said_before_anything_is_sent(shop: Project, sand
     assert not (shop.folder / ".deploy").exists()
     first, backend, frontend, agent = refused.stderr.splitlines()
     assert first == "nothing was sent, since not all of the apps have what they need:"
-    assert backend.startswith(
-        "  backend: no value for SUPABASE_URL (it is empty), SUPABASE_SERVICE_ROLE_KEY; put variables into"
-    )
+    assert backend.startswith("  backend: no value for SUPABASE_URL (it is empty), SUPABASE_SERVICE_ROLE_KEY")
     assert "  frontend: not set: " in frontend
     assert f"there is no env_file at {shop.folder}/frontend/.env" in frontend
     assert "deploy.apps.frontend.port in invoke.yaml" in frontend
@@ -159,12 +157,12 @@ def test_all_that_is_missing_is_said_before_anything_is_sent(shop: Project, sand
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["build"], "which app? There are backend, frontend, mcp-agent: --app NAME, several with commas, or --app all"),
-        (["reuse", "--app", "front"], "flag --app: 'front' is no app here; did you mean frontend?"),
-        (["status", "--app", "backend,shop-frontend"], "flag --app: 'shop-frontend' is frontend here"),
-        (["history", "--app", "front"], "flag --app: 'front' is no app here; did you mean frontend?"),
-        (["wait", "--app", "all", "--job", "x"], "--job can be meant for one app only"),
-        (["reuse", "--app", "a,b", "--build-id", "sha256:" + 64 * "0"], "--build-id can be meant for one app only"),
+        (["build"], "no app is selected. Nothing was sent. Use --app NAME, "),
+        (["reuse", "--app", "front"], "flag --app: 'front' is not an app here (did you mean frontend?)"),
+        (["status", "--app", "backend,shop-frontend"], "flag --app: 'shop-frontend' is called frontend here"),
+        (["history", "--app", "front"], "flag --app: 'front' is not an app here (did you mean frontend?)"),
+        (["wait", "--app", "all", "--job", "x"], "--job can be used for one app only"),
+        (["reuse", "--app", "a,b", "--build-id", "sha256:" + 64 * "0"], "--build-id can be used for one app only"),
     ],
 )
 def test_a_call_that_does_not_say_which_app_sends_nothing(
@@ -196,7 +194,7 @@ def test_a_key_that_is_no_setting_ends_every_task_that_reads_them(shop: Project,
     done = shop.invoke(*words)
     if words == ["init"]:
         return  # which is what writes such a file, and reads none
-    says = "'deploy.apps.frontend.healthpath' is no setting; did you mean deploy.apps.frontend.health_path?"
+    says = "'deploy.apps.frontend.healthpath' is not a setting (did you mean deploy.apps.frontend.health_path?)"
     assert says in done.stderr + done.stdout
     assert done.returncode == 2
 
@@ -485,7 +483,7 @@ def test_the_doctor_looks_at_every_app(shop: Project) -> None:
     seen = shop.invoke("doctor")
     assert seen.returncode == 2
     assert "backend settings: app shop-backend; namespace non-business-apps" in seen.stdout
-    assert "FAILED   frontend needs: no value for PUBLIC_SUPABASE_URL; there is no env_file at" in seen.stdout
+    assert "FAILED   frontend needs: no value for PUBLIC_SUPABASE_URL, and there is no env_file at" in seen.stdout
     assert "frontend needs" not in shop.invoke("doctor", "--app", "backend").stdout
 
 

@@ -41,7 +41,7 @@ def test_in_a_nested_repository_the_outer_project_is_not_deployed(
     (inner.folder / "tasks.py").unlink()
     refused = project.invoke(*task, at="vendor/lib")
     assert refused.returncode == 2, refused.stderr
-    assert f"The tasks are those of {project.folder} (repository {project.folder})" in refused.stderr
+    assert f"the tasks are those of {project.folder} (repository {project.folder})" in refused.stderr
     assert f"another repository, {inner.folder}. Nothing was sent." in refused.stderr
     assert sandbox.seen() == []
 
@@ -52,7 +52,7 @@ def test_tasks_of_a_folder_that_is_in_no_repository_deploy_no_repository_below_i
     shutil.move(project.folder / "tasks.py", project.folder.parent)
     refused = project.invoke("build", "reuse")
     assert refused.returncode == 2, refused.stderr
-    assert f"The tasks are those of {project.folder.parent} (in no repository)" in refused.stderr
+    assert f"the tasks are those of {project.folder.parent} (in no repository)" in refused.stderr
     assert sandbox.seen() == []
 
 

@@ -33,7 +33,7 @@ def test_nothing_is_built_for_a_deploy_that_lacks_its_port(
     del project.environment["DEPLOY_PORT"]
     done = project.invoke(*words.split())
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("not set: DEPLOY_PORT or port under deploy: in invoke.yaml; ")
+    assert done.stderr.startswith("not set: DEPLOY_PORT or port under deploy: in invoke.yaml. ")
     assert sandbox.seen() == []
 
 

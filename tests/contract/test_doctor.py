@@ -145,5 +145,5 @@ def test_doctor_says_which_build_arg_an_app_needs(tmp_path: Path) -> None:
     shop = three_apps(tmp_path / "shop")
     (shop.folder / "frontend" / ".env").unlink()
     assert found(shop)["frontend needs"]["seen"].startswith(
-        "no value for PUBLIC_SUPABASE_URL; there is no env_file at "
+        "no value for PUBLIC_SUPABASE_URL, and there is no env_file at "
     )

@@ -73,7 +73,9 @@ def test_an_engine_that_the_repository_names_is_not_run(cloned: Project, sandbox
     cloned.write("invoke.yaml", f"deploy: {{docker: {named}}}\n")
     done = cloned.run(*PROGRAM, "local")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"deploy.docker in {cloned.folder}/invoke.yaml names a program of its own")
+    assert done.stderr.startswith(
+        f"deploy.docker in {cloned.folder}/invoke.yaml names a program that deploy-tasks does not run"
+    )
     assert len(done.stderr.splitlines()) == 1
     assert not is_trapped(cloned)
     assert sandbox.seen() == []
@@ -89,7 +91,7 @@ def test_an_engine_that_an_env_file_names_is_not_run(
     done = cloned.run(*PROGRAM, task)
     assert not is_trapped(cloned)
     assert done.returncode == 2, done.stderr
-    assert "names a program of its own, which deploy-tasks does not run" in done.stdout + done.stderr
+    assert "names a program that deploy-tasks does not run" in done.stdout + done.stderr
 
 
 def test_an_engine_of_the_users_own_choice_is_used(cloned: Project) -> None:
@@ -171,7 +173,7 @@ _BOMB = ["deploy: {a0: &a0 {x: 1}"] + [
         ("invoke.json", f'{{"deploy": {"[" * 200_000}', "is nested too deeply"),
         ("invoke.yaml", "deploy: &a {apps: *a}", "has too many settings"),
         ("invoke.yaml", ",\n".join(_BOMB) + "}\n", "has too many settings"),
-        ("invoke.yaml", "deploy: {apps: {1: {port: 3000}}}", "has a name that is no text: 1"),
+        ("invoke.yaml", "deploy: {apps: {1: {port: 3000}}}", "has a name that is not text: 1"),
     ],
     ids=["deep YAML", "deep JSON", "itself", "a bomb", "a number"],
 )
@@ -225,7 +227,7 @@ runpy.run_module(program, run_name="__main__", alter_sys=True)
             "deploy_tasks.program",
             "invoke",
             "invoke.runners",
-            "deploy_tasks.config.settings",
+            "deploy_tasks.config.paths",
             "deploy_tasks.invocation.task",
         ),
         *(

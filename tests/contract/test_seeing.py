@@ -672,7 +672,7 @@ def test_a_flag_without_its_value_is_refused(project: Project, sandbox: SandboxP
 
 def test_a_variable_that_looks_like_a_setting_is_named(project: Project, sandbox: SandboxProcess) -> None:
     said = project.invoke("build", DEPLOY_HEALTHPATH="/h", DEPLOY_STAGE="x").stderr
-    assert "warning: DEPLOY_HEALTHPATH is no setting; did you mean DEPLOY_HEALTH_PATH?" in said
+    assert "warning: DEPLOY_HEALTHPATH is not a setting (did you mean DEPLOY_HEALTH_PATH?)" in said
     assert "DEPLOY_STAGE" not in said
 
 

@@ -139,7 +139,7 @@ def test_numbers_and_switches_of_python_mean_what_they_say(shop: Project) -> Non
 def test_json_and_python_quote_a_text(shop: Project, written: str, kind: str) -> None:
     shop.write("invoke.json", f'{{"deploy": {{"env": {{"VALUE": {written}}}}}}}')
     said = refusal(shop.invoke("--dry", *REUSE))
-    assert f"configuration deploy.env: 'VALUE': that is a {kind}, where a text is needed; put it in quotes" in said
+    assert f"configuration deploy.env: 'VALUE': this is a {kind}, but a text is needed, so put it in quotes" in said
 
 
 def test_a_variable_of_invoke_is_the_text_that_is_written_there(shop: Project) -> None:
@@ -160,7 +160,7 @@ def test_an_empty_variable_gives_nothing_to_a_setting_a_name_or_a_flag(shop: Pro
     config = request(shop.invoke("--dry", *REUSE, **empty))["deployConfig"]
     assert (config["port"], config["env"]) == (8080, {"NAMED": "***"}), "a weaker source counts"
     said = refusal(shop.invoke("--dry", *REUSE, "--env=TYPED", **empty))
-    assert "--env TYPED (it is empty) has no value: give KEY=VALUE, or TYPED= for an empty value" in said
+    assert "Give KEY=VALUE, or TYPED= for an empty value, or set it in the environment or in .env" in said
     assert request(shop.invoke("--dry", *REUSE, "--env=TYPED=", **empty))["deployConfig"]["env"]["TYPED"] == ""
 
 
@@ -173,7 +173,7 @@ def test_an_error_says_which_variables_are_empty(shop: Project, place: str) -> N
         shop.write(".env", "".join(f"{name}=\n" for name in empty))
         empty = {}
     said = refusal(shop.invoke("--dry", *REUSE, **empty))
-    assert "not set: DEPLOY_API_KEY (it is empty); no value for NAMED (it is empty), OTHER; put" in said
+    assert "not set: DEPLOY_API_KEY (it is empty), and no value for NAMED (it is empty), OTHER. " in said
     said = refusal(shop.invoke("--dry", "local", **{**empty, "DEPLOY_API_KEY": "key"}))
     assert "build arg ARG (it is empty) has no value" in said
 
@@ -194,7 +194,7 @@ def test_a_missing_env_file_is_named_with_the_variables_that_have_no_value(tmp_p
     shop.environment.update(NEEDED)
     (shop.folder / "frontend" / ".env").unlink()
     said = refusal(shop.invoke("--dry", "local", "--app=frontend"))
-    assert f"no value for PUBLIC_SUPABASE_URL; there is no env_file at {shop.folder}/frontend/.env" in said
+    assert f"no value for PUBLIC_SUPABASE_URL, and there is no env_file at {shop.folder}/frontend/.env" in said
 
 
 def test_a_missing_port_is_looked_for_where_init_writes_it(shop: Project) -> None:
@@ -334,4 +334,4 @@ def test_a_repository_without_a_password_is_taken_as_it_is(shop: Project, url: s
 @pytest.mark.parametrize("host", ["127.256.1.1", "127.0.0.1.example.com", "127.1", "1270.0.0.1", "0127.0.0.1"])
 def test_a_host_that_only_looks_like_loopback_gets_no_key_over_http(shop: Project, host: str) -> None:
     said = refusal(shop.invoke("--dry", "build", DEPLOY_API_URL=f"http://{host}:8080"))
-    assert "would send the key unencrypted; use https://" in said
+    assert "would send the key unencrypted, so use https://" in said
