@@ -46,7 +46,7 @@ def check_tag(client: DeployClient, registry: str, target: Target, build_id: str
     try:
         found = tag_digest(client, target)
     except (ApiRefused, NothingStarted) as error:
-        console.warn(f"{error.what}. The image is pushed and recorded, so there is no need to build it again")
+        console.warn(f"{error.what}. The image is pushed and recorded")
         return
     if found is None:
         console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")

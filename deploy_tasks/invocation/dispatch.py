@@ -42,8 +42,15 @@ _LOADS = ("collection", "search-root", "config")
 def ended_well(task: Task[Any]) -> Iterator[None]:
     """Within it, a task runs: a signal ends it as Ctrl-C does, its errors show no secret, and the commands in its
     messages are written as they must be typed here."""
+    # Errors are rendered within it, so that their steps are too.
+    with next_steps.on(_command_line(task)), _shown_well(task):
+        yield
+
+
+@contextmanager
+def _shown_well(task: Task[Any]) -> Iterator[None]:
     try:
-        with signals.raised(), next_steps.on(_command_line(task)):
+        with signals.raised():
             yield
     except DeployError as error:
         _show_causes(error)
