@@ -140,5 +140,5 @@ def test_an_unhealthy_path_blames_the_image_only_if_it_answers(
 ) -> None:
     with pytest.raises(RolloutFailed) as failed:
         check_health(monkeypatch, status)
-    assert failed.value.what == f"https://x/ok does not answer 2xx: {said} after 30 s"
+    assert failed.value.what == f"https://x/ok does not answer 2xx after 30 s ({said})"
     assert failed.value.blames is blames

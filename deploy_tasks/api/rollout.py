@@ -66,5 +66,5 @@ def wait_for_health(url: str, *, deadline: Deadline, progress: Progress) -> None
         if seen and 200 <= seen.status < 300:
             return
         progress(f"{url}: {seen.status if seen else 'no answer'}")
-    why = f"{seen.status if seen else 'no answer'} after {deadline.seconds:.0f} s"
-    raise RolloutFailed(f"{url} does not answer 2xx: {why}", blames=seen is not None)
+    what = f"{url} does not answer 2xx after {deadline.seconds:g} s ({seen.status if seen else 'no answer'})"
+    raise RolloutFailed(what, blames=seen is not None)

@@ -159,5 +159,5 @@ def test_of_several_apps_what_must_follow_is_said_once(project: Project) -> None
         api.always("wait", http(200, {"status": "running"}))
         done = project.invoke("build", "--app", "all", "--timeout", "1", "reuse")
     assert done.returncode == 7, done.stderr
-    assert "a | build-shop-1 still runs after 1 s; the build goes on. Pick it up: invoke wait --app a\n" in done.stderr
+    assert "a | build-shop-1 still runs after 1 s. The build goes on. Pick it up: invoke wait --app a\n" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("pick up the builds in flight: invoke wait --app a,b reuse")

@@ -24,7 +24,7 @@ def test_the_demo_deploys_what_it_built_and_leaves_nothing_behind(project: Proje
     assert deployed == [digests[0], digests[0], digests[1], digests[0]], "twice, the second version, and back"
     assert '"buildId": "' + digests[0] in told.stdout
     assert re.search(r"# The build took \d+\.\d s, this deploy \d+\.\d s", told.stdout)
-    assert "nothing was built or deployed" in told.stderr
+    assert "Nothing was built or deployed" in told.stderr
     assert "No container engine answers here" in told.stdout
     assert list(rooms.iterdir()) == []
 

@@ -133,7 +133,7 @@ def test_a_digest_that_is_gone_is_built_from_its_own_commit(project: Project, sa
     note(project, {"buildId": UNKNOWN, "gitRef": first})
     gone = project.invoke("reuse", "--build-id", UNKNOWN)
     assert gone.returncode == 8
-    assert "nothing was built or deployed" in gone.stderr
+    assert "Nothing was built or deployed" in gone.stderr
     assert f"Build it: invoke build --git-ref {first}. Others: invoke history" in gone.stderr
     assert project.invoke("build", "--git-ref", first).returncode == 0, "the advice can be run"
     note(project, {"buildId": UNKNOWN, "gitRef": project.head})

@@ -272,7 +272,7 @@ def test_reuse_of_an_unknown_digest_builds_and_deploys_nothing(project: Project,
     refused = project.invoke("reuse", "--build-id", NOT_THERE)
     assert refused.returncode == 8
     assert refused.stdout == ""
-    assert "nothing was built or deployed. Build the present commit: invoke build" in refused.stderr
+    assert "Nothing was built or deployed. Build the present commit: invoke build" in refused.stderr
     assert any_sandbox.seen() == ["POST /build 404"]
     assert project.record == before
 
@@ -402,7 +402,7 @@ def test_a_build_that_fails_shows_why_and_keeps_the_last_good_digest(
     assert failed.returncode == 9
     assert failed.stdout == ""
     assert says in failed.stderr
-    assert "nothing was recorded, the last good digest is as it was" in failed.stderr
+    assert "Nothing was recorded, and the last good digest is unchanged" in failed.stderr
     assert project.record == before
     assert project.in_flight is None
 
@@ -467,7 +467,7 @@ def test_at_the_deadline_the_build_is_said_to_run_on(project: Project) -> None:
         assert late.returncode == 7
         job = (project.in_flight or {})["jobName"]
         assert late.stderr.splitlines()[-1] == (
-            f"{job} still runs after 1 s; the build goes on. Pick it up: invoke wait"
+            f"{job} still runs after 1 s. The build goes on. Pick it up: invoke wait"
         )
     finally:
         sandbox.stop()
@@ -478,14 +478,14 @@ def test_a_stopped_server_is_one_line(project: Project) -> None:
     failed = project.invoke("build")
     assert failed.returncode == 5
     assert failed.stderr == (
-        "could not start the build: no connection to 127.0.0.1:9; no build was started; try again: invoke build\n"
+        "could not start the build: no connection to 127.0.0.1:9. No build was started. Try again: invoke build\n"
     )
 
 
 def test_a_wrong_key_names_its_variable(project: Project, any_sandbox: SandboxProcess) -> None:
     failed = project.invoke("build", DEPLOY_API_KEY="wr0ng")
     assert failed.returncode == 4
-    assert "does not accept the key; check DEPLOY_API_KEY" in failed.stderr
+    assert "does not accept the key. No build was started. Check DEPLOY_API_KEY" in failed.stderr
     assert "wr0ng" not in failed.stderr
 
 

@@ -80,7 +80,7 @@ def test_a_failed_build_ends_with_the_end_of_its_log_and_the_reason(
     assert log.strip() == "error: Dockerfile 'Nope' is not in the repository"
     job = reason.partition(" failed")[0]
     whole = f". Its log: invoke logs --job {job}" if flags else ""
-    assert reason.endswith(f"nothing was recorded, the last good digest is as it was{whole}")
+    assert reason.endswith(f"Nothing was recorded, and the last good digest is unchanged{whole}")
     assert failed.stderr.count("error: Dockerfile") == 1
 
 
@@ -691,7 +691,7 @@ def test_a_command_to_try_again_has_the_flags_of_the_call(project: Project, sand
     assert away.returncode == 5
     assert "try again: invoke build --image-tag x --no-cache" in away.stderr
     wrong = project.invoke("build", DEPLOY_API_KEY="wr0ng")
-    assert "check DEPLOY_API_KEY (from environment); no build was started" in wrong.stderr
+    assert "No build was started. Check DEPLOY_API_KEY (from environment)" in wrong.stderr
 
 
 def test_a_configuration_that_is_no_yaml_is_one_line(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""What the API says of an image or a build counts: it is compared with what was asked for."""
+"""What the API says about an image or a build is compared with what was requested."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def in_flight(project: Project, api: FaultyApi, **more: str) -> None:
     project.write(".deploy/build-id.in-flight.json", json.dumps({**build, **started, **more}))
 
 
-def test_the_reference_of_a_deploy_is_the_one_that_the_api_says(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
+def test_a_deploy_prints_the_reference_that_the_api_names(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
     shop.write_record(RECORD)
     api.always("deploy", deployed_as(THEIRS))
     outputs = tmp_path / "outputs"
@@ -55,7 +55,7 @@ def test_a_key_of_one_letter_changes_no_digest_and_no_output(shop: Project, api:
 
 
 @pytest.mark.parametrize("answer", [{}, {"image": ""}, {"image": "registry.example.com/shop:v1"}])
-def test_an_api_that_names_no_digest_is_taken_at_its_word(
+def test_a_deploy_without_a_digest_in_the_answer_is_a_success(
     shop: Project, api: FaultyApi, answer: dict[str, str]
 ) -> None:
     shop.write_record(RECORD)
@@ -82,7 +82,7 @@ def test_a_deploy_of_another_image_is_an_error_and_may_have_happened(shop: Proje
     assert (done.returncode, done.stdout) == (6, "")
     assert "\x1b" not in done.stderr
     assert "the API says that it deployed" in done.stderr
-    assert f"not shop@{DIGEST}: another image may run now. Look before you run anything else" in done.stderr
+    assert f"not shop@{DIGEST}. Another image may run now. Look before you run anything else" in done.stderr
     assert api.summary == "1 deploy"
     assert [entry["outcome"] for entry in history(shop)] == ["unknown"]
 
@@ -96,13 +96,13 @@ def test_a_build_of_another_image_than_the_one_asked_for_is_an_error(shop: Proje
     assert (api.summary, shop.in_flight) == ("1 start", None)
 
 
-def test_a_look_at_a_build_of_another_image_deploys_nothing(shop: Project, api: FaultyApi) -> None:
+def test_the_command_that_looks_at_a_build_of_another_image_deploys_nothing(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/other:v1"}))
     done = shop.invoke("build", "--app", "worker", "--image-name", "team/shop", "reuse")
     assert done.stderr.splitlines()[-1].endswith(f"Look at it: invoke logs --job {JOB} --app worker")
 
 
-def test_a_look_at_a_deploy_of_another_image_is_at_the_place_of_the_deploy(shop: Project, api: FaultyApi) -> None:
+def test_the_command_after_a_deploy_of_another_image_looks_at_the_same_namespace(shop: Project, api: FaultyApi) -> None:
     shop.write_record({**RECORD, "app": "worker"})
     api.always("deploy", deployed_as(f"registry.example.com/other@{DIGEST}"))
     done = shop.invoke("reuse", "--app", "worker", "--namespace", "staging", "build")
@@ -127,7 +127,7 @@ def test_a_deploy_of_another_digest_is_an_error(shop: Project, api: FaultyApi, m
     assert f"the API says that it deployed buildId {OTHER}, not shop@{DIGEST}" in done.stderr
 
 
-def test_a_name_that_nobody_asked_for_is_the_apis_to_choose(shop: Project, api: FaultyApi) -> None:
+def test_without_an_image_name_the_api_chooses_it(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/made/up:v1"}))
     done = shop.invoke("build")
     assert done.returncode == 0, done.stderr
@@ -152,9 +152,7 @@ FAILED = {"status": "failed", "error": "the step RUN make failed"}
 
 
 @pytest.mark.parametrize("status", [200, 400, 408, 409, 422, 500, 502, 503])
-def test_a_build_that_is_said_to_have_failed_has_failed_whatever_the_status(
-    shop: Project, api: FaultyApi, status: int
-) -> None:
+def test_an_answer_of_failed_is_a_failed_build_whatever_the_status(shop: Project, api: FaultyApi, status: int) -> None:
     api.answers["wait"] = [http(status, FAILED)]
     done = shop.invoke("build")
     assert done.returncode == 9, done.stderr
@@ -169,7 +167,9 @@ def test_a_failure_may_come_with_the_end_of_its_log(shop: Project, api: FaultyAp
 
 
 @pytest.mark.parametrize("status", [200, 422, 500, 503])
-def test_a_phase_of_failed_is_a_failed_build_whatever_the_status(shop: Project, api: FaultyApi, status: int) -> None:
+def test_a_failed_phase_is_a_failed_build_whatever_the_status(
+    shop: Project, api: FaultyApi, status: int
+) -> None:
     api.answers["wait"] = [http(200, {})]
     api.answers["status"] = [http(status, FAILED)]
     done = shop.invoke("build")

@@ -34,7 +34,7 @@ def test_1_a_refused_connection_starts_nothing(shop: Project, saw: Saw) -> None:
     done = shop.invoke("build", DEPLOY_API_URL=f"http://{address}")
     line = saw("faults", 1, "start: connection refused", done, "none")
     assert done.returncode == 5
-    assert "no build was started" in line
+    assert "No build was started" in line
 
 
 UNANSWERED: dict[str, tuple[str, Answer]] = {
@@ -66,7 +66,7 @@ def test_a_start_without_a_usable_answer_is_one_request_and_may_have_started(
     line = saw("faults", number, what, done, api.summary)
     assert api.summary == "1 start"
     assert done.returncode == 6
-    assert "the build may have started, so it was not sent again" in line
+    assert "The build may have started, so it was not sent again" in line
     assert done.stdout == ""
     assert shop.in_flight is None
 
@@ -79,7 +79,7 @@ def test_8_the_key_does_not_follow_a_redirect(shop: Project, api: FaultyApi, saw
         line = saw("faults", f"8 ({status})", "start: redirect to another server", done, api.summary)
         assert (api.summary, elsewhere.summary) == ("1 start", "none")
     assert done.returncode == 4
-    assert "not followed, since the key would go along" in line
+    assert "It is not followed, since the key would go along" in line
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -89,7 +89,7 @@ def test_10_a_refused_key_names_its_variable(shop: Project, api: FaultyApi, saw:
     line = saw("faults", f"10 ({status})", "start: the key is refused", done, api.summary)
     assert api.summary == "1 start"
     assert done.returncode == 4
-    assert "check DEPLOY_API_KEY" in line
+    assert "Check DEPLOY_API_KEY" in line
 
 
 def test_a_refusal_is_quoted_in_an_excerpt_without_control_characters(shop: Project, api: FaultyApi, saw: Saw) -> None:

@@ -1,4 +1,4 @@
-"""Certificates and proxies of the environment, and connections: an error names what kept a request from being sent."""
+"""Certificates and proxies of the environment, and connections: an error names the reason why nothing was sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from deploy_tasks.api.transport import NoAnswer, Transport, answers, health_of, look
+from deploy_tasks.api.transport import NoAnswer, Transport, answers, look
 from tests.faults.api import Connection, FaultyApi, faulty_api, http
 from tests.faults.conftest import Saw
 from tests.project import Project
@@ -68,7 +68,7 @@ def test_certificates_that_cannot_be_loaded_are_named_and_nothing_was_sent(
     line = saw("faults", f"1b ({variable})", f"start: {variable} names {what}", done, tls_api.summary)
     assert done.returncode == 5
     why = "No such file or directory" if text is None else "no certificates in it"
-    assert f"({variable} names {bundle}: {why}); no build was started" in line
+    assert f"({variable} names {bundle}: {why}). No build was started" in line
     assert tls_api.summary == "none"
 
 
@@ -92,18 +92,16 @@ def test_an_empty_variable_names_no_certificates(
     assert Transport("k3y").exchange("GET", tls_api.url, None, seconds=20, most=10).status == 404
 
 
-def test_certificates_are_of_no_matter_to_plain_http(
-    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_http_needs_no_certificates(api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
     assert Transport("k3y").exchange("GET", api.url, None, seconds=20, most=10).status == 404
 
 
-def test_a_look_with_certificates_that_are_not_there_is_no_answer(
+def test_a_look_with_missing_certificates_is_no_answer(
     tls_api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
-    assert health_of("https://deploy.example.com/", 5) is None
+    assert look("https://deploy.example.com/", 5) is None
     assert not answers("https://deploy.example.com/", 5)
 
 
@@ -140,8 +138,8 @@ def test_a_proxy_that_cannot_be_used_is_blamed_and_nothing_was_sent(
     line = saw("faults", "1c", f"start: ALL_PROXY names {what}", done, api.summary)
     assert done.returncode == 5
     assert line == (
-        f"could not start the build: no connection to deploy.example.com ({why}); no build was started; "
-        "try again: deploy-tasks build"
+        f"could not start the build: no connection to deploy.example.com ({why}). No build was started. "
+        "Try again: deploy-tasks build"
     )
 
 
@@ -194,7 +192,6 @@ def drips(connection: Connection) -> None:
 
 def test_a_look_at_a_server_that_drips_ends_at_its_deadline(api: FaultyApi) -> None:
     api.always("other", drips)
-    assert health_of(api.url, 1.0) is None
     assert look(api.url, 1.0) is None
     assert not answers(api.url, 1.0)
 
@@ -208,7 +205,7 @@ def test_a_look_reads_no_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         # Of this machine no netrc would be read in any case.
-        assert health_of("http://registry.example.com/v2/", 20) == 404
+        assert look("http://registry.example.com/v2/", 20) is not None
         assert look("http://registry.example.com/v2/", 20, ("robot", "pw")) is not None
         without, with_login = [request.headers.get("authorization") for request in proxy.requests]
     assert without is None

@@ -75,8 +75,8 @@ def test_a_tag_that_cannot_be_checked_after_the_push_is_a_warning_that_says_what
     done = shop.invoke("local")
     assert done.returncode == 0, done.stderr
     warning = next(line for line in done.stderr.splitlines() if line.startswith("warning"))
-    assert warning.startswith("warning: could not check the tag: ")
-    assert warning.endswith("; the image is pushed and recorded")
+    assert warning.startswith("warning: could not ask for the digest: ")
+    assert warning.endswith(". The image is pushed and recorded")
     assert "nothing was changed" not in done.stderr
 
 

@@ -254,7 +254,7 @@ def test_32_reuse_of_a_digest_that_is_gone_builds_nothing(recorded: Project, api
     done = recorded.invoke("reuse")
     line = saw("faults", 32, "reuse: 404", done, api.summary)
     assert done.returncode == 8
-    assert "nothing was built or deployed" in line
+    assert "Nothing was built or deployed" in line
     assert api.summary == "1 deploy"
 
 
@@ -271,7 +271,7 @@ def test_32_a_deploy_that_nobody_answers_may_have_happened(recorded: Project, ap
     done = recorded.invoke("reuse")
     line = saw("faults", "32c", "reuse: resets only", done, api.summary)
     assert done.returncode == 6
-    assert "the deploy may have happened; saying it twice does no harm: invoke reuse" in line
+    assert "The deploy may have happened. It is safe to deploy the same again: invoke reuse" in line
     assert api.summary == "3 deploy"
     line = json.loads((recorded.folder / ".deploy" / "history.jsonl").read_text())
     assert (line["outcome"], line["buildId"]) == ("unknown", OLD)

@@ -1,4 +1,4 @@
-"""Faults while waiting: a cut says nothing about the build, so the same job is asked for again; none is started."""
+"""Faults while waiting: a cut says nothing about the build, so the same job is asked for again, and none is started."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_wait_that_is_cut_goes_on(
     assert waiting.in_flight is None
 
 
-def test_13_an_api_that_is_down_for_a_while_costs_nothing(waiting: Project, api: FaultyApi, saw: Saw) -> None:
+def test_13_a_wait_survives_an_api_that_is_down_for_a_while(waiting: Project, api: FaultyApi, saw: Saw) -> None:
     api.answers["wait"] = [api.leave]
     process = waiting.start("wait")
     assert process.stderr is not None
@@ -72,12 +72,14 @@ def test_13_an_api_that_is_down_for_a_while_costs_nothing(waiting: Project, api:
     assert api.summary == "2 wait, 1 digest"
 
 
-def test_15_a_gateway_that_always_cuts_is_told_at_the_deadline(waiting: Project, api: FaultyApi, saw: Saw) -> None:
+def test_15_a_gateway_that_always_cuts_ends_at_the_deadline(
+    waiting: Project, api: FaultyApi, saw: Saw
+) -> None:
     api.always("wait", http(504))
     done = waiting.invoke("wait", "--timeout", "2")
     line = saw("faults", "15", "wait: 504 until the deadline", done, "wait again and again")
     assert done.returncode == 7
-    assert line == f"{JOB} still runs after 2 s; the build goes on. Pick it up: invoke wait"
+    assert line == f"{JOB} still runs after 2 s. The build goes on. Pick it up: invoke wait"
     assert {request.kind for request in api.requests} <= {"wait", "logs"}
     assert 1 <= api.count("wait") <= 6
     assert waiting.in_flight is not None
@@ -91,11 +93,11 @@ def test_an_api_that_is_gone_until_the_deadline_leaves_the_build_in_flight(waiti
     line = saw("faults", "15b", "wait: the API is away until the deadline", done, "none")
     assert url != "http://127.0.0.1:9"
     assert done.returncode == 5
-    assert f"{JOB} goes on" in line
+    assert f"{JOB} goes on. Pick it up: invoke wait" in line
     assert waiting.in_flight is not None
 
 
-def test_a_server_that_asks_for_six_hours_does_not_get_them(waiting: Project, api: FaultyApi, saw: Saw) -> None:
+def test_a_retry_after_of_six_hours_ends_at_the_deadline(waiting: Project, api: FaultyApi, saw: Saw) -> None:
     api.always("wait", http(429, Retry_After="21600"))
     done = waiting.invoke("wait", "--timeout", "1")
     saw("faults", "15c", "wait: 429 with Retry-After: 21600", done, api.summary)
@@ -121,7 +123,7 @@ def test_17_a_key_that_is_refused_midway_keeps_the_job(waiting: Project, api: Fa
     done = waiting.invoke("wait")
     line = saw("faults", "17", "wait: 401 midway", done, api.summary)
     assert done.returncode == 4
-    assert "check DEPLOY_API_KEY (from environment); the build goes on" in line
+    assert "The build goes on. Check DEPLOY_API_KEY (from environment)" in line
     assert (waiting.in_flight or {})["jobName"] == JOB
     api.answers.clear()
     assert waiting.invoke("wait").returncode == 0
@@ -142,8 +144,8 @@ def test_19_a_failed_build_shows_the_end_of_its_log(waiting: Project, api: Fault
     done = waiting.invoke("wait", "--no-logs")
     line = saw("faults", "19", "wait: the build failed", done, api.summary)
     assert done.returncode == 9
-    kept = "nothing was recorded, the last good digest is as it was"
-    assert line == f"{JOB} failed: exit code 2; {kept}. Its log: invoke logs --job {JOB}"
+    kept = "Nothing was recorded, and the last good digest is unchanged"
+    assert line == f"{JOB} failed: exit code 2. {kept}. Its log: invoke logs --job {JOB}"
     shown = done.stderr.splitlines()[:-1]
     assert len(shown) == 30
     assert shown[-1] == "  error: no such file"
@@ -151,7 +153,7 @@ def test_19_a_failed_build_shows_the_end_of_its_log(waiting: Project, api: Fault
     assert waiting.in_flight is None
 
 
-def test_a_digest_that_is_not_answered_is_asked_for_again(waiting: Project, api: FaultyApi, saw: Saw) -> None:
+def test_a_request_for_the_digest_is_repeated(waiting: Project, api: FaultyApi, saw: Saw) -> None:
     api.answers["digest"] = [http(502), reset]
     done = waiting.invoke("wait")
     saw("faults", "19b", "wait: the build is well, the digest is answered the third time", done, api.summary)
@@ -202,7 +204,7 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
-# The program itself, but for the time that it gives one slice: six seconds then instead of thirty.
+# The program with slices of 6 seconds instead of 30.
 SHORT_SLICES = """
 from deploy_tasks import __main__
 from deploy_tasks.api import client, polling
@@ -236,7 +238,7 @@ def test_14_a_black_hole_is_asked_again(project: Project, saw: Saw) -> None:
                 said = [process.stderr.readline(), process.stderr.readline()]
                 ip("link", "set", link, "up")
                 out, rest = process.finish()
-            assert said[1].strip().endswith("asking again"), said
+            assert said[1].strip().endswith("Asking again"), said
             done = subprocess.CompletedProcess([], process.returncode, out, "".join(said) + rest)
             saw("faults", "14", "wait: a black hole", done, api.summary)
             assert done.returncode == 0, done.stderr
