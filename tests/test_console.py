@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 
 import pytest
@@ -125,3 +127,52 @@ def test_lines_that_look_like_commands_of_github_are_defused(
     out, err = capsys.readouterr()
     lines = ["::error::a", ": :error::a", "        : :error::a", "## [error]a", "a::b"]
     assert (out, err.splitlines()) == (": :error::a\n", lines)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        console.tell,
+        console.warn,
+        console.pass_on,
+        console.print_lines,
+        console.print_json,
+        lambda text: console.result([text], None, as_json=False),
+        lambda text: console.result([], {text: [text]}, as_json=True),
+        lambda text: console.tell_table(["A"], [[text]]),
+        lambda text: console.print_table(["A"], [[text]]),
+    ],
+)
+def test_every_output_is_redacted_and_escaped(write: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    keep_secret(["s3cret-value"])
+    write("s3cret-value\x1b[2J\u202e")
+    written = "".join(capsys.readouterr())
+    assert "***" in written
+    assert written.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("is_of_several", [False, True])
+def test_a_live_line_is_redacted_and_escaped(monkeypatch: pytest.MonkeyPatch, is_of_several: bool) -> None:
+    drawn: list[str] = []
+
+    @contextmanager
+    def live(what: object, *, to: object) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
+        drawn.append(str(what))
+        yield lambda *texts: drawn.extend(texts), drawn.append
+
+    monkeypatch.setattr("deploy_tasks.ui.live.live_lines" if is_of_several else "deploy_tasks.ui.live.live_line", live)
+    monkeypatch.setattr(progress, "is_drawn_on", lambda _stream: True)
+    keep_secret(["s3cret-value"])
+    hostile = "s3cret-value\x1b[2J"
+    if is_of_several:
+        with console.board(["one", "two"], is_shown=True) as board:
+            board.set("one", hostile)
+            console.tell(hostile)
+    else:
+        with console.progress(hostile) as show:
+            show(hostile)
+            console.tell(hostile)
+    text = "".join(drawn)
+    assert text.count("***") == (2 if is_of_several else 3)
+    assert "s3cret" not in text
+    assert text.isprintable()

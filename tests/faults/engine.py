@@ -1,4 +1,4 @@
-"""A container engine that says what it is told to, and takes down what it was asked."""
+"""A fake container engine: the test sets its output, and it records its calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.faults.api import DIGEST
 from tests.project import Project
 
-# What a build does that made an image.
+# The step of a build that made an image.
 WRITE_IMAGE_ID = f'while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo sha256:{64 * "1"} > "$2"; shift; done'
 # A docker without buildx: `info` names it; `build` writes the image's id, `push` prints what docker prints, and `image
 # inspect` says that this image was pushed.
@@ -23,7 +23,7 @@ _USUAL = {
 
 
 class FakeEngine:
-    """A program in `folder`; `steps` are shell lines in the place of the usual ones. DEPLOY_DOCKER must name it."""
+    """A program in `folder`, and DEPLOY_DOCKER names it. `steps` are shell lines that replace the usual ones."""
 
     def __init__(self, project: Project, folder: Path, **steps: str) -> None:
         folder.mkdir()
@@ -55,6 +55,6 @@ class FakeEngine:
         return "\n".join(path.read_text() for path in sorted(self._seen.iterdir()))
 
 
-def told(**more: object) -> str:
+def prints_json(**fields: object) -> str:
     """A shell line that prints a JSON object."""
-    return f"echo {shlex.quote(json.dumps(more))}"
+    return f"echo {shlex.quote(json.dumps(fields))}"

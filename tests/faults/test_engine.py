@@ -1,4 +1,4 @@
-"""Faults of the engine: what failed is not deployed, and what was pushed is what counts."""
+"""Faults of the engine: a failed build is not deployed, and the digest of the own push is recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.api import DIGEST, FaultyApi, http
 from tests.faults.conftest import Saw
-from tests.faults.engine import FakeEngine, told
+from tests.faults.engine import FakeEngine, prints_json
 from tests.project import Project
 
 OLD = "sha256:" + 64 * "b"
@@ -44,7 +44,7 @@ def recorded(shop: Project) -> Project:
         ("26b", "local: the engine is down", {"info": "echo is the daemon running? >&2; exit 1"}, "info"),
     ],
 )
-def test_what_fails_is_not_recorded_and_not_deployed(
+def test_a_failure_of_the_engine_records_and_deploys_nothing(
     recorded: Project, api: FaultyApi, saw: Saw, tmp_path: Path, number: str, what: str, steps: dict[str, str], run: str
 ) -> None:
     engine = FakeEngine(recorded, tmp_path / "engine", **steps)
@@ -61,7 +61,7 @@ def test_25_the_digest_of_an_earlier_push_is_not_used(
     recorded: Project, api: FaultyApi, saw: Saw, tmp_path: Path
 ) -> None:
     # buildx leaves its metadata file as it was where a push fails; so each push gets a file of its own.
-    info = told(
+    info = prints_json(
         ClientInfo={"Context": "default", "Plugins": [{"Name": "buildx"}]},
         DriverStatus=[["driver-type", "io.containerd.snapshotter.v1"]],
     )
@@ -85,7 +85,7 @@ def test_25_the_digest_of_an_earlier_push_is_not_used(
     assert api.count("deploy") == 0
 
 
-def test_26_an_engine_that_is_not_there_is_one_line(recorded: Project, api: FaultyApi, saw: Saw) -> None:
+def test_26_a_missing_engine_is_one_line(recorded: Project, api: FaultyApi, saw: Saw) -> None:
     done = recorded.invoke("local", DEPLOY_DOCKER="no-such-engine")
     saw("faults", "26a", "local: the engine is not installed", done, f"{api.count('deploy')} deploy")
     assert done.returncode == 3
@@ -101,14 +101,14 @@ def test_27_sigterm_in_a_build_stops_the_engine(recorded: Project, api: FaultyAp
         assert alive.readline() == "running\n"
         process.send_signal(signal.SIGTERM)
         out, err = process.finish()
-        assert alive.read() == "", "it ends once no process of the engine has the pipe open"
+        assert alive.read() == "", "the pipe ends when no process of the engine holds it"
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     saw("faults", 27, "local: SIGTERM during the build", done, f"{api.count('deploy')} deploy")
     assert done.returncode == 143
     assert api.count("deploy") == 0
 
 
-def test_34_a_tag_that_somebody_moved_does_not_decide(
+def test_34_a_tag_moved_after_the_push_does_not_change_the_digest(
     recorded: Project, api: FaultyApi, saw: Saw, tmp_path: Path
 ) -> None:
     FakeEngine(recorded, tmp_path / "engine")
@@ -124,7 +124,7 @@ def test_34_a_tag_that_somebody_moved_does_not_decide(
 
 
 @pytest.mark.parametrize("way", [["-w"], []], ids=["flag", "environment"])
-def test_35_warn_changes_nothing_about_what_failed(
+def test_35_a_failure_is_an_error_with_invokes_warn_too(
     recorded: Project, api: FaultyApi, saw: Saw, tmp_path: Path, way: list[str]
 ) -> None:
     FakeEngine(recorded, tmp_path / "engine", push="exit 1")
@@ -156,7 +156,7 @@ def test_35_a_dry_run_sends_and_runs_and_writes_nothing(
     assert done.returncode == 0, done.stderr
     assert api.summary == "none"
     assert recorded.files() == before
-    assert engine.commands == ["info"], "asked what it is, and nothing else"
+    assert engine.commands == ["info"], "only asked for its kind"
     for shown in (
         "POST",
         "/build/<job>/wait",
@@ -170,9 +170,11 @@ def test_35_a_dry_run_sends_and_runs_and_writes_nothing(
         assert shown in done.stderr, shown
 
 
-def test_a_digest_file_that_is_no_text_is_one_line(recorded: Project, api: FaultyApi, tmp_path: Path) -> None:
+def test_a_digest_file_that_is_not_text_is_refused_in_one_line(
+    recorded: Project, api: FaultyApi, tmp_path: Path
+) -> None:
     write = r"""while [ $# -gt 0 ]; do [ "$1" = --digestfile ] && printf '\377' > "$2"; shift; done"""
-    engine = FakeEngine(recorded, tmp_path / "engine", info=told(host={}, store={}), push=write, tag="true")
+    engine = FakeEngine(recorded, tmp_path / "engine", info=prints_json(host={}, store={}), push=write, tag="true")
     done = recorded.invoke("local", "reuse")
     assert engine.commands == ["info", "build", "tag", "push"]
     assert done.returncode == 3

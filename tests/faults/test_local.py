@@ -1,4 +1,4 @@
-"""`local` where the machine, the engine or the registry is not as usual, and what is said of what it built."""
+"""`local` with an unusual machine, engine or registry, and what it says about uncommitted changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_machine_without_bash_uses_sh(shop: Project, api: FaultyApi, tmp_path:
         assert "engine answers" in done.stdout
 
 
-def test_a_shell_of_the_configuration_is_used_where_it_is_there(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
+def test_the_configured_shell_is_used_if_it_exists(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
     FakeEngine(shop, tmp_path / "engine")
     own = shop.write("../own-shell", f'#!/bin/sh\necho used >> {tmp_path}/used\nexec /bin/sh "$@"\n')
     own.chmod(0o755)
@@ -66,10 +66,10 @@ def test_an_engine_that_takes_longer_than_invokes_timeout_is_one_line(
     )
 
 
-def test_a_tag_that_cannot_be_checked_after_the_push_is_a_warning_that_says_what_is_true(
+def test_a_tag_that_cannot_be_checked_after_the_push_is_only_a_warning(
     shop: Project, api: FaultyApi, tmp_path: Path
 ) -> None:
-    # The key is asked of before, and the tag after the push.
+    # The first request, before the build, checks the key; the second one checks the tag.
     FakeEngine(shop, tmp_path / "engine")
     api.answers["digest"] = [http(404, {"error": "none"}), http(403, {"error": "no"})]
     done = shop.invoke("local")
@@ -80,7 +80,9 @@ def test_a_tag_that_cannot_be_checked_after_the_push_is_a_warning_that_says_what
     assert "nothing was changed" not in done.stderr
 
 
-def test_after_a_dirty_local_reuse_and_rollback_say_so(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
+def test_reuse_and_rollback_say_that_the_build_had_uncommitted_changes(
+    shop: Project, api: FaultyApi, tmp_path: Path
+) -> None:
     says = f"built from uncommitted changes on {shop.head[:7]}"
     shop.write("page.html", "not committed")
     FakeEngine(shop, tmp_path / "engine")

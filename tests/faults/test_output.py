@@ -1,5 +1,5 @@
-"""Hostile text through every field of the API's answers, every file that is read, git and the engine: whatever the
-task, what leaves is plain lines, without a secret, and no command to a terminal or to GitHub."""
+"""Hostile text in every field of the API's answers, in every file that is read, from git and from the engine: the
+output of every task is plain lines, without a secret and without a command to a terminal or to GitHub."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ WITHOUT_JSON = ("logs", "init")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_hostile_text_leaves_as_plain_lines_without_a_secret(
+def test_hostile_text_is_shown_as_plain_lines_without_a_secret(
     shop: Project, api: FaultyApi, tmp_path: Path, name: str
 ) -> None:
     case = CASES[name]
@@ -272,7 +272,7 @@ def test_a_log_of_one_line_of_60_mb_is_cut(shop: Project, api: FaultyApi) -> Non
     assert len(done.stdout) < 5000
 
 
-def test_hostile_answers_to_several_apps_are_as_plain(shop: Project, api: FaultyApi) -> None:
+def test_hostile_answers_to_several_apps_are_shown_as_plain_lines(shop: Project, api: FaultyApi) -> None:
     shop.environment["DEPLOY_API_KEY"] = KEY
     shop.write("invoke.yaml", "deploy:\n  port: 3000\n  apps: {one: {}, two: {}}\n")
     api.always("start", http(422, {"error": HOSTILE}))
@@ -286,7 +286,7 @@ def test_hostile_answers_to_several_apps_are_as_plain(shop: Project, api: Faulty
             assert "***" in errors["one"]["error"]
 
 
-def test_an_error_of_several_apps_that_quotes_the_key_does_not_show_it(shop: Project, api: FaultyApi) -> None:
+def test_an_error_of_several_apps_does_not_show_the_key_that_it_quotes(shop: Project, api: FaultyApi) -> None:
     shop.environment["DEPLOY_API_KEY"] = KEY
     shop.write("invoke.yaml", "deploy:\n  port: 3000\n  apps: {one: {}, two: {}}\n")
     assert run(shop, "build", "--app", "all").returncode == 0
@@ -318,7 +318,7 @@ def test_a_table_shows_no_control_character(shop: Project, api: FaultyApi) -> No
     assert "\\x1b]52" in drawn
 
 
-def test_a_folder_with_a_hostile_name_is_no_more_than_a_name(shop: Project, api: FaultyApi) -> None:
+def test_a_folder_with_a_hostile_name_is_shown_as_a_plain_line(shop: Project, api: FaultyApi) -> None:
     folder = shop.folder.parent / f"a\n::error::FORGED{ONE_LINE}\x1b[2J"
     moved = shop.copy(folder)
     moved.environment = {**shop.environment, "DEPLOY_APP": "shop"}
@@ -328,7 +328,7 @@ def test_a_folder_with_a_hostile_name_is_no_more_than_a_name(shop: Project, api:
     check(done, relays=False, is_json=False, is_on_github=True)
 
 
-def test_an_api_that_echoes_the_key_to_a_person_on_a_terminal(shop: Project, api: FaultyApi) -> None:
+def test_a_live_line_does_not_show_the_key(shop: Project, api: FaultyApi) -> None:
     record(shop)
     shop.environment["DEPLOY_API_KEY"] = KEY
     api.always("wait", http(200, {"status": f"{KEY}\x1b]52;c;x\x07"}))

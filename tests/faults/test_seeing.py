@@ -1,4 +1,4 @@
-"""Logs, rollout and health of servers that misbehave: what is seen is beside the point of what is done."""
+"""Logs, rollout and health with servers that misbehave: a failed look does not fail the build or the deploy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ LOGS: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("what", LOGS)
-def test_a_log_that_cannot_be_read_costs_no_build(shop: Project, api: FaultyApi, what: str) -> None:
+def test_a_log_that_cannot_be_read_does_not_fail_the_build(shop: Project, api: FaultyApi, what: str) -> None:
     api.always("logs", LOGS[what])
     done = shop.run(sys.executable, "-c", WITHOUT_PAUSES, "build")
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def test_a_log_that_cannot_be_read_costs_no_build(shop: Project, api: FaultyApi,
     assert "Traceback" not in done.stderr
 
 
-def test_a_log_that_is_cut_at_its_front_is_shown_once(shop: Project, api: FaultyApi) -> None:
+def test_each_line_of_a_log_that_loses_its_beginning_is_shown_once(shop: Project, api: FaultyApi) -> None:
     lines = [f"line {number}\n" for number in range(40)]
     parts = [lines[:10], lines[:20], lines[15:30]]
     api.answers["logs"] = [http(200, {"logs": "".join(part)}) for part in parts]
@@ -112,7 +112,7 @@ def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Proje
     assert "unknown" not in history, "it is known by then"
 
 
-def test_the_health_path_is_asked_at_the_domain_until_it_is_well(shop: Project, api: FaultyApi) -> None:
+def test_the_health_path_is_requested_at_the_domain_until_it_answers_2xx(shop: Project, api: FaultyApi) -> None:
     shop.write_record(RECORD)
     api.always("app", READY)
     trusted = trustme.CA()
@@ -150,7 +150,7 @@ def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: Fault
     assert api.summary == "none"
 
 
-def test_the_way_back_is_the_one_that_rollback_goes(shop: Project, api: FaultyApi) -> None:
+def test_the_undo_command_names_the_image_that_rollback_deploys(shop: Project, api: FaultyApi) -> None:
     well, unwell, newest = (f"sha256:{letter * 64}" for letter in "abc")
     for build_id, ready in [(well, 1), (unwell, 0), (newest, 1)]:
         api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": ready, "image": f"shop@{build_id}"}}))
@@ -161,7 +161,9 @@ def test_the_way_back_is_the_one_that_rollback_goes(shop: Project, api: FaultyAp
     assert f"shop@{well}" in shop.invoke("rollback").stdout
 
 
-def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, api: FaultyApi, saw: Saw) -> None:
+def test_a_second_wait_ends_with_the_digest_that_the_first_one_recorded(
+    shop: Project, api: FaultyApi, saw: Saw
+) -> None:
     api.answers["wait"] = [silence]
     first = shop.start("build")
     api.until("wait")
@@ -180,7 +182,7 @@ def test_a_wait_beside_a_wait_ends_with_what_that_one_recorded(shop: Project, ap
     assert out.split()[0] == DIGEST
 
 
-def test_a_first_build_elsewhere_is_waited_for(shop: Project, api: FaultyApi) -> None:
+def test_reuse_waits_for_the_first_build_of_another_run(shop: Project, api: FaultyApi) -> None:
     api.answers["wait"] = [silence]
     first = shop.start("build")
     api.until("wait")
@@ -196,7 +198,7 @@ def test_a_first_build_elsewhere_is_waited_for(shop: Project, api: FaultyApi) ->
     assert out.strip().endswith(f"@{DIGEST}")
 
 
-def test_a_chain_lets_no_other_run_in_between(shop: Project, api: FaultyApi) -> None:
+def test_no_other_run_can_start_between_the_tasks_of_a_chain(shop: Project, api: FaultyApi) -> None:
     api.answers["deploy"] = [silence]
     chain = shop.start("build", "reuse")
     api.until("deploy")
@@ -208,7 +210,7 @@ def test_a_chain_lets_no_other_run_in_between(shop: Project, api: FaultyApi) -> 
     assert chain.returncode == 0
 
 
-def test_a_page_in_the_place_of_the_api_does_not_cost_the_job(shop: Project, api: FaultyApi, saw: Saw) -> None:
+def test_a_404_page_of_a_gateway_does_not_lose_the_job(shop: Project, api: FaultyApi, saw: Saw) -> None:
     ingress = http(404, b"<html>default backend - 404</html>")
     api.answers["wait"] = [ingress, ingress]
     api.answers["digest"] = [ingress]
@@ -218,7 +220,7 @@ def test_a_page_in_the_place_of_the_api_does_not_cost_the_job(shop: Project, api
     assert shop.record["buildId"] == DIGEST
 
 
-def test_a_secret_that_an_excerpt_would_cut_in_two_is_not_shown(shop: Project, api: FaultyApi) -> None:
+def test_a_secret_at_the_end_of_an_excerpt_is_not_shown_in_part(shop: Project, api: FaultyApi) -> None:
     token = "ghp_0123456789abcdefghijABCDEFGHIJklmnopqrst"
     api.always("start", http(422, b"x" * 170 + token.encode()))
     done = shop.invoke("build", DEPLOY_GIT_TOKEN=token)
@@ -227,7 +229,7 @@ def test_a_secret_that_an_excerpt_would_cut_in_two_is_not_shown(shop: Project, a
     assert "x***" in done.stderr
 
 
-def test_who_has_a_name_in_no_encoding_can_deploy(shop: Project, api: FaultyApi) -> None:
+def test_a_user_with_a_name_in_an_unknown_encoding_can_deploy(shop: Project, api: FaultyApi) -> None:
     shop.write_record(RECORD)
     done = shop.run("sh", "-c", f"LOGNAME=$(printf 'andr\\351') exec {sys.executable} -m invoke reuse")
     assert done.returncode == 0, done.stderr

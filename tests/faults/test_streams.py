@@ -16,7 +16,7 @@ from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
 from tests.project import SECONDS_A_COMMAND, Project
 
 INVOKE = [sys.executable, "-m", "invoke"]
-# The leader of a session, whom the end of its terminal ends, whatever it inherited.
+# A session leader: the end of its terminal ends it, whatever signal handlers it inherited.
 ON_A_TERMINAL_OF_ITS_OWN = (
     "import fcntl, os, signal, sys, termios; terminal = os.open(sys.argv[1], os.O_RDWR);"
     "fcntl.ioctl(terminal, termios.TIOCSCTTY, 0); [os.dup2(terminal, number) for number in range(3)];"
@@ -26,7 +26,7 @@ ON_A_TERMINAL_OF_ITS_OWN = (
 
 @pytest.fixture(autouse=True)
 def _buffered(shop: Project) -> None:
-    # Where Python writes at once, nothing is left in a buffer that fails once more at its end.
+    # Unbuffered output leaves nothing that fails again when Python flushes at exit.
     shop.environment["PYTHONUNBUFFERED"] = ""
 
 
@@ -45,7 +45,7 @@ def through_a_shell(project: Project, where: str, *task: str, **environment: str
 
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("github", [{}, {"GITHUB_ACTIONS": "true"}], ids=["", "on GitHub"])
-def test_an_error_that_nobody_can_read_keeps_its_exit_code(
+def test_an_error_keeps_its_exit_code_without_a_stderr(
     shop: Project, api: FaultyApi, where: str, github: dict[str, str]
 ) -> None:
     api.always("start", reset)
@@ -53,13 +53,13 @@ def test_an_error_that_nobody_can_read_keeps_its_exit_code(
     assert (done.returncode, done.stdout, done.stderr) == (6, "", "")
 
 
-def test_a_success_that_nobody_can_read_about_is_one(shop: Project, api: FaultyApi) -> None:
+def test_a_success_is_exit_code_0_without_a_stderr(shop: Project, api: FaultyApi) -> None:
     for where in ("2>&-", "2>/dev/full"):
         done = through_a_shell(shop, where, "build")
         assert (done.returncode, done.stdout) == (0, f"{DIGEST}\n")
 
 
-def test_a_reader_of_stderr_that_has_gone_does_not_change_the_exit_code(shop: Project, api: FaultyApi) -> None:
+def test_a_closed_pipe_at_stderr_does_not_change_the_exit_code(shop: Project, api: FaultyApi) -> None:
     api.always("start", reset)
     with without_a_reader() as stderr:
         done = subprocess.run(
@@ -82,9 +82,7 @@ def test_several_apps_keep_their_exit_code_without_a_stderr(shop: Project, api: 
 
 
 @pytest.mark.parametrize("task", [["history"], ["status"], ["logs", "--job", JOB], ["history", "--json"]])
-def test_a_reader_of_stdout_that_has_had_enough_is_exit_code_141(
-    shop: Project, api: FaultyApi, task: list[str]
-) -> None:
+def test_a_closed_pipe_at_stdout_is_exit_code_141(shop: Project, api: FaultyApi, task: list[str]) -> None:
     api.always("logs", http(200, {"logs": "a line\n" * 10_000}))
     assert shop.invoke("build").returncode == 0
     with without_a_reader() as stdout:
@@ -144,7 +142,7 @@ def test_a_pipe_without_a_reader_at_githubs_files_is_not_waited_for(
     assert "GITHUB_OUTPUT cannot be written" in done.stderr
 
 
-def test_a_percent_sign_in_an_annotation_is_no_escape(shop: Project, api: FaultyApi) -> None:
+def test_a_percent_sign_in_an_annotation_is_escaped(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(422, b"100%0A::error::of the quota"))
     done = shop.invoke("build", GITHUB_ACTIONS="true")
     assert "::error title=build failed::could not start the build: " in done.stderr
