@@ -52,13 +52,15 @@ class DeployError(Exit):
     @property
     def message(self) -> str:
         """What Invoke prints."""
-        return str(self) if self.shown is None else self.shown
+        return str(self)
 
     @message.setter
     def message(self, _message: str | None) -> None:
         """Invoke's own `Exit` sets it; here it follows from the fields."""
 
     def __str__(self) -> str:
+        if self.shown is not None:
+            return self.shown
         sentences = [text for text in (self.what, self.effect, advice(self.next)) if text]
         ended = [text if text[-1] in ".!?…" else f"{text}." for text in sentences[:-1]]
         return " ".join([*ended, *sentences[-1:]])

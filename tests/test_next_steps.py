@@ -47,7 +47,12 @@ def test_a_dry_run_is_repeated_as_a_dry_run() -> None:
 
 
 def test_advice_is_sentences_and_commands_that_can_be_pasted() -> None:
-    steps = ["Set DEPLOY_PORT.", Step("build", says="Build it"), Step("local"), Step("wait", {"job": "b-1"}, "Or wait")]
+    steps: list[Step | str] = [
+        "Set DEPLOY_PORT.",
+        Step("build", says="Build it"),
+        Step("local"),
+        Step("wait", {"job": "b-1"}, "Or wait"),
+    ]
     assert advice(steps) == "Set DEPLOY_PORT. Build it: invoke build, or invoke local. Or wait: invoke wait --job b-1"
 
 

@@ -16,6 +16,7 @@ from invoke.tasks import Task
 
 from .. import next_steps, signals
 from ..errors import DeployError, Interrupted, SomeFailed
+from ..redaction import redact
 from ..state import lock
 from ..ui import console, github
 from .command_line import command_line
@@ -46,16 +47,18 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
 
 def _finish(error: DeployError, task: str) -> None:
     """Makes `error` fit for Invoke, which prints it, and shows it at the head of a run on GitHub."""
+    every = error.errors.values() if isinstance(error, SomeFailed) else [error]
     if _LOG.isEnabledFor(logging.DEBUG):
-        every = error.errors.values() if isinstance(error, SomeFailed) else [error]
         for one in every:
             _LOG.debug(console.shown("".join(traceback.format_exception(one)).rstrip().split("\n")))
     console.forgive_stderr()
-    if error.shown is None:
-        error.shown = console.message_of(error)
-        error.args = (error.shown,)  # which `invoke -d` prints
+    for one in {error, *every}:
+        if one.shown is None:
+            one.shown = console.message_of(one)
+            one.what, one.effect = redact(one.what), redact(one.effect)
+            one.args = (one.shown,)  # which `invoke -d` prints
     if not isinstance(error, Interrupted) and not error.is_annotated:
-        github.annotate(f"{task} failed", error.shown)
+        github.annotate(f"{task} failed", str(error))
         error.is_annotated = True
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deploy_tasks.invocation import several as parallel
+from deploy_tasks.invocation import several
 from deploy_tasks.state import lock
 from deploy_tasks.ui import console
 from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
@@ -260,11 +260,11 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
 
 
 BUG = """
-from deploy_tasks import __main__; from deploy_tasks.commands import build as builds; usual = builds.finish
+from deploy_tasks import __main__; from deploy_tasks.commands import build; usual = build.finish
 def finish(run, *a, **k):
-    if run.call.name == 'one': raise ZeroDivisionError('a bug with canary-key')
+    if run.name == 'one': raise ZeroDivisionError('a bug with canary-key')
     return usual(run, *a, **k)
-builds.finish = finish; __main__.main()
+build.finish = finish; __main__.main()
 """
 
 
@@ -309,7 +309,7 @@ def test_an_app_whose_lock_is_not_had_in_time_does_not_hold_up_the_others(apps: 
 def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     now, waited = 0.0, []
 
-    class Run:
+    class Work:
         state = SimpleNamespace(lock_path="")
         settings = SimpleNamespace(lock_timeout=5.0)
 
@@ -318,8 +318,8 @@ def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytes
             waited.append(within)
             now += 3.0  # another run lets go of it then
 
-    monkeypatch.setattr(parallel, "time", SimpleNamespace(monotonic=lambda: now))
-    acts: Any = {name: SimpleNamespace(run=Run()) for name in NAMES}
+    monkeypatch.setattr(several, "time", SimpleNamespace(monotonic=lambda: now))
+    works: Any = {name: Work() for name in NAMES}
     with console.board(NAMES, is_shown=False) as board:
-        parallel._lock(acts, acts, board)
+        several._lock(several._Batch(SimpleNamespace(), works, board, {}))  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]

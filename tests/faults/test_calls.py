@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy_tasks.invocation.dispatch import ended_well
 from invoke.config import Config
 from invoke.context import Context
 
+from deploy_tasks.commands import digest
 from deploy_tasks.errors import Interrupted, SettingsError
 from deploy_tasks.invocation.call import Call
+from deploy_tasks.invocation.ending import ended_well
 from deploy_tasks.redaction import keep_secret
 from deploy_tasks.state import lock
 from deploy_tasks.tasks import build, reuse
@@ -38,8 +39,8 @@ def test_another_app_of_a_chain_does_not_land_in_the_namespace_of_the_first(shop
 
 def test_how_many_apps_at_once_holds_for_the_rest_of_the_chain(shop: Project) -> None:
     c = Context(Config())
-    Call.of(c, "build", {"app": "all", "jobs": 3}).hold_target()
-    assert Call.of(c, "reuse", {"app": None, "jobs": None}).flags["jobs"] == 3
+    Call.of(c, digest.digest, {"app": "all", "jobs": 3}).keep_target("a,b")
+    assert Call.of(c, digest.digest, {"app": None, "jobs": None}).options["jobs"] == 3
 
 
 def test_the_target_is_that_of_the_record_once_the_lock_is_had(shop: Project, api: FaultyApi) -> None:
@@ -132,7 +133,10 @@ def test_the_message_of_an_error_is_redacted() -> None:
     keep_secret(["s3cret-value"])
     with pytest.raises(SettingsError) as raised, ended_well(build):
         raise SettingsError("the key is s3cret-value")
-    assert (str(raised.value), raised.value.args) == ("the key is ***", ("the key is ***",))
+    assert (str(raised.value), raised.value.args) == (
+        "the key is ***. Nothing was sent",
+        ("the key is ***. Nothing was sent",),
+    )
 
 
 def test_the_error_of_one_of_several_apps_is_redacted_in_json(shop: Project, api: FaultyApi, tmp_path: Path) -> None:
@@ -140,9 +144,9 @@ def test_the_error_of_one_of_several_apps_is_redacted_in_json(shop: Project, api
     shop.commit("apps")
     shop.push()
     code = (
-        "from deploy_tasks import __main__\nfrom deploy_tasks.commands import build as builds\n"
+        "from deploy_tasks import __main__\nfrom deploy_tasks.commands import build\n"
         "def finish(*a, **k): raise ZeroDivisionError('a bug with canary-key')\n"
-        "builds.finish = finish; __main__.main()"
+        "build.finish = finish; __main__.main()"
     )
     api.always("logs", http(404))
     done = shop.run(sys.executable, "-c", code, "build", "--app", "all", "--json")
