@@ -167,9 +167,7 @@ def test_a_failure_may_come_with_the_end_of_its_log(shop: Project, api: FaultyAp
 
 
 @pytest.mark.parametrize("status", [200, 422, 500, 503])
-def test_a_failed_phase_is_a_failed_build_whatever_the_status(
-    shop: Project, api: FaultyApi, status: int
-) -> None:
+def test_a_failed_phase_is_a_failed_build_whatever_the_status(shop: Project, api: FaultyApi, status: int) -> None:
     api.answers["wait"] = [http(200, {})]
     api.answers["status"] = [http(status, FAILED)]
     done = shop.invoke("build")

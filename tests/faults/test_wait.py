@@ -72,9 +72,7 @@ def test_13_a_wait_survives_an_api_that_is_down_for_a_while(waiting: Project, ap
     assert api.summary == "2 wait, 1 digest"
 
 
-def test_15_a_gateway_that_always_cuts_ends_at_the_deadline(
-    waiting: Project, api: FaultyApi, saw: Saw
-) -> None:
+def test_15_a_gateway_that_always_cuts_ends_at_the_deadline(waiting: Project, api: FaultyApi, saw: Saw) -> None:
     api.always("wait", http(504))
     done = waiting.invoke("wait", "--timeout", "2")
     line = saw("faults", "15", "wait: 504 until the deadline", done, "wait again and again")
