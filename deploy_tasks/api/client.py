@@ -310,7 +310,7 @@ class DeployClient:
             return _unknown(purpose, said, retry_after=answer.retry_after)
         if 300 <= status < 400:
             target = redact(re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location))[:80] or "another path"
-            what = f"{what}, a redirect to {target!r}. It is not followed, since the key would go along"
+            what = f"{what}, a redirect to {target!r} that was not followed, since the key would go along"
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
             key = f"DEPLOY_API_KEY (from {self._key_from})" if self._key_from else "DEPLOY_API_KEY"

@@ -125,7 +125,7 @@ def test_a_build_request_that_is_not_sent_names_the_whole_chain(project: Project
     project.environment.update(DEPLOY_API_URL="http://127.0.0.1:9", DEPLOY_API_KEY="a-key", DEPLOY_PORT="3000")
     away = project.invoke("build", "--no-cache", "reuse", "--domain", "a.example.com")
     assert away.returncode == 5
-    assert away.stderr.endswith("try again: invoke build --no-cache reuse --domain a.example.com\n")
+    assert away.stderr.endswith("Try again: invoke build --no-cache reuse --domain a.example.com\n")
 
 
 def test_a_digest_that_is_not_there_names_what_must_follow(project: Project, sandbox: SandboxProcess) -> None:

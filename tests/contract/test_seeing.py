@@ -463,7 +463,7 @@ def test_the_undo_and_the_next_try_have_the_flags_of_the_deploy(project: Project
     away = project.invoke("rollback", *flags, DEPLOY_API_URL=nowhere, DEPLOY_API_TIMEOUT="1")
     assert away.returncode == 5
     history.write_text(history.read_text().replace(nowhere, sandbox.url))
-    again = away.stderr.split("try again: invoke ")[1].strip()
+    again = away.stderr.split("Try again: invoke ")[1].strip()
     tried = project.invoke(*given(again))
     assert tried.returncode == 0, tried.stderr
     assert tried.stdout.strip().endswith(f"@{two}"), "what the rollback was to deploy, not what is recorded"
@@ -689,7 +689,7 @@ def test_what_a_later_deploy_lacks_is_said_before_the_build(project: Project, sa
 def test_a_command_to_try_again_has_the_flags_of_the_call(project: Project, sandbox: SandboxProcess) -> None:
     away = project.invoke("build", "--image-tag", "x", "--no-cache", DEPLOY_API_URL="http://127.0.0.1:9")
     assert away.returncode == 5
-    assert "try again: invoke build --image-tag x --no-cache" in away.stderr
+    assert "Try again: invoke build --image-tag x --no-cache" in away.stderr
     wrong = project.invoke("build", DEPLOY_API_KEY="wr0ng")
     assert "No build was started. Check DEPLOY_API_KEY (from environment)" in wrong.stderr
 

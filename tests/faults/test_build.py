@@ -79,7 +79,7 @@ def test_8_the_key_does_not_follow_a_redirect(shop: Project, api: FaultyApi, saw
         line = saw("faults", f"8 ({status})", "start: redirect to another server", done, api.summary)
         assert (api.summary, elsewhere.summary) == ("1 start", "none")
     assert done.returncode == 4
-    assert "It is not followed, since the key would go along" in line
+    assert "that was not followed, since the key would go along" in line
 
 
 @pytest.mark.parametrize("status", [401, 403])
