@@ -1,1 +1,1 @@
-"""The container engine of this machine: docker, podman or buildx."""
+"""Builds and pushes images with the container engine of this machine. To add an engine, see `kind.py`."""

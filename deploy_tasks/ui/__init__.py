@@ -1,1 +1,1 @@
-"""What people, programs and GitHub see."""
+"""Output: to people (stderr), to programs (stdout), to GitHub. Commands use `console` and `github`."""
