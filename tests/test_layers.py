@@ -50,7 +50,13 @@ def test_listing_and_completing_load_nothing_slow(project: Project, arguments: l
     assert done.returncode == 0
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert {name for name in loaded if name.startswith("deploy_tasks")} == {
-        *("deploy_tasks", "deploy_tasks.tasks", "deploy_tasks.invocation", "deploy_tasks.invocation.task")
+        *(
+            "deploy_tasks",
+            "deploy_tasks.tasks",
+            "deploy_tasks.options",
+            "deploy_tasks.invocation",
+            "deploy_tasks.invocation.task",
+        )
     }
     assert not {name.split(".")[0] for name in loaded} & {*SLOW, "msgspec", "dotenv"}
 

@@ -100,7 +100,7 @@ def test_what_is_imported_freezes_no_object_of_the_program(tmp_path: Path) -> No
     program = (
         "import gc\n"
         "before = gc.get_freeze_count()  # Python 3.12 has some from its start\n"
-        "import deploy_tasks.invocation.dispatch, deploy_tasks.tasks\n"
+        "import deploy_tasks.invocation.run, deploy_tasks.tasks\n"
         "print(gc.get_freeze_count() - before)\n"
     )
     assert python("-c", program, at=tmp_path).stdout == "0\n"
