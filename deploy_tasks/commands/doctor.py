@@ -12,7 +12,7 @@ from typing import NamedTuple
 from invoke.context import Context
 
 from ..config.apps import ALL
-from ..config.schema import SETTINGS, Setting
+from ..config.schema import WITH_VARIABLE, Setting
 from ..config.settings import Settings
 from ..config.sources import Source
 from ..engine import build_context
@@ -69,7 +69,7 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
         work.complete()
     except DeployError as error:
         return [Finding("settings", "failed", error.what, "correct it, and ask again")]
-    of_all = {row.key for row in SETTINGS if not names or row.is_global}
+    of_all = {row.key for row in WITH_VARIABLE if not names or row.is_global}
     call.keep_target(work.settings.known("app"))
     engine = Engine(c, work.settings.docker, builder=work.settings.builder)
     looks: list[Callable[[], Iterator[Finding]]] = [
@@ -110,7 +110,7 @@ def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
     work = Work(call, name)
     work.complete()
     settings = work.settings
-    chosen = [f"{row.key} {_shown(settings.known(row.key))}" for row in SETTINGS if _is_own(settings, row)]
+    chosen = [f"{row.key} {_shown(settings.known(row.key))}" for row in WITH_VARIABLE if _is_own(settings, row)]
     yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, work), *_state(work))
     try:
         settings.check("port", "env_from", "files")
@@ -125,7 +125,7 @@ def _is_own(settings: Settings, row: Setting) -> bool:
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
     needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
-    for row in (row for row in SETTINGS if row.key in keys):
+    for row in (row for row in WITH_VARIABLE if row.key in keys):
         value, origin = settings.known(row.key), settings.origins[row.key]
         if value is None or value == ():
             state = needed.get(row.key, "ok")

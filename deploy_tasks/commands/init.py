@@ -12,7 +12,7 @@ from invoke.context import Context
 
 from ..app_class import APP_CLASSES
 from ..config.project import root_of
-from ..config.schema import SETTINGS, Setting
+from ..config.schema import WITH_VARIABLE, Setting
 from ..errors import DeployError, SettingsError, StateError
 from ..git import Checkout
 from ..next_steps import Step
@@ -99,7 +99,9 @@ def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[
 def example(leave_out: Collection[str] = ()) -> str:
     """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
     `leave_out`."""
-    return _HEAD + "".join(f"\n# {row.help[0].upper()}{row.help[1:]}.\n{_line(row, leave_out)}\n" for row in SETTINGS)
+    return _HEAD + "".join(
+        f"\n# {row.help[0].upper()}{row.help[1:]}.\n{_line(row, leave_out)}\n" for row in WITH_VARIABLE
+    )
 
 
 def _line(row: Setting, leave_out: Collection[str]) -> str:

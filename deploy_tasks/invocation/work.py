@@ -72,7 +72,9 @@ class Work:
         """Whether another run held the lock before this one."""
         self._undivided = Lock()
         self.settings = call.project.load(name, call.options)
-        self.state = State(self.settings.state_file)
+        self.state = state = State(self.settings.state_file)
+        self._state_files = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
+        self.checkout.ask_for_tracked(self._state_files)  # git answers while the rest is loaded
         self._check_needs()
         call.command.check(self)
         self._warn()
@@ -166,9 +168,7 @@ class Work:
     def _check_own_state(self) -> None:
         """StateError where git tracks a state file: what another machine recorded is not what was built or deployed
         from here, and everybody who may push could choose what is deployed."""
-        state = self.state
-        there = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
-        if tracked := self.checkout.tracked(there) if there else []:
+        if tracked := self.checkout.tracked(self._state_files):
             names = " ".join(shlex.quote(str(path)) for path in tracked)
             raise StateError(
                 f"{tracked[0]} is tracked by git, so it may come from another machine",
