@@ -638,7 +638,7 @@ def test_local_takes_every_flag(api: Any, project: Project, monkeypatch: pytest.
         ({"dockerfile": "Nope"}, "there is no Dockerfile at"),
         ({"build_context": "nope"}, "is not a folder"),
         ({"build_context": "Dockerfile"}, "is not a folder"),
-        ({"build_arg": ["=x"]}, "has no name"),
+        ({"build_arg": ["=x"]}, "is neither KEY=VALUE nor KEY"),
         ({"image_tag": "-v"}, "is not an image tag"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import next_steps
 from ..api.client import DeployClient
-from ..app_class import APP_CLASSES
+from ..app_class import APP_CLASSES, namespace_of
 from ..config.schema import SECRETS
 from ..config.settings import Settings
 from ..config.sources import Source
@@ -256,7 +256,7 @@ def _warn_of_another_namespace(settings: Settings, record: Record | None) -> Non
 
 def _warn(call: Call, settings: Settings) -> None:
     """Says what is allowed and seldom meant."""
-    if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
+    if settings.namespace == namespace_of("non-business") and settings.app_class == "business":
         of = f"{call.name}: " if call.name else ""
         console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
     for path in settings.secret_files_others_can_read:
