@@ -15,7 +15,7 @@ from deploy_tasks.commands.init import example
 from deploy_tasks.config.apps import split
 from deploy_tasks.config.paths import project_root
 from deploy_tasks.config.project import Project
-from deploy_tasks.config.schema import BY_KEY, SECRETS, WITH_VARIABLE
+from deploy_tasks.config.schema import BY_KEY, SECRETS, SETTINGS, WITH_VARIABLE
 from deploy_tasks.config.settings import Settings
 from deploy_tasks.errors import SettingsError
 from deploy_tasks.tasks import ns
@@ -355,6 +355,35 @@ def test_env_files_do_not_change_the_environment(tmp_path: Path) -> None:
     assert dict(os.environ) == before
 
 
+def test_an_env_file_is_read_once_for_a_project(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DEPLOY_APP=one\n")
+    project = Project(tmp_path, {}, {})
+    assert project.load(None, {}, {}).app == "one"
+    (tmp_path / ".env").write_text("DEPLOY_APP=two\n")
+    assert project.load(None, {}, {}).app == "one"
+    assert Project(tmp_path, {}, {}).load(None, {}, {}).app == "two"
+
+
+@pytest.mark.parametrize(("source", "is_refused"), [(".env", True), ("environment", False), ("configuration", False)])
+def test_an_env_file_cannot_name_a_program_that_is_not_an_engine(tmp_path: Path, source: str, is_refused: bool) -> None:
+    (tmp_path / ".env").write_text("DEPLOY_DOCKER=./trap\n" if source == ".env" else "")
+    config = {"docker": "./trap"} if source == "configuration" else {}
+    project = Project(tmp_path, config, {}, frozenset(("docker", "podman")))
+    environ = {"DEPLOY_DOCKER": "./trap"} if source == "environment" else {}
+    if not is_refused:
+        assert project.load(None, {}, environ).docker == "./trap"
+        return
+    with pytest.raises(SettingsError) as error:
+        project.load(None, {}, environ)
+    assert error.value.what == ".env DEPLOY_DOCKER names a program that deploy-tasks does not run"
+
+
+@pytest.mark.parametrize("app", ["all", "a,b"])
+def test_several_apps_need_a_table(tmp_path: Path, app: str) -> None:
+    with pytest.raises(SettingsError, match=f"app {app} needs a table of apps"):
+        load(tmp_path, {"app": app})
+
+
 def test_the_root_is_the_nearest_folder_with_tasks_or_git(tmp_path: Path) -> None:
     deep = tmp_path / "repo" / "service" / "src"
     deep.mkdir(parents=True)
@@ -410,6 +439,13 @@ def test_an_env_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 
 # --- the table and the documents ------------------------------------------------------------------------------------
+
+
+def test_each_row_of_the_table_is_an_attribute_of_settings(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"app": "a", "port": 1, "repo_url": "/x", "git_ref": "main"})
+    required = {"api_url", "api_key", "app", "image_name", "port", "repo_url", "git_ref"}
+    assert {row.key for row in SETTINGS} == set(BY_KEY) <= Settings.__annotations__.keys() | required
+    assert (settings.app, settings.image_name, settings.port, settings.git_ref) == ("a", "a", 1, "main")
 
 
 def test_the_example_is_what_the_table_makes() -> None:

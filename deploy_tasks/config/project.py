@@ -15,7 +15,7 @@ from invoke.context import Context
 
 from ..errors import SettingsError
 from ..git import top_of
-from ..redaction import keep_named_secret, keep_secret
+from ..redaction import keep_secret
 from . import apps
 from .env_files import EnvFiles
 from .invoke_config import check_project_is_read, deploy_part
@@ -73,7 +73,8 @@ class Project:
 
     def load(self, name: str | None, flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
         """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`
-        by their parameters. Raises SettingsError. From now on the secrets among them are redacted."""
+        by their parameters, without the record and git (`Settings.completed`). Raises SettingsError. From now on the
+        secrets in the `.env` files are redacted."""
         # With a table, the flag chooses among its apps, and the entry says what the app is called.
         flags = {**flags, "app": None} if self.table and "app" in flags else flags
         environ = dict(environ)  # each look into os.environ costs three calls
@@ -94,7 +95,6 @@ class Project:
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
         )
-        keep_named_secret(settings.secret_values_of((*settings.env_from, *settings.env_from_optional)))
         if not self.table and apps.is_several(settings.known("app")):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
         origin = origins["docker"]

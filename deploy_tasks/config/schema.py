@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
-from . import values
+from . import values as parse
+
+_REGISTRY = "registry.kubernetes.crianex.com"
 
 
 class Setting(NamedTuple):
@@ -44,171 +46,112 @@ class Setting(NamedTuple):
         return f"--{(self.parameter or self.key).replace('_', '-')}"
 
 
+_PORT = parse.whole_number("a port", 1, 65535)
+_REPLICAS = parse.whole_number("a number of replicas", 0, 1000)
+_JOBS = parse.whole_number("a number of apps", 1, 1000)
+_APP_CLASS = parse.one_of(APP_CLASSES, "an app class")
 SETTINGS = (
+    Setting("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded", is_global=True),
+    Setting("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine", is_global=True),
+    Setting("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True, is_global=True),
+    Setting("api_timeout", parse.seconds, 30.0, "seconds that one request may take", is_global=True),
     Setting(
-        "state_file",
-        values.file_path,
-        ".deploy/build-id.json",
-        "where the digest is recorded, from the project's root",
-        is_global=True,
+        "registry", parse.registry_host, _REGISTRY, "the registry to push images to and deploy from", is_global=True
     ),
-    Setting("api_url", values.api_url, None, "URL of the Deploy API: https, or http on this machine", is_global=True),
-    Setting("api_key", values.api_key, None, "your key for the API (header X-API-Key)", secret=True, is_global=True),
-    Setting("api_timeout", values.seconds, 30.0, "seconds that one request may take", is_global=True),
+    Setting("registry_username", parse.printable, None, "`local` logs in with it and the password", is_global=True),
+    Setting("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True, is_global=True),
     Setting(
-        "registry",
-        values.registry_host,
-        "registry.kubernetes.crianex.com",
-        "the registry that images are pushed to and deployed from",
-        is_global=True,
-    ),
-    Setting(
-        "registry_username",
-        values.printable,
-        None,
-        "with the password, `local` logs the engine in; unset: the engine's own credentials are used",
-        is_global=True,
-    ),
-    Setting("registry_password", values.secret, None, "passed to the engine over stdin", secret=True, is_global=True),
-    Setting(
-        "git_token", values.secret, None, "lets the cluster clone a private repository", secret=True, is_global=True
+        "git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True, is_global=True
     ),
     Setting(
         "app",
-        values.app_names(images.label),
+        parse.app_names,
         None,
-        "the app's name in the cluster; unset: the name of the repository, in a sub-folder the name of that folder",
+        "the app's name in the cluster; unset: that of the repository or sub-folder",
         committed=True,
     ),
-    Setting(
-        "namespace",
-        values.text(images.label),
-        None,
-        "its namespace; unset: the app class decides (apps, non-business-apps)",
-    ),
-    Setting(
-        "image_name", values.text(images.image_name), None, "the repository in the registry; unset: the app's name"
-    ),
-    Setting(
-        "app_class",
-        values.one_of(APP_CLASSES, "an app class"),
-        DEFAULT_APP_CLASS,
-        "which nodes run it: business or non-business",
-    ),
-    Setting(
-        "port",
-        values.whole_number("a port", 1, 65535),
-        None,
-        "the port the app listens on; `reuse` needs it",
-        committed=True,
-    ),
-    Setting(
-        "replicas",
-        values.whole_number("a number of replicas", 0, 1000),
-        None,
-        "how many replicas run; unset: the API's own default",
-    ),
-    Setting("domain", values.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
-    Setting("health_path", values.path_on_site, None, "a path that answers 2xx once the app is healthy"),
-    Setting("tls", values.switch, True, "whether the domains are served over TLS"),
-    Setting("docker", values.not_a_flag, "docker", "the container engine's program: docker or podman", is_global=True),
+    Setting("namespace", parse.text(images.label), None, "unset: that of the app class (apps, non-business-apps)"),
+    Setting("image_name", parse.text(images.image_name), None, "the repository in the registry; unset: the app's name"),
+    Setting("app_class", _APP_CLASS, DEFAULT_APP_CLASS, "which nodes run the app: business or non-business"),
+    Setting("port", _PORT, None, "the port that the app listens on; `reuse` needs it", committed=True),
+    Setting("replicas", _REPLICAS, None, "how many replicas run; unset: the API's default"),
+    Setting("domain", parse.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
+    Setting("health_path", parse.path_on_site, None, "a path that answers 2xx once the app is healthy"),
+    Setting("tls", parse.switch, True, "whether the domains are served over TLS"),
+    Setting("docker", parse.not_a_flag, "docker", "the container engine's program: docker or podman", is_global=True),
     Setting(
         "platform",
-        values.platforms,
+        parse.platforms,
         "linux/amd64",
-        "the cluster's platform; of several, separated by commas, an index is pushed",
+        "the cluster's platform; several, separated by commas, make an index",
     ),
-    Setting("dockerfile", values.not_a_flag, "Dockerfile", "the Dockerfile, from the project's root"),
-    Setting(
-        "build_context",
-        values.not_a_flag,
-        ".",
-        "the build context, from the project's root; a sub-folder for monorepos",
-    ),
-    Setting("repo_url", values.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
-    Setting("git_ref", values.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
+    Setting("dockerfile", parse.not_a_flag, "Dockerfile", "the Dockerfile, from the project's root"),
+    Setting("build_context", parse.not_a_flag, ".", "the build context, from the project's root"),
+    Setting("repo_url", parse.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
+    Setting("git_ref", parse.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
     Setting(
         "image_tag",
-        values.text(images.tag),
+        parse.text(images.tag),
         None,
-        "the image's tag; unset: the commit (`build`), or `local-<UTC time>-<commit>[-dirty]-<random>` (`local`)",
+        "the image's tag; unset: the commit (`build`), or a new one (`local`)",
     ),
     Setting(
-        "builder",
-        values.not_a_flag,
-        None,
-        "a buildx builder for `local`: remote, on Kubernetes, or for several platforms",
+        "builder", parse.not_a_flag, None, "a buildx builder for `local`: remote, on Kubernetes, for several platforms"
     ),
     Setting(
         "build_args",
-        values.build_args,
+        parse.build_args,
         (),
-        "for `local`: KEY=VALUE, or KEY with its value from the environment or `.env`; separated by commas",
+        "for `local`: KEY=VALUE, or KEY as in `env_from`; separated by commas",
         joined=True,
     ),
-    Setting("timeout", values.seconds, 1800.0, "seconds to wait for a build"),
-    Setting("rollout_timeout", values.seconds, 300.0, "seconds to wait until all replicas are ready"),
+    Setting("timeout", parse.seconds, 1800.0, "seconds to wait for a build"),
+    Setting("rollout_timeout", parse.seconds, 300.0, "seconds to wait until all replicas are ready"),
     Setting(
-        "build_if_needed",
-        values.switch,
-        False,
-        "whether `build` skips a build whose image exists already",
-        parameter="if_needed",
+        "build_if_needed", parse.switch, False, "whether `build` skips what is built already", parameter="if_needed"
     ),
     Setting(
-        "lock_timeout",
-        values.seconds_or_zero,
-        0.0,
-        "seconds to wait for another run of this checkout to end; 0: fail at once",
-        is_global=True,
+        "lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once", is_global=True
     ),
-    Setting(
-        "jobs",
-        values.whole_number("a number of apps", 1, 1000),
-        None,
-        "how many apps at the same time; unset: 12, and 2 for builds by the engine on this machine",
-        is_global=True,
-    ),
-    Setting(
-        "env", values.environment, {}, "the app's environment: names and values", only_configured=True, joined=True
-    ),
+    Setting("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine", is_global=True),
+    Setting("env", parse.environment, {}, "the app's environment: names and values", only_configured=True, joined=True),
     Setting(
         "env_from",
-        values.variable_names,
+        parse.variable_names,
         (),
-        "names for the app's environment, with their values from the environment or `.env`",
+        "names of variables for it, with values from the environment or `.env`",
         only_configured=True,
         joined=True,
     ),
     Setting(
         "env_from_optional",
-        values.variable_names,
+        parse.variable_names,
         (),
-        "as `env_from`; names without a value are left out",
+        "as `env_from`, but names without a value are left out",
         only_configured=True,
         joined=True,
     ),
     Setting(
-        "env_file", values.file_path, None, "a `.env` file of the app, before those of the root", only_configured=True
+        "env_file",
+        parse.file_path,
+        None,
+        "a `.env` file of the app, stronger than those of the root",
+        only_configured=True,
     ),
     Setting(
         "build_args_from",
-        values.variable_names,
+        parse.variable_names,
         (),
         "for `local`: names of build args, with values as in `env_from`",
         only_configured=True,
         joined=True,
     ),
     Setting(
-        "ports",
-        values.ports,
-        (),
-        "several ports instead of `port`: a list of tables with `port` and `name`",
-        only_configured=True,
+        "ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`", only_configured=True
     ),
     Setting(
         "metrics",
-        values.metrics,
+        parse.metrics,
         None,
         "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
         only_configured=True,

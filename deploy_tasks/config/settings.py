@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar, overloa
 
 from ..app_class import DEFAULT_APP_CLASS, namespace_of
 from ..errors import SettingsError
+from ..redaction import keep_named_secret
 from .env_files import env_path
 from .paths import status_of
 from .schema import BY_KEY, BY_VARIABLE, NOT_GIVEN, SECRETS, SETTINGS, WITH_VARIABLE, Setting
@@ -140,7 +141,7 @@ class Settings:
 
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
         """These settings with what `record` has and then git, both only for what nobody gave. SettingsError if a value
-        is invalid.
+        is invalid. From now on the values that the app gets by name are redacted.
 
         `record` is the target of the last build, {} if there is none; the record of another app does not count.
         `facts` ask git, by the keys of settings.
@@ -165,7 +166,10 @@ class Settings:
         is_of_class = values["app_class"] == (record.get("app_class") or DEFAULT_APP_CLASS)
         if origins["namespace"].source is Source.RECORD and not is_of_class:
             origins["namespace"] = Origin(Source.DEFAULT)
-        return Settings(**{**values, "origins": origins})
+        settings = Settings(**{**values, "origins": origins})
+        # Only now it is known which values are part of a plain setting, and so are not redacted.
+        keep_named_secret(settings.secret_values_of((*settings.env_from, *settings.env_from_optional)))
+        return settings
 
     @overload
     def known(self, key: Literal["api_url", "api_key", "app", "image_name", "repo_url", "git_ref"]) -> str | None: ...
@@ -272,9 +276,10 @@ class Settings:
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
         """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,
         is no secret: commands to run could not be read without it."""
-        plain = {str(text) for row in WITH_VARIABLE if not row.secret for text in _each(self.known(row.key))}
-        values = (self.variables.get(name, "") for name in names)
-        return [value for value in values if value and not any(value in text for text in plain)]
+        values = [self.variables[name] for name in names if name in self.variables]
+        plain = [self.known(row.key) for row in WITH_VARIABLE if not row.secret] if values else []
+        texts = {str(text) for value in plain for text in (value if isinstance(value, tuple) else (value,))}
+        return [value for value in values if not any(value in text for text in texts)]
 
     def misspelt(self) -> Iterator[str]:
         """A warning for each `DEPLOY_*` variable that is not a setting but is spelled almost like one."""
@@ -300,7 +305,3 @@ _REQUIRED = [key for key, value in vars(Settings).items() if isinstance(value, _
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
     status = status_of(path)
     return status is not None and kind(status.st_mode)
-
-
-def _each(value: object) -> Iterable[object]:
-    return value if isinstance(value, list | tuple) else (value,)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from .. import images
 from ..hosts import is_loopback
 from ..redaction import escaped, quoted
 
@@ -33,9 +34,6 @@ _PLATFORM = (
 )
 
 
-# --- text -----------------------------------------------------------------------------------------------------------
-
-
 def _one_value(value: object) -> str:
     """The text of a single value, such as a number or a switch."""
     if isinstance(value, list | tuple | Mapping):
@@ -49,7 +47,7 @@ def as_text(value: object) -> str:
     text = _one_value(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise ValueError(f"this is a {type(value).__name__}, but a text is needed, so put it in quotes")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if re.search("[\ud800-\udfff]", text):
         raise ValueError("the text has a byte that is not UTF-8")
     return text
 
@@ -67,27 +65,19 @@ def text(check: Callable[[str], T]) -> Callable[[object], T]:
 
 
 def like(pattern: str, says: str) -> Callable[[object], str]:
-    """A parser of printable text that matches `pattern` as a whole; the error is the quoted text and what it `says`."""
-
-    def parse(value: object) -> str:
-        text = printable(value)
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"{quoted(text)} {says}")
-        return text
-
-    return parse
+    """A parser of printable text that matches `pattern` as a whole. Its error is the quoted text and what it `says`."""
+    return lambda value: _matching(pattern, printable(value), lambda text: f"{quoted(text)} {says}")
 
 
 def secret_like(pattern: str, says: str) -> Callable[[object], str]:
-    """A parser of a secret that matches `pattern` as a whole; the error is what it `says` and never the value."""
+    """A parser of a secret that matches `pattern` as a whole. Its error is what it `says`, without the value."""
+    return lambda value: _matching(pattern, as_text(value), lambda _: says)
 
-    def parse(value: object) -> str:
-        text = as_text(value)
-        if not re.fullmatch(pattern, text):
-            raise ValueError(says)
-        return text
 
-    return parse
+def _matching(pattern: str, text: str, error: Callable[[str], str]) -> str:
+    if not re.fullmatch(pattern, text):
+        raise ValueError(error(text))
+    return text
 
 
 # A password may have spaces, but a line break would end a header or a prompt early.
@@ -153,9 +143,6 @@ def repo_url(value: object) -> str:
     return text
 
 
-# --- numbers and switches -------------------------------------------------------------------------------------------
-
-
 def seconds(value: object) -> float:
     """Seconds, above 0 and at most a day."""
     try:
@@ -190,9 +177,6 @@ def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int
         return int(text)
 
     return parse
-
-
-# --- lists and tables -----------------------------------------------------------------------------------------------
 
 
 class Port(Struct, frozen=True, forbid_unknown_fields=True):
@@ -241,9 +225,9 @@ def variable_names(value: object) -> tuple[str, ...]:
     return tuple(map(_variable_name, _several(value)))
 
 
-def app_names(check: Callable[[str], str]) -> Callable[[object], str]:
-    """A parser of one name of an app, or of several (a list, or text with commas), joined with commas."""
-    return lambda value: ",".join(map(check, _several(value)))
+def app_names(value: object) -> str:
+    """One name of an app, or several (a list, or text with commas), joined with commas."""
+    return ",".join(map(images.label, _several(value)))
 
 
 def environment(value: object) -> dict[str, str]:
@@ -280,9 +264,6 @@ def _of_key(key: object, value: object) -> str:
         return as_text(value)
     except ValueError as error:
         raise ValueError(f"{quoted(key)}: {error}") from error
-
-
-# --- names that are not known ---------------------------------------------------------------------------------------
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
