@@ -99,9 +99,8 @@ def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[
 def example(leave_out: Collection[str] = ()) -> str:
     """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
     `leave_out`."""
-    return _HEAD + "".join(
-        f"\n# {row.help[0].upper()}{row.help[1:]}.\n{_line(row, leave_out)}\n" for row in WITH_VARIABLE
-    )
+    rows = [f"\n# {row.help[0].upper()}{row.help[1:]}.\n{_line(row, leave_out)}\n" for row in WITH_VARIABLE]
+    return "".join([_HEAD, *rows])
 
 
 def _line(row: Setting, leave_out: Collection[str]) -> str:
