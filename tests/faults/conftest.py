@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.api import FaultyApi, faulty_api
 from tests.faults.table import Tables
-from tests.project import Project
+from tests.project import Process, Project
 
 Saw = Callable[..., str]
 _TABLES = pytest.StashKey[Tables]()
@@ -48,8 +48,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.fixture
 def api() -> Iterator[FaultyApi]:
     """A server that misbehaves; the usual answers until it is told otherwise."""
+    earlier = len(Process.started)
     with faulty_api() as server:
         yield server
+        # A client that a failed test left waiting would keep the server.
+        for process in Process.started[earlier:]:
+            process.end()
 
 
 @pytest.fixture
