@@ -89,7 +89,8 @@ def _plan_reuse(work: Work) -> DeployPlan:
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
-    back = _steps_back(work)
+    given = work.options["back"]
+    back = of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if given is None else given)
     now = None if work.call.is_dry else _running(work)
     before = work.history.digest_back(
         work.settings.app,
@@ -105,33 +106,17 @@ def _plan_rollback(work: Work) -> DeployPlan:
     return plan_of(work, str(before.build_id), before, says)
 
 
-def check(work: Work) -> None:
-    """SettingsError where the flags of a deploy cannot be meant."""
-    keep_named_secret(work.settings.secret_values_of(work.options["env"] or []))
-    _environment(work.settings, work.options["env"] or [])
-    if work.options["check_health"] and all(domain.startswith("*") for domain in work.settings.domain):
-        raise SettingsError(
-            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
-        )
-
-
-def _check_rollback(work: Work) -> None:
-    check(work)
-    _steps_back(work)
-
-
-def _steps_back(work: Work) -> int:
-    back = work.options["back"]
-    return of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if back is None else back)
-
-
-reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True, check=check)
-rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True, check=_check_rollback)
+reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True)
+rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 
 
 def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
     """The deploy of `build_id`; `known` is what is known of it. SettingsError where that is another image's."""
     settings, options = work.settings, work.options
+    if options["check_health"] and all(domain.startswith("*") for domain in settings.domain):
+        raise SettingsError(
+            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
+        )
     if known and known.image_name not in (None, settings.image_name):
         steps: list[Step | str] = [*steps_to_build(work, None)]
         # Of several apps, no record may reach another app.
@@ -142,6 +127,7 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
             "Nothing was deployed",
             steps,
         )
+    keep_named_secret(settings.secret_values_of(options["env"] or []))
     request = deploy_request(settings, build_id, env=_environment(settings, options["env"] or []))
     earlier = work.history.deploys(request.app, request.namespace)
     before = next((entry for entry in earlier if entry.build_id != build_id), None)

@@ -88,18 +88,11 @@ def _plan_local(work: Work) -> LocalPlan:
     )
 
 
-def _check_local(work: Work) -> None:
-    """SettingsError where the build args cannot be meant."""
-    values = _build_args(work.settings, work.options["build_arg"] or [])[1]
-    keep_named_secret(work.settings.secret_values_of(values))
-
-
 local = Command(
     "local",
     _plan_local,
     needs=(*API, "files", "build_args_from"),
     git=("app", "repo_url", "git_ref"),
-    check=_check_local,
     builds=True,
     at_once=2,
 )
@@ -127,17 +120,11 @@ def _plan_local_deploy(work: Work) -> LocalDeployPlan:
     return LocalDeployPlan(_plan_local(work), deploy.plan_of(work, "", None))
 
 
-def _check_local_deploy(work: Work) -> None:
-    _check_local(work)
-    deploy.check(work)
-
-
 local_deploy = replace(
     local,
     name="local-deploy",
     plan=_plan_local_deploy,
     needs=(*local.needs, "port", "env_from"),
-    check=_check_local_deploy,
     builds=False,
 )
 
@@ -154,6 +141,7 @@ def _target(settings: Settings, checkout: Checkout) -> Target:
 
 def _image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
     arguments, values = _build_args(settings, build_args)
+    keep_named_secret(settings.secret_values_of(values))
     return Image(
         reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
         context=settings.root / settings.build_context,

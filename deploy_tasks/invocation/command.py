@@ -31,8 +31,8 @@ class Command(Generic[R]):
     """What a task does for one app.
 
     The steps are always the same (`invocation/run.py`): settings are loaded and checked for what the command `needs`,
-    `check` refuses flags that cannot be meant, the lock is taken, the record and `git` complete the settings, `plan`
-    decides, and the plan is executed. Of several apps, each step is done for all of them before the next one begins.
+    the lock is taken, the record and `git` complete the settings, `plan` decides and refuses what cannot be meant, and
+    the plan is executed. Of several apps, each step is done for all of them before the next one begins.
     """
 
     name: str
@@ -43,8 +43,6 @@ class Command(Generic[R]):
     """The settings that the checkout may fill in."""
     uses_record: bool = False
     """Whether the record may fill in which image of which app is meant."""
-    check: Callable[[Work], None] = lambda _work: None
-    """Raises SettingsError for flags that cannot be meant, before the wait for another run."""
     changes: bool = True
     """Whether it builds, deploys or records: then it takes the lock."""
     builds: bool = False

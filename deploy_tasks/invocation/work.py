@@ -26,6 +26,7 @@ from ..state.history import History
 from ..state.records import HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call
+from .command import Command
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # The flags that another task than the present one needs, too; all others need the target.
@@ -75,8 +76,10 @@ class Work:
         self.state = state = State(self.settings.state_file)
         self._state_files = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
         self.checkout.ask_for_tracked(self._state_files)  # git answers while the rest is loaded
+        self._needs = self._needs_of(call.command)
+        self._given = [text.partition("=")[0] for text in call.options.get("env") or [] if "=" in text]
+        self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.git}
         self._check_needs()
-        call.command.check(self)
         self._warn()
 
     @classmethod
@@ -96,11 +99,10 @@ class Work:
 
     # config
 
-    @property
-    def _needs(self) -> tuple[str, ...]:
+    def _needs_of(self, command: Command[Any]) -> tuple[str, ...]:
         """What the command needs, with what the deploy needs that comes after a build."""
-        needs = self.call.command.needs
-        if not self.call.command.builds:
+        needs = command.needs
+        if not command.builds:
             return needs
         if self.name:
             return (*needs, "port", "env_from", "cloned_files")
@@ -112,18 +114,10 @@ class Work:
         """SettingsError with all that is missing; what the record or git may fill in is missing only where they do
         not."""
         try:
-            self.settings.check(*(need for need in self._needs if need not in _GIT_FACTS), given=self._given_here)
+            self.settings.check(*(need for need in self._needs if need not in _GIT_FACTS), given=self._given)
         except SettingsError:
             self.settings = self.settings.completed({}, self._facts)
-            self.settings.check(*self._needs, given=self._given_here, trouble=self.checkout.trouble)
-
-    @property
-    def _given_here(self) -> list[str]:
-        return [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
-
-    @property
-    def _facts(self) -> Mapping[str, Callable[[], str | None]]:
-        return {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in self.call.command.git}
+            self.settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
 
     def _warn(self) -> None:
         """Warns of what is allowed and seldom meant."""
@@ -162,7 +156,7 @@ class Work:
         uses_record = record is not None and self.call.command.uses_record
         recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
         self.settings = self.settings.completed(recorded, self._facts)
-        self.settings.check(*self._needs, given=self._given_here, trouble=self.checkout.trouble)
+        self.settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
         self._warn_of_another_namespace(self.state.record())
 
     def _check_own_state(self) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, copy_context
 from io import StringIO
 from threading import RLock
@@ -80,7 +79,7 @@ def to_runner(command: str) -> None:
 
 def shown(lines: Iterable[str]) -> str:
     """`lines` as `tell` would write them, for text that Invoke or `logging` writes."""
-    return "\n".join(defused(fit(line)) for line in lines)
+    return "\n".join(defused(fit(line) for line in lines))
 
 
 def prefixed(lines: Iterable[str]) -> list[str]:
@@ -89,15 +88,15 @@ def prefixed(lines: Iterable[str]) -> list[str]:
     if current and current.board.is_over:
         return []
     prefix = current.prefix if current else ""
-    return [defused(prefix + line) for line in lines]
+    return defused(prefix + line for line in lines)
 
 
-def defused(line: str) -> str:
-    """`line`, changed so that GitHub Actions reads no command in it: `::` at its beginning, also after white space, or
-    `##[` anywhere. Source: actions/runner, ActionCommand.cs."""
+def defused(lines: Iterable[str]) -> list[str]:
+    """`lines`, changed so that GitHub Actions reads no command in them: `::` at the beginning, also after white space,
+    or `##[` anywhere. Source: actions/runner, ActionCommand.cs."""
     if not is_on_github():
-        return line
-    return re.sub(r"^(\s*):(?=:)", r"\1: ", line).replace("##[", "## [")
+        return list(lines)
+    return [re.sub(r"^(\s*):(?=:)", r"\1: ", line).replace("##[", "## [") for line in lines]
 
 
 def is_on_github() -> bool:
@@ -121,10 +120,12 @@ def write(lines: Sequence[str]) -> None:
     with one_at_a_time:
         if lines and above_live_line:
             above_live_line[-1]("\n".join(lines))
-        elif lines:
-            stream = stderr()
-            stream.write("".join(f"{encodable(line, stream)}\n" for line in lines))
-            stream.flush()
+        elif lines and sys.stderr is not None:
+            try:
+                sys.stderr.write("".join(f"{encodable(line, sys.stderr)}\n" for line in lines))
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                forgive_stderr()
 
 
 class _Forgiving:
@@ -134,18 +135,15 @@ class _Forgiving:
         self._stream = StringIO() if stream is None else stream
 
     def write(self, text: str) -> int:
-        with self._forgiving():
-            self._stream.write(text)
+        self._forgive(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        with self._forgiving():
-            self._stream.flush()
+        self._forgive(self._stream.flush)
 
-    @contextmanager
-    def _forgiving(self) -> Iterator[None]:
+    def _forgive(self, do: Callable[[], object]) -> None:
         try:
-            yield
+            do()
         except (OSError, ValueError):
             # Python would fail again at exit when it flushes the rest, with exit code 120.
             sys.stderr = cast(TextIO, self)

@@ -17,7 +17,7 @@ def tell_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table to stdout. Raises as `stdout.print_json` does."""
-    stdout.write(map(stderr.defused, table(titles, rows, to=sys.stdout)))
+    stdout.write(stderr.defused(table(titles, rows, to=sys.stdout)))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None) -> list[str]:
