@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invoke.parser.argument import Argument
 
-from deploy_tasks.commands.init import written
+from deploy_tasks.commands.init import example, written
 from deploy_tasks.config.schema import SETTINGS, WITH_VARIABLE, Setting
 from deploy_tasks.tasks import ns
 
@@ -87,12 +87,11 @@ def pages() -> dict[str, str]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Writes every page into `folder`; returns their paths."""
-    paths = []
-    for name, text in pages().items():
-        paths.append(folder / name)
-        paths[-1].write_text(text)
-    return paths
+    """Writes every page into `folder`, and `.env.example` beside it; returns their paths."""
+    texts = {folder / name: text for name, text in pages().items()} | {folder.parent / ".env.example": example()}
+    for path, text in texts.items():
+        path.write_text(text)
+    return list(texts)
 
 
 def _tasks_page() -> str:
@@ -136,7 +135,7 @@ def _settings_page() -> str:
     ]
     rows += [
         "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the environment |",
-        "| `DEPLOY_DEBUG` | | | `1` shows the causes of an error, secrets left out; only in the environment |",
+        "| `DEPLOY_DEBUG` | | | `1` shows causes of errors and a log of HTTP exchanges; only in the environment |",
     ]
     only = [
         "| key | what it is |",

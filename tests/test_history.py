@@ -154,7 +154,7 @@ def test_the_error_says_how_many_digests_were_deployed(letters: tuple[str, ...],
     "text", [12 * "a", f"sha256:{20 * 'a'}", f"{12 * 'a'}…", f"sha256:{12 * 'a'}…", f"{12 * 'a'}...", 64 * "a"]
 )
 def test_the_beginning_of_a_digest_means_that_digest(text: str) -> None:
-    assert History([entry("a"), entry("b", "recorded"), entry("a")]).digest_meant(text) == digest("a")
+    assert History([entry("a"), entry("b", "recorded"), entry("a")]).digest_for(text) == digest("a")
 
 
 @pytest.mark.parametrize("text", [COMMIT[:7], COMMIT[:12], COMMIT])
@@ -162,18 +162,18 @@ def test_a_commit_means_the_digest_that_was_built_from_it(text: str) -> None:
     built = entry("b", "recorded", git_ref=COMMIT)
     with_changes = entry("d", "recorded", git_ref=COMMIT, dirty=True)
     of_branch = entry("e", "recorded", git_ref="ccccccc")
-    assert History([entry("a"), with_changes, of_branch, built]).digest_meant(text) == digest("b")
+    assert History([entry("a"), with_changes, of_branch, built]).digest_for(text) == digest("b")
 
 
 @pytest.mark.parametrize("text", [digest("f"), "", "latest", "ffffff", "sha256:…", f"{12 * 'f'}\n", 65 * "f", 12 * "F"])
 def test_a_text_that_is_no_abbreviation_is_returned_as_it_is(text: str) -> None:
-    assert History([entry("a")]).digest_meant(text) == text
+    assert History([entry("a")]).digest_for(text) == text
 
 
 @pytest.mark.parametrize("text", [12 * "d", 7 * "a", f"sha256:{7 * 'c'}"])
 def test_an_abbreviation_that_matches_nothing_is_an_error(text: str) -> None:
     with pytest.raises(SettingsError) as error:
-        History([entry("a", git_ref=COMMIT)]).digest_meant(text)
+        History([entry("a", git_ref=COMMIT)]).digest_for(text)
     assert error.value.what == f"{text} matches no digest in the history, and no commit that one was built from"
     assert error.value.effect == "Nothing was deployed"
     assert error.value.next == (Step("history", says="Choose one"),)
@@ -181,7 +181,7 @@ def test_an_abbreviation_that_matches_nothing_is_an_error(text: str) -> None:
 
 def test_an_abbreviation_that_matches_several_digests_is_an_error() -> None:
     with pytest.raises(SettingsError) as error:
-        History([entry("a", git_ref=COMMIT), entry("b", git_ref=COMMIT)]).digest_meant(COMMIT)
+        History([entry("a", git_ref=COMMIT), entry("b", git_ref=COMMIT)]).digest_for(COMMIT)
     both = "sha256:aaaaaaaaaaaa…, commit ccccccc, or sha256:bbbbbbbbbbbb…, commit ccccccc"
     assert error.value.what == f"{COMMIT} matches 2 digests in the history: {both}"
     assert error.value.effect == "Nothing was deployed"

@@ -111,7 +111,7 @@ class DeployClient:
 
         return Transport(self._key)
 
-    def get_ready(self) -> None:
+    def import_transport(self) -> None:
         """Imports what the first request needs, for a moment in which something else is waited for."""
         _ = self._transport
 

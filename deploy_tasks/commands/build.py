@@ -23,7 +23,7 @@ from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, Nothi
 from ..git import Checkout
 from ..hosts import is_loopback
 from ..invocation.command import API, Command
-from ..invocation.work import Left, Work
+from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..redaction import quoted
 from ..state import history
@@ -83,7 +83,7 @@ build = Command(
     "build",
     _plan_build,
     needs=(*API, "repo_url", "git_ref"),
-    git=("app", "repo_url", "git_ref"),
+    from_git=("app", "repo_url", "git_ref"),
     builds=True,
 )
 
@@ -183,7 +183,7 @@ def _warn_of_build_args(work: Work) -> None:
     named = [*(text.partition("=")[0] for text in work.settings.build_args), *work.settings.build_args_from]
     if named:
         of = f"{work.name}: " if work.name else ""
-        here = work.look("local")
+        here = work.step_alone("local")
         console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; to build with them: {here}")
 
 
@@ -228,7 +228,7 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
         console.tell(
             f"{earlier.job_name} already builds commit {images.short_ref(request.git_ref, 12)}; nothing new was started"
         )
-        work.left = Left.WAIT
+        work.remaining = Remaining.WAIT
         of_earlier = {key: getattr(earlier, key) for key in ("job_name", "image_name", "image_tag")}
         return replace(plan.build, **of_earlier)
     if earlier:
@@ -237,25 +237,24 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
         )
     work.check_awaited()
     again = work.step("build", "Look for it in the cluster before you run")
-    work.stand("The build may have started", again, left=Left.LOOK)
+    work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK)
     try:
         started = work.client.start_build(request, again=work.step("build"))
     except (ApiRefused, NothingStarted):
-        work.left = Left.AGAIN
+        work.remaining = Remaining.AGAIN
         raise
     build = replace(plan.build, job_name=started.job_name)
-    with suppress(ValueError):  # a job is not lost to an image that cannot be read: then it is what was asked for
-        reference = images.parse(started.image or "")
-        build = replace(build, image_name=reference.name, image_tag=reference.tag or build.image_tag)
+    if built := started.reference:
+        build = replace(build, image_name=built.name, image_tag=built.tag or build.image_tag)
     _goes_on(work, build)
     try:
         with work.undivided():
             # Told before it is written, so that not even a crash in between loses the job.
             console.tell(f"{started.job_name} builds {request.repo_url} at {images.short_ref(request.git_ref, 12)}")
             work.state.save_in_flight(build)
-            _goes_on(work, build, left=Left.WAIT)
+            _goes_on(work, build, remaining=Remaining.WAIT)
     except StateError as error:
-        effect, next = work.standing.effect, work.standing.next
+        effect, next = work.interruption.effect, work.interruption.next
         raise StateError(error.what, f"{error.effect}. {effect}" if error.effect else effect, next) from error
     return build
 
@@ -275,10 +274,10 @@ def _has_failed(work: Work, build: BuildInFlight) -> bool:
     return state is not None and state.status == "failed"
 
 
-def _goes_on(work: Work, build: BuildInFlight, left: Left | None = None) -> None:
+def _goes_on(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
     """From now on an interrupt leaves the build running, and says how to pick it up."""
     step = _step_to_wait(work, build)._replace(says="Pick it up")
-    work.stand(f"{build.job_name} goes on in the cluster", step, left=left)
+    work.on_interrupt(f"{build.job_name} goes on in the cluster", step, remaining=remaining)
 
 
 def _step_to_wait(work: Work, build: BuildInFlight) -> Step:
@@ -339,7 +338,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan:
     _check_last_build(work)
     if record and record.build_id and work.is_of_several:
         return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
-    work.left = Left.NOTHING
+    work.remaining = Remaining.NOTHING
     raise SettingsError(
         "no build is in flight",
         "",
@@ -347,7 +346,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan:
     )
 
 
-wait = Command("wait", _plan_wait, git=("app", "repo_url", "git_ref"), uses_record=True)
+wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True)
 
 
 def _check_last_build(work: Work) -> None:
@@ -355,7 +354,7 @@ def _check_last_build(work: Work) -> None:
     wait."""
     settings = work.settings
     if failed := work.history.failed_build(settings.app, settings.image_name):
-        work.left = Left.BUILD
+        work.remaining = Remaining.BUILD
         raise BuildFailed(
             f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
             "Nothing was recorded",
@@ -427,7 +426,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
             except StateError as error:  # the digest must not be lost to that
                 console.warn(f"{error}; {job} is recorded all the same")
     except BuildFailed as error:
-        work.left = Left.AGAIN if work.call.command.name == "build" else Left.BUILD
+        work.remaining = Remaining.AGAIN if work.call.command.name == "build" else Remaining.BUILD
         with suppress(StateError):  # that it failed is what matters
             # First the note: a failure that is neither noted nor in flight would be forgotten.
             work.note(history.FAILED, Record(**fields_of(build, Target)), built="cluster", job_name=job)
@@ -435,7 +434,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
         if not log:
             if lines := tail(work.client, job):
                 console.pass_on("\n".join(lines))
-            error.next = (*error.next, work.look("logs", "Its log", job=job))
+            error.next = (*error.next, work.step_alone("logs", "Its log", job=job))
         raise
     tell_recorded(work, record, earlier)
     return record
@@ -463,7 +462,7 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
             console.tell(f"{gone.what}, and {tag} is in the registry, so it is done")
             return build_id
         what = f"{tag} may be of an earlier build"
-    work.left = Left.BUILD
+    work.remaining = Remaining.BUILD
     with suppress(StateError):  # that it is gone is what matters
         work.state.clear_in_flight(job)
     raise JobNotFound(f"{gone.what}, and {what}", "Nothing was recorded", [find, again])

@@ -29,9 +29,8 @@ from ..errors import (
     StateError,
     StillRunning,
 )
-from ..invocation.call import TARGET
 from ..invocation.command import API, Command
-from ..invocation.work import Left, Work
+from ..invocation.work import Remaining, Work
 from ..next_steps import LEFT_OUT, Step
 from ..redaction import keep_named_secret
 from ..state import history
@@ -41,6 +40,11 @@ from .digest import steps_to_build
 
 _SECONDS_TO_LOOK = 10.0
 NEEDS = (*API, "port", "env_from")
+# They choose the digest, make it (`local-deploy`), or say how this call runs.
+_NOT_REPEATED = {
+    *("build_id", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
+    *("allow_secrets_in_context", "json", "lock_timeout", "jobs"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class DeployPlan:
     deployed: Record
     """What is recorded of it once it is deployed."""
     known: Record | None
-    """What is known of the digest: nothing where it came from elsewhere."""
+    """What is recorded of the digest here, if anything."""
     before: HistoryEntry | None
     """The deploy of another digest that went before."""
     follow: bool
@@ -69,7 +73,7 @@ class DeployPlan:
             console.tell(self.says)
         if self.known and self.known.git_ref and not self.known.dirty:
             work.checkout.ask_for_age(self.known.git_ref)
-        work.client.get_ready()
+        work.client.import_transport()
         _tell_age(work, self.known)
         reference = _send(work, self)
         _follow(work, self)
@@ -83,8 +87,7 @@ class DeployPlan:
 
 
 def _plan_reuse(work: Work) -> DeployPlan:
-    # `local-deploy` has no such flag.
-    build_id, known = _digest_meant(work, work.options.get("build_id"))
+    build_id, known = _digest_to_deploy(work, work.options["build_id"])
     return plan_of(work, build_id, known)
 
 
@@ -97,7 +100,7 @@ def _plan_rollback(work: Work) -> DeployPlan:
         work.settings.namespace,
         back,
         now,
-        other=work.look("reuse", "Deploy one that you know", build_id="DIGEST"),
+        other=work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST"),
     )
     newest = next(work.history.deploys(work.settings.app, work.settings.namespace))
     if now not in (None, newest.build_id):
@@ -183,9 +186,9 @@ def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     return environment
 
 
-def _digest_meant(work: Work, wanted: str | None) -> tuple[str, Record | None]:
-    """The digest to deploy, `wanted` or that of the record, and what is known of it: nothing where it came from
-    elsewhere. What is known of it as another image counts only where it is not known as this one."""
+def _digest_to_deploy(work: Work, wanted: str | None) -> tuple[str, Record | None]:
+    """The digest to deploy, `wanted` or that of the record, and what is known of it: None if nothing is recorded of it
+    here. An entry for this image wins over one for another image."""
     record, image_name = work.record, work.settings.image_name
     if wanted is None:
         if record is None or record.build_id is None:
@@ -193,7 +196,7 @@ def _digest_meant(work: Work, wanted: str | None) -> tuple[str, Record | None]:
         return record.build_id, record
     entries = work.state.history()
     try:
-        build_id = images.digest(entries.of_image(image_name).digest_meant(wanted))
+        build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
     except ValueError as error:
         # An empty text is what the shell makes of a `"$(…)"` that failed: it does not mean "not given".
         raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
@@ -242,7 +245,7 @@ def _tell_age(work: Work, known: Record | None) -> None:
     if in_flight and in_flight.app == work.settings.app:
         console.warn(
             f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed is older; "
-            f"for that one: {work.look('wait')}, then reuse"
+            f"for that one: {work.step_alone('wait')}, then reuse"
         )
     if known is None or known.build_id is None:
         return
@@ -261,7 +264,7 @@ def _send(work: Work, plan: DeployPlan) -> str:
     again = Step("reuse", flags, "Saying it twice does no harm", not work.is_of_several)
     work.check_awaited()
     unknown = partial(work.note, history.UNKNOWN, deployed)
-    work.stand("The deploy may have happened", again, note=unknown)
+    work.on_interrupt("The deploy may have happened", again, note=unknown)
     try:
         said = work.client.deploy(request, again=again)
     except MayHaveStarted:
@@ -269,14 +272,17 @@ def _send(work: Work, plan: DeployPlan) -> str:
             unknown()
         raise
     except DigestNotFound as error:
-        steps = [*steps_to_build(work, None if deployed.dirty else deployed.git_ref), work.look("history", "Others")]
+        steps = [
+            *steps_to_build(work, None if deployed.dirty else deployed.git_ref),
+            work.step_alone("history", "Others"),
+        ]
         raise DigestNotFound(error.what, error.effect, steps) from error
     reference = said or images.pinned(work.settings.registry, request.image_name, request.build_id)
-    work.left = Left.NOTHING
+    work.remaining = Remaining.NOTHING
     try:
         with work.undivided():
             work.note(history.DEPLOYED, deployed)
-            work.stand(f"{request.app} is deployed, and its rollout goes on", work.look("status", "Look"))
+            work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", work.step_alone("status", "Look"))
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
     classes = f"{request.namespace} ({work.settings.app_class} nodes)"
@@ -294,10 +300,10 @@ def _follow(work: Work, plan: DeployPlan) -> None:
         if plan.check_health:
             _follow_health(plan.request, deadline)
     except StillRunning:
-        work.left = Left.AGAIN
+        work.remaining = Remaining.AGAIN
         raise
     except RolloutFailed as error:
-        work.left = Left.AGAIN
+        work.remaining = Remaining.AGAIN
         if error.blames:
             with suppress(StateError):  # that it does not come up is what matters
                 work.note(history.NOT_READY, plan.deployed)
@@ -333,9 +339,6 @@ def _url(request: DeployRequest) -> str:
 
 
 def _flags_given(work: Work) -> dict[str, object]:
-    """The flags of this call, for a person to type again: what a flag said is said nowhere else."""
-    settings, options = work.settings, work.options
-    keys = (*TARGET, "port", "replicas", "domain", "health_path", "rollout_timeout")
-    of_settings = {key: getattr(settings, key) for key in keys if settings.is_by_flag(key)}
-    of_wait = {"follow": options["follow"] and None, "check_health": options["check_health"] or None}
-    return {"app": work.name, **of_settings, "tls": options["tls"], "env": options["env"], **of_wait}
+    """The flags of this call that a suggested deploy must repeat: flags are recorded nowhere."""
+    given = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
+    return {**given, **({"app": work.name} if work.name else {})}

@@ -46,7 +46,7 @@ class DigestPlan:
 
 def _plan(work: Work) -> DigestPlan:
     """Never the tag of an old record: asked after new commits, it would deploy the old code."""
-    settings, recorded = work.settings, work.recorded_here
+    settings, recorded = work.settings, work.recorded_in_chain
     earlier = recorded.image_tag if recorded else None
     tag = settings.image_tag or earlier or work.checkout.commit or settings.needed("image_tag")
     if recorded and tag == earlier:
@@ -55,7 +55,7 @@ def _plan(work: Work) -> DigestPlan:
     return DigestPlan(target_of(settings, tag, commit if tag == commit else None))
 
 
-digest = Command("digest", _plan, git=("app", "repo_url", "git_ref"), uses_record=True)
+digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_record=True)
 
 
 def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:

@@ -86,7 +86,7 @@ def _no_plan(work: Work) -> Plan[None]:
     raise NotImplementedError("doctor is not of one app")
 
 
-_DOCTOR = Command("doctor", _no_plan, needs=(), git=("app", "repo_url", "git_ref"), changes=False)
+_DOCTOR = Command("doctor", _no_plan, needs=(), from_git=("app", "repo_url", "git_ref"), changes=False)
 
 
 def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -204,7 +204,7 @@ def _state(work: Work) -> Iterator[Finding]:
         yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
         return
     recorded = f"records {shortened(record.build_id)}" if record and record.build_id else "records nothing yet"
-    in_flight = f"; {build.job_name} is in flight: {work.look('wait')}" if build else ""
+    in_flight = f"; {build.job_name} is in flight: {work.step_alone('wait')}" if build else ""
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 

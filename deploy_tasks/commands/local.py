@@ -92,7 +92,7 @@ local = Command(
     "local",
     _plan_local,
     needs=(*API, "files", "build_args_from"),
-    git=("app", "repo_url", "git_ref"),
+    from_git=("app", "repo_url", "git_ref"),
     builds=True,
     at_once=2,
 )
@@ -108,7 +108,7 @@ class LocalDeployPlan:
 
     def show(self, work: Work) -> None:
         self.build.show(work)
-        if record := work.recorded_here:  # what the build pretends
+        if record := work.recorded_in_chain:  # what the build pretends
             deploy.of_another_digest(self.deploy, record).show(work)
 
     def execute(self, work: Work) -> Record:

@@ -27,7 +27,7 @@ class LogsPlan:
 
     def execute(self, work: Work) -> None:
         console.tell(f"log of {self.job}")
-        work.stand("Nothing else was stopped")
+        work.on_interrupt("Nothing else was stopped")
         if not (_follow if self.follow else _print)(work, self.job):
             what = f"the API has no log of {self.job}: it keeps none, or does not know the job (any more)"
             raise ApiRefused(what, 404)
@@ -52,12 +52,12 @@ def _print(work: Work, job: str) -> bool:
 
 def _follow(work: Work, job: str) -> bool:
     """Prints the log as it grows; returns whether the API has one."""
-    again = work.look("logs", follow=True, job=job)
+    again = work.step_alone("logs", follow=True, job=job)
     with LogFollower(work.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
         phase = wait_for_end(work.client, job, deadline=Deadline(work.settings.timeout), again=again, tell=console.tell)
     if phase:
         in_flight = work.state.in_flight()
-        console.tell(f"{job} {phase}" + (f"; record its digest: {work.look('wait')}" if in_flight else ""))
+        console.tell(f"{job} {phase}" + (f"; record its digest: {work.step_alone('wait')}" if in_flight else ""))
     return shown.served
 
 

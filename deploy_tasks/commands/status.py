@@ -46,7 +46,7 @@ class StatusPlan:
     def execute(self, work: Work) -> Status:
         settings, build, last = work.settings, self.build, self.last
         phase = state = trouble = None
-        work.stand("Nothing else was stopped")
+        work.on_interrupt("Nothing else was stopped")
         try:
             state = work.client.app(settings.namespace, settings.app)
             phase = work.client.status(build.job_name) if build else None
@@ -93,12 +93,12 @@ def _deploy_line(entry: HistoryEntry) -> str:
 
 def _build_line(work: Work, build: BuildInFlight, phase: BuildState | None) -> str:
     known = excerpt(phase.status) if phase and phase.status else "phase not known"
-    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: {work.look('wait')}"
+    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: {work.step_alone('wait')}"
 
 
 def _record_line(work: Work, record: Record | None) -> str:
     if record is None or record.build_id is None:
-        return f"none yet; begin: {work.look('build')}, or {work.look('local')}"
+        return f"none yet; begin: {work.step_alone('build')}, or {work.step_alone('local')}"
     age = work.checkout.age(record.git_ref) if record.git_ref and not record.dirty else None
     how = age or f"built from {(source(record) if record.dirty else record.git_ref) or 'no known commit'}"
     return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"

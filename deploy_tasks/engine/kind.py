@@ -1,6 +1,7 @@
 """What an engine must be able to do: `Kind`. Each engine is a module beside this one: `docker.py`, `podman.py`.
 
-To add an engine, write a module with a subclass of `Kind`, and add that class to `KINDS` in `engine.py`.
+To add an engine, write a module with a subclass of `Kind`, add that class to `KINDS` in `engine.py` (before Docker,
+which accepts any engine), and the name of its program to `_ENGINES` in `program.py`.
 
 A local tag can be moved by another build at any time, and a registry's tag by another push. So an image is identified
 by the ID that its build wrote to a file (`--iidfile`), and its digest is what the engine reports for the push of that

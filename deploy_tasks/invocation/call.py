@@ -62,7 +62,7 @@ class Call(NamedTuple, Generic[R]):
     """One call of one task.
 
     `options` are its flags, with the target that an earlier call of the command line was given; `given` are those of
-    them that are not as declared.
+    those whose value is not the default.
     """
 
     c: Context
@@ -91,14 +91,14 @@ class Call(NamedTuple, Generic[R]):
         return bool(self.c.config.run.dry)
 
     @property
-    def kept(self) -> dict[str, object]:
-        """The flags of this call that hold for the later ones of its command line, too."""
+    def carried_over(self) -> dict[str, object]:
+        """The target flags of this call, which also hold for the later calls of its command line."""
         return {key: self.given[key] for key in _KEPT if key in self.given}
 
     def keep_target(self, apps_meant: str | None) -> None:
         """From now on the later calls of the command line have this call's target, which is of `apps_meant`."""
         self.chain.app = self.options.get("app") or apps_meant
-        self.chain.target = self.kept
+        self.chain.target = self.carried_over
 
 
 def _target(chain: Chain, flags: Mapping[str, object]) -> dict[str, object]:

@@ -39,8 +39,8 @@ class Command(Generic[R]):
     plan: Callable[[Work], Plan[R]]
     needs: tuple[str, ...] = API
     """Keys of settings, and `env_from`, `build_args_from`, `files` (`Settings.check`)."""
-    git: tuple[str, ...] = ("app",)
-    """The settings that the checkout may fill in."""
+    from_git: tuple[str, ...] = ("app",)
+    """The settings that git may fill in."""
     uses_record: bool = False
     """Whether the record may fill in which image of which app is meant."""
     changes: bool = True

@@ -14,6 +14,9 @@ from .work import Work
 
 R = TypeVar("R")
 
+REFUSALS = (SettingsError, StateError)
+"""What a plan raises for an app that cannot be built or deployed, before anything was sent."""
+
 
 def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     """Runs `command` for the apps that `options` mean; returns its result, of several apps a dict of them by name.
@@ -25,19 +28,19 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     if chosen.is_several:
         from . import several
 
-        works = loaded(call, chosen.names or [])
+        works = load_all(call, chosen.names or [])
         at_once = 1 if call.is_dry else chosen.jobs or command.at_once
         return cast(R, several.run(call, works, at_once))
     work = Work(call, chosen.names[0] if chosen.names else None)
     with work.interruptible():
         if command.changes and not call.is_dry:
             work.lock()
-        plan = planned(work)
+        plan = make_plan(work)
         call.keep_target(work.name or work.settings.known("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
 
 
-def loaded(call: Call[R], names: list[str]) -> dict[str, Work]:
+def load_all(call: Call[R], names: list[str]) -> dict[str, Work]:
     """The settings of all apps. SomeFailed has all that is missing for any of them."""
     works: dict[str, Work] = {}
     errors: dict[str, DeployError] = {}
@@ -50,7 +53,7 @@ def loaded(call: Call[R], names: list[str]) -> dict[str, Work]:
     return works
 
 
-def planned(work: Work) -> Plan[Any]:
+def make_plan(work: Work) -> Plan[Any]:
     """What is to be done for one app: the record and git complete its settings, then its command decides."""
     work.complete()
     return work.call.command.plan(work)
@@ -61,7 +64,3 @@ def refuse_all(errors: Mapping[str, DeployError]) -> None:
     if errors:
         lines = [f"  {name}: {error.what}" for name, error in errors.items()]
         raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
-
-
-REFUSALS = (SettingsError, StateError)
-"""What a plan raises for an app that cannot be built or deployed, before anything was sent."""

@@ -20,8 +20,8 @@ from ..state import lock
 from ..ui import console, github
 from .call import Call
 from .command import Plan
-from .run import REFUSALS, planned, refuse_all
-from .work import Left, Work
+from .run import REFUSALS, make_plan, refuse_all
+from .work import Remaining, Work
 
 _LONGEST_DETAIL = 100
 # What is not there is not there the next time either; the app's own line says what to do.
@@ -105,7 +105,7 @@ def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
     for name, work in batch.works.items():
         if name not in batch.outcomes:
             try:
-                plans[name] = planned(work)
+                plans[name] = make_plan(work)
             except REFUSALS as error:
                 errors[name] = error
     refuse_all(errors)
@@ -164,23 +164,24 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
     for name, work in works.items():
         if name not in outcomes:
             work.note_interrupt()
-            console.tell(f"{name:<{width}} | {work.standing.interrupted()}")
-    left = {name: work.left for name, work in works.items() if name not in outcomes or outcomes[name].error}
-    left = {name: what for name, what in left.items() if what is not Left.NOTHING}
+            console.tell(f"{name:<{width}} | {work.interruption.error()}")
+    left = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
+    left = {name: what for name, what in left.items() if what is not Remaining.NOTHING}
     done = f"{len(works) - len(left)} of {len(works)} are done"
     return Interrupted("stopped", number, done, [*_how_to_go_on(batch, left, "Go on")])
 
 
-def _how_to_go_on(batch: _Batch, left: Mapping[str, Left], says: str) -> Iterator[Step | str]:
+def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
     """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
     and is for all apps, since none of them got there."""
     call = batch.call
     unsure, in_flight, to_build, again = (
-        [name for name, what in left.items() if what is kind] for kind in (Left.LOOK, Left.WAIT, Left.BUILD, Left.AGAIN)
+        [name for name, what in left.items() if what is kind]
+        for kind in (Remaining.LOOK, Remaining.WAIT, Remaining.BUILD, Remaining.AGAIN)
     )
 
     def step(task: str, flags: Mapping[str, object], names: Sequence[str], says: str, *, is_last: bool) -> Step:
-        then = {} if len(names) == len(batch.works) else call.kept
+        then = {} if len(names) == len(batch.works) else call.carried_over
         return Step(task, {**flags, "app": ",".join(names)}, says, is_last, is_dry=call.is_dry, target=then)
 
     if unsure:
@@ -218,7 +219,7 @@ def _summed_up(batch: _Batch, *, seconds: float, changes: bool) -> dict[str, Any
 def _some_failed(batch: _Batch, errors: Mapping[str, DeployError]) -> SomeFailed | None:
     if not errors:
         return None
-    left = {name: batch.works[name].left for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
+    left = {name: batch.works[name].remaining for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
     says = "Again, for just that one" if len(errors) == 1 else "Again, for just those"
     what = f"{len(errors)} of {len(batch.works)} apps failed: {', '.join(errors)}"
     some_failed = SomeFailed(what, errors, [*_how_to_go_on(batch, left, says)])

@@ -35,8 +35,8 @@ _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
 
 
-class Left(Enum):
-    """What is left to do for an app that did not come to its end."""
+class Remaining(Enum):
+    """What remains to be done for an app that was interrupted or failed."""
 
     AGAIN = "the same again"
     WAIT = "wait for its build in the cluster"
@@ -45,14 +45,14 @@ class Left(Enum):
     NOTHING = "nothing"
 
 
-class Standing(NamedTuple):
+class Interruption(NamedTuple):
     """What an end now would mean: its effect on builds and deploys, what to run next, what to note."""
 
     effect: str = "Nothing was started"
     next: tuple[Step | str, ...] = ()
     note: Callable[[], object] | None = None
 
-    def interrupted(self, number: int = 2) -> Interrupted:
+    def error(self, number: int = 2) -> Interrupted:
         """The error of an interrupt now, by the signal `number`."""
         return Interrupted("stopped", number, self.effect, self.next)
 
@@ -68,7 +68,7 @@ class Work:
         self.options = call.options
         self.checkout = call.checkout
         self.results: list[tuple[list[str], object]] = []
-        self.standing, self.left = Standing(), Left.AGAIN
+        self.interruption, self.remaining = Interruption(), Remaining.AGAIN
         self.had_to_wait = False
         """Whether another run held the lock before this one."""
         self._undivided = Lock()
@@ -78,7 +78,7 @@ class Work:
         self.checkout.ask_for_tracked(self._state_files)  # git answers while the rest is loaded
         self._needs = self._needs_of(call.command)
         self._given = [text.partition("=")[0] for text in call.options.get("env") or [] if "=" in text]
-        self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.git}
+        self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
         self._check_needs()
         self._warn()
 
@@ -111,8 +111,8 @@ class Work:
         return (*needs, "port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else needs
 
     def _check_needs(self) -> None:
-        """SettingsError with all that is missing; what the record or git may fill in is missing only where they do
-        not."""
+        """SettingsError with everything that is missing. What the record or git may still fill in is only mentioned if
+        something else is missing too."""
         try:
             self.settings.check(*(need for need in self._needs if need not in _GIT_FACTS), given=self._given)
         except SettingsError:
@@ -182,15 +182,15 @@ class Work:
             )
 
     @property
-    def recorded_here(self) -> Record | None:
-        """What an earlier task of this command line recorded for the image."""
+    def recorded_in_chain(self) -> Record | None:
+        """What an earlier task of this command line (the chain) recorded for the image."""
         record = self.call.chain.records.get(self.name)
         return record if record and record.image_name == self.settings.image_name else None
 
     @property
     def record(self) -> Record | None:
         """The record to go by: this command line's, else the file's."""
-        return self.recorded_here or self.state.record()
+        return self.recorded_in_chain or self.state.record()
 
     @property
     def history(self) -> History:
@@ -199,16 +199,16 @@ class Work:
 
     # execute
 
-    def stand(
+    def on_interrupt(
         self,
         effect: str,
         *next: Step | str,
-        left: Left | None = None,
+        remaining: Remaining | None = None,
         note: Callable[[], object] | None = None,
     ) -> None:
         """From now on, this is what an interrupt means."""
-        self.standing = Standing(effect, next, note)
-        self.left = left or self.left
+        self.interruption = Interruption(effect, next, note)
+        self.remaining = remaining or self.remaining
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -217,15 +217,15 @@ class Work:
             yield
         except KeyboardInterrupt as interrupt:
             self.note_interrupt()
-            raise self.standing.interrupted(signal_number(interrupt)) from interrupt
+            raise self.interruption.error(signal_number(interrupt)) from interrupt
 
     def note_interrupt(self) -> None:
         """Notes what an interrupt leaves behind, once what another thread does `undivided` is done or takes long."""
         if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
             self._undivided.release()
         with suppress(StateError):
-            if self.standing.note:
-                self.standing.note()
+            if self.interruption.note:
+                self.interruption.note()
 
     @contextmanager
     def undivided(self) -> Iterator[None]:
@@ -236,7 +236,7 @@ class Work:
     def check_awaited(self) -> None:
         """Interrupted where nobody waits for this app any more: then nothing more is started for it."""
         if console.nobody_waits()():
-            raise self.standing.interrupted()
+            raise self.interruption.error()
 
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
@@ -269,8 +269,8 @@ class Work:
         app = {"app": self.name} if self.name else {}
         return Step(task, {**kept, **app, **flags}, says, continues and not self.is_of_several)
 
-    def look(self, task: str, says: str = "", **flags: object) -> Step:
-        """As `step`, for a task that only looks: nothing follows it unseen."""
+    def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
+        """As `step`, without what must follow on this command line."""
         return self.step(task, says, continues=False, **flags)
 
     @property

@@ -78,7 +78,7 @@ class History:
         too_few = f"{app} in {namespace} cannot go back by {back}: {deployed} deployed from here"
         raise SettingsError(too_few, "Nothing was deployed", other)
 
-    def digest_meant(self, text: str) -> str:
+    def digest_for(self, text: str) -> str:
         """The digest that `text` abbreviates: by its first 12 or more digits, as they are printed or without the
         `sha256:` and the ellipsis, or by the first 7 or more digits of the commit that it was built from, without
         uncommitted changes. `text` itself if it is not an abbreviation. SettingsError if it matches none or several."""
