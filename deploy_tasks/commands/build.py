@@ -6,6 +6,7 @@ import re
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from posixpath import isabs, join, normpath, relpath
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -327,14 +328,29 @@ class RecordedPlan:
         return as_result(work, self.record)
 
 
-def _plan_wait(work: Work) -> WaitPlan | RecordedPlan:
-    job, known = work.options["job"], work.state.in_flight()
+@dataclass(frozen=True)
+class PretendedWait:
+    """With `--dry`: a wait for a build that an earlier task would have started."""
+
+    job: str
+
+    def show(self, work: Work) -> None:
+        work.would_send("POST", f"/build/{self.job}/wait")
+
+    def execute(self, _work: Work) -> NoReturn:
+        raise NotImplementedError("it is only shown")
+
+
+def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
+    job, known, record = work.options["job"], work.state.in_flight(), work.record
+    if work.call.is_dry and (known is None or job not in (None, known.job_name)):
+        return PretendedWait(job or "<job>")
+    if known is None and record and job in (None, done := _recorded_meanwhile(work, record)) and done:
+        return RecordedPlan(record, f"another run has recorded {done} meanwhile")
     if job is not None and (known is None or job != known.job_name):
         return WaitPlan(_build_of_elsewhere(work, job), work.options["logs"])
     if known is not None:
         return WaitPlan(_checked(work, known), work.options["logs"])
-    if (record := work.record) and record.build_id and work.had_to_wait:
-        return RecordedPlan(record, "another run has recorded the build meanwhile")
     _check_last_build(work)
     if record and record.build_id and work.is_of_several:
         return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
@@ -347,6 +363,15 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan:
 
 
 wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True)
+
+
+def _recorded_meanwhile(work: Work, record: Record) -> str | None:
+    """The job of the build that was in flight when this run began to wait for another one, if `record` is of it."""
+    if work.awaited is None:
+        return None
+    job = work.awaited.job_name
+    made = next((entry for entry in work.state.history() if entry.job_name == job), None)
+    return job if made and made.build_id == record.build_id else None
 
 
 def _check_last_build(work: Work) -> None:

@@ -132,16 +132,17 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
         )
     keep_named_secret(settings.secret_values_of(options["env"] or []))
     request = deploy_request(settings, build_id, env=_environment(settings, options["env"] or []))
-    earlier = work.history.deploys(request.app, request.namespace)
-    before = next((entry for entry in earlier if entry.build_id != build_id), None)
     deployed = _deployed_record(request, known)
+    before = _deploy_before(work, deployed)
     return DeployPlan(request, deployed, known, before, options["follow"], options["check_health"], says)
 
 
-def of_another_digest(plan: DeployPlan, record: Record) -> DeployPlan:
+def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
     """`plan` for the digest of `record`, which was built since."""
     request = structs.replace(plan.request, build_id=str(record.build_id))
-    return replace(plan, request=request, deployed=_deployed_record(request, record), known=record)
+    deployed = _deployed_record(request, record)
+    before = _deploy_before(work, deployed)
+    return replace(plan, request=request, deployed=deployed, known=record, before=before)
 
 
 def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) -> DeployRequest:
@@ -210,6 +211,13 @@ def _running(work: Work) -> str | None:
     except (ApiRefused, NothingStarted):
         return None
     return state.digest if state else None
+
+
+def _deploy_before(work: Work, deployed: Record) -> HistoryEntry | None:
+    """The deploy of another digest that `rollback` goes back to once `deployed` is deployed."""
+    this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
+    deploys = history.History(chain([this], work.history)).deploys(work.settings.app, work.settings.namespace)
+    return next((entry for entry in deploys if entry.build_id != deployed.build_id), None)
 
 
 def _deployed_record(request: DeployRequest, record: Record | None) -> Record:

@@ -109,11 +109,11 @@ class LocalDeployPlan:
     def show(self, work: Work) -> None:
         self.build.show(work)
         if record := work.recorded_in_chain:  # what the build pretends
-            deploy.of_another_digest(self.deploy, record).show(work)
+            deploy.of_another_digest(work, self.deploy, record).show(work)
 
     def execute(self, work: Work) -> Record:
         record = self.build.execute(work)
-        return deploy.of_another_digest(self.deploy, record).execute(work)
+        return deploy.of_another_digest(work, self.deploy, record).execute(work)
 
 
 def _plan_local_deploy(work: Work) -> LocalDeployPlan:

@@ -33,9 +33,12 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
         return cast(R, several.run(call, works, at_once))
     work = Work(call, chosen.names[0] if chosen.names else None)
     with work.interruptible():
-        if command.changes and not call.is_dry:
-            work.lock()
+        changes = command.changes and not call.is_dry
+        if changes:
+            work.lock(if_used=True)
         plan = make_plan(work)
+        if changes and work.lock():
+            plan = make_plan(work)  # the first run here had to wait for another first one
         call.keep_target(work.name or work.settings.known("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from .. import next_steps
 from ..config import apps
 from ..engine import runner
-from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
+from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Locked, SettingsError, SomeFailed
 from ..next_steps import Step
 from ..redaction import fit
 from ..signals import held_back, signal_number, taken, undivided
@@ -67,8 +67,11 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
         waiting = deque[str]()
         try:
             if changes:
-                _lock(batch)
+                _lock(batch, if_used=True)
             plans = _plans(batch)
+            if changes:
+                _lock(batch, if_used=False)
+                plans = {name: plan for name, plan in plans.items() if name not in batch.outcomes}
             call.keep_target(",".join(works))
             waiting.extend(plans)
             over = _begin(batch, plans, waiting, at_once)
@@ -86,14 +89,18 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
         return _summed_up(batch, seconds=time.monotonic() - start, changes=changes)
 
 
-def _lock(batch: _Batch) -> None:
-    """Locks the state of all apps, in a fixed order, which avoids deadlock. An app that cannot be locked is over."""
+def _lock(batch: _Batch, *, if_used: bool) -> None:
+    """Locks the state of all apps (see `Work.lock`), in a fixed order, which avoids deadlock. An app that cannot be
+    locked is over."""
     start = time.monotonic()
     for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
+        if name in batch.outcomes:
+            continue
         left = max(0.0, work.settings.lock_timeout - (time.monotonic() - start))
         try:
             with batch.board.speaking(name):
-                work.lock(left)
+                if work.lock(seconds=left, if_used=if_used) and not if_used:
+                    raise Locked(f"another run has changed the state of {name} meanwhile", next="Run the same again")
         except DeployError as error:
             batch.is_over(Outcome(name, 0.0, error=error))
 

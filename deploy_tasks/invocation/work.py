@@ -23,7 +23,7 @@ from ..signals import signal_number, undivided
 from ..state import lock
 from ..state.files import State
 from ..state.history import History
-from ..state.records import HistoryEntry, Record, Target, timestamp
+from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call
 from .command import Command
@@ -69,12 +69,14 @@ class Work:
         self.checkout = call.checkout
         self.results: list[tuple[list[str], object]] = []
         self.interruption, self.remaining = Interruption(), Remaining.AGAIN
-        self.had_to_wait = False
-        """Whether another run held the lock before this one."""
+        self.awaited: BuildInFlight | None = None
+        """The build that was in flight when this run began to wait for another run."""
+        self._is_locked = False
         self._undivided = Lock()
         self.settings = call.project.load(name, call.options)
         self.state = state = State(self.settings.state_file)
-        self._state_files = [path for path in (state.path, state.in_flight_path, state.history_path) if path.exists()]
+        files = (state.path, state.in_flight_path, state.history_path)
+        self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         self.checkout.ask_for_tracked(self._state_files)  # git answers while the rest is loaded
         self._needs = self._needs_of(call.command)
         self._given = [text.partition("=")[0] for text in call.options.get("env") or [] if "=" in text]
@@ -137,14 +139,29 @@ class Work:
 
     # lock
 
-    def lock(self, within: float | None = None) -> None:
-        """Makes this run the only one that writes the state and deploys from it; waits for another one `within` so many
-        seconds (those of the settings). Locked or StateError otherwise: nothing was started then."""
+    def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
+        """Makes this run the only one that writes the state and deploys from it; waits for another one for `seconds`
+        (those of the settings). With `if_used`, only where a run has been before: a command that is refused leaves
+        nothing behind. Returns whether it waited, so that what was read before may be old.
+
+        Locked or StateError otherwise: nothing was started then.
+        """
+        path = self.state.lock_path
+        if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
+            return False
+
+        def tell(text: str) -> None:
+            self.awaited = self.state.in_flight()
+            console.tell(text)
+
         self.state.check_writable()
-        seconds = self.settings.lock_timeout if within is None else within
-        task = self.call.command.name
-        self.had_to_wait = lock.take(self.state.lock_path, task, seconds=seconds, tell=console.tell)
+        seconds = self.settings.lock_timeout if seconds is None else seconds
+        has_waited = lock.take(path, self.call.command.name, seconds=seconds, tell=tell)
+        self._is_locked = True
         self.state.sweep()
+        if has_waited:
+            self.state.reread()
+        return has_waited
 
     # plan
 
