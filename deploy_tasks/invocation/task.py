@@ -62,6 +62,12 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
             known = vars(self)["_argspec"] = super().argspec(body)
         return known
 
+    def __deepcopy__(self, memo: object) -> DeployTask[P, R]:
+        # Invoke copies all tasks at every start, part by part, and the types of their flags are many parts.
+        copied: DeployTask[P, R] = DeployTask.__new__(DeployTask)
+        vars(copied).update(vars(self))
+        return copied
+
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         help = dict(self.help)
         arguments = super().get_arguments(ignore_unknown_help)

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from deploy_tasks.encoding import fields_of
@@ -17,18 +18,18 @@ from deploy_tasks.state.records import BuildInFlight, HistoryEntry, Record
 OLD, NEW = (Record(app="shop", image_name="shop", build_id="sha256:" + 64 * digit) for digit in "bc")
 
 
-def write_until_killed(state: State, begun: int) -> None:
-    """Closes the pipe `begun` after the first record."""
+def write_until_killed(state: State, written: int) -> None:
+    """Writes a byte to the pipe `written` after each file that it has written."""
     entry = HistoryEntry(**fields_of(NEW), time="now", who="me", what="build", outcome="recorded")
     target = {"app": "shop", "namespace": "apps", "image_name": "shop", "image_tag": "v1", "app_class": "business"}
     build = BuildInFlight(**target, job_name="build-1", api_url="http://127.0.0.1:9", started_at="now")
-    state.save_record(NEW)
-    os.close(begun)
     while True:
-        for record in (OLD, NEW):
-            state.save_record(record)
-            state.append(entry)
+        for record in (NEW, OLD):
+            for write in (partial(state.save_record, record), partial(state.append, entry)):
+                write()
+                os.write(written, b".")
             state.save_in_flight(build)
+            os.write(written, b".")
 
 
 def main(file: str, times: str) -> None:
@@ -41,12 +42,13 @@ def main(file: str, times: str) -> None:
         if not child:
             write_until_killed(state, writer)
         os.close(writer)
-        os.read(reader, 1)
-        os.close(reader)
-        # At any moment of a write, which takes about a millisecond.
-        time.sleep(random.uniform(0, 0.01))  # noqa: S311
+        # After some writes, however slow the machine is, and then at any moment of the next one.
+        for _ in range(random.randint(1, 9)):  # noqa: S311
+            os.read(reader, 1)
+        time.sleep(random.uniform(0, 0.001))  # noqa: S311
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(reader)
         found["kills"] += 1
         state.reread()
         record = state.record()
