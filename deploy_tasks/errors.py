@@ -12,7 +12,7 @@ DeployError
 ├── BuildFailed      9  the build is over and it failed
 ├── StateError      10  a file under .deploy/ cannot be read or written
 ├── Locked          11  another run holds the lock of this checkout; nothing was sent
-├── RolloutFailed   12  what was deployed does not come up
+├── RolloutFailed   12  the deployed app does not become ready
 ├── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
 └── SomeFailed      of  several apps; the code of the worst of their errors
 """
@@ -149,7 +149,7 @@ class Locked(DeployError):
 
 
 class RolloutFailed(DeployError):
-    """Raised with `blames`: whether it is the deployed image that does not come up, and not the way to it."""
+    """`blames` is true if the deployed image is at fault, and not the connection to it."""
 
     exit_code = 12
 

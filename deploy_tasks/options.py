@@ -69,7 +69,7 @@ Back = Annotated[int | None, Flag("How many digests to go back (1)")]
 Port = Annotated[int | None, Flag("The port the app listens on")]
 Replicas = Annotated[int | None, Flag("How many replicas run (the API's default)")]
 Domain = Annotated[list[str] | None, Flag("A domain the app is reached at; repeatable", repeatable=True)]
-HealthPath = Annotated[str | None, Flag("A path that answers 2xx once the app is well")]
+HealthPath = Annotated[str | None, Flag("A path that answers 2xx once the app is healthy")]
 Tls = Annotated[bool | None, Flag("Whether the domains are served over TLS", switch=True)]
 Env = Annotated[
     list[str] | None,

@@ -90,7 +90,7 @@ build = Command(
 
 
 def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> BuildRequest:
-    """What `POST /build` is asked for. Names that nobody gave are left to the server, whose answer has them.
+    """The body of `POST /build`. Names that no source gives are left to the server, which answers with them.
 
     Dockerfile and context are named from the project's root; the cluster knows only the repository's. SettingsError
     where the cluster would build something else than what is meant.
@@ -138,7 +138,7 @@ def _in_repository(settings: Settings, key: str, prefix: str | None) -> str | No
 
 
 def _check_git_token(request: BuildRequest) -> None:
-    """SettingsError where the cluster would send the git token over plain http to another machine."""
+    """SettingsError if the cluster would send the git token over plain http to another machine."""
     if request.git_token is None or not request.repo_url.lower().startswith("http://"):
         return
     host = None
@@ -153,7 +153,7 @@ def _check_git_token(request: BuildRequest) -> None:
 
 
 def _check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
-    """SettingsError where no ref of the remote holds the commit, since the cluster clones from there."""
+    """SettingsError if no ref of the remote holds the commit, since the cluster clones from there."""
     checkout, repo_url = work.checkout, work.settings.repo_url
     if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
@@ -375,7 +375,7 @@ def _recorded_meanwhile(work: Work, record: Record) -> str | None:
 
 
 def _check_last_build(work: Work) -> None:
-    """BuildFailed where the last build of this image failed: what is recorded is older then, and no result of a
+    """BuildFailed if the last build of this image failed: what is recorded is older then, and no result of a
     wait."""
     settings = work.settings
     if failed := work.history.failed_build(settings.app, settings.image_name):
@@ -388,7 +388,7 @@ def _check_last_build(work: Work) -> None:
 
 
 def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
-    """The build in flight, with the namespace and the class that the flags give it. SettingsError where it is another
+    """The build in flight, with the namespace and the class that the flags give it. SettingsError if it is another
     than the flags mean."""
     settings = work.settings
     if work.name and (known.app, known.image_name) != (settings.app, settings.image_name):

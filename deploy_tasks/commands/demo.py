@@ -33,7 +33,7 @@ _UNKNOWN_DIGEST = "sha256:" + 64 * "0"
 
 
 def demo(c: Context) -> None:
-    """Tells the story on this terminal. SettingsError where a step does not do what it says."""
+    """Tells the story on this terminal. SettingsError if a step does not do what it says."""
     if c.config.run.dry:
         return console.tell("dry run: no story was told")
     try:
@@ -63,7 +63,7 @@ def _tell_in_throwaway_folder() -> None:
         story.say("A repository with a Dockerfile, and in its tasks.py: from deploy_tasks import ns")
         _make_repository(repository, story.environment)
         story.say(
-            f"A Deploy API with a registry on this machine; a build takes {_BUILD_SECONDS} s here, a minute in life"
+            f"A Deploy API with a registry on this machine; a build takes {_BUILD_SECONDS} s here, a minute on a cluster"
         )
         with _sandbox(story) as settings:
             _private(repository / ".env", settings)
@@ -75,7 +75,7 @@ def _tell_in_throwaway_folder() -> None:
 class _Story:
     def __init__(self, repository: Path) -> None:
         self.repository = repository
-        # The settings and the git configuration of whoever watches have no part in it.
+        # Without the settings and the git configuration of the person who runs it.
         own = {key: value for key, value in os.environ.items() if not key.startswith(("DEPLOY_", "INVOKE_", "GIT_"))}
         names = {f"GIT_{who}_{what}": "demo" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         self.environment = {**own, **names, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}

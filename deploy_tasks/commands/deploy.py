@@ -114,7 +114,7 @@ rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 
 
 def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
-    """The deploy of `build_id`; `known` is what is known of it. SettingsError where that is another image's."""
+    """The deploy of `build_id`; `known` is what is known of it. SettingsError if that is another image's."""
     settings, options = work.settings, work.options
     if options["check_health"] and all(domain.startswith("*") for domain in settings.domain):
         raise SettingsError(
@@ -313,7 +313,7 @@ def _follow(work: Work, plan: DeployPlan) -> None:
     except RolloutFailed as error:
         work.remaining = Remaining.AGAIN
         if error.blames:
-            with suppress(StateError):  # that it does not come up is what matters
+            with suppress(StateError):  # the rollout's failure is what matters
                 work.note(history.NOT_READY, plan.deployed)
         if plan.before:
             back = Step("rollback", _flags_given(work), f"Go back to {history.described(plan.before)}")

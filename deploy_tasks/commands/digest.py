@@ -96,7 +96,7 @@ def save(
     """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
     fields that HistoryEntry has of a build, where this was one. Returns the record and the one before it.
 
-    StateError where it cannot be written.
+    StateError if it cannot be written.
     """
     record = Record(**fields_of(target, Target), build_id=build_id, dirty=dirty or None)
     work.remember(record)
@@ -128,7 +128,7 @@ def as_result(work: Work, record: Record) -> Record:
 
 
 def steps_to_build(work: Work, ref: str | None) -> list[Step]:
-    """The commands that build what is not in the registry: the commit `ref`, where that is one."""
+    """The commands that build an image: of the commit `ref` if it is a commit, else of HEAD."""
     flags = {key: getattr(work.settings, key) for key in TARGET if work.settings.is_by_flag(key)}
     target, continues = {"app": work.name, **flags}, not work.is_of_several
     is_commit = ref is not None and images.is_commit(ref)

@@ -55,7 +55,7 @@ def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
     console.result(lines, [finding._asdict() for finding in findings], as_json=json)
     failed = sum(finding.state == "failed" for finding in findings)
     if failed:
-        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed", "", "How to fix each is beside it")
+        raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed", "", "See above how to fix each")
     return findings
 
 
@@ -230,7 +230,7 @@ def _registry(settings: Settings) -> Iterator[Finding]:
     login = (username, password) if username and password else None
     if (username is None) != (password is None):
         missing = "DEPLOY_REGISTRY_PASSWORD" if username else "DEPLOY_REGISTRY_USERNAME"
-        yield Finding("registry login", "warning", f"{missing} is unset, so nobody is logged in", f"set {missing}")
+        yield Finding("registry login", "warning", f"{missing} is unset, so there is no login", f"set {missing}")
     seen = look(registry_url(settings.registry), _SECONDS_TO_ANSWER, login)
     if seen is None:
         yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")
@@ -256,7 +256,7 @@ def _api(work: Work) -> Iterator[Finding]:
     if not (settings.api_url and settings.api_key):
         return
     try:
-        # A tag that nobody has: what is asked is whether the key is accepted.
+        # No image has this tag: the question is whether the key is accepted.
         work.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
     except DigestNotFound:
         pass

@@ -182,7 +182,7 @@ def _check_all_answer(client: DeployClient, engine: Engine, registry: str, targe
 
 
 def _tag_digest(client: DeployClient, target: Target) -> str | None:
-    """The digest that the API finds under the target's tag, or None where it finds none."""
+    """The digest that the API finds under the target's tag, or None if it finds none."""
     try:
         return client.digest(target.image_name, tag=target.image_tag)
     except DigestNotFound:

@@ -25,7 +25,7 @@ def sandbox(
     replica_seconds: float | None,
     minimal: bool,
 ) -> None:
-    """Serves a Deploy API with a registry on this machine, until Ctrl-C. SettingsError where it cannot start."""
+    """Serves a Deploy API with a registry on this machine, until Ctrl-C. SettingsError if it cannot start."""
     try:
         from ..server.app import Options, SandboxError, serve
     except ImportError as error:

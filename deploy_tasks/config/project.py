@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
     is_several: bool
     """Whether the call asks for apps in the plural, even if only one has this name."""
     jobs: int | None
-    """How many at the same time; None if nobody says."""
+    """How many at the same time; None if no source says."""
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ class _Required(Generic[T]):
 
 
 class Settings:
-    """The settings of one call for one app. A setting that nobody gave is its default, else None; a required one then
-    raises SettingsError. The text of the object shows no value."""
+    """The settings of one call for one app. A setting that no source gives is its default, else None; a required one
+    then raises SettingsError. The text of the object shows no value."""
 
     name: str | None
     """The app's name in the table of apps; None without a table."""
@@ -140,8 +140,8 @@ class Settings:
         raise AttributeError(f"{key} cannot be changed")
 
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
-        """These settings with what `record` has and then git, both only for what nobody gave. SettingsError if a value
-        is invalid. From now on the values that the app gets by name are redacted.
+        """These settings with what `record` has and then git, both only for what no source gives. SettingsError if a
+        value is invalid. From now on the values that the app gets by name are redacted.
 
         `record` is the target of the last build, {} if there is none; the record of another app does not count.
         `facts` ask git, by the keys of settings.
@@ -182,7 +182,7 @@ class Settings:
         return vars(self).get(key)
 
     def given(self, key: str) -> str | None:
-        """The text of a setting that somebody chose; None if it is recorded, git's or the default, so that a request
+        """The text of a setting that a source gives; None if it is recorded, git's or the default, so that a request
         may leave it to the server."""
         return None if self.origins[key].source >= Source.RECORD else str(self.known(key))
 

@@ -35,7 +35,7 @@ class Chain:
         self.app: str | None = None
         """The apps that the target is of, whether a flag named them or not."""
         self.records: dict[str | None, Record] = {}
-        """What was recorded, by the app's name in the table of apps; None where there is no table."""
+        """What was recorded, by the app's name in the table of apps; None if there is no table."""
 
 
 class _Chains:
@@ -75,7 +75,7 @@ class Call(NamedTuple, Generic[R]):
 
     @classmethod
     def of(cls, c: Context, command: Command[R], options: Mapping[str, object]) -> Call[R]:
-        """The call of `command` with `options`. SettingsError where the project's configuration cannot be used."""
+        """The call of `command` with `options`. SettingsError if the project's configuration cannot be used."""
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
             flags["app"] = ",".join(cast("list[str]", flags["app"]))

@@ -46,6 +46,6 @@ class Command(Generic[R]):
     changes: bool = True
     """Whether it builds, deploys or records: then it takes the lock."""
     builds: bool = False
-    """Whether what a later deploy of the same command line needs is checked first: nothing is built in vain."""
+    """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
     at_once: int = 12
     """How many of several apps at once, unless a setting says otherwise."""

@@ -21,7 +21,7 @@ _LOADS = ("collection", "search-root", "config")
 
 
 def command_line(task: Task[Any]) -> CommandLine:
-    """The command line that `task` runs on. Invoke hands its parsed calls to nobody but the executor, so they are read
+    """The command line that `task` runs on. Invoke gives its parsed calls only to the executor, so they are read
     from the frame of `Executor.execute`. Without one, as in a program, a task has no command line."""
     usual = _usual(task)
     frame = sys._getframe()

@@ -106,7 +106,7 @@ def _lock(batch: _Batch, *, if_used: bool) -> None:
 
 
 def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
-    """What is to be done for each app that is not over yet. SomeFailed where one of them cannot be done."""
+    """What is to be done for each app that is not over yet. SomeFailed if one of them cannot be done."""
     plans: dict[str, Plan[Any]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():

@@ -63,7 +63,7 @@ class Work:
     def __init__(self, call: Call[Any], name: str | None, *, is_of_several: bool = False) -> None:
         self.call = call
         self.name = name
-        """The app's name in the table of apps; None where there is no table."""
+        """The app's name in the table of apps; None if there is no table."""
         self.is_of_several = is_of_several
         self.options = call.options
         self.checkout = call.checkout
@@ -167,7 +167,7 @@ class Work:
 
     def complete(self) -> None:
         """Completes the settings with the record, where the command uses it, then with git. SettingsError with what is
-        still missing; StateError where the state cannot be used."""
+        still missing; StateError if the state cannot be used."""
         self._check_own_state()
         record = self.call.chain.records.get(self.name) or self.state.record()
         uses_record = record is not None and self.call.command.uses_record
@@ -177,7 +177,7 @@ class Work:
         self._warn_of_another_namespace(self.state.record())
 
     def _check_own_state(self) -> None:
-        """StateError where git tracks a state file: what another machine recorded is not what was built or deployed
+        """StateError if git tracks a state file: what another machine recorded is not what was built or deployed
         from here, and everybody who may push could choose what is deployed."""
         if tracked := self.checkout.tracked(self._state_files):
             names = " ".join(shlex.quote(str(path)) for path in tracked)
@@ -251,7 +251,7 @@ class Work:
             yield
 
     def check_awaited(self) -> None:
-        """Interrupted where nobody waits for this app any more: then nothing more is started for it."""
+        """Raises Interrupted if the call was interrupted meanwhile: then nothing more is started for this app."""
         if console.nobody_waits()():
             raise self.interruption.error()
 
@@ -302,7 +302,7 @@ class Work:
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """On GitHub, what is told within it can be folded away; not of several apps, whose lines are mixed."""
+        """On GitHub, lines told within it can be folded away. Not with several apps, whose lines are mixed."""
         with nullcontext() if self.is_of_several else github.group(title):
             yield
 

@@ -15,7 +15,7 @@ def message_of(error: DeployError) -> str:
 
 
 def error_as_json(error: DeployError) -> dict[str, object]:
-    """`error` in the place of a result."""
+    """`error` as JSON, printed instead of a result."""
     return {"error": str(error), "exitCode": error.exit_code}
 
 

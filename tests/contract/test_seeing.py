@@ -352,7 +352,7 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandb
     assert "ok       registry: " in well.stdout
     assert project.files() == before, "no side effects"
     half = project.invoke("doctor", DEPLOY_REGISTRY_USERNAME="robot").stdout
-    assert "warning  registry login: DEPLOY_REGISTRY_PASSWORD is unset, so nobody is logged in" in half
+    assert "warning  registry login: DEPLOY_REGISTRY_PASSWORD is unset, so there is no login" in half
     ill = project.invoke("doctor", DEPLOY_API_KEY="wr0ng")
     assert ill.returncode == 2
     assert "FAILED   API key: " in ill.stdout
