@@ -63,7 +63,7 @@ def _tell_in_throwaway_folder() -> None:
         story.say("A repository with a Dockerfile, and in its tasks.py: from deploy_tasks import ns")
         _make_repository(repository, story.environment)
         story.say(
-            f"A Deploy API with a registry on this machine; a build takes {_BUILD_SECONDS} s here, a minute on a cluster"
+            f"A Deploy API with a registry, on this machine; builds take {_BUILD_SECONDS} s here, a minute in a cluster"
         )
         with _sandbox(story) as settings:
             _private(repository / ".env", settings)

@@ -69,9 +69,10 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
         return copied
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        help = dict(self.help)
+        help = self.help
+        self.help = dict(help)  # Invoke takes each text out of it, and copies of this task have the same one
         arguments = super().get_arguments(ignore_unknown_help)
-        self.help = help  # Invoke takes each text out of it
+        self.help = help
         for argument in arguments:
             argument.__class__ = _Argument
             argument.raw_value = (
