@@ -41,7 +41,7 @@ class Step(NamedTuple):
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
         dry = ["--dry"] if self.is_dry else []
         words = " ".join([*start, current.program if is_here else "deploy-tasks", *dry, *called])
-        return _with_flags(words, self.flags) + (rest(self.target) if self.continues else "")
+        return _with_flags(words, self.flags) + (rest(self.target, after=tasks[-1]) if self.continues else "")
 
 
 class Parsed(NamedTuple):
@@ -95,11 +95,17 @@ def line(words: str, flags: Mapping[str, object] | None = None, *, is_dry: bool 
     return _with_flags(f"{Step(tasks, is_dry=is_dry)}{' --' if more else ''}{more}", flags or {})
 
 
-def rest(target: Mapping[str, object] | None = None) -> str:
+def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
     """What must follow on this command line once the present call is repeated, with a space before it; else "".
-    `target` are flags that the first task of it needs, where it does not have its own."""
+
+    `target` are flags that the first task of it needs, where it does not have its own. `after` is the task that is run
+    in place of the present call: the same task right after it would have nothing left to do.
+    """
     current, words = _current.get(), ""
-    for call in current.later if current.follows else ():
+    later = list(current.later if current.follows else ())
+    if later and later[0].task == after and not later[0].given:
+        del later[0]
+    for call in later:
         flags = call.given
         if call.task is not None and target:
             flags = flags if "app" in flags else {**target, **flags}

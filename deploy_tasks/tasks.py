@@ -164,7 +164,7 @@ def rollback(
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
 ) -> "Record | None":
-    """Deploy the digest that was deployed before the present one."""
+    """Deploy the digest that was deployed before the current one."""
     options = dict(locals())
     from .commands import deploy
     from .invocation.run import run
@@ -271,7 +271,7 @@ def status(
     json: flag.Json = False,
     jobs: flag.Jobs = None,
 ) -> "Status":
-    """Show how things stand: target, record, build in flight, replicas, last deploys."""
+    """Show target, record, build in flight, replicas and last deploys."""
     options = dict(locals())
     from .commands import status
     from .invocation.run import run
@@ -285,7 +285,7 @@ def doctor(
     app: flag.App = None,
     json: flag.Json = False,
 ) -> "list[Finding]":
-    """Check settings, git, engine, registry and API, and say what mends what is wrong."""
+    """Check settings, git, engine, registry and API, and print how to fix what is broken."""
     from .commands import doctor
 
     return doctor.doctor(c, app, json)
@@ -295,7 +295,7 @@ def doctor(
 def init(
     c: Context,
 ) -> None:
-    """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Existing files are kept."""
     from .commands import init
 
     init.init(c)
@@ -335,7 +335,7 @@ def sandbox(
 def demo(
     c: Context,
 ) -> None:
-    """Tell the whole story on this terminal: sandbox, build, reuse."""
+    """Run a full demo on this machine: sandbox, build, reuse; about 30 s."""
     from .commands import demo
 
     demo.demo(c)

@@ -106,6 +106,7 @@ def of_apps(*, dedupe: bool = True) -> Collection:
             "invoke docs.wait docs.reuse --no-tls --env 'A=…' --no-follow",
         ),
         ("notify hi docs.build", "invoke docs.wait"),
+        ("docs.build docs.wait docs.reuse", "invoke docs.wait docs.reuse"),
         ("docs.build notify hi --no-loud docs.reuse", "invoke docs.wait notify --word=… --no-loud docs.reuse"),
         ("ship docs.reuse", "invoke docs.wait"),
         ("release", "invoke docs.wait"),

@@ -60,7 +60,9 @@ class BuildPlan:
         build = _started_or_joined(work, self)
         if self.waits:
             return as_result(work, finish(work, build, shows_log=self.shows_log))
-        console.tell(f"the build goes on in the cluster; pick it up: {_step_to_wait(work, build)}")
+        console.tell(
+            f"the build goes on in the cluster; pick it up: {_step_to_wait(work, build)._replace(continues=False)}"
+        )
         work.result(build.job_name, build)
         return build
 
