@@ -358,11 +358,11 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     raise SettingsError(
         "no build is in flight",
         "",
-        ["Name one: --job JOB --image-tag TAG.", work.step("build", "Or start one", continues=False)],
+        [work.step_alone("build", "Start one"), "Or name one: --job JOB --image-tag TAG"],
     )
 
 
-wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True)
+wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False)
 
 
 def _recorded_meanwhile(work: Work, record: Record) -> str | None:
