@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _stopped() -> None:
-    print("stopped; nothing was started", file=sys.stderr)  # noqa: T201 - the console may not be imported
+    print("stopped. Nothing was started", file=sys.stderr)  # noqa: T201 - the console may not be imported
     sys.exit(130)
 
 

@@ -61,9 +61,18 @@ class DeployError(Exit):
     def __str__(self) -> str:
         if self.shown is not None:
             return self.shown
-        sentences = [text for text in (self.what, self.effect, advice(self.next)) if text]
-        ended = [text if text[-1] in ".!?…" else f"{text}." for text in sentences[:-1]]
-        return " ".join([*ended, *sentences[-1:]])
+        return _sentences(self.what, self.effect, advice(self.next))
+
+    @property
+    def without_effect(self) -> str:
+        """Its text where something else says what the effect is."""
+        return _sentences(self.what, advice(self.next))
+
+
+def _sentences(*texts: str) -> str:
+    texts = tuple(text for text in texts if text)
+    ended = [text if text[-1] in ".!?…" else f"{text}." for text in texts[:-1]]
+    return " ".join([*ended, *texts[-1:]])
 
 
 class SettingsError(DeployError):

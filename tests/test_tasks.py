@@ -384,7 +384,7 @@ def test_wait_does_not_ask_another_server(api: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_wait_with_nothing_in_flight(api: Any) -> None:
-    with pytest.raises(SettingsError, match=r"no build is in flight.*start one: invoke build"):
+    with pytest.raises(SettingsError, match=r"no build is in flight\. Start one: invoke build"):
         wait(context())
 
 

@@ -108,7 +108,7 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
         raise SettingsError(
             f"{settings.origins['git_ref']}: in the cluster, {quoted(git_ref)} is not the commit checked out here",
             "Nothing was started",
-            "To build that commit, leave the setting out; for another, name a commit, a branch or a tag.",
+            "To build that commit, leave the setting out. For another, name a commit, a branch or a tag.",
         )
     prefix = checkout.prefix if is_this_repository else None
     return BuildRequest(
@@ -360,11 +360,11 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     raise SettingsError(
         "no build is in flight",
         "",
-        ["Name one: --job JOB --image-tag TAG.", work.step("build", "Or start one", continues=False)],
+        [work.step_alone("build", "Start one"), "Or name one: --job JOB --image-tag TAG"],
     )
 
 
-wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True)
+wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False)
 
 
 def _recorded_meanwhile(work: Work, record: Record) -> str | None:
@@ -472,8 +472,9 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     of its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound with
     the tag."""
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
-    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, "Look for its image later")
-    again = work.step("build", "Or build again", continues=False)
+    says = "If the build still runs, look for its image later"
+    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
+    again = work.step_alone("build", "Else build again")
     try:
         build_id = work.client.digest(build.image_name, tag=build.image_tag)
     except DigestNotFound:

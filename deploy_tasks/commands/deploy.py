@@ -173,7 +173,7 @@ def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) ->
 def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     """The app's environment: what the configuration says, then `texts`, which are `KEY=VALUE`, or `KEY` with its value
     from the environment or `.env`."""
-    pairs = [as_text(text).partition("=") for text in texts]
+    pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
     for name, equals, value in pairs:
         if not name:
             raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")

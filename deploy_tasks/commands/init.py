@@ -50,7 +50,7 @@ def init(c: Context) -> None:
             "Nothing was written",
             [
                 f"To set that up, run: cd {shlex.quote(str(root))} && {Step('init')}.",
-                f"To make this folder a project of its own, put a tasks.py into it and run the same here: {own}",
+                f"To make this folder a project of its own, first run here: {own}",
             ],
         )
 

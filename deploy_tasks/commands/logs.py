@@ -39,7 +39,7 @@ def _plan(work: Work) -> LogsPlan:
     return LogsPlan(job, work.options["follow"])
 
 
-logs = Command("logs", _plan, uses_record=True, changes=False)
+logs = Command("logs", _plan, uses_record=True, changes=False, all_or_none=False)
 
 
 def _print(work: Work, job: str) -> bool:

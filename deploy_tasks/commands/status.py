@@ -83,7 +83,7 @@ def _plan(work: Work) -> StatusPlan:
     return StatusPlan(work.state.record(), build, last)
 
 
-status = Command("status", _plan, uses_record=True, changes=False)
+status = Command("status", _plan, uses_record=True, changes=False, all_or_none=False)
 
 
 def _deploy_line(entry: HistoryEntry) -> str:

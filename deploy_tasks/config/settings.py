@@ -205,7 +205,8 @@ class Settings:
         unset = [row for row in unset if row.key != "port" or not self.ports]
         named = [name for key in ("env_from", "build_args_from") if key in needs for name in getattr(self, key)]
         unvalued = [name for name in dict.fromkeys(named) if name not in self.variables and name not in given]
-        is_cloned_from_here = all(self.origins[key].source is Source.GIT for key in ("repo_url", "git_ref"))
+        # What is not set yet is what git fills in.
+        is_cloned_from_here = all(self.origins[key].source >= Source.GIT for key in ("repo_url", "git_ref"))
         needs_files = "files" in needs or ("cloned_files" in needs and is_cloned_from_here)
         wrong_files = dict(self.wrong_files()) if needs_files else {}
         parts, steps = list(wrong_files.values()), [f"Name another with {self._way(key)}" for key in wrong_files]

@@ -47,5 +47,7 @@ class Command(Generic[R]):
     """Whether it builds, deploys or records: then it takes the lock."""
     builds: bool = False
     """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
+    all_or_none: bool = True
+    """Whether no app is begun if one of several cannot be. A wait, and what only looks, goes on with the others."""
     at_once: int = 12
     """How many of several apps at once, unless a setting says otherwise."""

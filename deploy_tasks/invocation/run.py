@@ -7,15 +7,12 @@ from typing import Any, TypeVar, cast
 
 from invoke.context import Context
 
-from ..errors import DeployError, SettingsError, SomeFailed, StateError
+from ..errors import DeployError, SettingsError, SomeFailed
 from .call import Call
 from .command import Command, Plan
 from .work import Work
 
 R = TypeVar("R")
-
-REFUSALS = (SettingsError, StateError)
-"""What a plan raises for an app that cannot be built or deployed, before anything was sent."""
 
 
 def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
@@ -65,5 +62,5 @@ def make_plan(work: Work) -> Plan[Any]:
 def refuse_all(errors: Mapping[str, DeployError]) -> None:
     """SomeFailed if one of several apps cannot be built or deployed: then none is begun."""
     if errors:
-        lines = [f"  {name}: {error.what}" for name, error in errors.items()]
+        lines = [f"  {name}: {error.without_effect}" for name, error in errors.items()]
         raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)

@@ -20,7 +20,7 @@ from ..state import lock
 from ..ui import console, github
 from .call import Call
 from .command import Plan
-from .run import REFUSALS, make_plan, refuse_all
+from .run import make_plan, refuse_all
 from .work import Remaining, Work
 
 _LONGEST_DETAIL = 100
@@ -106,15 +106,19 @@ def _lock(batch: _Batch, *, if_used: bool) -> None:
 
 
 def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
-    """What is to be done for each app that is not over yet. SomeFailed if one of them cannot be done."""
+    """What is to be done for each app that is not over yet. If one of them cannot be done, that one is over, or, if it
+    is all or none, SomeFailed is raised."""
     plans: dict[str, Plan[Any]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():
         if name not in batch.outcomes:
             try:
                 plans[name] = make_plan(work)
-            except REFUSALS as error:
-                errors[name] = error
+            except DeployError as error:
+                if batch.call.command.all_or_none:
+                    errors[name] = error
+                else:
+                    batch.is_over(Outcome(name, 0.0, error=error))
     refuse_all(errors)
     if batch.call.command.changes:
         apps.check_apart(work.settings for work in batch.works.values())

@@ -10,7 +10,7 @@ def test_advice_after_a_failed_rollback_keeps_the_target(project: Project, sandb
     target = ["--app", "worker", "--namespace", "staging"]
     refused = project.invoke("rollback", *target)
     assert refused.returncode == 2
-    assert "reuse --build-id sha256:… --app worker --namespace staging" in refused.stderr
+    assert "invoke reuse --app worker --namespace staging --build-id DIGEST\n" in refused.stderr
 
 
 def test_advice_after_a_failed_build_builds_the_same_app_again(project: Project, sandbox: SandboxProcess) -> None:
@@ -42,4 +42,4 @@ def test_the_build_here_in_place_of_one_in_the_cluster_is_of_the_same_files(
     flags = "--app worker --image-tag v1 --dockerfile prod.Dockerfile --build-context ."
     refused = project.invoke("build", *flags.split(), "--no-cache", "reuse")
     assert refused.returncode == 2, refused.stderr
-    assert f"build here (invoke local {flags} reuse)" in refused.stderr
+    assert f"build here: invoke local {flags} reuse\n" in refused.stderr

@@ -212,7 +212,7 @@ def test_one_that_fails_does_not_stop_the_others(shop: Project, sandbox: Sandbox
         r"^frontend +failed \(9\) +[0-9.]+ s  .*build context 'empty' is not a folder", failed.stderr, re.M
     )
     assert re.search(r"^backend +done +[0-9.]+ s$", failed.stderr, re.M)
-    again = "1 of 3 apps failed: frontend; again, for just that one: invoke build --app frontend --no-cache"
+    again = "1 of 3 apps failed: frontend. Again, for just that one: invoke build --app frontend --no-cache"
     assert last_line(failed) == f"{again} reuse --app all", "no app of the three is deployed yet"
     assert sandbox.seen("GET /api/apps") == [], "the chain ends with a task that failed"
     config.write_text(good)
@@ -228,14 +228,14 @@ def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, held: 
     out, rest = process.finish()
     assert (process.returncode, out) == (130, "")
     *each, last = rest.strip().splitlines()
-    resumable = [line for line in each if re.match(r"app-\d\d \| build-app-\d\d-\w+ goes on in the cluster; ", line)]
+    resumable = [line for line in each if re.match(r"app-\d\d \| stopped\. build-app-\d\d-\w+ goes on", line)]
     assert len(resumable) == 12, rest
-    assert all(re.search(r"; pick it up: invoke wait --app app-\d\d$", line) for line in resumable)
-    assert last == f"stopped; 0 of 12 done; pick up the builds in flight: invoke wait --app {','.join(TWELVE)}"
+    assert all(re.search(r"\. Pick it up: invoke wait --app app-\d\d$", line) for line in resumable)
+    assert last == f"stopped. 0 of 12 are done. Pick up the builds in flight: invoke wait --app {','.join(TWELVE)}"
     assert len(said) == 12
     assert records(twelve) == {}
     held.let_builds_end()
-    one = twelve.invoke(*shlex.split(resumable[3].partition("pick it up: ")[2])[1:])
+    one = twelve.invoke(*shlex.split(resumable[3].partition("Pick it up: ")[2])[1:])
     assert one.returncode == 0, one.stderr
     assert list(records(twelve)) == ["app-03"]
     rest_of_them = repeated(twelve, last)
@@ -324,8 +324,8 @@ def test_no_apps_record_reaches_another_app(shop: Project, sandbox: SandboxProce
     done = shop.invoke("reuse", "--app", "all")
     assert done.returncode == 2
     assert last_line(done) == (
-        "  frontend: the recorded digest is of image shop-backend, not of shop-frontend; nothing was deployed. "
-        "Build shop-frontend first: invoke build --app frontend, or invoke local --app frontend"
+        "  frontend: the recorded digest is of image shop-backend, not of shop-frontend. "
+        "Build the present commit: invoke build --app frontend, or invoke local --app frontend"
     )
     assert sandbox.seen() == [], "nothing is deployed by halves that can be known not to be"
 
@@ -349,7 +349,7 @@ def test_json_is_one_object_by_the_apps_names(shop: Project) -> None:
     assert partly.returncode == 2
     assert told["backend"]["buildId"] == records(shop)["backend"]["buildId"]
     assert told["mcp-agent"]["exitCode"] == 2
-    assert told["mcp-agent"]["error"].startswith("no build is in flight; start one: invoke build --app mcp-agent")
+    assert told["mcp-agent"]["error"].startswith("no build is in flight. Start one: invoke build --app mcp-agent.")
     assert last_line(partly) == "1 of 2 apps failed: mcp-agent", "which the same once more would not mend"
 
 
@@ -387,10 +387,10 @@ def test_flags_of_an_earlier_task_and_dry_are_in_the_command_to_repeat(shop: Pro
     )
     assert done.returncode == 3
     again = f"invoke local --app {','.join(NAMES)} --jobs 3 --build-arg 'TOKEN=…'"
-    assert last_line(done).endswith(f"again, for just those: {again}")
+    assert last_line(done).endswith(f". Again, for just those: {again}")
     assert "x-secret-value" not in done.stderr
     dry = shop.invoke("--dry", "local", "--app", "all", "--jobs", "3", DEPLOY_DOCKER="nope")
-    assert last_line(dry).endswith(f"again, for just those: invoke --dry local --app {','.join(NAMES)} --jobs 3")
+    assert last_line(dry).endswith(f". Again, for just those: invoke --dry local --app {','.join(NAMES)} --jobs 3")
     chain = shop.invoke("build", "--app", "all", "--namespace", "other", "local", DEPLOY_DOCKER="nope")
     assert last_line(chain).endswith(f"invoke local --app {','.join(NAMES)} --namespace other")
 

@@ -105,7 +105,7 @@ def test_init_in_a_sub_folder_says_what_it_would_do_and_where(project: Project, 
     refused = project.run(sys.executable, "-m", program, "init", at="src")
     assert refused.returncode == 2, refused.stderr
     assert "would write invoke.yaml" in refused.stderr
-    assert f"Nothing was written: this folder is part of the project {project.folder}." in refused.stderr
+    assert f"this folder is part of the project {project.folder}. Nothing was written. " in refused.stderr
     name = program.replace("_", "-")
     assert f"cd {project.folder} && {name} init" in refused.stderr
     assert project.files() == before

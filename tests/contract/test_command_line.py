@@ -60,7 +60,7 @@ def test_a_collection_of_another_name_is_in_the_command_to_go_on(project: Projec
     started = project.invoke("docs.build", "--no-wait")
     assert started.stderr.endswith("pick it up: invoke docs.wait\n")
     refused = project.invoke("docs.wait", "docs.wait")
-    assert refused.stderr.endswith("start one: invoke docs.build, or name one: --job JOB --image-tag TAG\n")
+    assert refused.stderr.endswith("Start one: invoke docs.build. Or name one: --job JOB --image-tag TAG\n")
 
 
 def test_tasks_of_another_file_are_named_with_that_file(project: Project, sandbox: SandboxProcess) -> None:
@@ -101,7 +101,7 @@ def test_what_must_follow_an_interrupted_build_is_in_the_command_to_go_on(
         process.send_signal(signal.SIGTERM)
         said = process.stderr.read()
         assert process.wait() == 143
-    assert said.splitlines()[-1].endswith(f"goes on in the cluster; pick it up: {then}")
+    assert said.splitlines()[-1].endswith(f" goes on in the cluster. Pick it up: {then}")
     went_on = project.invoke(*then.split()[1:])
     assert went_on.returncode == 0, went_on.stderr
     assert ("deployed" in went_on.stderr) == ("reuse" in then)
@@ -145,7 +145,7 @@ def test_of_several_apps_what_must_follow_is_for_all_of_them(project: Project) -
         done = project.invoke(*words)
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1].endswith(
-        "again, for just that one: invoke build --app a --namespace own --jobs 1 "
+        ". Again, for just that one: invoke build --app a --namespace own --jobs 1 "
         "reuse --app all --namespace own --jobs 1 --replicas 2"
     )
 
@@ -160,4 +160,4 @@ def test_of_several_apps_what_must_follow_is_said_once(project: Project) -> None
         done = project.invoke("build", "--app", "all", "--timeout", "1", "reuse")
     assert done.returncode == 7, done.stderr
     assert "a | build-shop-1 still runs after 1 s. The build goes on. Pick it up: invoke wait --app a\n" in done.stderr
-    assert done.stderr.splitlines()[-1].endswith("pick up the builds in flight: invoke wait --app a,b reuse")
+    assert done.stderr.splitlines()[-1].endswith(". Pick up the builds in flight: invoke wait --app a,b reuse")

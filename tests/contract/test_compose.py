@@ -87,7 +87,7 @@ def test_the_command_that_a_message_names_can_be_run(project: Project, sandbox: 
     waited = project.run(*program, *command.split()[1:])
     assert waited.returncode == 0, waited.stderr
     refused = project.run(*program, *command.split()[1:])
-    assert refused.stderr.startswith(f"no build is in flight; start one: {command.replace('wait', 'build')},")
+    assert refused.stderr.startswith(f"no build is in flight. Start one: {command.replace('wait', 'build')}. ")
 
 
 def test_single_tasks_called_from_an_own_task(project: Project, sandbox: SandboxProcess, engine_log: Path) -> None:

@@ -17,7 +17,7 @@ from invoke.vendor.yaml import safe_load
 import tasks
 from deploy_tasks import ns
 from docs.pages import pages
-from tests.documents import PAGES, ROOT, blocks, follow, inline_commands, with_programs
+from tests.documents import PAGES, ROOT, blocks, commands, follow, inline_commands, with_programs
 from tests.engine.test_documents import WITH_ENGINES
 from tests.project import Project
 from tests.proxies import proxy_to
@@ -30,8 +30,8 @@ HERE = {
     "docs/recipes/own-tasks.md",
     "docs/recipes/promotion.md",
 }
-# What builds the whole of it, so it cannot be run by a test: CI does.
-BY_CI = {"make demo", "make test"}
+# What builds or tests the whole of it, so it cannot be run by a test: CI does.
+BY_CI = {"make demo", "make test", "make lint"}
 
 
 @pytest.fixture
@@ -102,13 +102,16 @@ def test_every_page_with_commands_is_run() -> None:
         if block.language in ("sh", "console")
     }
     run = HERE | WITH_ENGINES.keys() | {"docs/sandbox.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
-    assert with_commands <= run
+    assert with_commands <= run | {"CONTRIBUTING.md"}
 
 
 def test_what_no_test_can_run_is_run_by_ci() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     for command in BY_CI:
         assert re.search(rf"\b{command}$", script, re.MULTILINE), command
+    for block in blocks(PAGES["CONTRIBUTING.md"].read_text()):
+        if block.language == "console":
+            assert {re.split(r" +#| TESTS=", command.text)[0] for command in commands(block)} <= BY_CI
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))

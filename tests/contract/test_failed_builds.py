@@ -41,7 +41,7 @@ def test_a_failed_build_of_one_app_keeps_all_from_being_deployed_each_time(
         assert waited.returncode == 9, waited.stderr
         assert "b sha256:" not in waited.stdout, "an old digest is no result of the wait"
         last = waited.stderr.strip().splitlines()[-1]
-        assert last == "1 of 2 apps failed: b; build again: invoke build --app b reuse --app all"
+        assert last == "1 of 2 apps failed: b. Build again: invoke build --app b reuse --app all"
     assert [running(_full_sandbox, app) for app in "ab"] == before
     two.write("b/page.html", "b again")
     two.commit("with b")
@@ -73,4 +73,5 @@ def test_a_wait_after_a_failed_build_says_that_it_failed(project: Project, sandb
     assert project.invoke("build", "--dockerfile", "Nope").returncode == 9
     waited = project.invoke("wait", "reuse")
     assert waited.returncode == 9
-    assert "and shop was not built since. Nothing was recorded. Build it again: invoke build" in waited.stderr
+    assert waited.stderr.startswith("the last build of shop failed (build-shop-")
+    assert waited.stderr.endswith("Nothing was recorded. Build it again: invoke build\n")

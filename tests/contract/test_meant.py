@@ -39,7 +39,7 @@ def test_a_ref_that_means_something_else_in_the_cluster_is_refused(
     project.git("switch", "--quiet", "--create", "feature")
     refused = project.invoke("build", "--git-ref", ref)
     assert refused.returncode == 2, refused.stderr
-    assert f"flag --git-ref: in the cluster '{ref}' is not the commit that is checked out here" in refused.stderr
+    assert f"flag --git-ref: in the cluster, '{ref}' is not the commit checked out here. " in refused.stderr
     assert sandbox.seen() == []
 
 

@@ -74,7 +74,8 @@ def test_wait_by_job_name_where_another_machine_started_the_build(project: Proje
     (project.folder / ".deploy" / "build-id.in-flight.json").unlink()
     asked = project.invoke("wait", "--job", job)
     assert asked.returncode == 2, "HEAD's commit may be another build's"
-    assert f"{job} is not the build in flight here; name its tag too: --image-tag TAG" in asked.stderr
+    assert asked.stderr.startswith(f"{job} is not the build in flight here. ")
+    assert asked.stderr.endswith("Name its tag too: --image-tag TAG\n")
     waited = project.invoke("wait", "--job", job, "--image-tag", project.head)
     assert waited.returncode == 0, waited.stderr
     assert project.record["buildId"] == waited.stdout.strip()
@@ -86,7 +87,7 @@ def test_the_advice_on_a_build_that_is_left_behind_gets_at_its_image(project: Pr
     project.commit("second")
     project.push()
     second = project.invoke("build", "--no-wait", "--image-tag", "second")
-    advice = second.stderr.split("to get at its image: invoke ")[1].splitlines()[0]
+    advice = second.stderr.split("to get its image: invoke ")[1].splitlines()[0]
     assert advice == f"wait --job {first} --app shop --image-tag first"
     waited = project.invoke(*advice.split())
     assert waited.returncode == 0, waited.stderr
@@ -101,9 +102,9 @@ def test_a_job_that_is_gone_does_not_stand_in_the_way(project: Project, sandbox:
     gone = project.invoke("wait")
     assert gone.returncode == 4
     assert gone.stderr == (
-        "the API knows no build job build-gone (any more), and the registry has no shop:gone. If the build still runs, "
-        "look for its image later: invoke digest --app shop --image-tag gone. Else build again: invoke build. Nothing "
-        "was recorded\n"
+        "the API knows no build job build-gone (any more), and the registry has no shop:gone. Nothing was recorded. If "
+        "the build still runs, look for its image later: invoke digest --app shop --image-tag gone. Else build again: "
+        "invoke build\n"
     )
     built = project.invoke("build")
     assert built.returncode == 0, built.stderr
@@ -188,7 +189,7 @@ def test_why_git_does_not_know_is_told(project: Project, sandbox: SandboxProcess
     project.write(".git", "gitdir: /nowhere\n")
     refused = project.invoke("build")
     assert refused.returncode == 2
-    assert refused.stderr.rstrip().endswith("(git says: fatal: not a git repository: /nowhere)")
+    assert refused.stderr.rstrip().endswith("(git says: fatal: not a git repository: /nowhere). Nothing was sent")
 
 
 def test_a_dry_chain_shows_what_each_task_would_send(project: Project, sandbox: SandboxProcess) -> None:
@@ -282,14 +283,15 @@ def test_reuse_of_another_images_record_sends_nothing(project: Project, sandbox:
     sandbox.forget()
     refused = project.invoke("reuse", "--app", "other")
     assert refused.returncode == 2
-    assert "the recorded digest is of image shop, not of other; nothing was deployed" in refused.stderr
+    assert "the recorded digest is of image shop, not of other. Nothing was deployed. " in refused.stderr
     assert sandbox.seen() == []
 
 
 def test_reuse_without_a_record_says_how_to_get_one(project: Project, sandbox: SandboxProcess) -> None:
     refused = project.invoke("reuse")
     assert refused.returncode == 2
-    assert "no digest is recorded yet; build one: invoke build, or invoke local" in refused.stderr
+    assert refused.stderr.startswith("no digest is recorded yet. ")
+    assert "Build the present commit: invoke build, or invoke local\n" in refused.stderr
     assert sandbox.seen() == []
 
 
@@ -436,7 +438,7 @@ def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
             process.send_signal(number)
             said = process.stderr.read()
             assert process.wait(SECONDS_A_COMMAND) == 128 + number
-        assert said == f"{job} goes on in the cluster; pick it up: invoke wait\n"
+        assert said == f"stopped. {job} goes on in the cluster. Pick it up: invoke wait\n"
         sandbox.let_builds_end()
         waited = project.invoke("wait")
         assert waited.returncode == 0, waited.stderr

@@ -231,8 +231,9 @@ runpy.run_module(program, run_name="__main__", alter_sys=True)
             "deploy_tasks.invocation.task",
         ),
         *(
-            "deploy_tasks.invocation.dispatch",
+            "deploy_tasks.invocation.ending",
             "deploy_tasks.redaction",
+            "deploy_tasks.invocation.run",
             "deploy_tasks.commands.build",
             "deploy_tasks.api.client",
             "dotenv",
@@ -249,7 +250,13 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line(cloned: Project, sandbox
 
 
 @pytest.mark.parametrize(
-    "at", ["deploy_tasks.invocation.dispatch", "deploy_tasks.redaction", "deploy_tasks.commands.build"]
+    "at",
+    [
+        "deploy_tasks.invocation.ending",
+        "deploy_tasks.redaction",
+        "deploy_tasks.invocation.run",
+        "deploy_tasks.commands.build",
+    ],
 )
 def test_ctrl_c_while_a_task_of_invoke_is_loaded_is_one_line(
     project: Project, sandbox: SandboxProcess, at: str
