@@ -17,6 +17,8 @@ from deploy_tasks.next_steps import Step
 from deploy_tasks.state import lock
 from tests.clock import Clock
 
+AGAIN = Step("reuse", {"lock_timeout": 600}, says="Wait for it")
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -60,11 +62,11 @@ def test_the_next_task_of_a_process_does_not_wait(path: Path) -> None:
 
 def test_the_error_names_the_holder_and_how_to_wait_for_it(path: Path, other: int) -> None:
     with pytest.raises(Locked) as error:
-        take(path)
+        lock.take(path, "reuse", seconds=0, tell=print, again=AGAIN)
     holder = f"another run (pid {os.getppid()}: invoke build, since 2026-01-01T00:00:00+00:00)"
     assert error.value.what == f"{holder} holds the lock of this checkout"
     assert error.value.effect == "Nothing was sent"
-    assert error.value.next == (Step("reuse", {"lock_timeout": 600}, says="Wait for it", continues=True),)
+    assert error.value.next == (AGAIN,)
     assert '"task": "build"' in path.read_text(), "the file still names the holder"
     fcntl.flock(other, fcntl.LOCK_UN)
     take(path)

@@ -60,9 +60,8 @@ class BuildPlan:
         build = _started_or_joined(work, self)
         if self.waits:
             return as_result(work, finish(work, build, shows_log=self.shows_log))
-        console.tell(
-            f"the build goes on in the cluster; pick it up: {_step_to_wait(work, build)._replace(continues=False)}"
-        )
+        step = _step_to_wait(work, build)._replace(continues=False)
+        console.tell(f"the build goes on in the cluster. Pick it up: {step}")
         work.result(build.job_name, build)
         return build
 
@@ -236,7 +235,7 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
         return replace(plan.build, **of_earlier)
     if earlier:
         console.warn(
-            f"{earlier.job_name} goes on in the cluster; to get its image: {_step_from_anywhere(work, earlier)}"
+            f"{earlier.job_name} goes on in the cluster. To get its image: {_step_from_anywhere(work, earlier)}"
         )
     work.check_awaited()
     again = work.step("build", "Look for it in the cluster before you run")
@@ -472,13 +471,12 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     of its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound with
     the tag."""
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
-    says = "If the build still runs, look for its image later"
-    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
+    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag})
     again = work.step_alone("build", "Else build again")
     try:
         build_id = work.client.digest(build.image_name, tag=build.image_tag)
     except DigestNotFound:
-        what = f"the registry has no {tag}"
+        what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
     except (ApiRefused, NothingStarted) as error:
         error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
         error.next = (_step_to_wait(work, build)._replace(says="Look again"),)
@@ -489,11 +487,11 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
         if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
             console.tell(f"{gone.what}, and {tag} is in the registry, so it is done")
             return build_id
-        what = f"{tag} may be of an earlier build"
+        what, says = f"{tag} may be of an earlier build", "If it is of this one, record it"
     work.remaining = Remaining.BUILD
     with suppress(StateError):  # that it is gone is what matters
         work.state.clear_in_flight(job)
-    raise JobNotFound(f"{gone.what}, and {what}", "Nothing was recorded", [find, again])
+    raise JobNotFound(f"{gone.what}, and {what}", "Nothing was recorded", [find._replace(says=says), again])
 
 
 def _digest_of(work: Work, build: BuildInFlight) -> str:

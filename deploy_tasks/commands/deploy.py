@@ -94,6 +94,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
 def _plan_rollback(work: Work) -> DeployPlan:
     given = work.options["back"]
     back = of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if given is None else given)
+    _check_health_can_be_asked(work)  # before the API is
     now = None if work.call.is_dry else _running(work)
     before = work.history.digest_back(
         work.settings.app,
@@ -116,10 +117,7 @@ rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
     """The deploy of `build_id`; `known` is what is known of it. SettingsError if that is another image's."""
     settings, options = work.settings, work.options
-    if options["check_health"] and all(domain.startswith("*") for domain in settings.domain):
-        raise SettingsError(
-            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
-        )
+    _check_health_can_be_asked(work)
     if known and known.image_name not in (None, settings.image_name):
         steps: list[Step | str] = [*steps_to_build(work, None)]
         # Of several apps, no record may reach another app.
@@ -135,6 +133,14 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
     deployed = _deployed_record(request, known)
     before = _deploy_before(work, deployed)
     return DeployPlan(request, deployed, known, before, options["follow"], options["check_health"], says)
+
+
+def _check_health_can_be_asked(work: Work) -> None:
+    """SettingsError where `--check-health` is given and no domain can be asked."""
+    if work.options["check_health"] and all(domain.startswith("*") for domain in work.settings.domain):
+        raise SettingsError(
+            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
+        )
 
 
 def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:

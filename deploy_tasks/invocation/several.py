@@ -196,7 +196,7 @@ def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> It
         return Step(task, {**flags, "app": ",".join(names)}, says, is_last, is_dry=call.is_dry, target=then)
 
     if unsure:
-        yield f"Look first what became of {', '.join(unsure)}."
+        yield f"First check what became of {', '.join(unsure)}"
     if in_flight:
         yield step("wait", {}, in_flight, "Pick up the builds in flight", is_last=not again)
     if to_build:

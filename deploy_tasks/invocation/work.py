@@ -156,7 +156,9 @@ class Work:
 
         self.state.check_writable()
         seconds = self.settings.lock_timeout if seconds is None else seconds
-        has_waited = lock.take(path, self.call.command.name, seconds=seconds, tell=tell)
+        task = self.call.command.name
+        again = self.step(task, "Wait for it", lock_timeout=600)
+        has_waited = lock.take(path, task, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
         self.state.sweep()
         if has_waited:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..deadline import Deadline
 from ..encoding import decode, encode
-from ..errors import Locked, StateError
+from ..errors import Locked, Next, StateError
 from ..next_steps import Step
 from .files import ANOTHER_PLACE, open_file
 from .records import LockHolder, timestamp
@@ -47,11 +47,11 @@ class _Process:
 _process = _Process()
 
 
-def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None]) -> bool:
+def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None], again: Next = ()) -> bool:
     """Takes the lock of `path` for `task`: for this process until it ends, for this thread until `let_go`.
 
-    While another run holds it, waits for up to `seconds` and `tell`s so, then raises Locked. Returns whether it waited:
-    what was read before may be old then. StateError if the file cannot be used.
+    While another run holds it, waits for up to `seconds` and `tell`s so, then raises Locked with `again` as the next
+    step. Returns whether it waited: what was read before may be old then. StateError if the file cannot be used.
     """
     deadline, has_waited = Deadline(seconds), False
     try:
@@ -59,8 +59,7 @@ def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None]) 
             holder = _holder(path)
             if not deadline.left():
                 waited = f" after {seconds:g} s" if seconds else ""
-                wait = Step(task, {"lock_timeout": 600}, says="Wait for it", continues=True)
-                raise Locked(f"{holder} holds the lock of this checkout{waited}", next=wait)
+                raise Locked(f"{holder} holds the lock of this checkout{waited}", next=again)
             if not has_waited:
                 tell(f"waiting for {holder}, up to {seconds:g} s")
                 has_waited = True

@@ -64,8 +64,8 @@ def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: Faulty
     assert api.count("start") == 3
     last = done.stderr.strip().splitlines()[-1]
     said = re.fullmatch(
-        r"2 of 3 apps failed: [a-z]+, [a-z]+; look first what became of ([a-z]+); "
-        r"again, for just those: invoke build --app ([a-z]+) --no-logs",
+        r"2 of 3 apps failed: [a-z]+, [a-z]+\. First check what became of ([a-z]+)\. "
+        r"Again, for just those: invoke build --app ([a-z]+) --no-logs",
         last,
     )
     assert said, last
@@ -81,13 +81,13 @@ def test_what_was_refused_is_said_again_and_what_is_joined_is_waited_for(apps: P
     api.always("start", http(403))
     refused = apps.invoke("build", "--app", "one,two")
     assert refused.returncode == 4
-    assert last(refused).endswith("2 of 2 apps failed: one, two; again, for just those: invoke build --app one,two")
+    assert last(refused).endswith("2 of 2 apps failed: one, two. Again, for just those: invoke build --app one,two")
     api.answers.clear()
     api.always("start", http(202, {"jobName": JOB}))
     assert apps.invoke("build", "--app", "one,two", "--no-wait").returncode == 0
     api.always("wait", http(504))
     joined = apps.invoke("build", "--app", "one,two", "--timeout", "0.2")
-    assert last(joined).endswith("pick up the builds in flight: invoke wait --app one,two"), joined.stderr
+    assert last(joined).endswith(". Pick up the builds in flight: invoke wait --app one,two"), joined.stderr
     api.always("wait", http(404))
     api.always("digest", http(404))
     gone = apps.invoke("wait", "--app", "one,two")
@@ -99,7 +99,7 @@ def test_what_does_not_come_up_is_said_again_and_what_is_deployed_is_not(apps: P
     api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": 0, "image": f"r/one@{DIGEST}"}}))
     unwell = apps.invoke("reuse", "--app", "one,two", "--rollout-timeout", "3")
     assert unwell.returncode == 12
-    again = "again, for just those: invoke reuse --app one,two --rollout-timeout 3"
+    again = "Again, for just those: invoke reuse --app one,two --rollout-timeout 3"
     assert last(unwell).endswith(again)
     api.always("app", reset)
     unknown = apps.invoke("reuse", "--app", "one,two", "--rollout-timeout", "3")
@@ -115,7 +115,7 @@ def test_ctrl_c_while_rollouts_are_followed_leaves_nothing_to_say_again(apps: Pr
     process.send_signal(signal.SIGINT)
     _, err = process.finish()
     assert process.returncode == 130
-    assert err.strip().splitlines()[-1] == "stopped; 2 of 2 done"
+    assert err.strip().splitlines()[-1] == "stopped. 2 of 2 are done"
 
 
 def test_a_state_file_that_is_none_keeps_all_from_being_begun(apps: Project, api: FaultyApi) -> None:
@@ -148,7 +148,7 @@ def test_a_deploy_that_may_have_happened_is_said_again(apps: Project, api: Fault
     api.always("deploy", reset)
     done = apps.invoke("reuse", "--app", "one,two", "--replicas", "2", "--env", "A=secret-value-of-a-flag")
     assert done.returncode == 6
-    assert done.stderr.strip().endswith("again, for just those: invoke reuse --app one,two --replicas 2 --env 'A=…'")
+    assert done.stderr.strip().endswith("Again, for just those: invoke reuse --app one,two --replicas 2 --env 'A=…'")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -158,7 +158,7 @@ def test_a_signal_ends_the_engine_of_every_app(
     running = engines(apps, tmp_path, "exec sleep 3600")
     returned, err = interrupted(apps, running, number, "local", "--app", "all")
     assert returned == code
-    assert err.strip().splitlines()[-1] == "stopped; 0 of 3 done; go on: invoke local --app one,two,three"
+    assert err.strip().splitlines()[-1] == "stopped. 0 of 3 are done. Go on: invoke local --app one,two,three"
     assert api.count("deploy") == 0
 
 
@@ -171,7 +171,10 @@ def test_ctrl_c_while_deploys_are_followed_names_every_app(apps: Project, api: F
     _, err = process.finish()
     assert process.returncode == 130
     for name in NAMES:
-        assert f"{name:5} | stopped; {name} is deployed and comes up by itself; look: invoke status --app {name}" in err
+        assert (
+            f"{name:5} | stopped. {name} is deployed, and its rollout goes on. Look: invoke status --app {name}\n"
+            in err
+        )
 
 
 def test_an_app_whose_value_no_one_may_see_is_silent_about_it(apps: Project, api: FaultyApi) -> None:
@@ -210,9 +213,9 @@ def test_after_ctrl_c_no_app_is_begun(apps: Project, api: FaultyApi, tmp_path: P
     assert returned == 130
     assert not (apps.folder / ".deploy" / "build-id.three.json").exists()
     assert api.count("deploy") == 0
-    assert "three | stopped; nothing was started" in err
+    assert "three | stopped. Nothing was started\n" in err
     assert " failed (" not in err, "what ends by our doing says nothing more"
-    assert err.strip().splitlines()[-1] == f"stopped; 0 of 3 done; go on: invoke {task} --app one,two,three"
+    assert err.strip().splitlines()[-1] == f"stopped. 0 of 3 are done. Go on: invoke {task} --app one,two,three"
 
 
 def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api: FaultyApi) -> None:
@@ -226,7 +229,7 @@ def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api:
     _, err = process.finish()
     assert process.returncode == 130, (process.returncode, said, err)
     last = err.strip().splitlines()[-1]
-    assert last == "stopped; 0 of 3 done; look first what became of one, two, three", err
+    assert last == "stopped. 0 of 3 are done. First check what became of one, two, three", err
     assert apps.invoke("build", "--app", "all").returncode == 0
     api.always("deploy", silence)
     process = apps.start("reuse", "--app", "one,two")
@@ -236,7 +239,7 @@ def test_what_may_have_happened_at_ctrl_c_is_named_and_noted(apps: Project, api:
     assert process.returncode == 130
     history = (apps.folder / ".deploy" / "history.jsonl").read_text()
     assert history.count('"outcome":"unknown"') == 2
-    assert err.strip().endswith("stopped; 0 of 2 done; go on: invoke reuse --app one,two")
+    assert err.strip().endswith("stopped. 0 of 2 are done. Go on: invoke reuse --app one,two")
 
 
 def test_local_deploy_of_several_has_both_results_of_each(apps: Project, api: FaultyApi, tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
     done = apps.invoke("build", "--app", "one,two", "--no-cache", "--timeout", "1", "--no-logs")
     assert done.returncode == 7
     assert done.stderr.strip().splitlines()[-1] == (
-        "2 of 2 apps failed: one, two; pick up the builds in flight: invoke wait --app one,two"
+        "2 of 2 apps failed: one, two. Pick up the builds in flight: invoke wait --app one,two"
     )
 
 
@@ -277,7 +280,7 @@ def test_a_bug_in_one_app_costs_no_result_of_the_others(apps: Project, api: Faul
     assert re.search(r"^one +failed \(1\) ", done.stderr, re.MULTILINE)
     last = done.stderr.splitlines()[-1]
     assert last == (
-        "1 of 3 apps failed: one; pick up the builds in flight: deploy-tasks wait --app one reuse --app all"
+        "1 of 3 apps failed: one. Pick up the builds in flight: deploy-tasks wait --app one reuse --app all"
     )
     names = {path.name for path in (apps.folder / ".deploy").glob("build-id.*.json")}
     assert {"build-id.two.json", "build-id.three.json", "build-id.one.in-flight.json"} == names
@@ -313,13 +316,15 @@ def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytes
         state = SimpleNamespace(lock_path="")
         settings = SimpleNamespace(lock_timeout=5.0)
 
-        def lock(self, within: float) -> None:
+        def lock(self, *, seconds: float, if_used: bool) -> bool:
             nonlocal now
-            waited.append(within)
+            assert if_used
+            waited.append(seconds)
             now += 3.0  # another run lets go of it then
+            return True
 
     monkeypatch.setattr(several, "time", SimpleNamespace(monotonic=lambda: now))
     works: Any = {name: Work() for name in NAMES}
     with console.board(NAMES, is_shown=False) as board:
-        several._lock(several._Batch(SimpleNamespace(), works, board, {}))  # type: ignore[arg-type]
+        several._lock(several._Batch(SimpleNamespace(), works, board, {}), if_used=True)  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]

@@ -109,9 +109,9 @@ def test_of_an_app_of_the_table_the_flags_to_repeat_are_those_that_differ(shop: 
     shop.commit("next")
     shop.push()
     done = shop.invoke("build", "--app", "a", "--no-wait")
-    assert f"to get at its image: invoke wait --job {JOB} --app a --namespace own --image-tag {first}" in done.stderr
+    assert f"To get its image: invoke wait --job {JOB} --app a --namespace own --image-tag {first}" in done.stderr
     done = shop.invoke("build", "--app", "a", "--no-wait", "--no-cache")
-    assert f"to get at its image: invoke wait --job {JOB} --app a --image-tag {shop.head}" in done.stderr
+    assert f"To get its image: invoke wait --job {JOB} --app a --image-tag {shop.head}" in done.stderr
 
 
 @pytest.mark.parametrize("task", [build, reuse], ids=lambda task: task.name)

@@ -101,7 +101,14 @@ def recorded(**more: object) -> Callable[[Project, FaultyApi], object]:
 def everything_in_files(project: Project, api: FaultyApi) -> None:
     """Hostile state, and a cluster that says hostile things of it."""
     record(project, gitRef=HOSTILE, imageTag=HOSTILE, repoUrl=HOSTILE)
-    target = {"app": "shop", "imageName": HOSTILE, "imageTag": HOSTILE, "gitRef": HOSTILE, "repoUrl": HOSTILE}
+    target = {
+        "app": "shop",
+        "namespace": HOSTILE,
+        "imageName": HOSTILE,
+        "imageTag": HOSTILE,
+        "gitRef": HOSTILE,
+        "repoUrl": HOSTILE,
+    }
     flight = {**target, "jobName": JOB, "apiUrl": HOSTILE, "startedAt": HOSTILE, "askedImage": HOSTILE}
     project.write(".deploy/build-id.in-flight.json", json.dumps(flight))
     entry = {

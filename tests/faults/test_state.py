@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy_tasks.state import lock
 from tests.faults.api import DIGEST, JOB, Answer, Connection, FaultyApi, http, reset, silence
 from tests.faults.conftest import Saw
 from tests.faults.engine import FakeEngine
@@ -139,7 +140,9 @@ def test_29_a_job_that_cannot_be_recorded_is_printed(
     done = recorded.invoke("build")
     line = saw("faults", number, f"build: {what} once it is started", done, api.summary)
     assert done.returncode == 10
-    assert f"{JOB} goes on in the cluster; pick it up: invoke wait --job {JOB}" in line
+    assert line.endswith(
+        f"{JOB} goes on in the cluster. Pick it up: invoke wait --job {JOB} --app shop --image-tag {recorded.head}"
+    )
     assert api.summary == "1 start"
 
 
@@ -211,6 +214,15 @@ def test_31_a_second_run_is_refused_at_once_and_told_who_holds_the_lock(
     api.answers.clear()
     after_it = recorded.invoke("wait")
     assert after_it.returncode == 0, "the lock went with its process"
+
+
+def test_31_the_command_that_waits_repeats_the_flags_of_the_one_that_was_refused(recorded: Project) -> None:
+    lock.take(recorded.folder / ".deploy" / "build-id.json.lock", "build", seconds=0, tell=print)
+    done = recorded.invoke("reuse", "--app", "other", "--image-name", "shop", "--replicas", "2", "status")
+    lock.release()
+    assert done.returncode == 11
+    again = "invoke reuse --app other --image-name shop --replicas 2 --lock-timeout 600 status"
+    assert done.stderr.endswith(f". Wait for it: {again}\n")
 
 
 def test_31_with_a_lock_timeout_the_second_run_waits_and_goes_by_what_the_first_recorded(

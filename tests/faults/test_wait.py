@@ -110,7 +110,9 @@ def test_16_a_job_that_is_gone_starts_no_build(waiting: Project, api: FaultyApi,
     line = saw("faults", "16", "wait: 404", done, api.summary)
     assert done.returncode == 4
     assert line.startswith(f"the API knows no build job {JOB} (any more), and the registry has no shop:{waiting.head}")
-    assert "Else build again: invoke build. Nothing was recorded" in line
+    assert ". Nothing was recorded. " in line
+    assert f": invoke digest --app shop --image-tag {waiting.head}. " in line
+    assert line.endswith(": invoke build")
     assert api.summary == "1 wait, 1 digest"
     assert waiting.record["buildId"] == OLD
 
@@ -174,7 +176,7 @@ def test_20_ctrl_c_detaches_from_the_build(
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     line = saw("faults", number, f"build: {name.name} while waiting", done, api.summary)
     assert done.returncode == 128 + name
-    assert line == f"{JOB} goes on in the cluster; pick it up: invoke wait"
+    assert line == f"stopped. {JOB} goes on in the cluster. Pick it up: invoke wait"
     api.answers.clear()
     assert shop.invoke("wait").returncode == 0
     assert api.count("start") == 1
