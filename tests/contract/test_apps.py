@@ -471,8 +471,9 @@ def test_what_looks_shows_each_app(shop: Project) -> None:
     shown = shop.invoke("status", "--app", "backend,frontend")
     assert shown.returncode == 0
     assert [line for line in shown.stdout.splitlines() if not line.startswith(" ")] == ["backend:", "frontend:"]
-    logs = shop.invoke("logs", "--app", "backend,frontend")
+    logs = shop.invoke("logs", "--app", "all")
     assert {line.split(" | ")[0].strip() for line in logs.stdout.splitlines()} == {"backend", "frontend"}
+    assert (logs.returncode, last_line(logs)) == (2, "1 of 3 apps failed: mcp-agent"), "it was never built"
     every = shop.invoke("history").stdout
     assert every.count("shop-backend") == every.count("shop-frontend") == 2
     assert "shop-frontend" not in shop.invoke("history", "--app", "backend").stdout
