@@ -4,8 +4,9 @@ of its command line."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from threading import Lock, Thread, current_thread
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from invoke.context import Context
@@ -58,7 +59,8 @@ class _Chains:
             return chains._of_threads.setdefault(current_thread(), Chain())
 
 
-class Call(NamedTuple, Generic[R]):
+@dataclass(frozen=True)
+class Call(Generic[R]):
     """One call of one task.
 
     `options` are its flags, with the target that an earlier call of the command line was given; `given` are those of

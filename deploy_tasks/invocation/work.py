@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from enum import Enum
 from functools import cached_property, partial
 from threading import Lock
@@ -87,7 +88,7 @@ class Work:
     @classmethod
     def of_all_apps(cls, call: Call[Any]) -> Work:
         """What is not of one app of the table alone."""
-        return cls(call._replace(options={**call.options, "app": None}) if call.project.table else call, None)
+        return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
     @cached_property
     def client(self) -> DeployClient:
