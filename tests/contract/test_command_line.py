@@ -58,7 +58,7 @@ def test_a_port_is_asked_for_only_where_a_deploy_follows_without_one(
 def test_a_collection_of_another_name_is_in_the_command_to_go_on(project: Project, sandbox: SandboxProcess) -> None:
     project.write("tasks.py", AS_DOCS)
     started = project.invoke("docs.build", "--no-wait")
-    assert started.stderr.endswith("pick it up: invoke docs.wait\n")
+    assert started.stderr.endswith("Pick it up: invoke docs.wait\n")
     refused = project.invoke("docs.wait", "docs.wait")
     assert refused.stderr.endswith("Start one: invoke docs.build. Or name one: --job JOB --image-tag TAG\n")
 
@@ -66,7 +66,7 @@ def test_a_collection_of_another_name_is_in_the_command_to_go_on(project: Projec
 def test_tasks_of_another_file_are_named_with_that_file(project: Project, sandbox: SandboxProcess) -> None:
     project.write("ops.py", AS_DOCS)
     started = project.invoke("-c", "ops", "docs.build", "--no-wait")
-    _, _, command = started.stderr.strip().rpartition("pick it up: ")
+    _, _, command = started.stderr.strip().rpartition("Pick it up: ")
     assert command == "invoke --collection ops docs.wait"
     assert project.run(sys.executable, "-m", *command.split()).returncode == 0
 
@@ -76,7 +76,7 @@ def test_a_task_that_is_not_in_the_collection_is_named_for_the_program_that_has_
 ) -> None:
     project.write("tasks.py", "from deploy_tasks.tasks import build\n")
     started = project.invoke("build", "--no-wait")
-    assert started.stderr.endswith("pick it up: deploy-tasks wait\n")
+    assert started.stderr.endswith("Pick it up: deploy-tasks wait\n")
     waited = project.run(str(Path(sys.executable).with_name("deploy-tasks")), "wait")
     assert waited.returncode == 0, waited.stderr
 

@@ -81,7 +81,7 @@ def test_the_command_that_a_message_names_can_be_run(project: Project, sandbox: 
         started = project.invoke("deploy.build", "--no-wait")
         program = [sys.executable, "-m", "invoke"]
     assert started.returncode == 0, started.stderr
-    _, named, command = started.stderr.strip().splitlines()[-1].partition("pick it up: ")
+    _, named, command = started.stderr.strip().splitlines()[-1].partition("Pick it up: ")
     assert named, started.stderr
     assert command.split()[0] == Path(program[-1]).name
     waited = project.run(*program, *command.split()[1:])

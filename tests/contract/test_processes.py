@@ -87,7 +87,7 @@ def test_the_advice_on_a_build_that_is_left_behind_gets_at_its_image(project: Pr
     project.commit("second")
     project.push()
     second = project.invoke("build", "--no-wait", "--image-tag", "second")
-    advice = second.stderr.split("to get its image: invoke ")[1].splitlines()[0]
+    advice = second.stderr.split("To get its image: invoke ")[1].splitlines()[0]
     assert advice == f"wait --job {first} --app shop --image-tag first"
     waited = project.invoke(*advice.split())
     assert waited.returncode == 0, waited.stderr
@@ -229,7 +229,7 @@ def test_what_a_build_prints_is_passed_on_as_it_is(project: Project, sandbox: Sa
         "tasks.py", "from invoke import Collection\nfrom deploy_tasks import ns\nns = Collection(deploy=ns)\n"
     )
     done = project.invoke("deploy.build", "--no-wait", "--repo-url", str(elsewhere))
-    assert "pick it up: invoke deploy.wait" in done.stderr
+    assert "Pick it up: invoke deploy.wait" in done.stderr
     waited = project.invoke("deploy.wait")
     assert f"cloning {elsewhere} at" in waited.stderr, "the builder's own words"
 

@@ -611,7 +611,7 @@ def test_commands_to_paste_name_the_settings_that_they_are_of(project: Project, 
     for key in (*sandbox.settings, "DEPLOY_PORT"):
         del project.environment[key]
     done = project.invoke("build", "--no-wait", DEPLOY_ENV_FILE=".env.production")
-    command = done.stderr.splitlines()[-1].partition("pick it up: ")[2]
+    command = done.stderr.splitlines()[-1].partition("Pick it up: ")[2]
     assert command == "DEPLOY_ENV_FILE=.env.production invoke wait"
     program = command.replace(" invoke ", f" {shlex.quote(sys.executable)} -m invoke ")
     assert project.run("sh", "-c", program).returncode == 0
