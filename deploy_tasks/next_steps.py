@@ -90,11 +90,6 @@ def in_context(work: Callable[[], None]) -> Callable[[], object]:
     return lambda: context.run(work)
 
 
-def line(words: str, flags: Mapping[str, object] | None = None, *, is_dry: bool = False) -> str:
-    tasks, _, more = words.partition(" --")
-    return _with_flags(f"{Step(tasks, is_dry=is_dry)}{' --' if more else ''}{more}", flags or {})
-
-
 def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
     """What must follow on this command line once the present call is repeated, with a space before it; else "".
 
