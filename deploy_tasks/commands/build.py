@@ -472,7 +472,7 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     the tag."""
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
     find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag})
-    again = work.step_alone("build", "Else build again")
+    again = work.step_alone("build", "Or build again")
     try:
         build_id = work.client.digest(build.image_name, tag=build.image_tag)
     except DigestNotFound:

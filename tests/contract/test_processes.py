@@ -103,7 +103,7 @@ def test_a_job_that_is_gone_does_not_stand_in_the_way(project: Project, sandbox:
     assert gone.returncode == 4
     assert gone.stderr == (
         "the API knows no build job build-gone (any more), and the registry has no shop:gone. Nothing was recorded. If "
-        "the build still runs, look for its image later: invoke digest --app shop --image-tag gone. Else build again: "
+        "the build still runs, look for its image later: invoke digest --app shop --image-tag gone. Or build again: "
         "invoke build\n"
     )
     built = project.invoke("build")
