@@ -9,11 +9,7 @@ import msgspec
 T = TypeVar("T")
 
 
-class JsonObject(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A JSON object with camelCase keys."""
-
-
-class FrozenJsonObject(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
+class JsonObject(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     """A JSON object with camelCase keys that is never changed."""
 
 

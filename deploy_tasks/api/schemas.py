@@ -9,16 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Annotated, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from .. import images
+from ..encoding import JsonObject
 
 
-class _Message(Struct, rename="camel", omit_defaults=True, frozen=True):
-    """A request, an answer, or a part of one."""
-
-
-class BuildRequest(_Message, kw_only=True, frozen=True):
+class BuildRequest(JsonObject, kw_only=True, frozen=True):
     """`POST /build` that builds. Source: docs/deploy-api.md, "Start a build"."""
 
     app: str
@@ -37,14 +34,14 @@ class BuildRequest(_Message, kw_only=True, frozen=True):
         return f"BuildRequest({self.app}, {self.repo_url}@{self.git_ref})"
 
 
-class Port(_Message, kw_only=True, frozen=True):
+class Port(JsonObject, kw_only=True, frozen=True):
     """One of several ports of an app. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     port: int
     name: str | None = None
 
 
-class Metrics(_Message, kw_only=True, frozen=True):
+class Metrics(JsonObject, kw_only=True, frozen=True):
     """Where metrics are scraped; the API decides what is None. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     port: int
@@ -53,7 +50,7 @@ class Metrics(_Message, kw_only=True, frozen=True):
     scheme: str | None = None
 
 
-class DeployConfig(_Message, kw_only=True, frozen=True):
+class DeployConfig(JsonObject, kw_only=True, frozen=True):
     """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. Source: docs/deploy-api.md, "Deploy
     a digest"."""
 
@@ -64,7 +61,7 @@ class DeployConfig(_Message, kw_only=True, frozen=True):
     domains: list[str] | None = None
     health_path: str | None = None
     tls: bool = True
-    env: dict[str, str] = {}
+    env: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     metrics: Metrics | None = None
     app_class: str
 
@@ -72,7 +69,7 @@ class DeployConfig(_Message, kw_only=True, frozen=True):
         return f"DeployConfig(port={self.port}, app_class={self.app_class})"
 
 
-class DeployRequest(_Message, kw_only=True, frozen=True):
+class DeployRequest(JsonObject, kw_only=True, frozen=True):
     """`POST /build` that deploys a digest and builds nothing. Source: docs/deploy-api.md, "Deploy a digest"."""
 
     app: str
@@ -89,7 +86,7 @@ _ImageReference = Annotated[str, Meta(max_length=512)]
 _Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-class BuildStarted(_Message, kw_only=True, frozen=True):
+class BuildStarted(JsonObject, kw_only=True, frozen=True):
     """The answer to a BuildRequest. `image` is `<registry>/<imageName>:<tag>`, or None if the server does not say."""
 
     job_name: str
@@ -106,7 +103,7 @@ class BuildStarted(_Message, kw_only=True, frozen=True):
         return None
 
 
-class BuildState(_Message, kw_only=True, frozen=True):
+class BuildState(JsonObject, kw_only=True, frozen=True):
     """The answer to a wait or to `GET /build/<job>`. `status` is the phase, or None if the server does not say."""
 
     status: _Word | None = None
@@ -114,7 +111,7 @@ class BuildState(_Message, kw_only=True, frozen=True):
     message: str | None = None
 
 
-class BuildLogs(_Message, kw_only=True, frozen=True):
+class BuildLogs(JsonObject, kw_only=True, frozen=True):
     """The answer to `GET /build/<job>/logs`."""
 
     logs: str
@@ -127,7 +124,7 @@ class Log(NamedTuple):
     transferred: int
 
 
-class AppState(_Message, kw_only=True, frozen=True):
+class AppState(JsonObject, kw_only=True, frozen=True):
     """How an app runs: `app` in `GET /api/apps/<namespace>/<app>`. None is what the server does not say."""
 
     replicas: _Count | None = None
@@ -142,13 +139,13 @@ class AppState(_Message, kw_only=True, frozen=True):
         return digest if images.is_digest(digest) else None
 
 
-class AppAnswer(_Message, kw_only=True, frozen=True):
+class AppAnswer(JsonObject, kw_only=True, frozen=True):
     """The answer to `GET /api/apps/<namespace>/<app>`."""
 
     app: AppState
 
 
-class Digest(_Message, kw_only=True, frozen=True):
+class Digest(JsonObject, kw_only=True, frozen=True):
     """The answer to a request for a tag's digest. `image` is the image that it belongs to, if the server says so."""
 
     build_id: str
@@ -158,7 +155,7 @@ class Digest(_Message, kw_only=True, frozen=True):
         images.digest(self.build_id)
 
 
-class Deployed(_Message, kw_only=True, frozen=True):
+class Deployed(JsonObject, kw_only=True, frozen=True):
     """The answer to a DeployRequest. `skipped`: no build was started. `image` is what was deployed, as
     `<registry>/<imageName>@<buildId>`, if the server says so. `status` and `build_id` are not specified, so they may
     have any type."""

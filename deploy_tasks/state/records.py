@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from ..encoding import FrozenJsonObject, as_dict
+from ..encoding import JsonObject, as_dict
 
 # The keys that other scripts write and read too, in their order.
 _SHARED_KEYS = ("repoUrl", "gitRef", "app", "namespace", "imageName", "imageTag", "buildId")
 
 
-class Target(FrozenJsonObject, frozen=True, kw_only=True):
+class Target(JsonObject, frozen=True, kw_only=True):
     """Which image of which app, and what it is built from, if that is known."""
 
     repo_url: str | None = None
@@ -22,7 +22,7 @@ class Target(FrozenJsonObject, frozen=True, kw_only=True):
     app_class: str
 
 
-class Record(FrozenJsonObject, frozen=True, kw_only=True):
+class Record(JsonObject, frozen=True, kw_only=True):
     """What `.deploy/build-id.json` holds. Every field may be None, since other scripts write such files. `dirty` means
     that the image was built with uncommitted changes."""
 
@@ -67,7 +67,7 @@ class HistoryEntry(Record, frozen=True, kw_only=True):
     build_context: str | None = None
 
 
-class LockHolder(FrozenJsonObject, frozen=True, kw_only=True):
+class LockHolder(JsonObject, frozen=True, kw_only=True):
     """The process that holds the lock, its task, and since when."""
 
     pid: int
