@@ -78,8 +78,8 @@ class DeployPlan:
         reference = _send(work, self)
         _follow(work, self)
         if self.before:
-            undo = Step("rollback", _flags_given(work), "undo")
-            console.tell(f"{undo.says}: {undo} (back to {history.described(self.before)})")
+            undo = Step("rollback", _flags_given(work))
+            console.tell(f"undo: {undo} (back to {history.described(self.before)})")
         outputs = {"build-id": self.request.build_id, "image": reference}
         work.output(f"deployed {self.request.app}", outputs)
         work.result(reference, {**as_dict(self.deployed), "image": reference})
@@ -207,8 +207,13 @@ def _digest_to_deploy(work: Work, wanted: str | None) -> tuple[str, Record | Non
     except ValueError as error:
         # An empty text is what the shell makes of a `"$(…)"` that failed: it does not mean "not given".
         raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
-    known = [entry for entry in chain([record] if record else [], entries) if entry.build_id == build_id]
-    return build_id, next((entry for entry in known if entry.image_name == image_name), known[0] if known else None)
+    other: Record | None = None
+    for known in chain([record] if record else [], entries):
+        if known.build_id == build_id and known.image_name == image_name:
+            return build_id, known
+        if known.build_id == build_id:
+            other = other or known
+    return build_id, other
 
 
 def _running(work: Work) -> str | None:

@@ -37,10 +37,6 @@ class History:
         """The entries of one image: two images may have the same digest."""
         return History(entry for entry in self if entry.image_name == image_name)
 
-    def _of_app(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
-        newest = islice(self, _MOST_SEARCHED)
-        return (entry for entry in newest if (entry.app, entry.namespace) == (app, namespace))
-
     def outcomes(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
         """Each deploy of an app with its outcome. One that did not become ready has two entries: the newer one."""
         not_ready: set[str | None] = set()
