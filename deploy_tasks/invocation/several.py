@@ -17,7 +17,7 @@ from ..next_steps import Step
 from ..redaction import fit
 from ..signals import held_back, signal_number, taken, undivided
 from ..state import lock
-from ..ui import console, github
+from ..ui import console
 from .call import Call
 from .command import Plan
 from .run import make_plan, refuse_all
@@ -44,6 +44,8 @@ class _Batch(NamedTuple):
     works: Mapping[str, Work]
     board: console.Board
     outcomes: dict[str, Outcome]
+    begun: float = 0.0
+    """By the monotonic clock: all locks are waited for within one timeout."""
 
     def is_over(self, outcome: Outcome) -> None:
         """Takes down what became of an app, and tells of its error."""
@@ -52,7 +54,7 @@ class _Batch(NamedTuple):
         if isinstance(outcome.error, DeployError):
             with self.board.speaking(outcome.name):
                 console.tell(str(outcome.error))
-            github.annotate(f"{self.call.command.name} {outcome.name} failed", console.message_of(outcome.error))
+            console.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
 
 
 def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
     """
     start, changes = time.monotonic(), call.command.changes and not call.is_dry
     with console.board(list(works), is_shown=changes) as board, runner.streaming(call.c):
-        batch = _Batch(call, works, board, {})
+        batch = _Batch(call, works, board, {}, start)
         waiting = deque[str]()
         try:
             if changes:
@@ -80,7 +82,7 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
                 with undivided():
                     batch.is_over(outcome)
         except KeyboardInterrupt as interrupt:
-            with held_back():  # a second one would cost the lines that say how to go on
+            with held_back():  # so that a second signal does not cut off the lines that say how to continue
                 board.is_over = True
                 waiting.clear()
                 runner.end_all(signal_number(interrupt))
@@ -91,12 +93,11 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
 
 def _lock(batch: _Batch, *, if_used: bool) -> None:
     """Locks the state of all apps (see `Work.lock`), in a fixed order, which avoids deadlock. An app that cannot be
-    locked is over."""
-    start = time.monotonic()
+    locked has failed."""
     for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
         if name in batch.outcomes:
             continue
-        left = max(0.0, work.settings.lock_timeout - (time.monotonic() - start))
+        left = max(0.0, work.settings.lock_timeout - (time.monotonic() - batch.begun))
         try:
             with batch.board.speaking(name):
                 if work.lock(seconds=left, if_used=if_used) and not if_used:
@@ -106,8 +107,8 @@ def _lock(batch: _Batch, *, if_used: bool) -> None:
 
 
 def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
-    """What is to be done for each app that is not over yet. If one of them cannot be done, that one is over, or, if it
-    is all or none, SomeFailed is raised."""
+    """The plan of each app that has not failed yet. An app that cannot be planned fails; if the command is for all apps
+    or none, SomeFailed is raised instead."""
     plans: dict[str, Plan[Any]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():
@@ -256,8 +257,8 @@ def _print_results(batch: _Batch) -> None:
         for (first, *more), _ in work.results:
             lines += [f"{name}:", f"  {first}", *(f"  {line}" for line in more)] if more else [f"{name} {first}"]
         found = [shown for _, shown in work.results]
-        if (error := batch.outcomes[name].error) is not None:
-            found.append({"error": str(error), "exitCode": _code(error)})
+        if isinstance(error := batch.outcomes[name].error, DeployError):
+            found.append(console.error_as_json(error))
         details[name] = found[0] if len(found) == 1 else found
     as_json = bool(batch.call.options.get("json"))
     if as_json or lines:
