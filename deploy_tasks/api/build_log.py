@@ -144,7 +144,7 @@ class LogFollower:
                 self._over.wait(delay)
 
     def _wait_for_size(self, schedule: Schedule) -> None:
-        """Returns when the log has grown enough for another request, or when the build is over."""
+        """Waits until the log has grown enough for another request, or the build has ended."""
         while not self._over.wait(_SECONDS_BETWEEN_SIZES):
             with suppress(NothingStarted):
                 size = self._client.log_size(self._job)

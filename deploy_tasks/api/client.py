@@ -136,7 +136,7 @@ class DeployClient:
         return started
 
     def wait(self, job: str, *, seconds: float, within: Deadline | None = None) -> BuildState:
-        """The state of a build, as soon as it is over, or after `seconds`.
+        """The state of a build. The server answers when the build ends, or after `seconds`.
 
         NothingStarted if the connection was cut: the build goes on, so ask again. JobNotFound if the API does not know
         the job.

@@ -48,7 +48,7 @@ def wait_for_build(
             state = client.wait(job, seconds=seconds, within=deadline)
             is_reached = True
             if state.status is None:
-                # By the specification, the wait is over. If the server knows the phase, that counts.
+                # The specification says that the build has ended. A server that serves phases knows better.
                 state = client.status(job, within=deadline) or state
         except NothingStarted as cut:
             is_reached = is_reached or cut.reached

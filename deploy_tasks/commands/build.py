@@ -23,6 +23,7 @@ from ..encoding import fields_of
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..git import Checkout
 from ..hosts import is_loopback
+from ..invocation.call import TARGET
 from ..invocation.command import API, Command
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
@@ -264,8 +265,7 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
 def _is_same_build(one: BuildInFlight, other: BuildInFlight) -> bool:
     """Whether two builds make the same image. A branch may have moved in between; a commit cannot."""
     compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
-    is_commit = one.git_ref is not None and images.is_commit(one.git_ref)
-    return is_commit and all(getattr(one, name) == getattr(other, name) for name in compared)
+    return images.is_commit(one.git_ref) and all(getattr(one, name) == getattr(other, name) for name in compared)
 
 
 def _has_failed(work: Work, build: BuildInFlight) -> bool:
@@ -287,7 +287,7 @@ def _step_to_wait(work: Work, build: BuildInFlight) -> Step:
     with suppress(StateError):
         kept = work.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
-            target = {key: getattr(build, key) for key in ("app", "namespace", "image_name", "app_class")}
+            target = {key: getattr(build, key) for key in TARGET}
             flags = {key: value for key, value in target.items() if work.settings.is_by_flag(key)}
             return Step("wait", {**flags, "app": work.name or flags.get("app")}, continues=not work.is_of_several)
     return _step_from_anywhere(work, build)._replace(continues=not work.is_of_several)

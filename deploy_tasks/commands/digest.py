@@ -131,7 +131,7 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
     """The commands that build an image: of the commit `ref` if it is a commit, else of HEAD."""
     flags = {key: getattr(work.settings, key) for key in TARGET if work.settings.is_by_flag(key)}
     target, continues = {"app": work.name, **flags}, not work.is_of_several
-    is_commit = ref is not None and images.is_commit(ref)
+    is_commit = images.is_commit(ref)
     if is_commit and ref != work.checkout.commit:
         return [Step("build", {**target, "git_ref": ref}, "Build it", continues)]
     says = "Build it" if is_commit else "Build the present commit"

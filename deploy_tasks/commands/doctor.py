@@ -21,7 +21,7 @@ from ..errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from ..hosts import registry_url
 from ..images import shortened
 from ..invocation.call import Call
-from ..invocation.command import Command, Plan
+from ..invocation.command import Command, no_plan
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..redaction import without_login
@@ -34,7 +34,7 @@ _NEVER_SHOWN = (".env", ".env.local", ".deploy/build-id.json")
 
 
 class Finding(NamedTuple):
-    """One thing looked at: `state` is ok, warning or failed; `mend` is how to fix it."""
+    """One check: `state` is ok, warning or failed; `mend` says how to fix it."""
 
     what: str
     state: str
@@ -82,11 +82,7 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
     return [finding for look in looks for finding in _findings(look)]
 
 
-def _no_plan(work: Work) -> Plan[None]:
-    raise NotImplementedError("doctor is not of one app")
-
-
-_DOCTOR = Command("doctor", _no_plan, needs=(), from_git=("app", "repo_url", "git_ref"), changes=False)
+_DOCTOR = Command("doctor", no_plan, needs=(), from_git=("app", "repo_url", "git_ref"), changes=False)
 
 
 def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -197,7 +193,7 @@ def _state(work: Work) -> Iterator[Finding]:
         record = work.state.record()
         build = work.state.in_flight()
     except DeployError as error:
-        yield Finding("state", "failed", error.what, "mend the file, or move it away")
+        yield Finding("state", "failed", error.what, "fix the file, or move it away")
         return
     folder = next(place for place in path.parents if place.exists())
     if not os.access(folder, os.W_OK):

@@ -10,7 +10,7 @@ from ..config.sources import of_flag
 from ..config.values import whole_number
 from ..images import short_ref
 from ..invocation.call import Call
-from ..invocation.command import Command, Plan
+from ..invocation.command import Command, no_plan
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state.records import HistoryEntry
@@ -40,11 +40,7 @@ def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[
     return entries
 
 
-def _no_plan(work: Work) -> Plan[None]:
-    raise NotImplementedError("history is not of one app")
-
-
-_HISTORY = Command("history", _no_plan, needs=(), uses_record=True, changes=False)
+_HISTORY = Command("history", no_plan, needs=(), uses_record=True, changes=False)
 
 
 def _row(entry: HistoryEntry) -> list[str]:

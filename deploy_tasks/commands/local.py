@@ -51,17 +51,13 @@ class LocalPlan:
         work.pretend(self.target)
 
     def execute(self, work: Work) -> Record:
-        return as_result(work, self.built(work))
-
-    def built(self, work: Work) -> Record:
-        """Builds, pushes and records; returns the record."""
         engine, client, registry = self._engine(work), work.client, work.settings.registry
         _check_all_answer(client, engine, registry, self.target)
         build_id = self._build_and_push(work, engine)
         dirty = _may_differ(work.checkout) if work.checkout.commit else None
         record = keep(work, self.target, build_id, built={"built": "local"}, dirty=dirty)
         _check_tag(client, registry, self.target, build_id)
-        return record
+        return as_result(work, record)
 
     def _engine(self, work: Work) -> Engine:
         return Engine(work.call.c, self.program, builder=self.builder)

@@ -35,8 +35,8 @@ _running: set[_StreamingRunner] = set()
 
 
 def end_all(number: int) -> None:
-    """Sends the signal `number` to every running command, and kills the processes that are left. If the call's board
-    is over (`console.Board`), no new command starts."""
+    """Sends the signal `number` to every running command, and kills the processes that are left. Once the call's
+    board (`console.Board`) is marked as over, no new command starts."""
     with _lock:
         running = list(_running)
     for runner in running:

@@ -26,6 +26,11 @@ class Plan(Protocol[R_co]):
         """Does it, records it, tells of it; returns the task's result."""
 
 
+def no_plan(work: Work) -> Plan[None]:
+    """The plan of a command that is about the whole checkout, and never planned for one app."""
+    raise NotImplementedError(work.call.command.name)
+
+
 @dataclass(frozen=True)
 class Command(Generic[R]):
     """What a task does for one app.

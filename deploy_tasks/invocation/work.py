@@ -19,7 +19,7 @@ from ..config.schema import SETTINGS
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import Interrupted, SettingsError, StateError
-from ..next_steps import Step, later_call, rest
+from ..next_steps import Step, later_call
 from ..signals import signal_number, undivided
 from ..state import lock
 from ..state.files import State
@@ -292,11 +292,6 @@ class Work:
     def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
         """As `step`, without what must follow on this command line."""
         return self.step(task, says, continues=False, **flags)
-
-    @property
-    def rest(self) -> str:
-        """What must follow on this command line after this call, with a space before it."""
-        return "" if self.is_of_several else rest()
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
