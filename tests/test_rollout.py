@@ -10,7 +10,7 @@ from deploy_tasks.api import transport
 from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.rollout import wait_for_health, wait_for_rollout
 from deploy_tasks.api.schemas import AppState, DeployConfig, DeployRequest
-from deploy_tasks.api.transport import Seen
+from deploy_tasks.api.transport import Answer
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed, StillRunning
 from tests.clock import Clock
@@ -113,13 +113,13 @@ def check_health(monkeypatch: pytest.MonkeyPatch, *statuses: int | None) -> list
     clock, told, left = Clock(), list[str](), list(statuses)
     deadline = Deadline(30, clock, clock.sleep)
 
-    def look(url: str, seconds: float) -> Seen | None:
+    def look(url: str, seconds: float) -> Answer | None:
         assert 0 < seconds <= max(deadline.left(), 1.0)
         status = left.pop(0) if len(left) > 1 else left[0]
         if status is None:
             clock.now += seconds
             return None
-        return Seen(status, "", "")
+        return Answer(status, {}, b"")
 
     monkeypatch.setattr(transport, "look", look)
     try:

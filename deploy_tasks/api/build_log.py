@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
@@ -109,9 +110,8 @@ class LogFollower:
     """Shows the log of a build from a thread of its own, so that neither the log nor the wait delays the other."""
 
     def __init__(self, client: DeployClient, job: str, show: Callable[[str], None]) -> None:
-        self._client = client
-        self._job = job
-        self._show = show
+        self._client, self._job = client, job
+        self._show: Callable[[str], None] | None = show
         self._text = LogText()
         self._one_at_a_time = Lock()
         self._over = Event()
@@ -126,32 +126,29 @@ class LogFollower:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         if error and issubclass(error, KeyboardInterrupt):
-            self._show = _ignore  # at once: the last line must be the one that says how to continue
+            self._show = None  # at once: the last line must be the one that says how to continue
             return
         if self.served:
             with suppress(Empty):  # the request may hang, as one in the other thread may
                 in_background(self._finish)(_SECONDS_TO_FINISH)
         with self._one_at_a_time:
-            self._show = _ignore  # later lines would come after the end of the log
+            self._show = None  # later lines would come after the end of the log
 
     def _follow(self) -> None:
         schedule = Schedule()
         while self.served and not self._over.is_set():
             delay = schedule.next(self._look())
-            if delay is None:
-                self._wait_for_size(schedule)
-            else:
+            if delay is not None:
                 self._over.wait(delay)
-
-    def _wait_for_size(self, schedule: Schedule) -> None:
-        """Waits until the log has grown enough for another request, or the build has ended."""
-        while not self._over.wait(_SECONDS_BETWEEN_SIZES):
-            with suppress(NothingStarted):
-                size = self._client.log_size(self._job)
-                if size is None:
-                    self._over.wait()
-                elif schedule.affords(size):
-                    return
+                continue
+            # Until the log has grown enough for another request.
+            while not self._over.wait(_SECONDS_BETWEEN_SIZES):
+                with suppress(NothingStarted):
+                    size = self._client.log_size(self._job)
+                    if size is None:
+                        self._over.wait()
+                    elif schedule.affords(size):
+                        break
 
     def _finish(self) -> None:
         self._look()
@@ -165,20 +162,17 @@ class LogFollower:
             return None
         if log is None:
             self.served = False
-            return None
-        self._tell(lambda: self._text.feed(log.text))
+        else:
+            self._tell(partial(self._text.feed, log.text))
         return log
 
     def _tell(self, new_lines: Callable[[], list[str]]) -> None:
         with self._one_at_a_time:
             try:
-                if lines := new_lines():
-                    self._show("\n".join(lines))
+                if (lines := new_lines()) and (show := self._show):
+                    show("\n".join(lines))
             except (OSError, ValueError, DeployError):
-                self._show = _ignore  # its reader is gone
-
-
-def _ignore(_: str) -> None: ...
+                self._show = None  # its reader is gone
 
 
 def tail(client: DeployClient, job: str) -> list[str]:

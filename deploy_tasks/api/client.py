@@ -14,7 +14,6 @@ import random
 import re
 import time
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -38,7 +37,7 @@ from .schemas import (
 )
 
 if TYPE_CHECKING:
-    from .transport import Answer, Transport
+    from .transport import Answer
 
 T = TypeVar("T")
 
@@ -75,10 +74,13 @@ class _Purpose(NamedTuple):
     """Whether the API itself never answers 404 with a web page."""
     is_of_build: bool = False
     """Whether an answer that says that the build failed counts, whatever its HTTP status."""
+    is_optional: bool = False
+    """Whether only some servers have the endpoint: then an answer of `_NOT_SERVED` is returned."""
 
 
 _DIGEST = _Purpose("ask for the digest", is_api_only=True)
-_LOOK = _Purpose("look at the build or the app")
+_SIZE = _Purpose("look at the build or the app")
+_LOOK = _SIZE._replace(is_optional=True)
 _LOOK_AT_BUILD = _LOOK._replace(is_of_build=True)
 _WAIT = _Purpose("wait for the build", "The build goes on", (), is_repeatable=False, is_api_only=True, is_of_build=True)
 
@@ -100,20 +102,12 @@ class DeployClient:
         key_from: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = url
-        self._host = urlsplit(url).netloc
-        self._key, self._key_from = key, key_from
-        self._timeout, self._sleep = timeout, sleep
-
-    @cached_property
-    def _transport(self) -> Transport:
         from .transport import Transport
 
-        return Transport(self._key)
-
-    def import_transport(self) -> None:
-        """Imports what the first request needs, for a moment in which something else is waited for."""
-        _ = self._transport
+        self.url = url
+        self._host = urlsplit(url).netloc
+        self._key_from, self._timeout, self._sleep = key_from, timeout, sleep
+        self._transport = Transport(url, key)
 
     def start_build(self, request: BuildRequest, *, again: Step = _BUILD) -> BuildStarted:
         """Starts a build in the cluster; the request is sent once. MayHaveStarted if its outcome is not known, or if
@@ -126,7 +120,7 @@ class DeployClient:
             ("The build may have started, so it was not sent again", unsure),
             is_repeatable=False,
         )
-        started = self._json(start, BuildStarted, "POST", "/build", request)
+        started = _decoded(start, BuildStarted, self._request(start, "POST", "/build", request))
         if (built := started.reference) and request.image_name not in (None, built.name):
             raise MayHaveStarted(
                 f"the API started {started.job_name} for image {built.name}, not for {request.image_name}",
@@ -143,47 +137,50 @@ class DeployClient:
         """
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         try:
-            body = self._request(_WAIT, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within).body
+            answer = self._request(_WAIT, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within)
         except ApiRefused as error:
             if error.status != 404:
                 raise
             raise JobNotFound(f"the API knows no build job {job} (any more)") from error
-        return self._decoded(_WAIT, BuildState, body) if body.strip() else BuildState()
+        return _decoded(_WAIT, BuildState, answer) if answer.body.strip() else BuildState()
 
     def status(self, job: str, *, within: Deadline | None = None) -> BuildState | None:
         """The state of a build, or None if this server does not serve it."""
-        answer = self._known(_LOOK_AT_BUILD, f"/build/{images.label(job)}", within=within)
-        return answer and self._decoded(_LOOK_AT_BUILD, BuildState, answer.body)
+        answer = self._request(_LOOK_AT_BUILD, "GET", f"/build/{images.label(job)}", within=within)
+        return None if answer.status in _NOT_SERVED else _decoded(_LOOK_AT_BUILD, BuildState, answer)
 
     def logs(self, job: str) -> Log | None:
         """The whole log of a build so far, or None if this server does not serve it."""
-        answer = self._known(_LOOK, f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
-        return answer and Log(self._decoded(_LOOK, BuildLogs, answer.body).logs, answer.transferred)
+        answer = self._request(_LOOK, "GET", f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
+        if answer.status in _NOT_SERVED:
+            return None
+        return Log(_decoded(_LOOK, BuildLogs, answer).logs, answer.transferred)
 
     def log_size(self, job: str) -> int | None:
         """How many bytes `logs` would transfer, or None if the server does not say (HEAD, RFC 9110 9.3.2)."""
         try:
-            return self._request(_LOOK, "HEAD", f"/build/{images.label(job)}/logs").announced or None
+            answer = self._request(_SIZE, "HEAD", f"/build/{images.label(job)}/logs")
         except ApiRefused:
             return None
+        return int(_number(answer, "Content-Length")) or None
 
     def app(self, namespace: str, app: str, *, within: Deadline | None = None) -> AppState | None:
         """How an app runs, or None if this server does not say, or does not know the app."""
-        answer = self._known(_LOOK, f"/api/apps/{images.label(namespace)}/{images.label(app)}", within=within)
-        return answer and self._decoded(_LOOK, AppAnswer, answer.body).app
+        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}"
+        answer = self._request(_LOOK, "GET", path, within=within)
+        return None if answer.status in _NOT_SERVED else _decoded(_LOOK, AppAnswer, answer).app
 
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound if there is none."""
-        path = (
-            f"/registry/{quote(images.image_name(image_name), safe='/')}/digest?tag={quote(images.tag(tag), safe='')}"
-        )
+        name, its_tag = quote(images.image_name(image_name), safe="/"), quote(images.tag(tag), safe="")
         try:
-            answer = self._json(_DIGEST, Digest, "GET", path)
+            response = self._request(_DIGEST, "GET", f"/registry/{name}/digest?tag={its_tag}")
         except ApiRefused as error:
             if error.status != 404:
                 raise
             raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from error
-        if answer.image and not _is_reference_to(image_name, answer.build_id, answer.image):
+        answer = _decoded(_DIGEST, Digest, response)
+        if answer.image and not _reference_to(image_name, answer.build_id, answer.image):
             what = f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"
             raise NothingStarted(what, _DIGEST.effect)
         return answer.build_id
@@ -199,7 +196,7 @@ class DeployClient:
             ("The deploy may have happened", (again._replace(says="It is safe to deploy the same again"),)),
         )
         try:
-            answer = self._json(deploy, Deployed, "POST", "/build", request)
+            response = self._request(deploy, "POST", "/build", request)
         except ApiRefused as error:
             if error.status != 404 or error.is_page:
                 raise
@@ -207,6 +204,7 @@ class DeployClient:
                 f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}",
                 "Nothing was built or deployed",
             ) from error
+        answer = _decoded(deploy, Deployed, response)
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
             raise MayHaveStarted(
@@ -221,8 +219,9 @@ class DeployClient:
         is_same_digest = answer.build_id in (None, "", request.build_id)
         if is_same_digest and not answer.image:
             return None
-        if is_same_digest and answer.image and _is_reference_to(request.image_name, request.build_id, answer.image):
-            return answer.image if images.parse(answer.image).digest else None
+        reference = _reference_to(request.image_name, request.build_id, answer.image or "")
+        if is_same_digest and reference:
+            return answer.image if reference.digest else None
         other = excerpt(str(answer.image if is_same_digest else f"buildId {answer.build_id}"))
         place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
         raise MayHaveStarted(
@@ -230,26 +229,6 @@ class DeployClient:
             "Another image may run now",
             Step("status", place, says="Look before you run anything else"),
         )
-
-    def _known(
-        self, purpose: _Purpose, path: str, *, most: int = _MOST_BYTES, within: Deadline | None = None
-    ) -> Answer | None:
-        """GET from an endpoint that only some servers have; None from the others."""
-        try:
-            return self._request(purpose, "GET", path, most=most, within=within)
-        except ApiRefused as error:
-            if error.status not in _NOT_SERVED:
-                raise
-            return None
-
-    def _json(self, purpose: _Purpose, kind: type[T], method: str, path: str, body: object = None) -> T:
-        return self._decoded(purpose, kind, self._request(purpose, method, path, body).body)
-
-    def _decoded(self, purpose: _Purpose, kind: type[T], body: bytes) -> T:
-        try:
-            return decode(body, kind)
-        except ValueError as error:
-            raise _unknown(purpose, f"unexpected answer of the API ({error}): {excerpt(body)}") from error
 
     def _request(
         self,
@@ -286,7 +265,7 @@ class DeployClient:
 
         start, outcome = time.monotonic(), "interrupted"
         try:
-            answer = self._transport.exchange(method, self.url + path, body, seconds=seconds, most=most)
+            answer = self._transport.exchange(method, path, body, seconds=seconds, most=most)
             outcome = f"{answer.status}, {answer.transferred} bytes"
         except NotSent as error:
             outcome = f"no connection to {self._host}{f' ({error})' if str(error) else ''}"
@@ -298,7 +277,8 @@ class DeployClient:
             raise _unknown(purpose, outcome) from error
         finally:
             _log.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
-        if 200 <= answer.status < 300 or (purpose.is_of_build and _says_failed(answer)):
+        is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in _NOT_SERVED)
+        if is_expected or (purpose.is_of_build and _says_failed(answer)):
             return answer
         raise self._refusal(purpose, answer)
 
@@ -307,10 +287,12 @@ class DeployClient:
         what = f"could not {purpose.what}: {said}"
         # 303 See Other says that the request was accepted, and where its result is.
         if status in _SAYS_NOTHING or (status == 303 and purpose.if_unknown):
-            return _unknown(purpose, said, retry_after=answer.retry_after)
+            return _unknown(purpose, said, retry_after=_number(answer, "Retry-After"))
         if 300 <= status < 400:
-            target = redact(re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.location))[:80] or "another path"
-            what = f"{what}, a redirect to {target!r} that was not followed, since the key would go along"
+            host = redact(re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.headers.get("Location", "")))[:80]
+            what = (
+                f"{what}, a redirect to {host or 'another path'!r} that was not followed, since the key would go along"
+            )
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
             key = f"DEPLOY_API_KEY (from {self._key_from})" if self._key_from else "DEPLOY_API_KEY"
@@ -321,6 +303,20 @@ class DeployClient:
         return ApiRefused(f"{what}: {excerpt(answer.body)}", status, purpose.effect, is_page=is_page)
 
 
+def _decoded(purpose: _Purpose, kind: type[T], answer: Answer) -> T:
+    """The body of `answer` as a `kind`."""
+    try:
+        return decode(answer.body, kind)
+    except ValueError as error:
+        raise _unknown(purpose, f"unexpected answer of the API ({error}): {excerpt(answer.body)}") from error
+
+
+def _number(answer: Answer, header: str) -> float:
+    """The number in a header; 0 if it is none, such as a Retry-After with a date."""
+    text = answer.headers.get(header, "")
+    return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
+
+
 def _says_failed(answer: Answer) -> bool:
     """Whether an answer that is not a success says that the build failed."""
     try:
@@ -329,13 +325,13 @@ def _says_failed(answer: Answer) -> bool:
         return False
 
 
-def _is_reference_to(image_name: str, build_id: str, text: str) -> bool:
-    """Whether `text` refers to that image, in any registry. It may leave out the digest."""
+def _reference_to(image_name: str, build_id: str, text: str) -> images.Reference | None:
+    """`text` in its parts if it refers to that image, in any registry. It may leave out the digest."""
     try:
         reference = images.parse(text)
     except ValueError:
-        return False
-    return reference.name == image_name and reference.digest in (None, build_id)
+        return None
+    return reference if reference.name == image_name and reference.digest in (None, build_id) else None
 
 
 def _unknown(purpose: _Purpose, why: str, *, retry_after: float = 0.0) -> DeployError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ApiRefused, NothingStarted, RolloutFailed, StillRunning
-from .schemas import AppState, DeployRequest
+from .schemas import DeployRequest
 
 if TYPE_CHECKING:
     from ..deadline import Deadline
@@ -39,7 +39,10 @@ def wait_for_rollout(
             # An autoscaler may want more than was asked for. Fewer are those of the deploy before.
             wanted = max(state.replicas, request.deploy_config.replicas or 0)
             seen = f"{state.ready_replicas}/{wanted} ready"
-            looks_ready = looks_ready + 1 if _is_ready(state, request, wanted) else 0
+            is_deployed = state.image is None or state.image.endswith(request.build_id)
+            updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
+            is_ready = state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
+            looks_ready = looks_ready + 1 if is_deployed and is_ready else 0
             # Right after a deploy the old replicas may still be counted. A state that does not tell them apart must be
             # seen twice.
             if looks_ready > (state.image is None and state.updated_replicas is None):
@@ -48,12 +51,6 @@ def wait_for_rollout(
     if state is None:
         raise StillRunning(f"{request.app} is deployed, but whether it came up is not known: {seen}")
     raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {deadline.seconds:g} s")
-
-
-def _is_ready(state: AppState, request: DeployRequest, wanted: int) -> bool:
-    is_deployed = state.image is None or state.image.endswith(request.build_id)
-    updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
-    return is_deployed and state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
 
 
 def wait_for_health(url: str, *, deadline: Deadline, progress: Progress) -> None:

@@ -16,7 +16,7 @@ from ..encoding import JsonObject
 
 
 class BuildRequest(JsonObject, kw_only=True, frozen=True):
-    """`POST /build` that builds. Source: docs/deploy-api.md, "Start a build"."""
+    """`POST /build` that builds."""
 
     app: str
     namespace: str
@@ -35,14 +35,14 @@ class BuildRequest(JsonObject, kw_only=True, frozen=True):
 
 
 class Port(JsonObject, kw_only=True, frozen=True):
-    """One of several ports of an app. Source: docs/deploy-api.md, "Deploy a digest"."""
+    """One of several ports of an app."""
 
     port: int
     name: str | None = None
 
 
 class Metrics(JsonObject, kw_only=True, frozen=True):
-    """Where metrics are scraped; the API decides what is None. Source: docs/deploy-api.md, "Deploy a digest"."""
+    """Where metrics are scraped; the API decides what is None."""
 
     port: int
     path: str | None = None
@@ -51,8 +51,7 @@ class Metrics(JsonObject, kw_only=True, frozen=True):
 
 
 class DeployConfig(JsonObject, kw_only=True, frozen=True):
-    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. Source: docs/deploy-api.md, "Deploy
-    a digest"."""
+    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`."""
 
     port: int | None = None
     ports: list[Port] | None = None
@@ -70,7 +69,7 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
 
 
 class DeployRequest(JsonObject, kw_only=True, frozen=True):
-    """`POST /build` that deploys a digest and builds nothing. Source: docs/deploy-api.md, "Deploy a digest"."""
+    """`POST /build` that deploys a digest and builds nothing."""
 
     app: str
     namespace: str

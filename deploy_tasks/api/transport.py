@@ -6,10 +6,11 @@ Imported with the first request, since importing requests takes long.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
 import stat
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from queue import Empty
 from typing import NamedTuple
@@ -52,25 +53,23 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """An HTTP answer. `body` is complete for 2xx and only its beginning otherwise, `retry_after` is in seconds,
-    `transferred` is the size of the body on the wire, `announced` its Content-Length; both in bytes."""
+    """An HTTP answer. `body` is complete for 2xx and only its beginning otherwise; `transferred` is its size on the
+    wire, in bytes."""
 
     status: int
-    location: str
+    headers: Mapping[str, str]
     body: bytes
-    retry_after: float = 0.0
     transferred: int = 0
-    announced: int = 0
 
 
 class Transport:
-    """Sends requests with the key in `X-API-Key`."""
+    """Sends requests to the API at `url`, with the key in `X-API-Key`."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key
-        self._session = _Session(key)
+    def __init__(self, url: str, key: str) -> None:
+        self._url, self._key = url, key
+        self._session = _Session(url, key)
 
-    def exchange(self, method: str, url: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
+    def exchange(self, method: str, path: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
         """Sends one request, once, and returns the answer. `seconds` bounds the whole exchange, `most` the bytes of the
         unpacked body.
 
@@ -79,24 +78,26 @@ class Transport:
         # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
         # this one waits for it. A thread that is given up ends with its connection or with the program.
         session = self._session
-        answer = in_background(lambda: _attempt(session, method, url, body, seconds, most))
+        answer = in_background(lambda: _attempt(session, method, self._url + path, body, seconds, most))
         try:
             return answer(seconds)
         except Empty as error:
             # The thread that was given up still uses the old one.
-            self._session = _Session(self._key)
+            self._session = _Session(self._url, self._key)
             raise NoAnswer("did not finish its answer in time") from error
 
 
 class _Session(requests.Session):
     """Uses the proxies and CA bundles of the environment, but neither netrc nor redirects."""
 
-    def __init__(self, key: str | None = None) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         super().__init__()
         if key is not None:
             self.headers.update({"X-API-Key": key, "Accept": "application/json"})
         # Without an auth of its own, requests adds Basic authentication from netrc.
         self.auth = lambda request: request
+        # To this machine plain http is allowed, and a proxy of the environment would read the key.
+        self.trust_env = not is_loopback(urlsplit(url).hostname or "")
         for scheme in ("https://", "http://"):
             adapter = HTTPAdapter()
             options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
@@ -106,14 +107,8 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: requests would read the body of a redirect and parse its target even if it does not follow it."""
 
-    def choose_proxy(self, url: str) -> None:
-        """Uses the proxies of the environment, unless `url` is on this machine."""
-        # Plain http is allowed there, and a proxy would read the key.
-        self.trust_env = not is_loopback(urlsplit(url).hostname or "")
-
 
 def _attempt(session: _Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
-    session.choose_proxy(url)
     bundle = _ca_bundle() if url.startswith("https:") else None
     try:
         with session.request(
@@ -128,15 +123,15 @@ def _attempt(session: _Session, method: str, url: str, body: bytes | None, secon
             stream=True,
             verify=bundle or True,
         ) as response:
-            headers, content = response.headers, _body(response, most)
-            return Answer(
-                response.status_code,
-                headers.get("Location", ""),
-                content,
-                _number(headers.get("Retry-After", "")),
-                response.raw.tell(),
-                int(_number(headers.get("Content-Length", ""))),
-            )
+            is_success = 200 <= response.status_code < 300
+            content, most = bytearray(), most if is_success else _MOST_BYTES_OF_ERROR
+            with nullcontext() if is_success else suppress(*_FAILURES):
+                while len(content) <= most and (piece := response.raw.read1(_READ_AT_ONCE, decode_content=True)):
+                    content += piece
+            # 292 KB of gzip grew to 300 MB.
+            if is_success and len(content) > most:
+                raise NoAnswer(f"answered with more than {most} bytes")
+            return Answer(response.status_code, response.headers, bytes(content), response.raw.tell())
     except _FAILURES as error:
         # Not from the cause: a request of `requests` holds the key and the body.
         if (not_sent := _not_sent(error, url)) is not None:
@@ -163,32 +158,15 @@ def _ca_bundle() -> str | None:
     return None
 
 
-def _body(response: requests.Response, most: int) -> bytes:
-    """The body; of an answer that is not a success only its beginning, complete or not. NoAnswer beyond `most` bytes:
-    292 KB of gzip grew to 300 MB."""
-    is_success = 200 <= response.status_code < 300
-    most = most if is_success else _MOST_BYTES_OF_ERROR
-    content = bytearray()
-    try:
-        while len(content) <= most and (piece := response.raw.read1(_READ_AT_ONCE, decode_content=True)):
-            content += piece
-    except _FAILURES:
-        if is_success:
-            raise
-    if is_success and len(content) > most:
-        raise NoAnswer(f"answered with more than {most} bytes")
-    return bytes(content)
-
-
-def _number(text: str) -> float:
-    """The number in a header; 0 if it is none, such as a Retry-After with a date."""
-    return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
-
-
 def _not_sent(error: Exception, url: str) -> NotSent | None:
     """`error` as NotSent if no byte of the request can have arrived, else None."""
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return _invalid(error, select_proxy(url, get_environ_proxies(url)) or "")
+        # The URL of the proxy is not shown: it may hold a password.
+        proxy = select_proxy(url, get_environ_proxies(url)) or ""
+        why = "HTTPS_PROXY or ALL_PROXY is not the URL of a proxy" if proxy else "invalid URL"
+        if isinstance(error, requests.exceptions.InvalidSchema) and proxy.startswith("socks"):
+            why = "HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs PySocks: pip install pysocks"
+        return NotSent(why)
     if not isinstance(error, requests.RequestException | HTTPError):
         return None  # an error of the system can come before the request and after it
     reason = getattr(next(iter(error.args), None), "reason", None)
@@ -199,29 +177,13 @@ def _not_sent(error: Exception, url: str) -> NotSent | None:
         )
     if isinstance(error, requests.exceptions.ProxyError):
         return NotSent("the proxy did not let the request through")
-    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-        return NotSent()
-    return None
+    is_refused = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
+    return NotSent() if is_refused else None
 
 
-def _invalid(error: Exception, proxy: str) -> NotSent:
-    """Whether the proxy or the URL is invalid. The URL of the proxy is not shown: it may hold a password."""
-    if isinstance(error, requests.exceptions.InvalidSchema) and proxy.startswith("socks"):
-        return NotSent("HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs PySocks: pip install pysocks")
-    return NotSent("HTTPS_PROXY or ALL_PROXY is not the URL of a proxy" if proxy else "invalid URL")
-
-
-class Seen(NamedTuple):
-    """The status of an answer, its Date, and its WWW-Authenticate in lower case."""
-
-    status: int
-    date: str
-    challenge: str
-
-
-def look(url: str, seconds: float, login: tuple[str, str] | None = None) -> Seen | None:
-    """What answers a GET of `url`, with `login` over Basic authentication; None without an answer within `seconds`. No
-    key is sent."""
+def look(url: str, seconds: float, login: tuple[str, str] | None = None) -> Answer | None:
+    """The answer to a GET of `url` without its body, with `login` over Basic authentication; None without an answer
+    within `seconds`. No key is sent."""
     try:
         return _seen(url, seconds, login)
     except (*_FAILURES, Empty):
@@ -238,16 +200,14 @@ def answers(url: str, seconds: float) -> bool:
         return False
 
 
-def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Seen:
-    session = _Session()
-    session.choose_proxy(url)
+def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Answer:
+    session = _Session(url)
     if login:
         # Engines send UTF-8; requests would encode a str as Latin-1.
         session.auth = HTTPBasicAuth(login[0].encode(), login[1].encode())
 
-    def get() -> Seen:
+    def get() -> Answer:
         with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
-            headers = response.headers
-            return Seen(response.status_code, headers.get("Date", ""), headers.get("WWW-Authenticate", "").lower())
+            return Answer(response.status_code, response.headers, b"")
 
     return in_background(get)(seconds)

@@ -73,7 +73,7 @@ class DeployPlan:
             console.tell(self.says)
         if self.known and self.known.git_ref and not self.known.dirty:
             work.checkout.ask_for_age(self.known.git_ref)
-        work.client.import_transport()
+        _ = work.client  # imports requests while git answers
         _tell_age(work, self.known)
         reference = _send(work, self)
         _follow(work, self)

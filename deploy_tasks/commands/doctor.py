@@ -232,7 +232,7 @@ def _registry(settings: Settings) -> Iterator[Finding]:
         yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")
     elif login is None:
         yield Finding("registry", "ok", f"{settings.registry} answers; the engine's own login is used")
-    elif seen.status == 401 and seen.challenge.startswith("basic"):
+    elif seen.status == 401 and seen.headers.get("WWW-Authenticate", "").lower().startswith("basic"):
         mend = "check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
         yield Finding("registry login", "failed", f"{settings.registry} does not accept {username}", mend)
     elif seen.status >= 500:
@@ -264,7 +264,7 @@ def _api(work: Work) -> Iterator[Finding]:
         return
     yield Finding("API", "ok", f"{settings.api_url} answers and accepts the key")
     seen = look(settings.api_url, _SECONDS_TO_ANSWER)
-    skew = _skew(seen.date if seen else "")
+    skew = _skew(seen.headers.get("Date", "") if seen else "")
     if skew is None:
         return
     if abs(skew) > _LARGEST_SKEW:

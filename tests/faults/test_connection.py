@@ -89,12 +89,12 @@ def test_an_empty_variable_names_no_certificates(
     authority.cert_pem.write_to_path(tmp_path / "bundle.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
     monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "bundle.pem"))
-    assert Transport("k3y").exchange("GET", tls_api.url, None, seconds=20, most=10).status == 404
+    assert Transport(tls_api.url, "k3y").exchange("GET", "", None, seconds=20, most=10).status == 404
 
 
 def test_plain_http_needs_no_certificates(api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
-    assert Transport("k3y").exchange("GET", api.url, None, seconds=20, most=10).status == 404
+    assert Transport(api.url, "k3y").exchange("GET", "", None, seconds=20, most=10).status == 404
 
 
 def test_a_look_with_missing_certificates_is_no_answer(
@@ -144,8 +144,8 @@ def test_a_proxy_that_cannot_be_used_is_blamed_and_nothing_was_sent(
 
 
 def test_a_connection_that_idles_is_probed(api: FaultyApi) -> None:
-    transport = Transport("k3y")
-    transport.exchange("GET", api.url, None, seconds=20, most=10)
+    transport = Transport(api.url, "k3y")
+    transport.exchange("GET", "", None, seconds=20, most=10)
     port = int(api.address.rpartition(":")[2])
     found = [thing for thing in gc.get_objects() if isinstance(thing, socket.socket) and _leads_to(thing, port)]
     assert found, "the connection is kept for the next request"
@@ -169,14 +169,14 @@ def test_a_request_after_one_that_was_given_up_has_a_connection_of_its_own(api: 
         return http(404)(connection)
 
     api.always("other", late)
-    transport, before = Transport("k3y"), set(threading.enumerate())
+    transport, before = Transport(api.url, "k3y"), set(threading.enumerate())
     with pytest.raises(NoAnswer, match=r"did not finish its answer in time|sent no complete answer"):
-        transport.exchange("GET", api.url, None, seconds=0.5, most=10)
+        transport.exchange("GET", "", None, seconds=0.5, most=10)
     left_behind = set(threading.enumerate()) - before
     given_up.set()
     for thread in left_behind - set(api._threads):
         thread.join(30)  # its connection is free for the next request of the same session
-    assert transport.exchange("GET", api.url, None, seconds=20, most=10).status == 404
+    assert transport.exchange("GET", "", None, seconds=20, most=10).status == 404
     assert len(set(ports)) == 2
 
 

@@ -61,7 +61,7 @@ def say(answer: bytes) -> Answer:
 
 
 def ask(url: str, *, seconds: float = 600, most: int = 1_000_000) -> object:
-    return Transport("k3y").exchange("POST", url, b"{}", seconds=seconds, most=most)
+    return Transport(url, "k3y").exchange("POST", "", b"{}", seconds=seconds, most=most)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_bomb_is_not_unpacked() -> None:
 @pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /y", b"422 No"])
 def test_of_what_is_no_success_only_the_beginning_is_read(status: bytes) -> None:
     with server(bomb(status)) as (url, _):
-        answer = Transport("k3y").exchange("POST", url, b"{}", seconds=600, most=1_000_000)
+        answer = Transport(url, "k3y").exchange("POST", "", b"{}", seconds=600, most=1_000_000)
     assert answer.status in (302, 422)
     assert 0 < len(answer.body) <= 2 * 65_536
 
@@ -132,7 +132,8 @@ def test_the_key_does_not_follow_a_redirect(status: bytes) -> None:
     with server(say(b"")) as (elsewhere, got_elsewhere):
         head = b"HTTP/1.1 " + status + b" Moved\r\nLocation: " + elsewhere.encode() + b"\r\nContent-Length: 0\r\n\r\n"
         with server(say(head)) as (url, got):
-            assert Transport("k3y").exchange("POST", url, b"{}", seconds=600, most=1000).location == elsewhere
+            answer = Transport(url, "k3y").exchange("POST", "", b"{}", seconds=600, most=1000)
+            assert answer.headers["Location"] == elsewhere
             assert b"X-API-Key: k3y" in got[0]
     assert got_elsewhere == []
 
@@ -167,12 +168,12 @@ def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
         if not next(turns)():
             connection.sendall(b"HTTP/1.1 204 None\r\n\r\n")
 
-    transport = Transport("k3y")
     with server(answer) as (url, _):
+        transport = Transport(url, "k3y")
         with pytest.raises(NoAnswer):
-            transport.exchange("GET", url, None, seconds=SECONDS, most=10)
+            transport.exchange("GET", "", None, seconds=SECONDS, most=10)
         given_up.set()
-        assert transport.exchange("GET", url, None, seconds=600, most=10).status == 204
+        assert transport.exchange("GET", "", None, seconds=600, most=10).status == 204
 
 
 def test_who_points_to_what_is_no_url_answers_all_the_same() -> None:

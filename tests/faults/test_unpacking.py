@@ -20,9 +20,9 @@ def megabytes():
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / (2**20 if sys.platform == "darwin" else 2**10)
 
-transport, before = Transport("k3y"), megabytes()
+transport, before = Transport(sys.argv[1], "k3y"), megabytes()
 try:
-    outcome = transport.exchange("GET", sys.argv[1], None, seconds=50, most=1_000_000).status
+    outcome = transport.exchange("GET", "", None, seconds=50, most=1_000_000).status
 except NoAnswer as error:
     outcome = str(error)
 print(json.dumps([outcome, megabytes() - before]))
