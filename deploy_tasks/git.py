@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -27,8 +26,6 @@ _OF_ANY_OWNER = ("-c", "safe.directory=*")
 # GitLab's runner (refs/pipelines, refs/merge-requests), GitHub (refs/pull).
 _FETCHED = ("refs/remotes/pull/", "refs/pull/", "refs/pipelines/", "refs/merge-requests/")
 
-Question = tuple[str, ...]
-
 
 def top_of(folder: Path) -> Path | None:
     """The top of the checkout around `folder`, or None. Does not run git."""
@@ -43,8 +40,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trouble: str | None = None
-        self._answers: dict[Question, str | None] = {}
-        self._started: dict[Question, subprocess.Popen[bytes]] = {}
+        self._answers: dict[tuple[str, ...], str | None] = {}
         self._lock = Lock()
         self._ssh_host = cache(ssh_host)
         self._refs_of = cache(refs_of)
@@ -142,7 +138,9 @@ class Checkout:
 
     def age(self, commit: str) -> str | None:
         """How `commit` relates to HEAD, for people; None if it is not a commit, or not in this checkout."""
-        listed = self._ask(*_age(commit))
+        if not is_commit(commit):
+            return None
+        listed = self._ask("rev-list", "--left-right", "--end-of-options", f"{commit}...HEAD")
         if listed is None:
             return None
         # The commits on one side only, HEAD's with `>`.
@@ -153,28 +151,17 @@ class Checkout:
             return f"built from HEAD ({commit[:7]})"
         return f"built {len(since)} commit{'s' * (len(since) > 1)} ago ({commit[:7]} → HEAD {since[0]})"
 
-    def ask_for_age(self, commit: str) -> None:
-        """Starts git on the question of `age`, while the caller does something else."""
-        self._start_early(_age(commit))
-
     def tracked(self, paths: Collection[Path]) -> list[Path]:
         """Those of `paths`, files of one folder, that git tracks: they came with the repository."""
-        listed = self._ask(*self._tracked(paths)) or ""
-        names = {name.rpartition("/")[2].casefold() for name in listed.split("\0")}
-        return [path for path in paths if {path.name.casefold(), path.parent.name.casefold()} & names]
-
-    def ask_for_tracked(self, paths: Collection[Path]) -> None:
-        """Starts git on the question of `tracked`, while the caller does something else."""
-        self._start_early(self._tracked(paths))
-
-    def _tracked(self, paths: Collection[Path]) -> Question:
         folder = next(iter(paths)).parent if paths else Path("/")
         if top_of(self.folder) not in (folder.resolve(), *folder.resolve().parents):
-            return ()
+            return []
         place = glob.escape(os.path.relpath(folder, self.folder))
         # A file system may take `.Deploy` for `.deploy`. A folder that git lists as a file is a submodule or a link.
-        patterns = ("*",) if place == "." else (place, f"{place}/*")
-        return (*_OF_ANY_OWNER, "ls-files", "-z", "--", *(f":(icase,glob){pattern}" for pattern in patterns))
+        patterns = [f":(icase,glob){pattern}" for pattern in (("*",) if place == "." else (place, f"{place}/*"))]
+        listed = self._ask(*_OF_ANY_OWNER, "ls-files", "-z", "--", *patterns) or ""
+        names = {name.rpartition("/")[2].casefold() for name in listed.split("\0")}
+        return [path for path in paths if {path.name.casefold(), path.parent.name.casefold()} & names]
 
     def ignores(self, path: str) -> bool:
         """Whether git ignores `path`, relative to `folder`. It need not exist."""
@@ -217,41 +204,19 @@ class Checkout:
         return (self._ask("for-each-ref", *arguments) or "").split()
 
     def _ask(self, *question: str) -> str | None:
-        """The output of git, stripped; None if it fails, and for an empty question."""
-        if not question:
-            return None
+        """The output of git, stripped; None if it fails."""
         with self._lock:
-            if question not in self._answers:
-                self._answers[question] = self._answer(question)
-            return self._answers[question]
-
-    def _start_early(self, question: Question) -> None:
-        with self._lock, suppress(OSError):
-            if question and question not in self._answers and question not in self._started:
-                self._started[question] = self._start(question)
-
-    def _answer(self, question: Question) -> str | None:
-        try:
-            with self._started.pop(question, None) or self._start(question) as git:
-                output, errors = git.communicate()
-        except OSError as error:
-            self.trouble = f"git cannot be run ({error.strerror})"
-            return None
-        if git.returncode:
-            reason = errors.decode(errors="replace").strip().partition("\n")[0]
-            self.trouble = self.trouble or (f"git says: {reason}" if reason else None)
-            return None
-        return output.decode(errors="replace").strip()
-
-    def _start(self, question: Question) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["git", *_QUIETLY, "-C", str(self.folder), *question],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**environment(), **_READ_ONLY},
-        )
-
-
-def _age(commit: str) -> Question:
-    return ("rev-list", "--left-right", "--end-of-options", f"{commit}...HEAD") if is_commit(commit) else ()
+            if question in self._answers:
+                return self._answers[question]
+            command = ["git", *_QUIETLY, "-C", str(self.folder), *question]
+            variables, answer = {**environment(), **_READ_ONLY}, None
+            try:
+                git = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=variables)
+                if git.returncode == 0:
+                    answer = git.stdout.decode(errors="replace").strip()
+                elif reason := git.stderr.decode(errors="replace").strip().partition("\n")[0]:
+                    self.trouble = self.trouble or f"git says: {reason}"
+            except OSError as error:
+                self.trouble = f"git cannot be run ({error.strerror})"
+            self._answers[question] = answer
+            return answer

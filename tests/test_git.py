@@ -395,7 +395,6 @@ def test_what_is_no_commit_has_no_age(project: Project, tmp_path: Path) -> None:
     project.git("branch", "feature/checkout")
     checkout = Checkout(project.folder)
     for ref in ("feature/checkout", f"--output={tmp_path}/x", "HEAD", project.head[:7]):
-        checkout.ask_for_age(ref)
         assert checkout.age(ref) is None
         assert not checkout.knows(ref)
     assert list(tmp_path.glob("x*")) == []
@@ -408,8 +407,6 @@ def test_threads_that_want_one_fact_start_one_git(
     checkout, commit = Checkout(project.folder), project.head
 
     count.write_text("")
-    for _ in range(2):
-        checkout.ask_for_age(commit)
     with ThreadPoolExecutor(12) as threads:
         ages = set(threads.map(checkout.age, 12 * [commit]))
     assert ages == {f"built from HEAD ({commit[:7]})"}

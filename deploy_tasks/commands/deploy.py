@@ -33,6 +33,7 @@ from ..invocation.command import API, Command
 from ..invocation.work import Remaining, Work
 from ..next_steps import LEFT_OUT, Step
 from ..redaction import keep_named_secret
+from ..signals import in_background
 from ..state import history
 from ..state.records import HistoryEntry, Record
 from ..ui import console
@@ -71,9 +72,6 @@ class DeployPlan:
     def execute(self, work: Work) -> Record:
         if self.says:
             console.tell(self.says)
-        if self.known and self.known.git_ref and not self.known.dirty:
-            work.checkout.ask_for_age(self.known.git_ref)
-        _ = work.client  # imports requests while git answers
         _tell_age(work, self.known)
         reference = _send(work, self)
         _follow(work, self)
@@ -272,7 +270,9 @@ def _tell_age(work: Work, known: Record | None) -> None:
         console.tell(f"built from {history.source(known)}")
     elif known.git_ref and images.is_commit(known.git_ref):
         unknown = work.checkout.trouble or "which is not in this checkout"
-        console.tell(work.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}")
+        age = in_background(partial(work.checkout.age, known.git_ref))
+        _ = work.client  # imports requests while git answers
+        console.tell(age() or f"built from {known.git_ref[:7]}, {unknown}")
 
 
 def _send(work: Work, plan: DeployPlan) -> str:

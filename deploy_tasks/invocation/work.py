@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import Enum
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import Interrupted, SettingsError, StateError
 from ..next_steps import Step, later_call
-from ..signals import signal_number, undivided
+from ..signals import in_background, signal_number, undivided
 from ..state import lock
 from ..state.files import State
 from ..state.history import History
@@ -78,7 +78,8 @@ class Work:
         self.state = state = State(self.settings.state_file)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
-        self.checkout.ask_for_tracked(self._state_files)  # git answers while the rest is loaded
+        # git answers while the rest is loaded.
+        self._tracked = cache(in_background(partial(self.checkout.tracked, self._state_files)))
         self._needs = self._needs_of(call.command)
         self._given = [text.partition("=")[0] for text in call.options.get("env") or [] if "=" in text]
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
@@ -182,7 +183,7 @@ class Work:
     def _check_own_state(self) -> None:
         """StateError if git tracks a state file: what another machine recorded is not what was built or deployed
         from here, and everybody who may push could choose what is deployed."""
-        if tracked := self.checkout.tracked(self._state_files):
+        if tracked := self._tracked():
             names = " ".join(shlex.quote(str(path)) for path in tracked)
             raise StateError(
                 f"{tracked[0]} is tracked by git, so it may come from another machine",
