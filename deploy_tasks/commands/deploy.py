@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -50,7 +49,7 @@ _NOT_REPEATED = {
 
 @dataclass(frozen=True)
 class DeployPlan:
-    """A deploy of a digest: the request, what is known of that image, and how it is followed and undone."""
+    """A deploy of a digest: the request, what is known of that image, and how it is undone."""
 
     request: DeployRequest
     deployed: Record
@@ -58,16 +57,23 @@ class DeployPlan:
     known: Record | None
     """What is recorded of the digest here, if anything."""
     before: HistoryEntry | None
-    """The deploy of another digest that went before."""
-    follow: bool
-    check_health: bool
+    """The deploy of another digest that `rollback` goes back to."""
+    flags: Mapping[str, object]
+    """The flags that a suggested deploy must repeat: flags are recorded nowhere."""
     says: str = ""
     """What people must see before."""
 
     def show(self, work: Work) -> None:
         if self.says:
             console.tell(self.says)
-        work.would_send("POST", "/build", _without_values(work, self.request))
+        # Without the values that the app gets by name, however short.
+        settings, body = work.settings, as_dict(self.request)
+        typed = [text for text in work.options["env"] or [] if "=" not in text]
+        by_name = {*settings.env_from, *settings.env_from_optional, *typed}
+        config = body["deployConfig"]
+        if isinstance(config, dict) and "env" in config:
+            config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
+        work.would_send("POST", "/build", body)
 
     def execute(self, work: Work) -> Record:
         if self.says:
@@ -76,7 +82,7 @@ class DeployPlan:
         reference = _send(work, self)
         _follow(work, self)
         if self.before:
-            undo = Step("rollback", _flags_given(work))
+            undo = Step("rollback", self.flags)
             console.tell(f"undo: {undo} (back to {history.described(self.before)})")
         outputs = {"build-id": self.request.build_id, "image": reference}
         work.output(f"deployed {self.request.app}", outputs)
@@ -85,15 +91,37 @@ class DeployPlan:
 
 
 def _plan_reuse(work: Work) -> DeployPlan:
-    build_id, known = _digest_to_deploy(work, work.options["build_id"])
+    record, image_name, wanted = work.record, work.settings.image_name, work.options["build_id"]
+    if wanted is None:
+        if record is None or record.build_id is None:
+            raise SettingsError("no digest is recorded yet", "Nothing was deployed", steps_to_build(work, None))
+        return plan_of(work, record.build_id, record)
+    entries = work.state.history()
+    try:
+        build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
+    except ValueError as error:
+        # An empty text is what the shell makes of a `"$(…)"` that failed: it does not mean "not given".
+        raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
+    known: Record | None = None
+    for entry in chain([record] if record else [], entries):
+        if entry.build_id == build_id:
+            known = known or entry
+            if entry.image_name == image_name:  # wins over one of another image
+                known = entry
+                break
     return plan_of(work, build_id, known)
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
     given = work.options["back"]
     back = of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if given is None else given)
-    _check_health_can_be_asked(work)  # before the API is
-    now = None if work.call.is_dry else _running(work)
+    if work.options["check_health"]:
+        _check_domain(work.settings)  # before the API is asked
+    now = None
+    if not work.call.is_dry:
+        with suppress(ApiRefused, NothingStarted):
+            state = work.client.app(work.settings.namespace, work.settings.app, within=Deadline(_SECONDS_TO_LOOK))
+            now = state.digest if state else None
     before = work.history.digest_back(
         work.settings.app,
         work.settings.namespace,
@@ -114,8 +142,9 @@ rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 
 def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
     """The deploy of `build_id`; `known` is what is known of it. SettingsError if that is another image's."""
-    settings, options = work.settings, work.options
-    _check_health_can_be_asked(work)
+    settings, env = work.settings, work.options["env"] or []
+    if work.options["check_health"]:
+        _check_domain(settings)
     if known and known.image_name not in (None, settings.image_name):
         steps: list[Step | str] = [*steps_to_build(work, None)]
         # Of several apps, no record may reach another app.
@@ -126,27 +155,42 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
             "Nothing was deployed",
             steps,
         )
-    keep_named_secret(settings.secret_values_of(options["env"] or []))
-    request = deploy_request(settings, build_id, env=_environment(settings, options["env"] or []))
-    deployed = _deployed_record(request, known)
-    before = _deploy_before(work, deployed)
-    return DeployPlan(request, deployed, known, before, options["follow"], options["check_health"], says)
-
-
-def _check_health_can_be_asked(work: Work) -> None:
-    """SettingsError where `--check-health` is given and no domain can be asked."""
-    if work.options["check_health"] and all(domain.startswith("*") for domain in work.settings.domain):
-        raise SettingsError(
-            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
-        )
+    keep_named_secret(settings.secret_values_of(env))
+    return _plan_to_send(work, deploy_request(settings, build_id, env=_environment(settings, env)), known, says)
 
 
 def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
     """`plan` for the digest of `record`, which was built since."""
-    request = structs.replace(plan.request, build_id=str(record.build_id))
-    deployed = _deployed_record(request, record)
-    before = _deploy_before(work, deployed)
-    return replace(plan, request=request, deployed=deployed, known=record, before=before)
+    return _plan_to_send(work, structs.replace(plan.request, build_id=str(record.build_id)), record, plan.says)
+
+
+def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says: str) -> DeployPlan:
+    origin = known or Record()
+    deployed = Record(
+        repo_url=origin.repo_url,
+        git_ref=origin.git_ref,
+        app=request.app,
+        namespace=request.namespace,
+        image_name=request.image_name,
+        image_tag=origin.image_tag,
+        build_id=request.build_id,
+        app_class=request.deploy_config.app_class,
+        dirty=origin.dirty,
+    )
+    # What `rollback` goes back to once this is deployed.
+    this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
+    deploys = history.History(chain([this], work.history)).deploys(request.app, request.namespace)
+    before = next((entry for entry in deploys if entry.build_id != request.build_id), None)
+    flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
+    return DeployPlan(request, deployed, known, before, {**flags, **({"app": work.name} if work.name else {})}, says)
+
+
+def _check_domain(settings: Settings) -> None:
+    """SettingsError if there is no domain at which `--check-health` can ask."""
+    if all(domain.startswith("*") for domain in settings.domain):
+        raise SettingsError(
+            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
+        )
 
 
 def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) -> DeployRequest:
@@ -191,71 +235,6 @@ def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     return environment
 
 
-def _digest_to_deploy(work: Work, wanted: str | None) -> tuple[str, Record | None]:
-    """The digest to deploy, `wanted` or that of the record, and what is known of it: None if nothing is recorded of it
-    here. An entry for this image wins over one for another image."""
-    record, image_name = work.record, work.settings.image_name
-    if wanted is None:
-        if record is None or record.build_id is None:
-            raise SettingsError("no digest is recorded yet", "Nothing was deployed", steps_to_build(work, None))
-        return record.build_id, record
-    entries = work.state.history()
-    try:
-        build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
-    except ValueError as error:
-        # An empty text is what the shell makes of a `"$(…)"` that failed: it does not mean "not given".
-        raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
-    other: Record | None = None
-    for known in chain([record] if record else [], entries):
-        if known.build_id == build_id and known.image_name == image_name:
-            return build_id, known
-        if known.build_id == build_id:
-            other = other or known
-    return build_id, other
-
-
-def _running(work: Work) -> str | None:
-    try:
-        state = work.client.app(work.settings.namespace, work.settings.app, within=Deadline(_SECONDS_TO_LOOK))
-    except (ApiRefused, NothingStarted):
-        return None
-    return state.digest if state else None
-
-
-def _deploy_before(work: Work, deployed: Record) -> HistoryEntry | None:
-    """The deploy of another digest that `rollback` goes back to once `deployed` is deployed."""
-    this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
-    deploys = history.History(chain([this], work.history)).deploys(work.settings.app, work.settings.namespace)
-    return next((entry for entry in deploys if entry.build_id != deployed.build_id), None)
-
-
-def _deployed_record(request: DeployRequest, record: Record | None) -> Record:
-    """What is then live, with what `record` knows of where that digest came from."""
-    known = record if record and record.build_id == request.build_id else Record()
-    return Record(
-        repo_url=known.repo_url,
-        git_ref=known.git_ref,
-        app=request.app,
-        namespace=request.namespace,
-        image_name=request.image_name,
-        image_tag=known.image_tag,
-        build_id=request.build_id,
-        app_class=request.deploy_config.app_class,
-        dirty=known.dirty,
-    )
-
-
-def _without_values(work: Work, request: DeployRequest) -> dict[str, object]:
-    """`request` for a person to look at: without the values that the app gets by name, however short."""
-    settings, body = work.settings, as_dict(request)
-    typed = [text for text in work.options["env"] or [] if "=" not in text]
-    by_name = {*settings.env_from, *settings.env_from_optional, *typed}
-    config = body["deployConfig"]
-    if isinstance(config, dict) and "env" in config:
-        config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
-    return body
-
-
 def _tell_age(work: Work, known: Record | None) -> None:
     """Says how what is deployed relates to HEAD: people must see which code they deploy."""
     in_flight = work.state.in_flight()
@@ -279,7 +258,7 @@ def _send(work: Work, plan: DeployPlan) -> str:
     """Deploys, and notes it. Returns the pinned reference of what runs then: the API's, since its registry may have
     another name than the one here."""
     request, deployed = plan.request, plan.deployed
-    flags = {"build_id": request.build_id, **_flags_given(work)}
+    flags = {"build_id": request.build_id, **plan.flags}
     again = Step("reuse", flags, "Saying it twice does no harm", not work.is_of_several)
     work.check_awaited()
     unknown = partial(work.note, history.UNKNOWN, deployed)
@@ -312,52 +291,32 @@ def _send(work: Work, plan: DeployPlan) -> str:
 def _follow(work: Work, plan: DeployPlan) -> None:
     """Waits for the replicas and for the health path, as far as the flags ask for either; for both together no longer
     than one deadline. RolloutFailed or StillRunning after it."""
+    request, config = plan.request, plan.request.deploy_config
+    named = [domain for domain in [config.domain, *(config.domains or [])] if domain and not domain.startswith("*")]
+    url = f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""
     deadline = Deadline(work.settings.rollout_timeout)
     try:
-        if plan.follow:
-            _follow_rollout(work, plan.request, deadline)
-        if plan.check_health:
-            _follow_health(plan.request, deadline)
-    except StillRunning:
+        if work.options["follow"]:
+            with console.progress(request.app) as progress:
+                ready = wait_for_rollout(work.client, request, deadline=deadline, progress=progress)
+            if ready is None:
+                console.tell("the API does not say how apps run, so the rollout was not followed")
+            else:
+                console.tell(f"{ready}/{ready} ready in {deadline.passed():.0f} s{f': {url}' if url else ''}")
+        if work.options["check_health"]:
+            health = f"{url}{config.health_path or '/'}"
+            with console.progress(request.app) as progress:
+                wait_for_health(health, deadline=deadline, progress=progress)
+            console.tell(f"{health} answers")
+    except (StillRunning, RolloutFailed) as error:
         work.remaining = Remaining.AGAIN
-        raise
-    except RolloutFailed as error:
-        work.remaining = Remaining.AGAIN
+        if isinstance(error, StillRunning):
+            raise
         if error.blames:
             with suppress(StateError):  # the rollout's failure is what matters
                 work.note(history.NOT_READY, plan.deployed)
         if plan.before:
-            back = Step("rollback", _flags_given(work), f"Go back to {history.described(plan.before)}")
-            error.next = (*error.next, back)
+            error.next = (*error.next, Step("rollback", plan.flags, f"Go back to {history.described(plan.before)}"))
         else:
             error.effect = "There is nothing to go back to yet"
         raise
-
-
-def _follow_rollout(work: Work, request: DeployRequest, deadline: Deadline) -> None:
-    start, url = time.monotonic(), _url(request)
-    with console.progress(request.app) as progress:
-        ready = wait_for_rollout(work.client, request, deadline=deadline, progress=progress)
-    if ready is None:
-        console.tell("the API does not say how apps run, so the rollout was not followed")
-    else:
-        console.tell(f"{ready}/{ready} ready in {time.monotonic() - start:.0f} s{f': {url}' if url else ''}")
-
-
-def _follow_health(request: DeployRequest, deadline: Deadline) -> None:
-    health = f"{_url(request)}{request.deploy_config.health_path or '/'}"
-    with console.progress(request.app) as progress:
-        wait_for_health(health, deadline=deadline, progress=progress)
-    console.tell(f"{health} answers")
-
-
-def _url(request: DeployRequest) -> str:
-    config = request.deploy_config
-    named = [domain for domain in [config.domain, *(config.domains or [])] if domain and not domain.startswith("*")]
-    return f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""
-
-
-def _flags_given(work: Work) -> dict[str, object]:
-    """The flags of this call that a suggested deploy must repeat: flags are recorded nowhere."""
-    given = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
-    return {**given, **({"app": work.name} if work.name else {})}
