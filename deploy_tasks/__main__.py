@@ -11,23 +11,16 @@ def main() -> None:
         from .program import program
 
         program.run()
-    except KeyboardInterrupt:
-        _stopped()
-    except SystemExit as ended:
-        if isinstance(
-            ended.__context__, KeyboardInterrupt
-        ):  # Ctrl-C before a task, which Invoke turns into exit code 1
-            _stopped()
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Ctrl-C before a task, which Invoke turns into exit code 1, or during the import.
+        if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):
+            print("stopped. Nothing was started", file=sys.stderr)  # noqa: T201 - the console may not be imported
+            sys.exit(130)
         raise
     finally:
         # Otherwise Python searches all modules for garbage at its end, a tenth of the time that a deploy takes. This
         # process has no object of another program that needs that.
         gc.freeze()
-
-
-def _stopped() -> None:
-    print("stopped. Nothing was started", file=sys.stderr)  # noqa: T201 - the console may not be imported
-    sys.exit(130)
 
 
 if __name__ == "__main__":

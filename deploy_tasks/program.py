@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,32 @@ class _Configuration(Config):
     only_engines = _ENGINES
     """The programs that an `.env` file may name as the engine (`config.project.Project`)."""
 
-    def _load_yaml(self, path: Any) -> Any:
-        return _deploy_part(path, super()._load_yaml)
+    def _load_yaml(self, path: Any) -> dict[str, Any]:
+        """The part of the kit in the file at `path`. FileNotFoundError if another user can have put it there."""
+        file, name = Path(path), f"the Invoke configuration {path}"
+        if file.exists():
+            if not file.is_file():
+                raise _refused(f"{name} is not a file")
+            if is_of_another_user(file) or is_of_another_user(file.parent):
+                _warn(f"{path} belongs to another user and is not read")
+                raise FileNotFoundError(errno.ENOENT, "not read", path)
+        try:
+            content = super()._load_json(path) if file.suffix == ".json" else super()._load_yaml(path)
+        except (YAMLError, ValueError) as error:
+            raise _refused(f"{name} cannot be read: {' '.join(str(error).split())}") from error
+        except RecursionError as error:
+            raise _refused(f"{name} is nested too deeply") from error
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise
+            raise _refused(f"{name} cannot be read ({os.strerror(error.errno or 0)})") from error
+        if not isinstance(content, dict | None):
+            raise _refused(f"{name} is not a table of settings")
+        part = {key: value for key, value in (content or {}).items() if key == "deploy"}
+        _check_finite(name, part)
+        return part
 
-    _load_yml = _load_yaml
-
-    def _load_json(self, path: Any) -> Any:
-        return _deploy_part(path, super()._load_json)
+    _load_yml = _load_json = _load_yaml
 
     def _load_py(self, path: str) -> dict[str, Any]:
         if Path(path).exists():
@@ -76,31 +94,6 @@ class _DeployProgram(Program):
             self.config.set_project_location(project_root(Path.cwd()))
             self.config.load_project(merge=False)
         super().update_config(merge)
-
-
-def _deploy_part(path: str, load: Callable[[Any], Any]) -> dict[str, Any]:
-    """The settings in the configuration file at `path`. FileNotFoundError if another user can have put it there."""
-    file, name = Path(path), f"the Invoke configuration {path}"
-    if file.exists() and not file.is_file():
-        raise _refused(f"{name} is not a file")
-    if file.exists() and (is_of_another_user(file) or is_of_another_user(file.parent)):
-        _warn(f"{path} belongs to another user and is not read")
-        raise FileNotFoundError(errno.ENOENT, "not read", path)
-    try:
-        content = load(path)
-    except (YAMLError, ValueError) as error:
-        raise _refused(f"{name} cannot be read: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise _refused(f"{name} is nested too deeply") from error
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise
-        raise _refused(f"{name} cannot be read ({os.strerror(error.errno or 0)})") from error
-    if not isinstance(content, dict | None):
-        raise _refused(f"{name} is not a table of settings")
-    part = {key: value for key, value in (content or {}).items() if key == "deploy"}
-    _check_finite(name, part)
-    return part
 
 
 def _check_finite(name: str, part: object) -> None:
