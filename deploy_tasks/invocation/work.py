@@ -256,7 +256,7 @@ class Work:
 
     def check_awaited(self) -> None:
         """Raises Interrupted if the call was interrupted meanwhile: then nothing more is started for this app."""
-        if self.is_of_several and console.nobody_waits()():
+        if console.nobody_waits()():
             raise self.interruption.error()
 
     def remember(self, record: Record) -> None:
