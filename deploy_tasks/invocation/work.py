@@ -65,6 +65,8 @@ class Work:
         self.interruption, self.remaining = Interruption(), Remaining.AGAIN
         self.awaited: BuildInFlight | None = None
         """The build that was in flight when this run began to wait for another run."""
+        self.recorded_in_chain: Record | None = None
+        """What this command line (the chain) has recorded for the image."""
         self._is_locked, self._undivided = False, Lock()
         self.settings = call.project.load(name, call.options)
         self.state = state = State(self.settings.state_file)
@@ -166,12 +168,14 @@ class Work:
                 "Nothing was sent",
                 f"Take it out of git and commit that (the file stays here): git rm --cached {names}",
             )
-        known, record = self.state.record(), self.call.chain.records.get(self.name)
-        record = record or known
+        known, in_chain = self.state.record(), self.call.chain.records.get(self.name)
+        record = in_chain or known
         uses_record = record is not None and self.call.command.uses_record
         recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
         self.settings = settings = self.settings.completed(recorded, self._facts)
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
+        if in_chain and in_chain.image_name == settings.known("image_name"):
+            self.recorded_in_chain = in_chain
         # Other scripts have other namespaces than those of the app classes: one app must not run in two unseen.
         usual = {None, settings.namespace, *APP_CLASSES.values()}
         is_default = settings.origins["namespace"].source is Source.DEFAULT
@@ -182,12 +186,6 @@ class Work:
             )
 
     @property
-    def recorded_in_chain(self) -> Record | None:
-        """What an earlier task of this command line (the chain) recorded for the image."""
-        record = self.call.chain.records.get(self.name)
-        return record if record and record.image_name == self.settings.image_name else None
-
-    @property
     def record(self) -> Record | None:
         """The record to go by: this command line's, else the file's."""
         return self.recorded_in_chain or self.state.record()
@@ -195,7 +193,7 @@ class Work:
     @property
     def history(self) -> History:
         """The history of this cluster."""
-        return self.state.history().of_cluster(self.settings.api_url)
+        return History(self.state.history(), self.settings.api_url)
 
     # execute
 
@@ -233,7 +231,7 @@ class Work:
 
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
-        self.call.chain.records[self.name] = record
+        self.call.chain.records[self.name] = self.recorded_in_chain = record
 
     def note(self, outcome: str, record: Record, **built: str | None) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""

@@ -21,17 +21,15 @@ _ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
 
 
 class History:
-    """The entries of a history, newest first. Each is read when it is needed, and only once."""
+    """The entries of a history, newest first; with `api_url`, those of one cluster, and those without a cluster, which
+    may belong to any. Each is read when it is needed, and only once."""
 
-    def __init__(self, entries: Iterable[HistoryEntry]) -> None:
-        (self._entries,) = tee(entries, 1)
+    def __init__(self, entries: Iterable[HistoryEntry], api_url: str | None = None) -> None:
+        wanted = (entry for entry in entries if api_url is None or entry.api_url in (None, api_url))
+        (self._entries,) = tee(wanted, 1)
 
     def __iter__(self) -> Iterator[HistoryEntry]:
         return copy(self._entries)
-
-    def of_cluster(self, api_url: str) -> History:
-        """The entries of one cluster; one without a cluster may belong to any."""
-        return History(entry for entry in self if entry.api_url in (None, api_url))
 
     def of_image(self, image_name: str) -> History:
         """The entries of one image: two images may have the same digest."""
