@@ -192,8 +192,8 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
     for name, work in works.items():
         if name not in outcomes:
             console.tell(f"{name:<{width}} | {work.interrupted()}")
-    left = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
-    left = {name: what for name, what in left.items() if what is not Remaining.NOTHING}
+    not_done = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
+    left = {name: what for name, what in not_done.items() if what is not Remaining.NOTHING}
     done = f"{len(works) - len(left)} of {len(works)} are done"
     return Interrupted("stopped", number, done, [*_how_to_go_on(batch, left, "Go on")])
 
@@ -201,24 +201,19 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
 def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
     """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
     and is for all apps, since none of them got there."""
-    call = batch.call
-    unsure, in_flight, to_build, again = (
-        [name for name, what in left.items() if what is kind]
-        for kind in (Remaining.LOOK, Remaining.WAIT, Remaining.BUILD, Remaining.AGAIN)
-    )
-
-    def step(task: str, flags: Mapping[str, object], names: Sequence[str], says: str, *, is_last: bool) -> Step:
-        then = {} if len(names) == len(batch.works) else call.target
-        return Step(task, {**flags, "app": ",".join(names)}, says, is_last, is_dry=call.is_dry, target=then)
-
-    if unsure:
+    call, has_again = batch.call, Remaining.AGAIN in left.values()
+    tasks: dict[Remaining, tuple[str, Mapping[str, object], str]] = {
+        Remaining.WAIT: ("wait", {}, "Pick up the builds in flight"),
+        Remaining.BUILD: ("build", {}, "Build again"),
+        Remaining.AGAIN: (call.command.name, call.given, says),
+    }
+    if unsure := [name for name, what in left.items() if what is Remaining.LOOK]:
         yield f"First check what became of {', '.join(unsure)}"
-    if in_flight:
-        yield step("wait", {}, in_flight, "Pick up the builds in flight", is_last=not again)
-    if to_build:
-        yield step("build", {}, to_build, "Build again", is_last=not again)
-    if again:
-        yield step(call.command.name, call.given, again, says, is_last=True)
+    for kind, (task, flags, introduction) in tasks.items():
+        if names := [name for name, what in left.items() if what is kind]:
+            target = {} if len(names) == len(batch.works) else call.target
+            continues = kind is Remaining.AGAIN or not has_again
+            yield Step(task, {**flags, "app": ",".join(names)}, introduction, continues, call.is_dry, target)
 
 
 def _summed_up(batch: _Batch) -> dict[str, Any]:

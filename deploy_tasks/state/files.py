@@ -6,7 +6,6 @@ import errno
 import fcntl
 import glob
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -29,8 +28,6 @@ K = TypeVar("K", Record, BuildInFlight)
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
 # In bytes: what is read of the history at once (no line is longer), and the size limit of the other files.
 _BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
-# How `open` fails for a folder, a socket, or a device that does not exist.
-_NOT_A_FILE = {errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP}
 ANOTHER_PLACE = "Set DEPLOY_STATE_FILE to use another place"
 
 
@@ -153,16 +150,9 @@ class State:
 
 def open_file(path: Path, flags: int) -> int:
     """A descriptor of the file `path`. StateError if it is something else, such as a FIFO, which would block."""
-    try:
-        file = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        if error.errno not in _NOT_A_FILE:
-            raise
-    else:
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            return file
-        os.close(file)
-    raise StateError(f"{path} is not a file", next="Move it away")
+    if path.exists() and not path.is_file():
+        raise StateError(f"{path} is not a file", next="Move it away")
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 
 @contextmanager
