@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import Enum
-from functools import cached_property, partial, partialmethod
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -83,7 +83,7 @@ class Work:
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
     def new_client(self) -> DeployClient:
-        """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
+        """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
         settings = self.settings
         key_from = settings.origins["api_key"].place
         return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from)
@@ -117,9 +117,7 @@ class Work:
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
         for row in SETTINGS:
             if row.secret and row.key in self.call.project.general:
-                console.warn(
-                    f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env"
-                )
+                console.warn(f"deploy.{row.key} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
         if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
@@ -135,7 +133,7 @@ class Work:
 
         Locked or StateError otherwise: nothing was started then.
         """
-        path = self.state.lock_path
+        path, task = self.state.lock_path, self.call.command.name
         if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
             return False
 
@@ -145,7 +143,6 @@ class Work:
 
         self.state.check_writable()
         seconds = self.settings.lock_timeout if seconds is None else seconds
-        task = self.call.command.name
         again = self.step(task, "Wait for it", lock_timeout=600)
         has_waited = lock.take(path, task, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
@@ -265,7 +262,9 @@ class Work:
         app = {"app": self.name} if self.name else {}
         return Step(task, {**kept, **app, **flags}, says, continues and not self.is_of_several)
 
-    step_alone = partialmethod(step, continues=False)
+    def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
+        """As `step`, without what must follow on this command line."""
+        return self.step(task, says, continues=False, **flags)
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
