@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
 from queue import SimpleQueue
-from threading import Thread, current_thread
+from threading import Thread
 from typing import Any, NamedTuple
 
 from ..config import apps
@@ -16,7 +16,6 @@ from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Lock
 from ..next_steps import Step
 from ..redaction import fit
 from ..signals import held_back, signal_number, taken
-from ..state import lock
 from ..ui import console
 from .call import Call
 from .command import Plan
@@ -149,10 +148,9 @@ def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
 def _begin(batch: _Batch, plans: Mapping[str, Plan[Any]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
     """Starts the threads that work off `waiting`, and put what became of each app into the queue. They do not keep the
     program from its end: what is interrupted is left where it is."""
-    over, main = SimpleQueue[Outcome](), current_thread()
+    over = SimpleQueue[Outcome]()
 
     def work() -> None:
-        lock.work_for(main)
         while not batch.board.is_over:
             try:
                 name = waiting.popleft()

@@ -35,10 +35,9 @@ class _Lock:
 
 
 # The locks of this process, until it ends: no other run comes between two of its tasks. This is state of the process
-# because a flock is. `_here.thread` is, in a thread that works for another one, that thread.
+# because a flock is.
 _locks: dict[Path, _Lock] = {}
 _mutex = threading.Lock()
-_here = threading.local()
 
 
 def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None], again: Next = ()) -> bool:
@@ -64,11 +63,6 @@ def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None], 
     return has_waited
 
 
-def work_for(thread: threading.Thread) -> None:
-    """Makes this thread a part of the run of `thread`, with its locks."""
-    _here.thread = thread
-
-
 def let_go() -> None:
     """Lets other threads of this program take the locks of this one, whose task is over."""
     for lock in list(_locks.values()):
@@ -83,7 +77,7 @@ def release() -> None:
 
 
 def _try_to_take(path: Path, task: str) -> bool:
-    thread = getattr(_here, "thread", threading.current_thread())
+    thread = threading.current_thread()
     with _mutex:
         lock = _locks.get(path)
         if lock and lock.process != os.getpid():
