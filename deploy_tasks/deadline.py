@@ -25,7 +25,7 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds until it passes, 0 afterwards."""
-        return max(0.0, self.seconds - self.passed())
+        return max(0.0, self._start + self.seconds - self._clock())
 
     def pause(self, seconds: float) -> None:
         """Sleeps for `seconds`, but not beyond the deadline."""
@@ -33,10 +33,9 @@ class Deadline:
 
     def turns(self, first: float, longest: float) -> Iterator[None]:
         """A turn now, others after pauses that grow from `first` to `longest` seconds, and the last at the deadline."""
+        yield
         pause = first
-        while True:
-            yield
-            if not self.left():
-                return
+        while self.left():
             self.pause(pause)
+            yield
             pause = min(1.5 * pause, longest)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from typing import NamedTuple
 
 _MAY_BE_SECRET = ("env", "build_arg")
@@ -31,16 +31,15 @@ class Step(NamedTuple):
 
     def __str__(self) -> str:
         """The command, as it must be typed here."""
-        current = _current.get()
-        tasks = self.task.split(" ")
+        line, tasks = current.get(), self.task.split(" ")
         # A developer's tasks.py need not have all tasks; the kit's own program has.
-        is_here = current.names is None or all(task in current.names for task in tasks)
-        called = [current.names[task] if current.names and is_here else task for task in tasks]
+        is_here = line.names is None or all(task in line.names for task in tasks)
+        called = [line.names[task] if line.names and is_here else task for task in tasks]
         # Without it, the same words would go to another cluster.
         file = os.environ.get("DEPLOY_ENV_FILE")
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
         dry = ["--dry"] if self.is_dry else []
-        words = " ".join([*start, current.program if is_here else "deploy-tasks", *dry, *called])
+        words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *called])
         return _with_flags(words, self.flags) + (rest(self.target, after=tasks[-1]) if self.continues else "")
 
 
@@ -66,28 +65,18 @@ class CommandLine(NamedTuple):
     usual: Mapping[str, object] = {}
 
 
-_current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
+current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
+"""The command line that this context works for."""
 
 
 @contextmanager
 def on(command_line: CommandLine) -> Iterator[None]:
-    """Within it, in this thread and those that run `in_context`, commands are written for `command_line`."""
-    token = _current.set(command_line)
+    """Within it, in this thread and those with a copy of its context, commands are written for `command_line`."""
+    token = current.set(command_line)
     try:
         yield
     finally:
-        _current.reset(token)
-
-
-def current() -> CommandLine:
-    """The command line that this thread works for."""
-    return _current.get()
-
-
-def in_context(work: Callable[[], None]) -> Callable[[], object]:
-    """`work`, for another thread: its commands are written as those of this one."""
-    context = copy_context()
-    return lambda: context.run(work)
+        current.reset(token)
 
 
 def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
@@ -96,8 +85,8 @@ def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
     `target` are flags that the first task of it needs, where it does not have its own. `after` is the task that is run
     in place of the present call: the same task right after it would have nothing left to do.
     """
-    current, words = _current.get(), ""
-    later = list(current.later if current.follows else ())
+    line, words = current.get(), ""
+    later = list(line.later if line.follows else ())
     if later and later[0].task == after and not later[0].given:
         del later[0]
     for call in later:
@@ -107,11 +96,6 @@ def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
             target = None
         words += " " + _with_flags(call.name, flags, are_secret=call.task is None)
     return words
-
-
-def later_call(*tasks: str) -> Parsed | None:
-    """The first call of one of `tasks` after the present one on this command line."""
-    return next((call for call in _current.get().later if call.task in tasks), None)
 
 
 def advice(steps: Sequence[Step | str]) -> str:

@@ -3,6 +3,7 @@ names the signal."""
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import NoReturn, TypeVar
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_CHECKS = 0.2
-_SIGNALS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Signalled(KeyboardInterrupt):
@@ -28,7 +29,7 @@ class Signalled(KeyboardInterrupt):
 
 def signal_number(interrupt: KeyboardInterrupt) -> int:
     """The signal that raised `interrupt`."""
-    return interrupt.number if isinstance(interrupt, Signalled) else signal.SIGINT
+    return getattr(interrupt, "number", signal.SIGINT)
 
 
 @contextmanager
@@ -45,16 +46,16 @@ def raised() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def taken(queue: SimpleQueue[T], seconds: float | None = None) -> T:
+def taken(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
     """`queue.get` that wakes every 0.2 s for signals; Empty after `seconds`. The system may deliver a signal to another
     thread, and then a single long wait would not notice it."""
-    until = None if seconds is None else time.monotonic() + seconds
+    until = time.monotonic() + seconds
     while True:
-        left = _SECONDS_BETWEEN_CHECKS if until is None else min(_SECONDS_BETWEEN_CHECKS, until - time.monotonic())
+        left = max(0.0, until - time.monotonic())
         try:
-            return queue.get(timeout=max(0.0, left))
+            return queue.get(timeout=min(_SECONDS_BETWEEN_CHECKS, left))
         except Empty:
-            if until is not None and time.monotonic() >= until:
+            if not left:
                 raise
 
 
@@ -72,12 +73,13 @@ def in_background(ask: Callable[[], T]) -> Callable[..., T]:
             outcome.put(lambda: answer)
 
     threading.Thread(target=work, daemon=True).start()
-    return lambda seconds=None: taken(outcome, seconds)()
+    return lambda seconds=math.inf: taken(outcome, seconds)()
 
 
 @contextmanager
-def held_back() -> Iterator[list[int]]:
-    """Within it, SIGINT, SIGTERM and SIGHUP raise nothing. Yields a list to which the arriving ones are added."""
+def held_back(*, raises_after: bool = False) -> Iterator[list[int]]:
+    """Within it, SIGINT, SIGTERM and SIGHUP raise nothing. Yields a list to which the arriving ones are added; the
+    first of them is raised at the end, if it `raises_after`."""
     arrived: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS) if is_main}
@@ -89,14 +91,7 @@ def held_back() -> Iterator[list[int]]:
     finally:
         for number, handler in raising.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def undivided() -> Iterator[None]:
-    """Runs the block to its end; a signal that arrives meanwhile is raised after it."""
-    with held_back() as arrived:
-        yield
-    if arrived:
+    if raises_after and arrived:
         raise Signalled(arrived[0])
 
 

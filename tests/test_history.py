@@ -57,7 +57,7 @@ def test_each_entry_is_read_when_it_is_needed_and_once() -> None:
             yield entry(letter)
 
     history = History(entries())
-    ours = history.of_cluster("https://x").of_image("shop")
+    ours = History(history, "https://x").of_image("shop")
     assert read == []
     assert next(iter(ours)).build_id == next(iter(history)).build_id == digest("a")
     assert read == ["a"]
@@ -67,7 +67,7 @@ def test_each_entry_is_read_when_it_is_needed_and_once() -> None:
 
 def test_the_entries_of_one_cluster_include_those_that_name_none() -> None:
     one, other, unknown = (entry("a", api_url=url) for url in ("https://x", "https://y", None))
-    assert list(History([one, other, unknown]).of_cluster("https://x")) == [one, unknown]
+    assert list(History([one, other, unknown], "https://x")) == [one, unknown]
 
 
 def test_the_entries_of_another_image_are_left_out() -> None:

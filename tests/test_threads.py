@@ -84,17 +84,6 @@ def test_the_end_of_a_task_does_not_release_the_lock_of_another_thread(path: Pat
             other.submit(take, path).result(10)
 
 
-def test_a_thread_that_works_for_another_shares_its_lock(path: Path) -> None:
-    take(path)
-
-    def work(thread: threading.Thread) -> bool:
-        lock.work_for(thread)
-        return take(path)
-
-    with ThreadPoolExecutor(1) as worker:
-        assert not worker.submit(work, threading.current_thread()).result(10)
-
-
 def test_other_processes_do_not_get_the_lock_between_two_tasks(path: Path) -> None:
     take(path)
     lock.let_go()

@@ -238,9 +238,8 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
         console.warn(
             f"{earlier.job_name} goes on in the cluster. To get its image: {_step_from_anywhere(work, earlier)}"
         )
-    work.check_awaited()
     again = work.step("build", "Look for it in the cluster before you run")
-    work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK)
+    work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK, starts=True)
     try:
         started = work.client.start_build(request, again=work.step("build"))
     except (ApiRefused, NothingStarted):

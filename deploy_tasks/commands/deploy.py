@@ -248,9 +248,8 @@ def _send(work: Work, plan: DeployPlan) -> str:
     request, deployed = plan.request, plan.deployed
     flags = {"build_id": request.build_id, **plan.flags}
     again = Step("reuse", flags, "Saying it twice does no harm", not work.is_of_several)
-    work.check_awaited()
     unknown = partial(work.note, history.UNKNOWN, deployed)
-    work.on_interrupt("The deploy may have happened", again, note=unknown)
+    work.on_interrupt("The deploy may have happened", again, note=unknown, starts=True)
     try:
         said = work.client.deploy(request, again=again)
     except MayHaveStarted:

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -29,7 +29,8 @@ def ended_well(task: Task[Any]) -> Iterator[None]:
     """Within it, a task runs: a signal ends it as Ctrl-C does, its errors show no secret, and the commands in its
     messages are written as they must be typed here."""
     try:
-        with signals.raised(), next_steps.on(command_line(task)), _debugging():
+        log_shown = _log_shown() if os.environ.get("DEPLOY_DEBUG") else nullcontext()
+        with signals.raised(), next_steps.on(command_line(task)), log_shown:
             try:
                 yield
             except DeployError as error:
@@ -68,11 +69,8 @@ class _ToStderr(logging.Handler):
 
 
 @contextmanager
-def _debugging() -> Iterator[None]:
-    """Within it, with DEPLOY_DEBUG set, the log of the kit is shown on stderr: HTTP exchanges, and causes of errors."""
-    if not os.environ.get("DEPLOY_DEBUG"):
-        yield
-        return
+def _log_shown() -> Iterator[None]:
+    """Within it, the log of the kit is shown on stderr: HTTP exchanges, and causes of errors."""
     handler, level = _ToStderr(), _LOG.level
     _LOG.addHandler(handler)
     _LOG.setLevel(logging.DEBUG)

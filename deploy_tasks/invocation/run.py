@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from invoke.context import Context
 
-from ..errors import DeployError, SettingsError, SomeFailed
+from ..signals import signal_number
 from .call import Call
-from .command import Command, Plan
+from .command import Command
 from .work import Work
 
 R = TypeVar("R")
@@ -25,42 +25,19 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     if chosen.is_several:
         from . import several
 
-        works = load_all(call, chosen.names or [])
-        at_once = 1 if call.is_dry else chosen.jobs or command.at_once
-        return cast(R, several.run(call, works, at_once))
+        return cast(R, several.run(call, chosen.names or [], at_once=chosen.jobs or command.at_once))
     work = Work(call, chosen.names[0] if chosen.names else None)
-    with work.interruptible():
-        changes = command.changes and not call.is_dry
+    changes = command.changes and not call.is_dry
+    try:
         if changes:
             work.lock(if_used=True)
-        plan = make_plan(work)
+        work.complete()
+        plan = command.plan(work)
         if changes and work.lock():
-            plan = make_plan(work)  # the first run here had to wait for another first one
+            # The first run here had to wait for another first one.
+            work.complete()
+            plan = command.plan(work)
         call.keep_target(work.name or work.settings.known("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
-
-
-def load_all(call: Call[R], names: list[str]) -> dict[str, Work]:
-    """The settings of all apps. SomeFailed has all that is missing for any of them."""
-    works: dict[str, Work] = {}
-    errors: dict[str, DeployError] = {}
-    for name in names:
-        try:
-            works[name] = Work(call, name, is_of_several=True)
-        except SettingsError as error:
-            errors[name] = error
-    refuse_all(errors)
-    return works
-
-
-def make_plan(work: Work) -> Plan[Any]:
-    """What is to be done for one app: the record and git complete its settings, then its command decides."""
-    work.complete()
-    return work.call.command.plan(work)
-
-
-def refuse_all(errors: Mapping[str, DeployError]) -> None:
-    """SomeFailed if one of several apps cannot be built or deployed: then none is begun."""
-    if errors:
-        lines = [f"  {name}: {error.without_effect}" for name, error in errors.items()]
-        raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
+    except KeyboardInterrupt as interrupt:
+        raise work.interrupted(signal_number(interrupt)) from interrupt

@@ -5,22 +5,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import copy_context
 from queue import SimpleQueue
-from threading import Thread, current_thread
+from threading import Thread
 from typing import Any, NamedTuple
 
-from .. import next_steps
 from ..config import apps
 from ..engine import runner
 from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Locked, SettingsError, SomeFailed
 from ..next_steps import Step
 from ..redaction import fit
-from ..signals import held_back, signal_number, taken, undivided
-from ..state import lock
+from ..signals import held_back, signal_number, taken
 from ..ui import console
 from .call import Call
 from .command import Plan
-from .run import make_plan, refuse_all
 from .work import Remaining, Work
 
 _LONGEST_DETAIL = 100
@@ -32,9 +30,9 @@ class Outcome(NamedTuple):
     """What became of one app, `seconds` after it was begun: its task's value, or what it raised."""
 
     name: str
-    seconds: float
+    seconds: float = 0.0
     value: Any = None
-    error: BaseException | None = None
+    error: DeployError | BrokenPipeError | None = None
 
 
 class _Batch(NamedTuple):
@@ -44,7 +42,7 @@ class _Batch(NamedTuple):
     works: Mapping[str, Work]
     board: console.Board
     outcomes: dict[str, Outcome]
-    begun: float = 0.0
+    begun: float
     """By the monotonic clock: all locks are waited for within one timeout."""
 
     def is_over(self, outcome: Outcome) -> None:
@@ -57,12 +55,21 @@ class _Batch(NamedTuple):
             console.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
 
 
-def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, Any]:
-    """Runs the command of `call` for all apps, `at_once` of them at the same time; returns their results by name. One
-    that fails does not stop the others.
+def run(call: Call[Any], names: Sequence[str], *, at_once: int) -> dict[str, Any]:
+    """Runs the command of `call` for the apps `names`, `at_once` of them at the same time; returns their results by
+    name. One that fails does not stop the others.
 
     SomeFailed with the exit code of the worst, or Interrupted, once all that can be said is said.
     """
+    works: dict[str, Work] = {}
+    missing: dict[str, DeployError] = {}
+    for name in names:
+        try:
+            works[name] = Work(call, name, is_of_several=True)
+        except SettingsError as error:
+            missing[name] = error
+    _refuse_all(missing)
+
     start, changes = time.monotonic(), call.command.changes and not call.is_dry
     with console.board(list(works), is_shown=changes) as board, runner.streaming(call.c):
         batch = _Batch(call, works, board, {}, start)
@@ -76,10 +83,10 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
                 plans = {name: plan for name, plan in plans.items() if name not in batch.outcomes}
             call.keep_target(",".join(works))
             waiting.extend(plans)
-            over = _begin(batch, plans, waiting, at_once)
+            over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)
             for _ in plans:
                 outcome = taken(over)
-                with undivided():
+                with held_back(raises_after=True):
                     batch.is_over(outcome)
         except KeyboardInterrupt as interrupt:
             with held_back():  # so that a second signal does not cut off the lines that say how to continue
@@ -88,7 +95,16 @@ def run(call: Call[Any], works: Mapping[str, Work], at_once: int) -> dict[str, A
                 runner.end_all(signal_number(interrupt))
                 raise _interrupted(batch, signal_number(interrupt)) from interrupt
     with held_back():
-        return _summed_up(batch, seconds=time.monotonic() - start, changes=changes)
+        if changes:
+            _tell_table([batch.outcomes[name] for name in works], time.monotonic() - start)
+        return _summed_up(batch)
+
+
+def _refuse_all(errors: Mapping[str, DeployError]) -> None:
+    """SomeFailed if one of several apps cannot be built or deployed: then none is begun."""
+    if errors:
+        lines = [f"  {name}: {error.without_effect}" for name, error in errors.items()]
+        raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
 
 
 def _lock(batch: _Batch, *, if_used: bool) -> None:
@@ -103,25 +119,28 @@ def _lock(batch: _Batch, *, if_used: bool) -> None:
                 if work.lock(seconds=left, if_used=if_used) and not if_used:
                     raise Locked(f"another run has changed the state of {name} meanwhile", next="Run the same again")
         except DeployError as error:
-            batch.is_over(Outcome(name, 0.0, error=error))
+            batch.is_over(Outcome(name, error=error))
 
 
 def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
     """The plan of each app that has not failed yet. An app that cannot be planned fails; if the command is for all apps
     or none, SomeFailed is raised instead."""
+    command = batch.call.command
     plans: dict[str, Plan[Any]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():
-        if name not in batch.outcomes:
-            try:
-                plans[name] = make_plan(work)
-            except DeployError as error:
-                if batch.call.command.all_or_none:
-                    errors[name] = error
-                else:
-                    batch.is_over(Outcome(name, 0.0, error=error))
-    refuse_all(errors)
-    if batch.call.command.changes:
+        if name in batch.outcomes:
+            continue
+        try:
+            work.complete()
+            plans[name] = command.plan(work)
+        except DeployError as error:
+            if command.all_or_none:
+                errors[name] = error
+            else:
+                batch.is_over(Outcome(name, error=error))
+    _refuse_all(errors)
+    if command.changes:
         apps.check_apart(work.settings for work in batch.works.values())
     return plans
 
@@ -129,44 +148,39 @@ def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
 def _begin(batch: _Batch, plans: Mapping[str, Plan[Any]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
     """Starts the threads that work off `waiting`, and put what became of each app into the queue. They do not keep the
     program from its end: what is interrupted is left where it is."""
-    over, main = SimpleQueue[Outcome](), current_thread()
+    over = SimpleQueue[Outcome]()
 
     def work() -> None:
-        lock.work_for(main)
         while not batch.board.is_over:
             try:
                 name = waiting.popleft()
             except IndexError:
                 return
-            start = time.monotonic()
             with batch.board.speaking(name):
                 outcome = _outcome(batch, name, plans[name])
-            over.put(outcome._replace(seconds=time.monotonic() - start))
+            over.put(outcome)
 
     for _ in range(min(at_once, len(waiting))):
-        Thread(target=next_steps.in_context(work), daemon=True).start()
+        # With the present context, commands are written for this command line.
+        Thread(target=copy_context().run, args=(work,), daemon=True).start()
     return over
 
 
 def _outcome(batch: _Batch, name: str, plan: Plan[Any]) -> Outcome:
-    work = batch.works[name]
+    """Executes the plan of one app. An error that nobody expects must not cost the results of the other apps."""
+    work, start = batch.works[name], time.monotonic()
+    value: Any = None
+    failed: DeployError | BrokenPipeError | None = None
     try:
         value = plan.show(work) if batch.call.is_dry else plan.execute(work)
-        return Outcome(name, 0.0, value)
     except (DeployError, BrokenPipeError) as error:
-        return Outcome(name, 0.0, error=error)
-    except BaseException as error:  # noqa: BLE001 - must not cost the results of the other apps
-        return Outcome(name, 0.0, error=_unexpected(error))
-
-
-def _unexpected(error: BaseException) -> DeployError:
-    """What a person reads of a bug; DEPLOY_DEBUG=1 shows where it is."""
-    what = f"unexpected {type(error).__name__}" + (f": {error}" if str(error) else "")
-    reported = DeployError(
-        what, "Whether it built or deployed is not known", "Set DEPLOY_DEBUG=1 to see where it happened"
-    )
-    reported.__cause__ = error
-    return reported
+        failed = error
+    except BaseException as error:  # noqa: BLE001
+        what = f"unexpected {type(error).__name__}" + (f": {error}" if str(error) else "")
+        effect, next = "Whether it built or deployed is not known", "Set DEPLOY_DEBUG=1 to see where it happened"
+        failed = DeployError(what, effect, next)
+        failed.__cause__ = error
+    return Outcome(name, time.monotonic() - start, value, failed)
 
 
 def _interrupted(batch: _Batch, number: int) -> Interrupted:
@@ -175,10 +189,9 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
     width = max(map(len, works))
     for name, work in works.items():
         if name not in outcomes:
-            work.note_interrupt()
-            console.tell(f"{name:<{width}} | {work.interruption.error()}")
-    left = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
-    left = {name: what for name, what in left.items() if what is not Remaining.NOTHING}
+            console.tell(f"{name:<{width}} | {work.interrupted()}")
+    not_done = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
+    left = {name: what for name, what in not_done.items() if what is not Remaining.NOTHING}
     done = f"{len(works) - len(left)} of {len(works)} are done"
     return Interrupted("stopped", number, done, [*_how_to_go_on(batch, left, "Go on")])
 
@@ -186,57 +199,45 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
 def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
     """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
     and is for all apps, since none of them got there."""
-    call = batch.call
-    unsure, in_flight, to_build, again = (
-        [name for name, what in left.items() if what is kind]
-        for kind in (Remaining.LOOK, Remaining.WAIT, Remaining.BUILD, Remaining.AGAIN)
-    )
-
-    def step(task: str, flags: Mapping[str, object], names: Sequence[str], says: str, *, is_last: bool) -> Step:
-        then = {} if len(names) == len(batch.works) else call.carried_over
-        return Step(task, {**flags, "app": ",".join(names)}, says, is_last, is_dry=call.is_dry, target=then)
-
-    if unsure:
+    call, has_again = batch.call, Remaining.AGAIN in left.values()
+    tasks: dict[Remaining, tuple[str, Mapping[str, object], str]] = {
+        Remaining.WAIT: ("wait", {}, "Pick up the builds in flight"),
+        Remaining.BUILD: ("build", {}, "Build again"),
+        Remaining.AGAIN: (call.command.name, call.given, says),
+    }
+    if unsure := [name for name, what in left.items() if what is Remaining.LOOK]:
         yield f"First check what became of {', '.join(unsure)}"
-    if in_flight:
-        yield step("wait", {}, in_flight, "Pick up the builds in flight", is_last=not again)
-    if to_build:
-        yield step("build", {}, to_build, "Build again", is_last=not again)
-    if again:
-        yield step(call.command.name, call.given, again, says, is_last=True)
+    for kind, (task, flags, introduction) in tasks.items():
+        if names := [name for name, what in left.items() if what is kind]:
+            target = {} if len(names) == len(batch.works) else call.target
+            continues = kind is Remaining.AGAIN or not has_again
+            yield Step(task, {**flags, "app": ",".join(names)}, introduction, continues, call.is_dry, target)
 
 
-def _summed_up(batch: _Batch, *, seconds: float, changes: bool) -> dict[str, Any]:
-    """Tells what became of all apps and prints their results; returns them, or raises the sum of their errors."""
+def _summed_up(batch: _Batch) -> dict[str, Any]:
+    """Prints the results of all apps and returns them, or raises the sum of their errors."""
     works, outcomes = batch.works, batch.outcomes
-    failed = {name: error for name in works if (error := outcomes[name].error) is not None}
-    if changes:
-        _tell_table([outcomes[name] for name in works], seconds)
-    for error in failed.values():
-        if not isinstance(error, DeployError):
+    errors: dict[str, DeployError] = {}
+    for name in works:
+        error = outcomes[name].error
+        if isinstance(error, DeployError):
+            errors[name] = error
+        elif error:
             raise error  # the reader of stdout has read enough
-    errors = {name: error for name, error in failed.items() if isinstance(error, DeployError)}
-    some_failed = _some_failed(batch, errors)
     try:
         _print_results(batch)
     except DeployError as error:
-        if some_failed is None:
+        if not errors:
             raise
         console.tell(str(error))
-    if some_failed:
+    if errors:
+        left = {name: works[name].remaining for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
+        says = "Again, for just that one" if len(errors) == 1 else "Again, for just those"
+        what = f"{len(errors)} of {len(works)} apps failed: {', '.join(errors)}"
+        some_failed = SomeFailed(what, errors, [*_how_to_go_on(batch, left, says)])
+        some_failed.is_annotated = True
         raise some_failed
     return {name: outcomes[name].value for name in works}
-
-
-def _some_failed(batch: _Batch, errors: Mapping[str, DeployError]) -> SomeFailed | None:
-    if not errors:
-        return None
-    left = {name: batch.works[name].remaining for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
-    says = "Again, for just that one" if len(errors) == 1 else "Again, for just those"
-    what = f"{len(errors)} of {len(batch.works)} apps failed: {', '.join(errors)}"
-    some_failed = SomeFailed(what, errors, [*_how_to_go_on(batch, left, says)])
-    some_failed.is_annotated = True
-    return some_failed
 
 
 def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -244,7 +245,8 @@ def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
     for name, took, _, error in outcomes:
         line = "" if error is None else fit(str(error))
         detail = line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
-        rows.append([name, "done" if error is None else f"failed ({_code(error)})", f"{took:.1f} s", detail])
+        code = error.exit_code if isinstance(error, DeployError) else 1
+        rows.append([name, "done" if error is None else f"failed ({code})", f"{took:.1f} s", detail])
     console.tell_table(("APP", "RESULT", "TIME", ""), rows)
     console.tell(f"{len(rows)} apps in {seconds:.1f} s")
 
@@ -263,7 +265,3 @@ def _print_results(batch: _Batch) -> None:
     as_json = bool(batch.call.options.get("json"))
     if as_json or lines:
         console.result(lines, details, as_json=as_json)
-
-
-def _code(error: BaseException) -> int:
-    return error.exit_code if isinstance(error, DeployError) else 1

@@ -6,7 +6,7 @@ import getpass
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import Enum
 from functools import cache, cached_property, partial
@@ -19,15 +19,14 @@ from ..config.schema import SETTINGS
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import Interrupted, SettingsError, StateError
-from ..next_steps import Step, later_call
-from ..signals import in_background, signal_number, undivided
+from ..next_steps import Step, current
+from ..signals import held_back, in_background
 from ..state import lock
 from ..state.files import State
 from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call
-from .command import Command
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # The flags that another task than the present one needs, too; all others need the target.
@@ -53,35 +52,28 @@ class Interruption(NamedTuple):
     next: tuple[Step | str, ...] = ()
     note: Callable[[], object] | None = None
 
-    def error(self, number: int = 2) -> Interrupted:
-        """The error of an interrupt now, by the signal `number`."""
-        return Interrupted("stopped", number, self.effect, self.next)
-
 
 class Work:
     """What one command works with for one app. Made from settings that are complete but for the record and git."""
 
     def __init__(self, call: Call[Any], name: str | None, *, is_of_several: bool = False) -> None:
-        self.call = call
+        self.call, self.options, self.checkout = call, call.options, call.checkout
         self.name = name
         """The app's name in the table of apps; None if there is no table."""
         self.is_of_several = is_of_several
-        self.options = call.options
-        self.checkout = call.checkout
         self.results: list[tuple[list[str], object]] = []
         self.interruption, self.remaining = Interruption(), Remaining.AGAIN
         self.awaited: BuildInFlight | None = None
         """The build that was in flight when this run began to wait for another run."""
-        self._is_locked = False
-        self._undivided = Lock()
+        self.recorded_in_chain: Record | None = None
+        """What this command line (the chain) has recorded for the image."""
+        self._is_locked, self._undivided = False, Lock()
         self.settings = call.project.load(name, call.options)
         self.state = state = State(self.settings.state_file)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git answers while the rest is loaded.
         self._tracked = cache(in_background(partial(self.checkout.tracked, self._state_files)))
-        self._needs = self._needs_of(call.command)
-        self._given = [text.partition("=")[0] for text in call.options.get("env") or [] if "=" in text]
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
         self._check_needs()
         self._warn()
@@ -91,32 +83,28 @@ class Work:
         """What is not of one app of the table alone."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
-    @cached_property
-    def client(self) -> DeployClient:
-        return self.new_client()
-
     def new_client(self) -> DeployClient:
-        """Another one, for a thread of its own: requests does not say that its sessions can be shared."""
+        """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
         settings = self.settings
         key_from = settings.origins["api_key"].place
         return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from)
 
+    client = cached_property(new_client)
+
     # config
 
-    def _needs_of(self, command: Command[Any]) -> tuple[str, ...]:
-        """What the command needs, with what the deploy needs that comes after a build."""
-        needs = command.needs
-        if not command.builds:
-            return needs
-        if self.name:
-            return (*needs, "port", "env_from", "cloned_files")
-        deploy = later_call("reuse", "local-deploy")
-        # What flags say of the app is checked with the call that they belong to.
-        return (*needs, "port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else needs
-
     def _check_needs(self) -> None:
-        """SettingsError with everything that is missing. What the record or git may still fill in is only mentioned if
-        something else is missing too."""
+        """SettingsError with everything that is missing for the command, and for the deploy that comes after a build.
+        What the record or git may still fill in is only mentioned if something else is missing too."""
+        self._needs = self.call.command.needs
+        if self.call.command.builds and self.name:
+            self._needs += ("port", "env_from", "cloned_files")
+        elif self.call.command.builds:
+            deploy = next((later for later in current.get().later if later.task in ("reuse", "local-deploy")), None)
+            # What flags say of the app is checked with the call that they belong to.
+            if deploy and not {"port", "env"} & deploy.given.keys():
+                self._needs += ("port", "env_from")
+        self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
         try:
             self.settings.check(*(need for need in self._needs if need not in _GIT_FACTS), given=self._given)
         except SettingsError:
@@ -126,17 +114,15 @@ class Work:
     def _warn(self) -> None:
         """Warns of what is allowed and seldom meant."""
         settings = self.settings
-        of = f"{self.name}: " if self.name else ""
         for path in settings.secret_files_others_can_read:
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
         for row in SETTINGS:
             if row.secret and row.key in self.call.project.general:
-                console.warn(
-                    f"deploy.{row.key} is in the Invoke configuration, which invoke -d prints; keep it in .env"
-                )
+                console.warn(f"deploy.{row.key} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
         if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
+            of = f"{self.name}: " if self.name else ""
             console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
 
     # lock
@@ -148,7 +134,7 @@ class Work:
 
         Locked or StateError otherwise: nothing was started then.
         """
-        path = self.state.lock_path
+        path, task = self.state.lock_path, self.call.command.name
         if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
             return False
 
@@ -158,7 +144,6 @@ class Work:
 
         self.state.check_writable()
         seconds = self.settings.lock_timeout if seconds is None else seconds
-        task = self.call.command.name
         again = self.step(task, "Wait for it", lock_timeout=600)
         has_waited = lock.take(path, task, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
@@ -172,17 +157,8 @@ class Work:
     def complete(self) -> None:
         """Completes the settings with the record, where the command uses it, then with git. SettingsError with what is
         still missing; StateError if the state cannot be used."""
-        self._check_own_state()
-        record = self.call.chain.records.get(self.name) or self.state.record()
-        uses_record = record is not None and self.call.command.uses_record
-        recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
-        self.settings = self.settings.completed(recorded, self._facts)
-        self.settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
-        self._warn_of_another_namespace(self.state.record())
-
-    def _check_own_state(self) -> None:
-        """StateError if git tracks a state file: what another machine recorded is not what was built or deployed
-        from here, and everybody who may push could choose what is deployed."""
+        # What another machine recorded is not what was built or deployed from here, and everybody who may push could
+        # choose what is deployed.
         if tracked := self._tracked():
             names = " ".join(shlex.quote(str(path)) for path in tracked)
             raise StateError(
@@ -190,23 +166,22 @@ class Work:
                 "Nothing was sent",
                 f"Take it out of git and commit that (the file stays here): git rm --cached {names}",
             )
-
-    def _warn_of_another_namespace(self, record: Record | None) -> None:
-        """Other scripts have other namespaces than those of the app classes: one app must not run in two unseen."""
-        settings = self.settings
+        known, in_chain = self.state.record(), self.call.chain.records.get(self.name)
+        record = in_chain or known
+        uses_record = record is not None and self.call.command.uses_record
+        recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
+        self.settings = settings = self.settings.completed(recorded, self._facts)
+        settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
+        if in_chain and in_chain.image_name == settings.known("image_name"):
+            self.recorded_in_chain = in_chain
+        # Other scripts have other namespaces than those of the app classes: one app must not run in two unseen.
         usual = {None, settings.namespace, *APP_CLASSES.values()}
         is_default = settings.origins["namespace"].source is Source.DEFAULT
-        if is_default and record and record.app == settings.known("app") and record.namespace not in usual:
+        if is_default and known and known.app == settings.known("app") and known.namespace not in usual:
             console.warn(
-                f"{record.app} was recorded in namespace {record.namespace}, and this is for {settings.namespace}; to "
-                f"stay there: --namespace {record.namespace}, or namespace under deploy: in invoke.yaml"
+                f"{known.app} was recorded in namespace {known.namespace}, and this is for {settings.namespace}; to "
+                f"stay there: --namespace {known.namespace}, or namespace under deploy: in invoke.yaml"
             )
-
-    @property
-    def recorded_in_chain(self) -> Record | None:
-        """What an earlier task of this command line (the chain) recorded for the image."""
-        record = self.call.chain.records.get(self.name)
-        return record if record and record.image_name == self.settings.image_name else None
 
     @property
     def record(self) -> Record | None:
@@ -216,7 +191,7 @@ class Work:
     @property
     def history(self) -> History:
         """The history of this cluster."""
-        return self.state.history().of_cluster(self.settings.api_url)
+        return History(self.state.history(), self.settings.api_url)
 
     # execute
 
@@ -226,54 +201,52 @@ class Work:
         *next: Step | str,
         remaining: Remaining | None = None,
         note: Callable[[], object] | None = None,
+        starts: bool = False,
     ) -> None:
-        """From now on, this is what an interrupt means."""
+        """From now on, this is what an interrupt means. If something `starts` now, raises Interrupted if the call was
+        interrupted already: then nothing more is started for this app."""
+        if starts and console.nobody_waits()():
+            raise self.interrupted()
         self.interruption = Interruption(effect, next, note)
         self.remaining = remaining or self.remaining
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Within it, an interrupt is an Interrupted that says how things stand."""
-        try:
-            yield
-        except KeyboardInterrupt as interrupt:
-            self.note_interrupt()
-            raise self.interruption.error(signal_number(interrupt)) from interrupt
-
-    def note_interrupt(self) -> None:
-        """Notes what an interrupt leaves behind, once what another thread does `undivided` is done or takes long."""
+    def interrupted(self, number: int = 2) -> Interrupted:
+        """The error of an interrupt by the signal `number`, once what it leaves behind is noted, and what another
+        thread does `undivided` is done or takes long."""
         if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
             self._undivided.release()
+        effect, next, note = self.interruption
         with suppress(StateError):
-            if self.interruption.note:
-                self.interruption.note()
+            if note:
+                note()
+        return Interrupted("stopped", number, effect, next)
 
     @contextmanager
     def undivided(self) -> Iterator[None]:
         """Delivers a signal that arrives within it after its end."""
-        with undivided(), self._undivided:
+        with held_back(raises_after=True), self._undivided:
             yield
-
-    def check_awaited(self) -> None:
-        """Raises Interrupted if the call was interrupted meanwhile: then nothing more is started for this app."""
-        if console.nobody_waits()():
-            raise self.interruption.error()
 
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
-        self.call.chain.records[self.name] = record
+        self.call.chain.records[self.name] = self.recorded_in_chain = record
 
     def note(self, outcome: str, record: Record, **built: str | None) -> None:
         """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
+        try:
+            person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+        except (KeyError, OSError):  # a container's user may have no name
+            person = str(os.getuid())
+        # Of a name in no known encoding, what can be written.
+        who = f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
         fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
         what = self.call.command.name
-        self.state.append(HistoryEntry(**fields, time=timestamp(), who=_who(), what=what, outcome=outcome))
+        self.state.append(HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome))
 
     # show
 
     def result(self, text: str | list[str], details: object) -> None:
-        """The task's result for this app: `text`, one line or several, for people and scripts, `details` for
-        `--json`."""
+        """The task's result for this app: `text`, a line or several, for people and scripts, `details` for `--json`."""
         lines = [text] if isinstance(text, str) else text
         if self.is_of_several:
             self.results.append((lines, details))
@@ -299,11 +272,9 @@ class Work:
         named = {f"{self.name}-{key}": value for key, value in values.items()}
         github.outputs(title, named if self.is_of_several else values)
 
-    @contextmanager
-    def group(self, title: str) -> Iterator[None]:
+    def group(self, title: str) -> AbstractContextManager[None]:
         """On GitHub, lines told within it can be folded away. Not with several apps, whose lines are mixed."""
-        with nullcontext() if self.is_of_several else github.group(title):
-            yield
+        return nullcontext() if self.is_of_several else github.group(title)
 
     def pretend(self, target: Target) -> None:
         """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is not known."""
@@ -314,13 +285,3 @@ class Work:
         """Shows a request that `--dry` keeps from being sent."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
-
-
-def _who() -> str:
-    """Who runs this, as `name@machine`; on GitHub the person who started the run."""
-    try:
-        person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        person = str(os.getuid())
-    # Of a name in no known encoding, what can be written.
-    return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()

@@ -6,12 +6,11 @@ import errno
 import fcntl
 import glob
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TypeVar
 
 import msgspec
 
@@ -22,13 +21,13 @@ from ..errors import StateError
 from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
+K = TypeVar("K", Record, BuildInFlight)
+
 # The format is that of the users' own scripts and has no version. A later deploy-tasks that must break it will write
 # one, and this one must then leave the file alone.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
 # In bytes: what is read of the history at once (no line is longer), and the size limit of the other files.
 _BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
-# How `open` fails for a folder, a socket, or a device that does not exist.
-_NOT_A_FILE = {errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP}
 ANOTHER_PLACE = "Set DEPLOY_STATE_FILE to use another place"
 
 
@@ -45,8 +44,8 @@ class State:
         self.in_flight_path = path.with_name(f"{path.stem}.in-flight.json")
         self.lock_path = path.with_name(f"{path.name}.lock")
         self.history_path = path.with_name("history.jsonl")
-        self.record = cache(self._read_record)
-        self.in_flight = cache(self._read_in_flight)
+        self.record = cache(partial(_read, path, Record))
+        self.in_flight = cache(partial(_read, self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS))
         self.history = cache(lambda: History(self._read_history()))
 
     def reread(self) -> None:
@@ -56,8 +55,11 @@ class State:
 
     def save_record(self, record: Record) -> None:
         """Replaces the record, unless the file is malformed. Keys that this version does not know are kept."""
-        found = _read(self.path) or {}  # again, since other scripts take no lock
-        self._as_record(found)
+        found: dict[str, object] = {}
+        # Again, since other scripts take no lock.
+        if _read(self.path, Record) is not None:
+            with _explained(self.path, "read"):
+                found = decode(self.path.read_bytes(), dict[str, object])
         _replace(self.path, record_as_json(record, found))
         self.record.cache_clear()
 
@@ -69,18 +71,31 @@ class State:
     def clear_in_flight(self, job_name: str) -> None:
         """Forgets the build in flight if its job is `job_name`."""
         self.in_flight.cache_clear()
-        build = self._read_in_flight()
+        build = self.in_flight()
         if build is not None and build.job_name == job_name:
             with _explained(self.in_flight_path, "removed"):
                 self.in_flight_path.unlink(missing_ok=True)
+            self.in_flight.cache_clear()
 
     def append(self, entry: HistoryEntry) -> None:
         """Adds a line to the history. Other processes may add lines at the same time."""
         _prepare(self.history_path)
+        line = encode(entry) + b"\n"
         with _explained(self.history_path, "written"):
             file = open_file(self.history_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
             try:
-                _append_line(file, encode(entry))
+                fcntl.flock(file, fcntl.LOCK_EX)
+                end = os.lseek(file, 0, os.SEEK_END)
+                # A power cut may have torn the last line.
+                if end > 0 and os.pread(file, 1, end - 1) != b"\n":
+                    line = b"\n" + line
+                try:
+                    if os.write(file, line) < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file)
+                except OSError:
+                    os.ftruncate(file, end)
+                    raise
             finally:
                 os.close(file)
         self.history.cache_clear()
@@ -105,39 +120,29 @@ class State:
                 with suppress(OSError):
                     left_behind.unlink()
 
-    def _read_record(self) -> Record | None:
-        found = _read(self.path)
-        return None if found is None else self._as_record(found)
-
-    def _as_record(self, found: dict[str, object]) -> Record:
-        version = found.get(_SCHEMA_KEY, _SCHEMA_VERSION)
-        if not isinstance(version, int) or version > _SCHEMA_VERSION:
-            newer = f"{self.path} was written by a newer deploy-tasks"
-            raise StateError(newer, next="Upgrade: pip install -U deploy-tasks")
-        with _explained(self.path, "read"):
-            record = convert(found, Record)
-            if record.build_id is not None:
-                images.digest(record.build_id)
-        return record
-
-    def _read_in_flight(self) -> BuildInFlight | None:
-        found = _read(self.in_flight_path)
-        if found is None:
-            return None
-        with _explained(self.in_flight_path, "read"):
-            build = convert({"appClass": DEFAULT_APP_CLASS, **found}, BuildInFlight)
-            images.label(build.job_name)
-        return build
-
     def _read_history(self) -> Iterator[HistoryEntry]:
-        path = self.history_path
+        """The entries, newest first, in blocks from the end of the file. Of a line that is longer than a block, only
+        its beginning is kept."""
+        path, rest = self.history_path, b""
         try:
-            with _explained(path, "read"), suppress(FileNotFoundError), _opened(path) as file:
-                for line in _lines_from_the_end(file):
-                    with suppress(ValueError):
-                        entry = decode(line, HistoryEntry)
-                        if entry.build_id is None or images.is_digest(entry.build_id):
-                            yield entry
+            with (
+                _explained(path, "read"),
+                suppress(FileNotFoundError),
+                os.fdopen(open_file(path, os.O_RDONLY), "rb") as file,
+            ):
+                position = file.seek(0, os.SEEK_END)
+                while position > 0:
+                    size = min(_BLOCK, position)
+                    position -= size
+                    file.seek(position)
+                    lines = (file.read(size) + rest).split(b"\n")
+                    # The first line may begin in the block before.
+                    rest = lines.pop(0)[:_BLOCK] if position > 0 else b""
+                    for line in reversed(lines):
+                        with suppress(ValueError):
+                            entry = decode(line, HistoryEntry)
+                            if entry.build_id is None or images.is_digest(entry.build_id):
+                                yield entry
         except StateError:
             self.history.cache_clear()  # it holds only a part
             raise
@@ -145,20 +150,9 @@ class State:
 
 def open_file(path: Path, flags: int) -> int:
     """A descriptor of the file `path`. StateError if it is something else, such as a FIFO, which would block."""
-    try:
-        file = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        if error.errno not in _NOT_A_FILE:
-            raise
-    else:
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            return file
-        os.close(file)
-    raise StateError(f"{path} is not a file", next="Move it away")
-
-
-def _opened(path: Path) -> BinaryIO:
-    return os.fdopen(open_file(path, os.O_RDONLY), "rb")
+    if path.exists() and not path.is_file():
+        raise StateError(f"{path} is not a file", next="Move it away")
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 
 @contextmanager
@@ -173,26 +167,27 @@ def _explained(path: Path, action: str) -> Iterator[None]:
         raise StateError(malformed, next="Fix it, or move it away") from error
 
 
-def _read(path: Path) -> dict[str, object] | None:
-    with _explained(path, "read"), suppress(FileNotFoundError), _opened(path) as file:
+def _read(path: Path, kind: type[K], **usual: object) -> K | None:
+    """What the file `path` holds, with the values `usual` for keys that it lacks; None if there is no file."""
+    with (
+        _explained(path, "read"),
+        suppress(FileNotFoundError),
+        os.fdopen(open_file(path, os.O_RDONLY), "rb") as file,
+    ):
         text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
             raise ValueError(f"it has more than {_LARGEST_FILE} bytes")
-        return decode(text, dict[str, object])
+        found = decode(text, dict[str, object])
+        version = found.get(_SCHEMA_KEY, _SCHEMA_VERSION)
+        if not isinstance(version, int) or version > _SCHEMA_VERSION:
+            raise StateError(f"{path} was written by a newer deploy-tasks", next="Upgrade: pip install -U deploy-tasks")
+        held = convert({**usual, **found}, kind)
+        if isinstance(held, BuildInFlight):
+            images.label(held.job_name)
+        elif held.build_id is not None:
+            images.digest(held.build_id)
+        return held
     return None
-
-
-def _lines_from_the_end(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of `file`, last line first. Of a line that is longer than a block, only its beginning."""
-    position, part = file.seek(0, os.SEEK_END), b""
-    while position > 0:
-        size = min(_BLOCK, position)
-        position -= size
-        file.seek(position)
-        part, *lines = (file.read(size) + part).split(b"\n")
-        yield from reversed(lines)
-        part = part[:_BLOCK]
-    yield part
 
 
 def _prepare(path: Path) -> None:
@@ -206,21 +201,6 @@ def _prepare(path: Path) -> None:
             # The state belongs to this checkout alone. Without this file, it would make every working tree dirty.
             with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
                 file.write("*\n")
-
-
-def _append_line(file: int, line: bytes) -> None:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    end = os.lseek(file, 0, os.SEEK_END)
-    # A power cut may have torn the last line.
-    is_torn = end > 0 and os.pread(file, 1, end - 1) != b"\n"
-    text = (b"\n" if is_torn else b"") + line + b"\n"
-    try:
-        if os.write(file, text) < len(text):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file)
-    except OSError:
-        os.ftruncate(file, end)
-        raise
 
 
 def _replace(path: Path, content: dict[str, object]) -> None:

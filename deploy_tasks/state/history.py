@@ -21,17 +21,15 @@ _ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
 
 
 class History:
-    """The entries of a history, newest first. Each is read when it is needed, and only once."""
+    """The entries of a history, newest first; with `api_url`, those of one cluster, and those without a cluster, which
+    may belong to any. Each is read when it is needed, and only once."""
 
-    def __init__(self, entries: Iterable[HistoryEntry]) -> None:
-        (self._entries,) = tee(entries, 1)
+    def __init__(self, entries: Iterable[HistoryEntry], api_url: str | None = None) -> None:
+        wanted = (entry for entry in entries if api_url is None or entry.api_url in (None, api_url))
+        (self._entries,) = tee(wanted, 1)
 
     def __iter__(self) -> Iterator[HistoryEntry]:
         return copy(self._entries)
-
-    def of_cluster(self, api_url: str) -> History:
-        """The entries of one cluster; one without a cluster may belong to any."""
-        return History(entry for entry in self if entry.api_url in (None, api_url))
 
     def of_image(self, image_name: str) -> History:
         """The entries of one image: two images may have the same digest."""
@@ -51,21 +49,25 @@ class History:
                     yield entry
                 not_ready.discard(entry.build_id)
 
-    def deploys(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
-        """The deploys of an app, each digest once. One that did not become ready is left out, unless it is the newest,
-        which is what runs now."""
-        return _deployed(self.outcomes(app, namespace))
+    def deploys(self, app: str, namespace: str, *, since: str | None = None) -> Iterator[HistoryEntry]:
+        """The deploys of an app, each digest once; those before the last one of the digest `since`, and that itself.
+        One that did not become ready is left out, unless it is the newest, which is what runs now."""
+        seen: set[str | None] = set()
+        for entry in self.outcomes(app, namespace):
+            if since is not None and not seen and entry.build_id != since:
+                continue
+            if entry.build_id not in seen and (entry.outcome != NOT_READY or not seen):
+                yield entry
+                seen.add(entry.build_id)
 
     def digest_back(self, app: str, namespace: str, back: int, running: str | None, *, other: Step) -> HistoryEntry:
         """The deploy that is `back` digests before the present one: before `running`, the digest that the API reports,
         or before the newest deploy if that is None. If `running` was not deployed from here, the newest deploy is one
         digest before it. SettingsError, with `other` as the next step, if there are not enough deploys."""
-        outcomes = list(self.outcomes(app, namespace))
-        known = list(_deployed(outcomes))
+        known = list(self.deploys(app, namespace))
         if running not in (None, *(entry.build_id for entry in known)):
             # It did not become ready, and may run all the same. Then the deploys before it count.
-            start = next((place for place, entry in enumerate(outcomes) if entry.build_id == running), 0)
-            known = list(_deployed(outcomes[start:]))
+            known = list(self.deploys(app, namespace, since=running)) or known
         digests = [entry.build_id for entry in known]
         present = 0 if running is None else digests.index(running) if running in digests else -1
         if present + back < len(known):
@@ -107,14 +109,6 @@ class History:
         names = ("repo_url", "git_ref", "image_name", "dockerfile", "build_context")
         built = (entry for entry in self if entry.outcome == RECORDED and entry.built == "cluster")
         return next((one for one in built if all(getattr(one, name) == getattr(build, name) for name in names)), None)
-
-
-def _deployed(outcomes: Iterable[HistoryEntry]) -> Iterator[HistoryEntry]:
-    seen: set[str | None] = set()
-    for entry in outcomes:
-        if entry.build_id not in seen and (entry.outcome != NOT_READY or not seen):
-            yield entry
-            seen.add(entry.build_id)
 
 
 def described(entry: Record) -> str:

@@ -34,17 +34,10 @@ class _Lock:
     thread: threading.Thread | None
 
 
-class _Process:
-    """The locks of this process, until it ends: no other run comes between two of its tasks. This is state of the
-    process because a flock is. `here.thread` is, in a thread that works for another one, that thread."""
-
-    def __init__(self) -> None:
-        self.locks: dict[Path, _Lock] = {}
-        self.mutex = threading.Lock()
-        self.here = threading.local()
-
-
-_process = _Process()
+# The locks of this process, until it ends: no other run comes between two of its tasks. This is state of the process
+# because a flock is.
+_locks: dict[Path, _Lock] = {}
+_mutex = threading.Lock()
 
 
 def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None], again: Next = ()) -> bool:
@@ -70,59 +63,50 @@ def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None], 
     return has_waited
 
 
-def work_for(thread: threading.Thread) -> None:
-    """Makes this thread a part of the run of `thread`, with its locks."""
-    _process.here.thread = thread
-
-
 def let_go() -> None:
     """Lets other threads of this program take the locks of this one, whose task is over."""
-    for lock in list(_process.locks.values()):
+    for lock in list(_locks.values()):
         if lock.thread is threading.current_thread():
             lock.thread = None
 
 
 def release() -> None:
     """Lets other runs take the locks of this process: for a program that continues after its last task."""
-    while _process.locks:
-        os.close(_process.locks.popitem()[1].file)
+    while _locks:
+        os.close(_locks.popitem()[1].file)
 
 
 def _try_to_take(path: Path, task: str) -> bool:
-    thread = getattr(_process.here, "thread", threading.current_thread())
-    with _process.mutex:
-        lock = _process.locks.get(path)
+    thread = threading.current_thread()
+    with _mutex:
+        lock = _locks.get(path)
         if lock and lock.process != os.getpid():
             # A fork inherits the open file, and with it a share in the lock of its parent.
-            os.close(_process.locks.pop(path).file)
+            os.close(_locks.pop(path).file)
             lock = None
         if lock and lock.thread is thread:
             return True
         if lock and lock.thread and lock.thread.is_alive():
             return False
-        file = lock.file if lock else _locked_file(path)
-        if file is None:
-            return False
-        _process.locks[path] = _Lock(file, os.getpid(), thread)
+        if lock:
+            file = lock.file
+        else:
+            try:
+                file = open_file(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            except PermissionError:
+                # The file of another user, for example after a run with sudo, can be locked too.
+                file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                return False
+        _locks[path] = _Lock(file, os.getpid(), thread)
         # For people; the lock works without it, for example if the disk is full.
         with suppress(OSError):
             os.ftruncate(file, 0)
             os.pwrite(file, encode(LockHolder(pid=os.getpid(), task=task, since=timestamp())), 0)
         return True
-
-
-def _locked_file(path: Path) -> int | None:
-    try:
-        file = open_file(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-    except PermissionError:
-        # The file of another user, for example after a run with sudo, can be locked too.
-        file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
 
 
 def _holder(path: Path) -> str:

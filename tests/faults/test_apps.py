@@ -326,5 +326,5 @@ def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytes
     monkeypatch.setattr(several, "time", SimpleNamespace(monotonic=lambda: now))
     works: Any = {name: Work() for name in NAMES}
     with console.board(NAMES, is_shown=False) as board:
-        several._lock(several._Batch(SimpleNamespace(), works, board, {}), if_used=True)  # type: ignore[arg-type]
+        several._lock(several._Batch(SimpleNamespace(), works, board, {}, begun=0.0), if_used=True)  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]
