@@ -218,7 +218,7 @@ def test_a_value_of_one_app_is_stronger_than_one_for_all_and_weaker_than_the_fla
     assert settings(tmp_path, config, "b", environ).port == 4
     assert settings(tmp_path, config, "b").port == 3
     assert settings(tmp_path, config, "a", environ, {"port": 5}).port == 5
-    assert settings(tmp_path, config, "a").origins["port"] == (Source.APP, "deploy.apps.a.port", "")
+    assert settings(tmp_path, config, "a").origins["port"] == (Source.APP, "configuration", "deploy.apps.a.port")
 
 
 def test_an_app_has_the_name_of_its_entry_unless_that_has_another(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_variable_for_all_apps_cannot_give_two_apps_the_same_place(
 ) -> None:
     config = {"apps": {"a": {"dockerfile": "One"}, "b": {"dockerfile": "Two"}}}
     with pytest.raises(SettingsError, match=says):
-        check_apart([settings(tmp_path, config, name, environ) for name in ("a", "b")])
+        check_apart({name: vars(settings(tmp_path, config, name, environ)) for name in ("a", "b")})
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_an_apps_own_list_is_named_by_its_own_path() -> None:
 
 def test_one_image_name_for_two_apps_is_allowed_with_different_tags(tmp_path: Path) -> None:
     config: dict[str, Any] = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
-    check_apart([settings(tmp_path, config, name) for name in ("a", "b")])
+    check_apart({name: vars(settings(tmp_path, config, name)) for name in ("a", "b")})
     split({"apps": {"a": {"image_name": "x", "image_tag": "1"}, "b": {"image_name": "x", "dockerfile": "B"}}})
 
 

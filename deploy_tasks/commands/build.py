@@ -15,7 +15,7 @@ from .. import images
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..api.schemas import BuildRequest
-from ..app_class import namespace_of
+from ..app_class import APP_CLASSES
 from ..config.settings import Settings
 from ..config.sources import Source, of_flag
 from ..deadline import Deadline
@@ -405,7 +405,7 @@ def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
                 f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}", "Nothing was done"
             )
     app_class = settings.given("app_class") or known.app_class
-    usual = namespace_of(app_class) if app_class != known.app_class else known.namespace
+    usual = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace
     return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
 
 

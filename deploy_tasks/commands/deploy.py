@@ -32,7 +32,7 @@ from ..errors import (
 from ..invocation.command import API, Command
 from ..invocation.work import Remaining, Work
 from ..next_steps import LEFT_OUT, Step
-from ..redaction import keep_named_secret
+from ..redaction import keep_secret
 from ..state import history
 from ..state.records import HistoryEntry, Record
 from ..ui import console
@@ -93,7 +93,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
 
 def _plan_rollback(work: Work) -> DeployPlan:
     given = work.options["back"]
-    back = of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if given is None else given)
+    back = of_flag("--back", partial(whole_number, "a number of digests", 1, 1000), 1 if given is None else given)
     _check_health_can_be_asked(work)  # before the API is
     now = None if work.call.is_dry else _running(work)
     before = work.history.digest_back(
@@ -128,7 +128,7 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
             "Nothing was deployed",
             steps,
         )
-    keep_named_secret(settings.secret_values_of(options["env"] or []))
+    keep_secret(settings.secret_values_of(options["env"] or []), is_named=True)
     request = deploy_request(settings, build_id, env=_environment(settings, options["env"] or []))
     deployed = _deployed_record(request, known)
     before = _deploy_before(work, deployed)

@@ -6,11 +6,12 @@ has a parameter of its name has a flag for it. docs/settings.md and .env.example
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from .. import images
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
+from ..app_class import DEFAULT_APP_CLASS
 from . import values as parse
 
 _REGISTRY = "registry.kubernetes.crianex.com"
@@ -39,17 +40,19 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
-        return f"DEPLOY_{self.key.upper()}"
+        """`DEPLOY_<KEY>`; "" if only the configuration has it."""
+        return "" if self.only_configured else f"DEPLOY_{self.key.upper()}"
 
     @property
     def flag(self) -> str:
         return f"--{(self.parameter or self.key).replace('_', '-')}"
 
 
-_PORT = parse.whole_number("a port", 1, 65535)
-_REPLICAS = parse.whole_number("a number of replicas", 0, 1000)
-_JOBS = parse.whole_number("a number of apps", 1, 1000)
-_APP_CLASS = parse.one_of(APP_CLASSES, "an app class")
+_LABEL, _IMAGE_NAME, _TAG = (partial(parse.checked, check) for check in (images.label, images.image_name, images.tag))
+_PORT = partial(parse.whole_number, "a port", 1, 65535)
+_REPLICAS = partial(parse.whole_number, "a number of replicas", 0, 1000)
+_JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
+_configured = partial(Setting, only_configured=True)
 SETTINGS = (
     Setting("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded", is_global=True),
     Setting("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine", is_global=True),
@@ -70,9 +73,9 @@ SETTINGS = (
         "the app's name in the cluster; unset: that of the repository or sub-folder",
         committed=True,
     ),
-    Setting("namespace", parse.text(images.label), None, "unset: that of the app class (apps, non-business-apps)"),
-    Setting("image_name", parse.text(images.image_name), None, "the repository in the registry; unset: the app's name"),
-    Setting("app_class", _APP_CLASS, DEFAULT_APP_CLASS, "which nodes run the app: business or non-business"),
+    Setting("namespace", _LABEL, None, "unset: that of the app class (apps, non-business-apps)"),
+    Setting("image_name", _IMAGE_NAME, None, "the repository in the registry; unset: the app's name"),
+    Setting("app_class", parse.app_class, DEFAULT_APP_CLASS, "which nodes run the app: business or non-business"),
     Setting("port", _PORT, None, "the port that the app listens on; `reuse` needs it", committed=True),
     Setting("replicas", _REPLICAS, None, "how many replicas run; unset: the API's default"),
     Setting("domain", parse.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
@@ -89,12 +92,7 @@ SETTINGS = (
     Setting("build_context", parse.not_a_flag, ".", "the build context, from the project's root"),
     Setting("repo_url", parse.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
     Setting("git_ref", parse.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
-    Setting(
-        "image_tag",
-        parse.text(images.tag),
-        None,
-        "the image's tag; unset: the commit (`build`), or a new one (`local`)",
-    ),
+    Setting("image_tag", _TAG, None, "the image's tag; unset: the commit (`build`), or a new one (`local`)"),
     Setting(
         "builder", parse.not_a_flag, None, "a buildx builder for `local`: remote, on Kubernetes, for several platforms"
     ),
@@ -114,58 +112,45 @@ SETTINGS = (
         "lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once", is_global=True
     ),
     Setting("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine", is_global=True),
-    Setting("env", parse.environment, {}, "the app's environment: names and values", only_configured=True, joined=True),
-    Setting(
+    _configured("env", parse.environment, {}, "the app's environment: names and values", joined=True),
+    _configured(
         "env_from",
         parse.variable_names,
         (),
         "names of variables for it, with values from the environment or `.env`",
-        only_configured=True,
         joined=True,
     ),
-    Setting(
+    _configured(
         "env_from_optional",
         parse.variable_names,
         (),
         "as `env_from`, but names without a value are left out",
-        only_configured=True,
         joined=True,
     ),
-    Setting(
-        "env_file",
-        parse.file_path,
-        None,
-        "a `.env` file of the app, stronger than those of the root",
-        only_configured=True,
-    ),
-    Setting(
+    _configured("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
+    _configured(
         "build_args_from",
         parse.variable_names,
         (),
         "for `local`: names of build args, with values as in `env_from`",
-        only_configured=True,
         joined=True,
     ),
-    Setting(
-        "ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`", only_configured=True
-    ),
-    Setting(
+    _configured("ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`"),
+    _configured(
         "metrics",
         parse.metrics,
         None,
         "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
-        only_configured=True,
     ),
 )
 BY_KEY = {row.key: row for row in SETTINGS}
-BY_VARIABLE = {row.variable: row for row in SETTINGS if not row.only_configured}
-WITH_VARIABLE = tuple(BY_VARIABLE.values())
+WITH_VARIABLE = tuple(row for row in SETTINGS if not row.only_configured)
 SECRETS = tuple(row for row in SETTINGS if row.secret)
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
 
 
-def secrets_in(*sources: Mapping[str, object]) -> Iterator[str]:
+def secrets_in(*sources: Mapping[str, object]) -> list[str]:
     """The values that `sources` (variables, or the configuration) have for the kit's own secrets."""
     names = [name for row in SECRETS for name in (row.key, row.variable, f"INVOKE_{row.variable}")]
-    return (str(source[name]) for source in sources for name in names if source.get(name))
+    return [str(source[name]) for source in sources for name in names if source.get(name)]

@@ -122,7 +122,7 @@ def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
                     batch.is_over(Outcome(name, 0.0, error=error))
     refuse_all(errors)
     if batch.call.command.changes:
-        apps.check_apart(work.settings for work in batch.works.values())
+        apps.check_apart({name: vars(work.settings) for name, work in batch.works.items()})
     return plans
 
 
