@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from invoke.vendor.yaml import safe_load
 
-from deploy_tasks.config.apps import Table, check_apart, check_flags_of_several, is_several, split
+from deploy_tasks.config.apps import SEVERAL, Table, check_apart, check_flags_of_several, split
 from deploy_tasks.config.project import Chosen, Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.config.settings import Settings
@@ -112,7 +112,7 @@ def test_an_error_lists_the_apps(text: str | None, what: str) -> None:
 
 
 def test_the_plural_is_all_or_a_comma() -> None:
-    assert [is_several(text) for text in ("all", "a,b", "a", None)] == [True, True, False, False]
+    assert [bool(SEVERAL.fullmatch(text)) for text in ("all", "a,b", "a", "")] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import as_text, whole_number
 from ..deadline import Deadline
-from ..encoding import as_dict, fields_of
+from ..encoding import as_builtins, fields_of
 from ..errors import (
     ApiRefused,
     DigestNotFound,
@@ -82,7 +82,7 @@ class DeployPlan:
             console.tell(f"undo: {undo} (back to {history.described(self.before)})")
         outputs = {"build-id": self.request.build_id, "image": reference}
         work.output(f"deployed {self.request.app}", outputs)
-        work.result(reference, {**as_dict(self.deployed), "image": reference})
+        work.result(reference, {**as_builtins(self.deployed), "image": reference})
         return self.deployed
 
 
@@ -249,7 +249,8 @@ def _deployed_record(request: DeployRequest, record: Record | None) -> Record:
 
 def _without_values(work: Work, request: DeployRequest) -> dict[str, object]:
     """`request` for a person to look at: without the values that the app gets by name, however short."""
-    settings, body = work.settings, as_dict(request)
+    settings = work.settings
+    body: dict[str, object] = as_builtins(request)
     typed = [text for text in work.options["env"] or [] if "=" not in text]
     by_name = {*settings.env_from, *settings.env_from_optional, *typed}
     config = body["deployConfig"]

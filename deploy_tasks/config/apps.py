@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from .. import images
@@ -13,6 +14,8 @@ from .sources import Origin, Source
 from .values import domains, unknown
 
 ALL = "all"
+SEVERAL = re.compile(f"{ALL}|.*,.*")
+"""What asks for apps in the plural."""
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
@@ -95,11 +98,6 @@ def named(table: Table, text: str | None, origin: Origin) -> list[str]:
             remove = [f"Remove {origin.key} from the configuration"] if origin.source is Source.CONFIG else []
             raise SettingsError(f"{origin}: {what}", next=[*remove, *steps])
     return names
-
-
-def is_several(text: str | None) -> bool:
-    """Whether `text` asks for apps in the plural."""
-    return text is not None and (text == ALL or "," in text)
 
 
 def are_among(text: str, others: str | None) -> bool:

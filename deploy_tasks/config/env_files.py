@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..errors import SettingsError
 from ..redaction import keep_secret
 from .paths import mode_of, unreadable
-from .schema import secrets_in
+from .schema import SECRET_VARIABLES
 
 
 class EnvFile(NamedTuple):
@@ -67,6 +67,6 @@ def _read(path: Path) -> EnvFile | None:
             # The line may hold a secret, so only its number is shown.
             raise SettingsError(f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?)")
     variables = {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
-    secrets = secrets_in(variables)
+    secrets = [variables[name] for name in SECRET_VARIABLES if variables.get(name)]
     keep_secret(secrets)
     return EnvFile(path, variables, bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))

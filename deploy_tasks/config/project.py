@@ -19,7 +19,7 @@ from . import apps
 from .env_files import EnvFile, env_files
 from .invoke_config import deploy_part
 from .paths import project_root
-from .schema import BY_KEY, SETTINGS, WITH_VARIABLE, secrets_in
+from .schema import BY_KEY, SECRET_VARIABLES, SECRETS, SETTINGS, WITH_VARIABLE
 from .settings import Layer, Settings, settle
 from .sources import Source
 
@@ -55,7 +55,8 @@ class Project:
         root = root_of(c)
         written = deploy_part(c.config, root)
         # Before anything is parsed: the error of another setting may quote a secret.
-        keep_secret(secrets_in(os.environ, written))
+        keep_secret(os.environ.get(name, "") for name in SECRET_VARIABLES)
+        keep_secret(str(written.get(row.key) or "") for row in SECRETS)
         general, table = apps.split(written)
         return cls(root, general, table, getattr(c.config, "only_engines", None))
 
@@ -66,7 +67,7 @@ class Project:
             return Chosen(None, is_several=False, jobs=None)
         layers, _ = self._layers(None, flags, os.environ)
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
-        is_several = apps.is_several(values["app"])
+        is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
             apps.check_flags_of_several(flags)
         return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
@@ -95,7 +96,7 @@ class Project:
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
         )
-        if not self.table and apps.is_several(settings.known("app")):
+        if not self.table and apps.SEVERAL.fullmatch(settings.known("app") or ""):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
         origin = origins["docker"]
         if self.engines and origin.source is Source.ENV_FILE and settings.docker not in self.engines:

@@ -6,7 +6,7 @@ has a parameter of its name has a flag for it. docs/settings.md and .env.example
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,7 +48,9 @@ class Setting(NamedTuple):
         return f"--{(self.parameter or self.key).replace('_', '-')}"
 
 
-_LABEL, _IMAGE_NAME, _TAG = (partial(parse.checked, check) for check in (images.label, images.image_name, images.tag))
+_LABEL = partial(parse.as_text, check=images.label)
+_IMAGE_NAME = partial(parse.as_text, check=images.image_name)
+_TAG = partial(parse.as_text, check=images.tag)
 _PORT = partial(parse.whole_number, "a port", 1, 65535)
 _REPLICAS = partial(parse.whole_number, "a number of replicas", 0, 1000)
 _JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
@@ -146,11 +148,6 @@ SETTINGS = (
 BY_KEY = {row.key: row for row in SETTINGS}
 WITH_VARIABLE = tuple(row for row in SETTINGS if not row.only_configured)
 SECRETS = tuple(row for row in SETTINGS if row.secret)
+SECRET_VARIABLES = tuple(f"{prefix}{row.variable}" for row in SECRETS for prefix in ("", "INVOKE_"))
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
-
-
-def secrets_in(*sources: Mapping[str, object]) -> list[str]:
-    """The values that `sources` (variables, or the configuration) have for the kit's own secrets."""
-    names = [name for row in SECRETS for name in (row.key, row.variable, f"INVOKE_{row.variable}")]
-    return [str(source[name]) for source in sources for name in names if source.get(name)]

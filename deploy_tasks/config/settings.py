@@ -17,7 +17,7 @@ from ..errors import SettingsError
 from ..redaction import keep_secret
 from .env_files import EnvFile
 from .paths import mode_of
-from .schema import BY_KEY, NOT_GIVEN, SECRETS, SETTINGS, WITH_VARIABLE, Setting
+from .schema import BY_KEY, NOT_GIVEN, SECRET_VARIABLES, SECRETS, SETTINGS, WITH_VARIABLE, Setting
 from .sources import Origin, Source
 from .values import Metrics, Port, nearest
 
@@ -249,25 +249,24 @@ class Settings:
 
     def secrets_among(self, values: Mapping[str, str]) -> list[str]:
         """The names in `values` that carry a secret of the deploy: by their name, or by their value."""
-        names = {f"{prefix}{row.variable}" for row in SECRETS for prefix in ("", "INVOKE_")}
         places = (self.variables, *(file.variables for file in self.env_files.values()))
-        secrets = {self.known(row.key) for row in SECRETS} | {has.get(name) for has in places for name in names}
-        return [name for name, value in values.items() if name in names or (value and value in secrets)]
+        secrets = {self.known(row.key) for row in SECRETS}
+        secrets |= {has.get(name) for has in places for name in SECRET_VARIABLES}
+        return [name for name, value in values.items() if name in SECRET_VARIABLES or (value and value in secrets)]
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
         """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,
         is no secret: commands to run could not be read without it."""
-        values = [self.variables[name] for name in names if name in self.variables]
-        plain = [self.known(row.key) for row in WITH_VARIABLE if not row.secret] if values else []
+        plain = [self.known(row.key) for row in WITH_VARIABLE if not row.secret]
         texts = {str(text) for value in plain for text in (value if isinstance(value, tuple) else (value,))}
+        values = [self.variables[name] for name in names if name in self.variables]
         return [value for value in values if not any(value in text for text in texts)]
 
     def misspelt(self) -> Iterator[str]:
         """A warning for each `DEPLOY_*` variable that is not a setting but is spelled almost like one."""
-        known = ["DEPLOY_ENV_FILE", *(row.variable for row in WITH_VARIABLE)]
+        keys = ["ENV_FILE", *(row.key.upper() for row in WITH_VARIABLE)]
         for name in sorted(self.variables):
-            if name.startswith("DEPLOY_") and name not in known:
-                # Other tools have variables of this kind, too, so it must be very much like one.
-                keys = [variable.removeprefix("DEPLOY_") for variable in known]
-                if key := nearest(name.removeprefix("DEPLOY_"), keys, likeness=0.8):
-                    yield f"{name} is not a setting (did you mean DEPLOY_{key}?)"
+            key = name.removeprefix("DEPLOY_")
+            # Other tools have variables of this kind, too, so it must be very much like one.
+            if key not in (name, *keys) and (meant := nearest(key, keys, likeness=0.8)):
+                yield f"{name} is not a setting (did you mean DEPLOY_{meant}?)"

@@ -34,9 +34,9 @@ _PLATFORM = (
 )
 
 
-def as_text(value: object, *, any_type: bool = False) -> str:
-    """A text, or a whole number as its digits. A list or a table is refused. So are other types, unless `any_type`,
-    since the text that was written is lost: True may have been `yes`, and 1.1 `1.10`."""
+def as_text(value: object, check: Callable[[str], str] = str, *, any_type: bool = False) -> str:
+    """What `check` returns for a text, or for a whole number as its digits. A list or a table is refused. So are other
+    types, unless `any_type`, since the text that was written is lost: True may have been `yes`, and 1.1 `1.10`."""
     if isinstance(value, list | tuple | Mapping):
         raise ValueError("a list or a table is not allowed here, only one value")
     if not any_type and (not isinstance(value, str | int) or isinstance(value, bool)):
@@ -44,12 +44,7 @@ def as_text(value: object, *, any_type: bool = False) -> str:
     text = str(value)
     if re.search("[\ud800-\udfff]", text):
         raise ValueError("the text has a byte that is not UTF-8")
-    return text
-
-
-def checked(check: Callable[[str], str], value: object) -> str:
-    """The result of `check` for the text of `value`."""
-    return check(as_text(value))
+    return check(text)
 
 
 def matching(pattern: str, says: str, value: object, *, is_secret: bool = False) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from .. import images
 from ..app_class import DEFAULT_APP_CLASS
-from ..encoding import as_dict, convert, decode, encode
+from ..encoding import as_builtins, decode, encode
 from ..errors import StateError
 from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
@@ -63,7 +63,7 @@ class State:
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started, in place of an earlier one."""
-        _replace(self.in_flight_path, as_dict(build))
+        _replace(self.in_flight_path, as_builtins(build))
         self.in_flight.cache_clear()
 
     def clear_in_flight(self, job_name: str) -> None:
@@ -115,7 +115,7 @@ class State:
             newer = f"{self.path} was written by a newer deploy-tasks"
             raise StateError(newer, next="Upgrade: pip install -U deploy-tasks")
         with _explained(self.path, "read"):
-            record = convert(found, Record)
+            record = decode(found, Record)
             if record.build_id is not None:
                 images.digest(record.build_id)
         return record
@@ -125,7 +125,7 @@ class State:
         if found is None:
             return None
         with _explained(self.in_flight_path, "read"):
-            build = convert({"appClass": DEFAULT_APP_CLASS, **found}, BuildInFlight)
+            build = decode({"appClass": DEFAULT_APP_CLASS, **found}, BuildInFlight)
             images.label(build.job_name)
         return build
 
@@ -136,7 +136,7 @@ class State:
                 for line in _lines_from_the_end(file):
                     with suppress(ValueError):
                         entry = decode(line, HistoryEntry)
-                        if entry.build_id is None or images.is_digest(entry.build_id):
+                        if entry.build_id is None or images.DIGEST.fullmatch(entry.build_id):
                             yield entry
         except StateError:
             self.history.cache_clear()  # it holds only a part
