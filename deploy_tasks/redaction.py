@@ -151,17 +151,12 @@ class Lines:
 
     def feed(self, piece: str) -> list[str]:
         """The lines that end in `piece`."""
-        *lines, part = piece.split("\n")
-        if lines:
-            lines[0] = self._with_part(lines[0])
-            self._part = ""
-        self._part = self._with_part(part)
+        first, *others = piece.split("\n")
+        lines = [self._part + first[: LONGEST_LINE + 1 - len(self._part)], *others]
+        self._part = lines.pop()[: LONGEST_LINE + 1]
         return lines
 
     def end(self) -> list[str]:
         """The last line, if no line break ended it."""
         part, self._part = self._part, ""
         return [part] if part else []
-
-    def _with_part(self, text: str) -> str:
-        return self._part + text[: max(0, LONGEST_LINE + 1 - len(self._part))]

@@ -147,7 +147,7 @@ class DeployClient:
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            raise JobNotFound(f"the API knows no build job {job} (any more)") from error
+            raise JobNotFound(f"the API knows no build job {job} (any more)", error.status) from error
         return self._decoded(_WAIT, BuildState, body) if body.strip() else BuildState()
 
     def status(self, job: str, *, within: Deadline | None = None) -> BuildState | None:

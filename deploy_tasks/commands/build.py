@@ -491,7 +491,9 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     work.remaining = Remaining.BUILD
     with suppress(StateError):  # that it is gone is what matters
         work.state.clear_in_flight(job)
-    raise JobNotFound(f"{gone.what}, and {what}", "Nothing was recorded", [find._replace(says=says), again])
+    raise JobNotFound(
+        f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find._replace(says=says), again]
+    )
 
 
 def _digest_of(work: Work, build: BuildInFlight) -> str:

@@ -48,26 +48,25 @@ class Setting(NamedTuple):
         return f"--{(self.parameter or self.key).replace('_', '-')}"
 
 
+_for_all = partial(Setting, is_global=True)
+_in_config = partial(Setting, only_configured=True)
+_joined = partial(_in_config, joined=True)
 _LABEL = partial(parse.as_text, check=images.label)
 _IMAGE_NAME = partial(parse.as_text, check=images.image_name)
 _TAG = partial(parse.as_text, check=images.tag)
 _PORT = partial(parse.whole_number, "a port", 1, 65535)
 _REPLICAS = partial(parse.whole_number, "a number of replicas", 0, 1000)
 _JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
-_configured = partial(Setting, only_configured=True)
+_NAMES = parse.variable_names
 SETTINGS = (
-    Setting("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded", is_global=True),
-    Setting("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine", is_global=True),
-    Setting("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True, is_global=True),
-    Setting("api_timeout", parse.seconds, 30.0, "seconds that one request may take", is_global=True),
-    Setting(
-        "registry", parse.registry_host, _REGISTRY, "the registry to push images to and deploy from", is_global=True
-    ),
-    Setting("registry_username", parse.printable, None, "`local` logs in with it and the password", is_global=True),
-    Setting("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True, is_global=True),
-    Setting(
-        "git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True, is_global=True
-    ),
+    _for_all("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded"),
+    _for_all("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine"),
+    _for_all("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True),
+    _for_all("api_timeout", parse.seconds, 30.0, "seconds that one request may take"),
+    _for_all("registry", parse.registry_host, _REGISTRY, "the registry to push images to and deploy from"),
+    _for_all("registry_username", parse.printable, None, "`local` logs in with it and the password"),
+    _for_all("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True),
+    _for_all("git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True),
     Setting(
         "app",
         parse.app_names,
@@ -83,7 +82,7 @@ SETTINGS = (
     Setting("domain", parse.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
     Setting("health_path", parse.path_on_site, None, "a path that answers 2xx once the app is healthy"),
     Setting("tls", parse.switch, True, "whether the domains are served over TLS"),
-    Setting("docker", parse.not_a_flag, "docker", "the container engine's program: docker or podman", is_global=True),
+    _for_all("docker", parse.not_a_flag, "docker", "the container engine's program: docker or podman"),
     Setting(
         "platform",
         parse.platforms,
@@ -110,35 +109,15 @@ SETTINGS = (
     Setting(
         "build_if_needed", parse.switch, False, "whether `build` skips what is built already", parameter="if_needed"
     ),
-    Setting(
-        "lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once", is_global=True
-    ),
-    Setting("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine", is_global=True),
-    _configured("env", parse.environment, {}, "the app's environment: names and values", joined=True),
-    _configured(
-        "env_from",
-        parse.variable_names,
-        (),
-        "names of variables for it, with values from the environment or `.env`",
-        joined=True,
-    ),
-    _configured(
-        "env_from_optional",
-        parse.variable_names,
-        (),
-        "as `env_from`, but names without a value are left out",
-        joined=True,
-    ),
-    _configured("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
-    _configured(
-        "build_args_from",
-        parse.variable_names,
-        (),
-        "for `local`: names of build args, with values as in `env_from`",
-        joined=True,
-    ),
-    _configured("ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`"),
-    _configured(
+    _for_all("lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once"),
+    _for_all("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine"),
+    _joined("env", parse.environment, {}, "the app's environment: names and values"),
+    _joined("env_from", _NAMES, (), "names of variables for it, with values from the environment or `.env`"),
+    _joined("env_from_optional", _NAMES, (), "as `env_from`, but names without a value are left out"),
+    _in_config("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
+    _joined("build_args_from", _NAMES, (), "for `local`: names of build args, with values as in `env_from`"),
+    _in_config("ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`"),
+    _in_config(
         "metrics",
         parse.metrics,
         None,

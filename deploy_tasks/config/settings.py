@@ -233,19 +233,17 @@ class Settings:
         elif not os.access(context, os.R_OK | os.X_OK):
             yield "build_context", f"the build context {context} cannot be read"
 
-    def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
+    def values_of(self, names: Collection[str], what: str) -> dict[str, str]:
         """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
         as `what`."""
-        found = {name: self.variables.get(name) for name in names}
-        missing = [name for name, value in found.items() if value is None]
-        if missing:
+        if missing := [name for name in names if name not in self.variables]:
             empty = next((name for name in missing if name in self.empty_variables), None)
             hint = f", or {empty}= for an empty value" if empty else ""
             raise SettingsError(
                 f"{what} {', '.join(map(self._named, missing))} has no value",
                 next=f"Give KEY=VALUE{hint}, or set it in the environment or in .env",
             )
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: self.variables[name] for name in names}
 
     def secrets_among(self, values: Mapping[str, str]) -> list[str]:
         """The names in `values` that carry a secret of the deploy: by their name, or by their value."""

@@ -62,5 +62,5 @@ def make_plan(work: Work) -> Plan[Any]:
 def refuse_all(errors: Mapping[str, DeployError]) -> None:
     """SomeFailed if one of several apps cannot be built or deployed: then none is begun."""
     if errors:
-        lines = [f"  {name}: {error.without_effect}" for name, error in errors.items()]
+        lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in errors.items()]
         raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
