@@ -112,24 +112,24 @@ class Project:
         """The values of every source, strongest first, and the `.env` files among them."""
         by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
-        written = "configuration"
-        of_app = [] if name is None else [Layer(Source.APP, written, f"deploy.apps.{name}.{{0.key}}", self.table[name])]
-        of_all = [
-            Layer(Source.CONFIG, written, "deploy.{0.key}", self.general),
-            # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration has already. The settings are not put
-            # there: a shallow merge at a developer's root collection would delete them.
-            Layer(Source.CONFIG, written, "deploy.{0.key}", environ, "INVOKE_{0.variable}"),
+        # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration has already. The settings are not put there:
+        # a shallow merge at a developer's root collection would delete them.
+        by_invoke = {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_")}
+        of_app, of_all, by_name = f"deploy.apps.{name}.{{row.key}}", "deploy.{row.key}", "{row.variable}"
+        configured = [
+            *([Layer(Source.APP, "configuration", of_app, self.table[name])] if name is not None else []),
+            Layer(Source.CONFIG, "configuration", of_all, self.general),
+            Layer(Source.CONFIG, "configuration", of_all, by_invoke, by_variable=True),
         ]
-        configured, _ = settle((BY_KEY["env_file"],), [*of_app, *of_all])
-        files = env_files(self.root, environ.get("DEPLOY_ENV_FILE"), configured["env_file"], self.read)
+        values, _ = settle((BY_KEY["env_file"],), configured)
+        files = env_files(self.root, environ.get("DEPLOY_ENV_FILE"), values["env_file"], self.read)
         layers = [
-            Layer(Source.FLAG, "flag", "{0.flag}", by_flag),
-            *of_app,
-            Layer(Source.VARIABLE, "environment", "{0.variable}", environ, "{0.variable}"),
-            *(Layer(Source.ENV_FILE, at, "{0.variable}", has.variables, "{0.variable}") for at, has in files.items()),
-            *of_all,
+            Layer(Source.FLAG, "flag", "{row.flag}", by_flag),
+            Layer(Source.VARIABLE, "environment", by_name, environ, by_variable=True),
+            *(Layer(Source.ENV_FILE, at, by_name, has.variables, by_variable=True) for at, has in files.items()),
+            *configured,
         ]
-        return layers, files
+        return sorted(layers, key=lambda layer: layer.source), files
 
 
 def root_of(c: Context) -> Path:

@@ -26,26 +26,28 @@ _REQUIRED = ("api_url", "api_key", "app", "image_name", "port", "repo_url", "git
 
 
 class Layer(NamedTuple):
-    """The values of one source. `name` and `shown` are formats: what a row of the table is called in `values`, and what
-    messages call it."""
+    """The values of one source: by the variables of settings if `by_variable`, else by their keys. `shown` is a format
+    of what messages call a setting there, such as `deploy.{row.key}`."""
 
     source: Source
     place: str
     shown: str
     values: Mapping[str, object]
-    name: str = "{0.key}"
+    by_variable: bool = False
 
 
 def settle(rows: Iterable[Setting], layers: Collection[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
     """The parsed value of each row from the first of `layers` that gives one, and its origin. Raises SettingsError."""
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
+    default = Origin(Source.DEFAULT, "default")
     for row in rows:
-        values[row.key], origins[row.key] = row.default, Origin(Source.DEFAULT, "default")
+        variable = row.variable
+        values[row.key], origins[row.key] = row.default, default
         for layer in layers:
-            value = layer.values.get(layer.name.format(row))
+            value = layer.values.get(variable if layer.by_variable else row.key)
             if value not in NOT_GIVEN:
-                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row))
+                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row=row))
                 values[row.key] = origin.parsed(row.parse, value)
                 break
     return values, origins
@@ -196,9 +198,10 @@ class Settings:
         # What is not set yet is what git fills in.
         is_cloned_from_here = all(self.origins[key].source >= Source.GIT for key in ("repo_url", "git_ref"))
         needs_files = "files" in needs or ("cloned_files" in needs and is_cloned_from_here)
-        wrong_files = dict(self.wrong_files()) if needs_files else {}
-        ways = {key: f"deploy.apps.{self.name}.{key}" if self.name else BY_KEY[key].flag for key in wrong_files}
-        parts, steps = list(wrong_files.values()), [f"Name another with {way}" for way in ways.values()]
+        parts, steps = [], []
+        for key, wrong in self.wrong_files() if needs_files else ():
+            parts.append(wrong)
+            steps.append(f"Name another with {f'deploy.apps.{self.name}.{key}' if self.name else BY_KEY[key].flag}")
         if unset:
             parts.append(f"not set: {', '.join(map(self.ways_to_set, unset))}")
         if unvalued:
@@ -255,9 +258,9 @@ class Settings:
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
         """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,
         is no secret: commands to run could not be read without it."""
-        plain = [self.known(row.key) for row in WITH_VARIABLE if not row.secret]
-        texts = {str(text) for value in plain for text in (value if isinstance(value, tuple) else (value,))}
         values = [self.variables[name] for name in names if name in self.variables]
+        plain = [self.known(row.key) for row in WITH_VARIABLE if not row.secret] if values else []
+        texts = {str(text) for value in plain for text in (value if isinstance(value, tuple) else (value,))}
         return [value for value in values if not any(value in text for text in texts)]
 
     def misspelt(self) -> Iterator[str]:

@@ -198,13 +198,12 @@ def environment(value: object) -> dict[str, str]:
     """The variables of an app and their values, from a table."""
     if not isinstance(value, Mapping):
         raise ValueError("this is not a table of names and values")
-    for name, item in value.items():
-        if not str(name) or "=" in str(name):
-            raise ValueError(f"{quoted(name)} is not the name of a variable")
-        if item is None:
-            raise ValueError(
-                f"{quoted(name)} has no value (to take it from the environment or .env, name it in env_from)"
-            )
+    if wrong := [name for name in value if not str(name) or "=" in str(name)]:
+        raise ValueError(f"{quoted(wrong[0])} is not the name of a variable")
+    if empty := [name for name, item in value.items() if item is None]:
+        raise ValueError(
+            f"{quoted(empty[0])} has no value (to take it from the environment or .env, name it in env_from)"
+        )
     return {str(name): _of_key(name, item) for name, item in value.items()}
 
 
@@ -212,10 +211,10 @@ def build_args(value: object) -> tuple[str, ...]:
     """`KEY=VALUE` and `KEY` from a table (a value of null is KEY alone), a list, or text with commas."""
     if isinstance(value, Mapping):
         arguments = [str(key) if item is None else f"{key}={_of_key(key, item)}" for key, item in value.items()]
-    elif isinstance(value, list | tuple):  # a value may have a comma there
-        arguments = [as_text(item).strip() for item in value]
     else:
-        arguments = [part.strip() for part in as_text(value).split(",")]
+        # A value in a list may have a comma.
+        items = value if isinstance(value, list | tuple) else as_text(value).split(",")
+        arguments = [as_text(item).strip() for item in items]
     for argument in arguments:
         if not re.fullmatch(rf"{_NAME}(=.*)?", argument, re.DOTALL):
             shown = re.sub("=.+", "=…", argument, flags=re.DOTALL)
