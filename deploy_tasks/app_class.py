@@ -5,8 +5,3 @@ from __future__ import annotations
 APP_CLASSES = {"business": "apps", "non-business": "non-business-apps"}
 """Each app class with the namespace of its apps, unless they name another. Source: docs/deploy-api.md."""
 DEFAULT_APP_CLASS = "business"
-
-
-def namespace_of(app_class: str) -> str:
-    """The namespace of the apps of this class, unless they name another."""
-    return APP_CLASSES[app_class]

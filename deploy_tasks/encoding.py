@@ -8,41 +8,24 @@ import msgspec
 
 T = TypeVar("T")
 
+encode = msgspec.json.encode
+as_builtins = msgspec.to_builtins
+"""A value as `encode` would write it, as dicts, lists, strings, numbers, booleans and None."""
+
 
 class JsonObject(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     """A JSON object with camelCase keys that is never changed."""
 
 
-def decode(text: bytes, kind: type[T]) -> T:
-    """`text` as a `kind`. Raises ValueError that names the field with the wrong type."""
+def decode(value: object, kind: type[T]) -> T:
+    """The JSON in `value` (its bytes, or decoded already) as a `kind`. Raises ValueError that names the field with the
+    wrong type."""
     try:
-        return msgspec.json.decode(text, type=kind)
+        if isinstance(value, bytes):
+            return msgspec.json.decode(value, type=kind)
+        return msgspec.convert(value, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
-
-
-def convert(value: object, kind: type[T]) -> T:
-    """A decoded JSON value as a `kind`. Raises ValueError that names the field with the wrong type."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
-
-
-def encode(value: object) -> bytes:
-    """`value` as one line of JSON."""
-    return msgspec.json.encode(value)
-
-
-def as_builtins(value: object) -> object:
-    """`value` as dicts, lists, strings, numbers, booleans and None, as `encode` would write it."""
-    return msgspec.to_builtins(value)
-
-
-def as_dict(value: msgspec.Struct) -> dict[str, object]:
-    """`value` as a JSON object."""
-    fields: dict[str, object] = msgspec.to_builtins(value)
-    return fields
 
 
 def fields_of(value: msgspec.Struct, kind: type[msgspec.Struct] | None = None) -> dict[str, Any]:

@@ -59,20 +59,12 @@ class DeployError(Exit):
         """Invoke's own `Exit` sets it; here it follows from the fields."""
 
     def __str__(self) -> str:
-        if self.shown is not None:
-            return self.shown
-        return _sentences(self.what, self.effect, advice(self.next))
+        return self.text() if self.shown is None else self.shown
 
-    @property
-    def without_effect(self) -> str:
-        """Its text where something else says what the effect is."""
-        return _sentences(self.what, advice(self.next))
-
-
-def _sentences(*texts: str) -> str:
-    texts = tuple(text for text in texts if text)
-    ended = [text if text[-1] in ".!?…" else f"{text}." for text in texts[:-1]]
-    return " ".join([*ended, *texts[-1:]])
+    def text(self, *, with_effect: bool = True) -> str:
+        """Its text; without the effect where something else says that."""
+        texts = [text for text in (self.what, self.effect if with_effect else "", advice(self.next)) if text]
+        return " ".join([*(text if text[-1] in ".!?…" else f"{text}." for text in texts[:-1]), *texts[-1:]])
 
 
 class SettingsError(DeployError):
@@ -86,8 +78,8 @@ class EngineError(DeployError):
 
 
 class ApiRefused(DeployError):
-    """Raised with the HTTP status of the refusal in `status`; `is_page` says that its body was a web page, as a gateway
-    in front of the API has it, and the API itself has not."""
+    """`status` is that of HTTP. `is_page` says that the body was a web page, which a gateway in front of the API sends,
+    and the API itself does not."""
 
     exit_code = 4
 
@@ -95,15 +87,11 @@ class ApiRefused(DeployError):
         self, what: str, status: int, effect: str | None = None, next: Next = (), *, is_page: bool = False
     ) -> None:
         super().__init__(what, effect, next)
-        self.status = status
-        self.is_page = is_page
+        self.status, self.is_page = status, is_page
 
 
 class JobNotFound(ApiRefused):
     """The API knows no build job of that name (any more)."""
-
-    def __init__(self, what: str, effect: str | None = None, next: Next = ()) -> None:
-        super().__init__(what, 404, effect, next)
 
 
 class NothingStarted(DeployError):
@@ -113,21 +101,14 @@ class NothingStarted(DeployError):
     exit_code = 5
 
     def __init__(
-        self,
-        what: str,
-        effect: str | None = None,
-        next: Next = (),
-        *,
-        reached: bool = True,
-        retry_after: float = 0.0,
+        self, what: str, effect: str | None = None, next: Next = (), *, reached: bool = True, retry_after: float = 0.0
     ) -> None:
         super().__init__(what, effect, next)
-        self.reached = reached
-        self.retry_after = retry_after
+        self.reached, self.retry_after = reached, retry_after
 
 
 class MayHaveStarted(DeployError):
-    """Raised with the seconds in `retry_after` for which the API asked to be left alone."""
+    """`retry_after` is for how many seconds the API asked to be left alone."""
 
     exit_code = 6
 
@@ -168,22 +149,21 @@ class RolloutFailed(DeployError):
 
 
 class SomeFailed(DeployError):
-    """Of several apps, some failed: raised with the error of each in `errors`, by the app's name. The worst of them is
-    what may have started, since it must not be repeated unseen; else that of the highest exit code. `lines` are shown
-    below its text."""
+    """Of several apps, some failed: `errors` has the error of each by the app's name; `lines` are shown below its text.
+    The worst of them is what may have started, since it must not be repeated unseen; else that of the highest exit
+    code."""
 
     def __init__(
         self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, lines: Sequence[str] = ()
     ) -> None:
-        self.errors = errors
-        self.lines = lines
+        self.errors, self.lines = errors, lines
         codes = [error.exit_code for error in errors.values()]
         self.exit_code = MayHaveStarted.exit_code if MayHaveStarted.exit_code in codes else max(codes)
         super().__init__(what, None, next)
 
 
 class Interrupted(DeployError):
-    """Raised with the number of the signal; the exit code is 128 and that number, as a shell has it."""
+    """By the signal of this `number`; the exit code is 128 and that, as a shell has it."""
 
     exit_code = 130
 

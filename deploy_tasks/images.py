@@ -7,15 +7,13 @@ Every check is a `fullmatch`, since `^…$` accepts a trailing newline.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import NamedTuple, TypeGuard
 
 from .redaction import quoted
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_IMAGE_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REFERENCE = re.compile(r"([^:@]+)(?::([^:@/]+))?(?:@(.+))?")
 
@@ -29,44 +27,28 @@ class Reference(NamedTuple):
     digest: str | None
 
 
-def image_name(text: str) -> str:
-    """`text` if it is a repository name without a host, at most 255 characters; ValueError otherwise."""
-    if len(text) > 255 or not _IMAGE_NAME.fullmatch(text):
-        rule = "lower-case words joined by . _ - and /, without a host"
-        raise ValueError(f"{quoted(text)} is not an image name: {rule}")
+def _checked(pattern: str | re.Pattern[str], what: str, text: str) -> str:
+    """`text` if it matches `pattern` as a whole; ValueError with `what` it is not otherwise."""
+    if not re.fullmatch(pattern, text):
+        raise ValueError(f"{quoted(text)} is not {what}")
     return text
 
 
-def tag(text: str) -> str:
-    """`text` if it is a tag (at most 128 characters); ValueError otherwise."""
-    if not _TAG.fullmatch(text):
-        rule = "up to 128 letters, digits, . _ -, not starting with . or -"
-        raise ValueError(f"{quoted(text)} is not an image tag: {rule}")
-    return text
-
-
-def digest(text: str) -> str:
-    """`text` if it is a digest (the API's buildId): `sha256:` and 64 lower-case hex digits; ValueError otherwise."""
-    if not is_digest(text):
-        raise ValueError(f"{quoted(text)} is not a buildId: sha256: and 64 lower-case hex digits")
-    return text
-
-
-def is_digest(text: str) -> bool:
-    """Whether `text` is a whole digest."""
-    return _DIGEST.fullmatch(text) is not None
+_IMAGE_NAME = rf"(?!.{{256}}){_PART}(?:/{_PART})*"
+image_name = partial(_checked, _IMAGE_NAME, "an image name: lower-case words joined by . _ - and /, without a host")
+"""A repository in a registry, at most 255 characters."""
+_TAG = "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
+tag = partial(_checked, _TAG, "an image tag: up to 128 letters, digits, . _ -, not starting with . or -")
+digest = partial(_checked, DIGEST, "a buildId: sha256: and 64 lower-case hex digits")
+"""The digest of an image, which the API calls buildId."""
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+label = partial(_checked, _LABEL, "a Kubernetes name: up to 63 lower-case letters, digits and -")
+"""The name of an app, a namespace or a job."""
 
 
 def shortened(build_id: str) -> str:
     """The beginning of a digest, for people."""
     return f"{build_id[:19]}…"
-
-
-def label(text: str) -> str:
-    """`text` if it is a Kubernetes name (app, namespace, job); ValueError otherwise."""
-    if not _LABEL.fullmatch(text):
-        raise ValueError(f"{quoted(text)} is not a Kubernetes name: up to 63 lower-case letters, digits and -")
-    return text
 
 
 def is_commit(ref: str | None) -> TypeGuard[str]:
@@ -103,9 +85,7 @@ def parse(text: str) -> Reference:
     if not match or not (registry is None or _REGISTRY.fullmatch(registry)):
         raise ValueError(f"{quoted(text)} is not an image reference")
     name, its_tag, its_digest = match.groups()
-    return Reference(
-        registry, image_name(name), tag(its_tag) if its_tag else None, digest(its_digest) if its_digest else None
-    )
+    return Reference(registry, image_name(name), its_tag and tag(its_tag), its_digest and digest(its_digest))
 
 
 def pinned(registry: str, name: str, build_id: str) -> str:

@@ -30,23 +30,22 @@ _secrets: set[str] = set()
 _words: set[str] = set()
 
 
-def keep_secret(values: Iterable[str]) -> None:
-    """Redacts these values from now on. A value of several lines is also redacted line by line."""
+def keep_secret(values: Iterable[str], *, is_named: bool = False) -> None:
+    """Redacts these values from now on. A value of several lines is also redacted line by line.
+
+    With `is_named`, an app or a build gets them by name, and they may be secrets or not. Those of less than 12
+    characters are redacted as whole words. Those of less than 6, and short ones of letters only, are not redacted: they
+    are ports, switches, and words like `production`.
+    """
     for value in values:
+        if is_named and len(value) < _SHORTEST_ANYWHERE:
+            if len(value) >= _SHORTEST_SECRET and not value.isalpha():
+                _words.update(_forms(value))
+            continue
         _secrets.update(_forms(value))
         lines = [line.strip() for line in _BREAKS.split(value)]
         if len(lines) > 1:
             _secrets.update(form for line in lines if len(line) >= _SHORTEST_SECRET for form in _forms(line))
-
-
-def keep_named_secret(values: Iterable[str]) -> None:
-    """Redacts values that an app or a build gets by name, which may be secrets or not. Those of less than 12 characters
-    are redacted as whole words. Those of less than 6, and short ones of letters only, are not redacted: they are ports,
-    switches, and words like `production`."""
-    values = set(values)
-    keep_secret(value for value in values if len(value) >= _SHORTEST_ANYWHERE)
-    short = (value for value in values if _SHORTEST_SECRET <= len(value) < _SHORTEST_ANYWHERE)
-    _words.update(form for value in short if not value.isalpha() for form in _forms(value))
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -69,8 +68,15 @@ def _forms(value: str) -> Iterator[str]:
             yield from (text, text.replace("+", "-").replace("/", "_"))
 
 
-def redact(text: str) -> str:
-    """`text` with `***` in place of each secret. Secrets that overlap are replaced together."""
+def redact(text: str, length: int | None = None) -> str:
+    """`text` with `***` in place of each secret. Secrets that overlap are replaced together. Of a text that is longer
+    than `length`, only the beginning, without what may be the beginning of a secret at its end."""
+    if length is not None and len(text) > length:
+        head = text[:length]
+        may_begin = ((form, size) for form in (*_secrets, *_words) for size in range(1, len(form)))
+        cut = length - max((size for form, size in may_begin if head.endswith(form[:size])), default=0)
+        # A secret that this would cut is kept whole, and is redacted.
+        text = head[: max([cut, *(stop for start, stop in _found(head) if start < cut < stop)])]
     parts, end = [], 0
     for start, stop in sorted(_found(text)):
         if start >= end:
@@ -94,22 +100,6 @@ def _found(text: str) -> Iterator[tuple[int, int]]:
                 start = text.find(form, start + 1)
 
 
-def _beginning(text: str, length: int) -> str:
-    """The first `length` characters of `text`, redacted. If that cuts it, the end is left out as far as it may be the
-    beginning of a secret."""
-    if len(text) <= length:
-        return redact(text)
-    head = text[:length]
-    cut = length - max((_overlap(head, form) for form in (*_secrets, *_words)), default=0)
-    # A secret that this would cut is kept whole, and is redacted.
-    return redact(head[: max([cut, *(stop for start, stop in _found(head) if start < cut < stop)])])
-
-
-def _overlap(text: str, form: str) -> int:
-    """The number of characters at the end of `text` with which `form` begins."""
-    return next((size for size in range(len(form) - 1, 0, -1) if text.endswith(form[:size])), 0)
-
-
 def escaped(text: str) -> str:
     """`text` with escapes for all characters that are not printable: control characters, line breaks, and those that
     change the direction of a text or have no width."""
@@ -120,7 +110,7 @@ def escaped(text: str) -> str:
 
 def fit(text: str) -> str:
     """`text` as one line that may be printed: redacted, escaped, and cut at 4000 characters."""
-    shown = escaped(_beginning(text, LONGEST_LINE))
+    shown = escaped(redact(text, LONGEST_LINE))
     is_whole = len(text) <= LONGEST_LINE and len(shown) <= LONGEST_LINE
     return shown if is_whole else f"{shown[:LONGEST_LINE]}… (cut)"
 
@@ -135,7 +125,7 @@ def plain(line: str) -> str:
 
 def quoted(value: object) -> str:
     """A value that an error repeats: redacted, without a login, at most 100 characters, in quotes."""
-    text = without_login(_beginning(str(value), _MOST_READ))
+    text = without_login(redact(str(value), _MOST_READ))
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 
@@ -149,7 +139,7 @@ def without_login(text: str) -> str:
 def excerpt(output: str | bytes) -> str:
     """The first 200 characters of a response or of a program's output, redacted and escaped."""
     text = output if isinstance(output, str) else output[: 4 * _MOST_READ + 4].decode(errors="replace")
-    return escaped(_beginning(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
+    return escaped(redact(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class Lines:
@@ -161,17 +151,12 @@ class Lines:
 
     def feed(self, piece: str) -> list[str]:
         """The lines that end in `piece`."""
-        *lines, part = piece.split("\n")
-        if lines:
-            lines[0] = self._with_part(lines[0])
-            self._part = ""
-        self._part = self._with_part(part)
+        first, *others = piece.split("\n")
+        lines = [self._part + first[: LONGEST_LINE + 1 - len(self._part)], *others]
+        self._part = lines.pop()[: LONGEST_LINE + 1]
         return lines
 
     def end(self) -> list[str]:
         """The last line, if no line break ended it."""
         part, self._part = self._part, ""
         return [part] if part else []
-
-    def _with_part(self, text: str) -> str:
-        return self._part + text[: max(0, LONGEST_LINE + 1 - len(self._part))]

@@ -25,15 +25,18 @@ _SECONDS = 10.0
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*")
 _SCP_FORM = re.compile(r"(?P<user>[^@/:-][^@/:]*@)?(?P<host>[A-Za-z0-9][^@/:]+|\[[0-9A-Fa-f:]+\]):(?P<path>[^:].*)")
 # Hosts of ssh over port 443 and the hosts of their web addresses; below, those of Azure.
-_WEB_HOSTS = {f"{name}.{host}": host for name, host in [("ssh", "github.com"), ("altssh", "gitlab.com")]}
-_WEB_HOSTS["altssh.bitbucket.org"] = "bitbucket.org"
+_WEB_HOSTS = {
+    "ssh.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
 _AZURE = re.compile(r"(?:ssh\.dev\.azure|vs-ssh\.visualstudio)\.com/v3/([^/]+)/([^/]+)/([^/]+)")
 
 
 def environment() -> dict[str, str]:
     """The environment for git and ssh: without the kit's settings, and without another repository."""
-    left_out = LOCAL_VARIABLES
-    return {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS) and key not in left_out}
+    items = os.environ.items()
+    return {key: value for key, value in items if not key.startswith(_SETTINGS) and key not in LOCAL_VARIABLES}
 
 
 def ssh_host(target: str) -> str | None:
@@ -49,11 +52,8 @@ def ssh_host(target: str) -> str | None:
 def refs_of(name: str, url: str) -> set[str] | None:
     """The commits and tags that the refs of a remote point to now; None if it does not answer. It does not prompt for
     a password, and does not use the checkout's configuration, which may name programs to run."""
-    variables = {
-        **{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"remote.{name}.url"},
-        **{"GIT_CONFIG_VALUE_0": url, "GIT_TERMINAL_PROMPT": "0"},
-    }
-    answer = _answer(["git", "-C", "/", "ls-remote", "--quiet", name], **variables)
+    setting = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"remote.{name}.url", "GIT_CONFIG_VALUE_0": url}
+    answer = _answer(["git", "-C", "/", "ls-remote", "--quiet", name], **setting, GIT_TERMINAL_PROMPT="0")
     return None if answer is None else {line.partition("\t")[0] for line in answer.splitlines()}
 
 
@@ -115,18 +115,15 @@ def _without_secrets(url: str, ssh_host: HostOf) -> str | None:
     may_be_password = "@" in parts.path and "." not in host
     if not host or not parts.path.strip("/") or looks_like_flag or may_be_password:
         return None
-    if parts.scheme in ("ssh", "git+ssh", "ssh+git", "git"):
-        return _web_url(ssh_host(f"{parts.username}@{host}" if parts.username else host), parts.path)
-    path = without_suffix(parts.path) if parts.scheme in ("http", "https") else parts.path
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
-
-
-def _web_url(host: str | None, path: str) -> str | None:
-    """The https address of the repository that ssh finds at `host` under `path`."""
-    if host is None:
+    if parts.scheme not in ("ssh", "git+ssh", "ssh+git", "git"):
+        path = without_suffix(parts.path) if parts.scheme in ("http", "https") else parts.path
+        return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
+    # The https address of what ssh finds there.
+    found = ssh_host(f"{parts.username}@{host}" if parts.username else host)
+    if found is None:
         return None
-    host = f"[{host.strip('[]')}]" if ":" in host else _WEB_HOSTS.get(host, host)
-    place = f"{host}/{without_suffix(path).lstrip('/')}"
+    host = f"[{found.strip('[]')}]" if ":" in found else _WEB_HOSTS.get(found, found)
+    place = f"{host}/{without_suffix(parts.path).lstrip('/')}"
     azure = _AZURE.fullmatch(place)
     return f"https://dev.azure.com/{azure[1]}/{azure[2]}/_git/{azure[3]}" if azure else f"https://{place}"
 

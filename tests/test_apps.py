@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from invoke.vendor.yaml import safe_load
 
-from deploy_tasks.config.apps import Table, check_apart, check_flags_of_several, is_several, split
+from deploy_tasks.config.apps import SEVERAL, Table, check_apart, check_flags_of_several, split
 from deploy_tasks.config.project import Chosen, Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.config.settings import Settings
@@ -112,7 +112,7 @@ def test_an_error_lists_the_apps(text: str | None, what: str) -> None:
 
 
 def test_the_plural_is_all_or_a_comma() -> None:
-    assert [is_several(text) for text in ("all", "a,b", "a", None)] == [True, True, False, False]
+    assert [bool(SEVERAL.fullmatch(text)) for text in ("all", "a,b", "a", "")] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_value_of_one_app_is_stronger_than_one_for_all_and_weaker_than_the_fla
     assert settings(tmp_path, config, "b", environ).port == 4
     assert settings(tmp_path, config, "b").port == 3
     assert settings(tmp_path, config, "a", environ, {"port": 5}).port == 5
-    assert settings(tmp_path, config, "a").origins["port"] == (Source.APP, "deploy.apps.a.port", "")
+    assert settings(tmp_path, config, "a").origins["port"] == (Source.APP, "configuration", "deploy.apps.a.port")
 
 
 def test_an_app_has_the_name_of_its_entry_unless_that_has_another(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_variable_for_all_apps_cannot_give_two_apps_the_same_place(
 ) -> None:
     config = {"apps": {"a": {"dockerfile": "One"}, "b": {"dockerfile": "Two"}}}
     with pytest.raises(SettingsError, match=says):
-        check_apart([settings(tmp_path, config, name, environ) for name in ("a", "b")])
+        check_apart({name: vars(settings(tmp_path, config, name, environ)) for name in ("a", "b")})
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_an_apps_own_list_is_named_by_its_own_path() -> None:
 
 def test_one_image_name_for_two_apps_is_allowed_with_different_tags(tmp_path: Path) -> None:
     config: dict[str, Any] = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
-    check_apart([settings(tmp_path, config, name) for name in ("a", "b")])
+    check_apart({name: vars(settings(tmp_path, config, name)) for name in ("a", "b")})
     split({"apps": {"a": {"image_name": "x", "image_tag": "1"}, "b": {"image_name": "x", "dockerfile": "B"}}})
 
 

@@ -19,7 +19,7 @@ from deploy_tasks.api.polling import wait_for_build
 from deploy_tasks.api.schemas import BuildRequest, DeployConfig, DeployRequest
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.config import values as parsing
-from deploy_tasks.config.env_files import EnvFiles
+from deploy_tasks.config.env_files import env_files
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.deadline import Deadline
@@ -201,7 +201,7 @@ def test_any_text_as_each_setting(row: Any, value: Any) -> None:
 def test_any_bytes_as_an_env_file(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / ".env").write_bytes(content)
-        read = result(lambda: EnvFiles(Path(folder)).of(None))
+        read = result(lambda: env_files(Path(folder), None, None, {}))
         assert isinstance(read, DeployError) or list(read) == [".env"]
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from deploy_tasks.redaction import Lines, excerpt, fit, keep_named_secret, keep_secret, plain, quoted, redact
+from deploy_tasks.redaction import Lines, excerpt, fit, keep_secret, plain, quoted, redact
 
 SECRET = "s3cret/+of?the app"
 
@@ -131,18 +131,18 @@ def test_a_cut_between_two_secrets_that_overlap_shows_neither() -> None:
     ],
 )
 def test_what_an_app_gets_by_name_and_is_no_secret_does_not_blot_out_commands(value: str, shown: str) -> None:
-    keep_named_secret([value])
+    keep_secret([value], is_named=True)
     assert redact(shown) == shown
 
 
 @pytest.mark.parametrize("text", ["{}", "user:{}@host", '"{}"', "password={}, next", "{}\n"])
 def test_a_short_secret_by_name_is_redacted_as_a_whole_word(text: str) -> None:
-    keep_named_secret(["hunter2"])
+    keep_secret(["hunter2"], is_named=True)
     assert redact(text.format("hunter2")) == text.format("***")
 
 
 def test_a_long_secret_by_name_is_redacted_anywhere() -> None:
-    keep_named_secret(["hunter2hunter2"])
+    keep_secret(["hunter2hunter2"], is_named=True)
     assert redact("xhunter2hunter2x") == "x***x"
 
 

@@ -190,7 +190,7 @@ def test_the_phase_is_requested_within_the_deadline() -> None:
 def test_an_unknown_job_starts_no_build() -> None:
     clock = Clock()
     with pytest.raises(JobNotFound):
-        run(ScriptedClient(clock, [JobNotFound("gone")]), clock)
+        run(ScriptedClient(clock, [JobNotFound("gone", 404)]), clock)
 
 
 def test_another_refusal_passes_through() -> None:

@@ -137,7 +137,7 @@ class DeployClient:
         except ApiRefused as error:
             if error.status != 404:
                 raise
-            raise JobNotFound(f"the API knows no build job {job} (any more)") from error
+            raise JobNotFound(f"the API knows no build job {job} (any more)", error.status) from error
         return _decoded(_WAIT, BuildState, answer) if answer.body.strip() else BuildState()
 
     def status(self, job: str, *, within: Deadline | None = None) -> BuildState | None:

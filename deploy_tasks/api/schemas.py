@@ -135,7 +135,7 @@ class AppState(JsonObject, kw_only=True, frozen=True):
     def digest(self) -> str | None:
         """The digest that runs, or None if `image` has none."""
         digest = (self.image or "").partition("@")[2]
-        return digest if images.is_digest(digest) else None
+        return digest if images.DIGEST.fullmatch(digest) else None
 
 
 class AppAnswer(JsonObject, kw_only=True, frozen=True):

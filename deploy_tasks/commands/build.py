@@ -15,7 +15,7 @@ from .. import images
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..api.schemas import BuildRequest
-from ..app_class import namespace_of
+from ..app_class import APP_CLASSES
 from ..config.settings import Settings
 from ..config.sources import Source, of_flag
 from ..deadline import Deadline
@@ -404,7 +404,7 @@ def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
                 f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}", "Nothing was done"
             )
     app_class = settings.given("app_class") or known.app_class
-    usual = namespace_of(app_class) if app_class != known.app_class else known.namespace
+    usual = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace
     return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
 
 
@@ -490,7 +490,9 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     work.remaining = Remaining.BUILD
     with suppress(StateError):  # that it is gone is what matters
         work.state.clear_in_flight(job)
-    raise JobNotFound(f"{gone.what}, and {what}", "Nothing was recorded", [find._replace(says=says), again])
+    raise JobNotFound(
+        f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find._replace(says=says), again]
+    )
 
 
 def _digest_of(work: Work, build: BuildInFlight) -> str:

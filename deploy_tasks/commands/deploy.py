@@ -17,7 +17,7 @@ from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import as_text, whole_number
 from ..deadline import Deadline
-from ..encoding import as_dict, fields_of
+from ..encoding import as_builtins, fields_of
 from ..errors import (
     ApiRefused,
     DigestNotFound,
@@ -31,7 +31,7 @@ from ..errors import (
 from ..invocation.command import API, Command
 from ..invocation.work import Remaining, Work
 from ..next_steps import LEFT_OUT, Step
-from ..redaction import keep_named_secret
+from ..redaction import keep_secret
 from ..signals import in_background
 from ..state import history
 from ..state.records import HistoryEntry, Record
@@ -67,7 +67,8 @@ class DeployPlan:
         if self.says:
             console.tell(self.says)
         # Without the values that the app gets by name, however short.
-        settings, body = work.settings, as_dict(self.request)
+        settings = work.settings
+        body: dict[str, object] = as_builtins(self.request)
         typed = [text for text in work.options["env"] or [] if "=" not in text]
         by_name = {*settings.env_from, *settings.env_from_optional, *typed}
         config = body["deployConfig"]
@@ -86,7 +87,7 @@ class DeployPlan:
             console.tell(f"undo: {undo} (back to {history.described(self.before)})")
         outputs = {"build-id": self.request.build_id, "image": reference}
         work.output(f"deployed {self.request.app}", outputs)
-        work.result(reference, {**as_dict(self.deployed), "image": reference})
+        work.result(reference, {**as_builtins(self.deployed), "image": reference})
         return self.deployed
 
 
@@ -114,7 +115,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
 
 def _plan_rollback(work: Work) -> DeployPlan:
     given = work.options["back"]
-    back = of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if given is None else given)
+    back = of_flag("--back", partial(whole_number, "a number of digests", 1, 1000), 1 if given is None else given)
     if work.options["check_health"]:
         _check_domain(work.settings)  # before the API is asked
     app, namespace, now = work.settings.app, work.settings.namespace, None
@@ -147,7 +148,7 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
             steps.append(work.step("reuse", "Or deploy that image", image_name=known.image_name))
         what = f"the recorded digest is of image {known.image_name}, not of {settings.image_name}"
         raise SettingsError(what, "Nothing was deployed", steps)
-    keep_named_secret(settings.secret_values_of(env))
+    keep_secret(settings.secret_values_of(env), is_named=True)
     return _plan_to_send(work, deploy_request(settings, build_id, env=_environment(settings, env)), known, says)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import images
-from ..app_class import DEFAULT_APP_CLASS, namespace_of
+from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.settings import Settings
 from ..encoding import fields_of
 from ..errors import DigestNotFound, StateError
@@ -149,7 +149,7 @@ def flags_of(work: Work, target: Target) -> dict[str, object]:
     usual = {
         "image_name": target.app,
         "app_class": DEFAULT_APP_CLASS,
-        "namespace": namespace_of(target.app_class),
+        "namespace": APP_CLASSES[target.app_class],
     }
     needed_here = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
     return {"app": target.app, **needed_here}

@@ -130,7 +130,7 @@ def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
         else:
             shown = "set" if row.secret else _shown(value)
             yield Finding(row.variable, "ok", f"{shown} ({origin})")
-    for path in settings.secret_files_others_can_read:
+    for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
         yield Finding(
             str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 
 from invoke.context import Context
@@ -25,7 +26,7 @@ def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[
     for work in works:
         work.complete()
     call.keep_target(works[0].settings.known("app"))
-    most = of_flag("--limit", whole_number("a number of lines", 1, 1_000_000), 20 if limit is None else limit)
+    most = of_flag("--limit", partial(whole_number, "a number of lines", 1, 1_000_000), 20 if limit is None else limit)
     apps = {work.settings.known("app") for work in works} if app else None
     entries = list(islice((one for one in works[0].state.history() if apps is None or one.app in apps), most))
     if json:

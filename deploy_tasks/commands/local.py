@@ -20,7 +20,7 @@ from ..hosts import registry_url
 from ..invocation.command import API, Command
 from ..invocation.work import Work
 from ..next_steps import LEFT_OUT
-from ..redaction import keep_named_secret
+from ..redaction import keep_secret
 from ..signals import in_background
 from ..state.records import Record, Target
 from ..ui import console
@@ -137,7 +137,7 @@ def _target(settings: Settings, checkout: Checkout) -> Target:
 
 def _image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
     arguments, values = _build_args(settings, build_args)
-    keep_named_secret(settings.secret_values_of(values))
+    keep_secret(settings.secret_values_of(values), is_named=True)
     return Image(
         reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
         context=settings.root / settings.build_context,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from invoke.context import Context
@@ -34,7 +35,7 @@ def sandbox(
         ) from error
     settings = Project.of(c).load(None, {})
     options = Options(
-        port=8077 if port is None else of_flag("--port", values.whole_number("a port", 0, 65535), port),
+        port=8077 if port is None else of_flag("--port", partial(values.whole_number, "a port", 0, 65535), port),
         host=host,
         registry=None if registry is None else of_flag("--registry", values.registry_host, registry),
         registry_username=settings.registry_username,

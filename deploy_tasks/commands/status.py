@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypedDict
 
 from ..api.schemas import AppState, BuildState
-from ..encoding import as_dict
+from ..encoding import as_builtins
 from ..errors import ApiRefused, NothingStarted
 from ..images import shortened
 from ..invocation.call import TARGET
@@ -62,11 +62,11 @@ class StatusPlan:
         width = max(len(title) for title, _ in rows)
         target = {key: getattr(settings, key) for key in TARGET}
         details: Status = {
-            "target": {**as_dict(Record(**target)), "apiUrl": settings.api_url},
-            "record": as_dict(self.record) if self.record else None,
-            "buildInFlight": {**as_dict(build), "phase": phase.status if phase else None} if build else None,
-            "cluster": as_dict(state) if state else None,
-            "deploys": [as_dict(entry) for entry in last],
+            "target": {**as_builtins(Record(**target)), "apiUrl": settings.api_url},
+            "record": as_builtins(self.record) if self.record else None,
+            "buildInFlight": {**as_builtins(build), "phase": phase.status if phase else None} if build else None,
+            "cluster": as_builtins(state) if state else None,
+            "deploys": [as_builtins(entry) for entry in last],
             "trouble": str(trouble) if trouble else None,
         }
         work.result([f"{title.ljust(width)}  {text}" for title, text in rows], details)

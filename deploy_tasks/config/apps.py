@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Mapping
 
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
 from ..redaction import quoted
 from .schema import BY_KEY, NOT_GIVEN, SETTINGS
-from .settings import Settings
 from .sources import Origin, Source
 from .values import domains, unknown
 
 ALL = "all"
+SEVERAL = re.compile(f"{ALL}|.*,.*")
+"""What asks for apps in the plural."""
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
@@ -32,15 +34,16 @@ def split(config: Entry) -> tuple[Entry, Table]:
     if not isinstance(entries, Mapping):
         raise SettingsError("configuration deploy.apps is not a table of apps")
     table = {str(name): _entry(general, str(name), entry or {}) for name, entry in entries.items()}
-    # As written, so that a conflict is found even if only one of the two apps is meant.
-    _check_apart((f"deploy.apps.{name}", {**general, **entry}) for name, entry in table.items())
+    if table:
+        # As written, so that a conflict is found even if only one of the two apps is meant.
+        check_apart({f"deploy.apps.{name}": {**general, **entry} for name, entry in table.items()})
     return general, table
 
 
-def _checked(values: Entry, path: str) -> dict[str, object]:
+def _checked(values: Entry, path: str) -> Entry:
     """`values` with `domains`, as the API calls it, under `domain`. SettingsError for a key that is not a setting."""
     for one, other in (("domain", "domains"), ("port", "ports")):
-        if {one, other} <= {key for key, value in values.items() if value not in NOT_GIVEN}:
+        if values.get(one) not in NOT_GIVEN and values.get(other) not in NOT_GIVEN:
             raise SettingsError(f"configuration {path} has both {one} and {other}, but only one of them is allowed")
     renamed = {**values}
     if "domains" in renamed:
@@ -55,30 +58,28 @@ def _checked(values: Entry, path: str) -> dict[str, object]:
 
 
 def _entry(general: Entry, name: str, values: object) -> Entry:
+    """What the app `name` has of its own. Some lists and tables are the general entries and its own; a variable with a
+    value of the app is then not taken from elsewhere."""
     path = f"deploy.apps.{name}"
-    Origin(Source.CONFIG, "deploy.apps").parsed(images.label, name)
+    Origin(Source.CONFIG, "configuration", "deploy.apps").parsed(images.label, name)
     if name in _RESERVED:
         raise SettingsError(f"configuration {path}: an app cannot be called {name} here, since that has a meaning")
     if not isinstance(values, Mapping):
         raise SettingsError(f"configuration {path} is not a table of settings")
     own = {key: value for key, value in _checked(values, path).items() if value not in NOT_GIVEN}
-    return {"app": name, **own, **_joined(general, own, path)}
-
-
-def _joined(general: Entry, own: Entry, path: str) -> dict[str, object]:
-    """The lists and tables of which an app has the general entries and its own. A variable with a value of the app is
-    not taken from elsewhere."""
-    joined: dict[str, object] = {}
-    variables = own.get("env")
-    for row in (row for row in SETTINGS if row.joined and general.get(row.key) not in NOT_GIVEN):
-        for_all = Origin(Source.CONFIG, f"deploy.{row.key}").parsed(row.parse, general[row.key])
-        of_app = Origin(Source.APP, f"{path}.{row.key}").parsed(row.parse, own[row.key]) if row.key in own else ()
+    entry, variables = {"app": name, **own}, own.get("env")
+    for row in SETTINGS:
+        if not row.joined or general.get(row.key) in NOT_GIVEN:
+            continue
+        for_all = Origin(Source.CONFIG, "configuration", f"deploy.{row.key}").parsed(row.parse, general[row.key])
+        origin = Origin(Source.APP, "configuration", f"{path}.{row.key}")
+        of_app = origin.parsed(row.parse, own[row.key]) if row.key in own else ()
         if isinstance(for_all, Mapping):
-            joined[row.key] = {**for_all, **dict(of_app)}
+            entry[row.key] = {**for_all, **dict(of_app)}
         else:
             with_value = variables if isinstance(variables, Mapping) and row.key != "build_args" else ()
-            joined[row.key] = [*(text for text in for_all if text not in with_value), *of_app]
-    return joined
+            entry[row.key] = [*(text for text in for_all if text not in with_value), *of_app]
+    return entry
 
 
 def named(table: Table, text: str | None, origin: Origin) -> list[str]:
@@ -99,11 +100,6 @@ def named(table: Table, text: str | None, origin: Origin) -> list[str]:
     return names
 
 
-def is_several(text: str | None) -> bool:
-    """Whether `text` asks for apps in the plural."""
-    return text is not None and (text == ALL or "," in text)
-
-
 def are_among(text: str, others: str | None) -> bool:
     """Whether all apps that `text` names are among those that `others` names."""
     names, known = ({name.strip() for name in (said or "").split(",")} for said in (text, others))
@@ -116,31 +112,22 @@ def check_flags_of_several(flags: Mapping[str, object]) -> None:
         raise SettingsError(f"{', '.join(wrong)} can be used for one app only", next="Use --app NAME")
 
 
-def check_apart(several: Iterable[Settings]) -> None:
+def check_apart(apps: Table) -> None:
     """SettingsError if two apps have the same place in the cluster, the same domain, or the same image tag for
-    different images."""
-    _check_apart((str(settings.name), vars(settings)) for settings in several)
-
-
-def _check_apart(apps: Iterable[tuple[str, Entry]]) -> None:
-    """As `check_apart`, for settings by their keys, as they are written or settled."""
+    different images. Their settings are as they are written, or settled."""
     seen: dict[str, tuple[str, object]] = {}
-    for name, values in apps:
+    for name, values in apps.items():
         app, app_class = values["app"], values.get("app_class") or DEFAULT_APP_CLASS
         namespace = values.get("namespace") or APP_CLASSES.get(str(app_class))
         tag = values.get("image_tag") or values.get("git_ref") or "(the commit)"
-        image = [values.get(key) for key in _MAKES_AN_IMAGE]
-        unique: Collection[str] = [f"app {app} in {namespace}", *(f"domain {host}" for host in _domains(name, values))]
-        for mark, same in [
-            *((mark, name) for mark in unique),
-            (f"image {values.get('image_name') or app}:{tag}", image),
-        ]:
+        domain = values.get("domain")
+        origin = Origin(Source.CONFIG, "configuration", f"{name}.domain")
+        hosts = () if domain in NOT_GIVEN else origin.parsed(domains, domain)
+        marks: dict[str, object] = {
+            **dict.fromkeys((f"app {app} in {namespace}", *(f"domain {host.lower()}" for host in hosts)), name),
+            f"image {values.get('image_name') or app}:{tag}": [values.get(key) for key in _MAKES_AN_IMAGE],
+        }
+        for mark, same in marks.items():
             other, before = seen.setdefault(mark, (name, same))
             if same != before:
                 raise SettingsError(f"{other} and {name} both have {mark}")
-
-
-def _domains(name: str, values: Entry) -> list[str]:
-    written = values.get("domain")
-    parsed = () if written in NOT_GIVEN else Origin(Source.CONFIG, f"{name}.domain").parsed(domains, written)
-    return [host.lower() for host in parsed]

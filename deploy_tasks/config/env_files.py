@@ -11,49 +11,48 @@ import stat
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import SettingsError
 from ..redaction import keep_secret
-from .paths import status_of, unreadable
-from .schema import secrets_in
+from .paths import mode_of, unreadable
+from .schema import SECRET_VARIABLES
 
 
-class EnvFiles:
-    """The `.env` files of the project at `root`. Each is read once, and its secrets are redacted from then on."""
+class EnvFile(NamedTuple):
+    """What is in one `.env` file."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._read: dict[str, Mapping[str, str] | None] = {}
-
-    def of(self, named: str | None, of_app: str | None = None) -> dict[str, Mapping[str, str]]:
-        """The files that count, strongest first: their variables by the name of the file. Raises SettingsError.
-
-        `of_app` is the file of one app and may be missing; `named` (DEPLOY_ENV_FILE) replaces `.env.local` and `.env`.
-        """
-        found: dict[str, Mapping[str, str]] = {}
-        for name in [*([of_app] if of_app else []), *([named] if named else [".env.local", ".env"])]:
-            if name not in self._read:
-                self._read[name] = variables = _variables(env_path(self._root, name))
-                keep_secret(secrets_in(variables or {}))
-            if (known := self._read[name]) is not None:
-                found[name] = known
-        if named and named not in found:
-            raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which does not exist")
-        return found
+    path: Path
+    variables: Mapping[str, str]
+    """All of them, the empty ones too."""
+    exposes_secret: bool
+    """Whether it holds a secret of the kit, and others on this machine can read it."""
 
 
-def env_path(root: Path, name: str) -> Path:
-    return root / os.path.expanduser(name)  # noqa: PTH111 - leaves an unknown user's folder as it is
+def env_files(root: Path, named: str | None, of_app: str | None, read: dict[str, EnvFile | None]) -> dict[str, EnvFile]:
+    """The files that count for the project at `root` by their names, strongest first. Raises SettingsError. From now
+    on their secrets are redacted.
+
+    `of_app` is the file of one app and may be missing; `named` (DEPLOY_ENV_FILE) replaces `.env.local` and `.env`.
+    Each file is read once: `read` holds those that were read before.
+    """
+    names = [*([of_app] if of_app else []), *([named] if named else [".env.local", ".env"])]
+    for name in names:
+        if name not in read:
+            read[name] = _read(root / os.path.expanduser(name))  # noqa: PTH111 - leaves an unknown user's as it is
+    if named and not read[named]:
+        raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which does not exist")
+    return {name: file for name in names if (file := read[name])}
 
 
-def _variables(path: Path) -> Mapping[str, str] | None:
-    """The variables in the file, the empty ones too; None if there is no file."""
+def _read(path: Path) -> EnvFile | None:
+    """The file at `path`; None if there is none."""
     from dotenv.parser import parse_stream
 
-    status = status_of(path)
-    if status is None and not path.is_symlink():
+    mode = mode_of(path)
+    if not mode and not path.is_symlink():
         return None
-    if status and not stat.S_ISREG(status.st_mode):
+    if mode and not stat.S_ISREG(mode):
         raise SettingsError(f"{path} is not a regular file")
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -67,4 +66,7 @@ def _variables(path: Path) -> Mapping[str, str] | None:
         if binding.error:
             # The line may hold a secret, so only its number is shown.
             raise SettingsError(f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?)")
-    return {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
+    variables = {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
+    secrets = [variables[name] for name in SECRET_VARIABLES if variables.get(name)]
+    keep_secret(secrets)
+    return EnvFile(path, variables, bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))

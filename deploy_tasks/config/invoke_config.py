@@ -18,45 +18,38 @@ from ..errors import SettingsError
 
 # Weakest first. Source: Config.merge. Invoke keeps the values of each level in private attributes only.
 _LEVELS = ("defaults", "collection", "system", "user", "project", "env", "runtime", "overrides", "modifications")
+_YAML = (".yaml", ".yml")
 
 
-def deploy_part(config: Config) -> Mapping[str, object]:
-    """The table under `deploy` in the configuration of a context. SettingsError if it is not a table."""
-    merged: dict[str, Any] = {"deploy": {}}
+def deploy_part(config: Config, root: Path) -> Mapping[str, object]:
+    """The table under `deploy` in the configuration of a context.
+
+    SettingsError if it is not a table; also if the context was made without the settings of the project at `root`, as
+    `Context()` is: without them, another app would be deployed, or to another place.
+    """
+    if config._project_found is None and not config.get("deploy"):
+        for path in (root / name for name in ("invoke.yaml", "invoke.yml", "invoke.json")):
+            if path.is_file() and _in_yaml(path) is not None:
+                raise SettingsError(
+                    f"this context was made without {path}, which has settings of deploy-tasks",
+                    next=f"Read it first: config = Config(project_location={str(root)!r}); config.load_project(); "
+                    "c = Context(config)",
+                )
+    merged: dict[str, Any] = {}
     for level in _LEVELS:
-        merge_dicts(merged, _as_written(config, level))
-    obliterate(merged, _only_deploy(config._deletions))
-    part: Mapping[str, object] = merged.get("deploy", {})
-    return part
-
-
-def check_project_is_read(config: Config, root: Path) -> None:
-    """SettingsError if `config` was made without the settings of the project at `root`, as that of `Context()` is:
-    without them, another app would be deployed, or to another place."""
-    if config._project_found is not None or config.get("deploy"):
-        return
-    for path in (root / name for name in ("invoke.yaml", "invoke.yml", "invoke.json")):
-        if path.is_file() and _only_deploy(yaml_as_written(path)):
-            raise SettingsError(
-                f"this context was made without {path}, which has settings of deploy-tasks",
-                next=f"Read it first: config = Config(project_location={str(root)!r}); config.load_project(); "
-                "c = Context(config)",
-            )
-
-
-def _as_written(config: Config, level: str) -> dict[str, Any]:
-    loaded = _only_deploy(getattr(config, f"_{level}"))
-    if not isinstance(loaded.get("deploy", {}), Mapping):
-        raise SettingsError("deploy: in the Invoke configuration is not a table of settings")
-    if level == "env":
-        return _of_variables(loaded, config._env_prefix)
-    path = str(getattr(config, f"_{level}_path", ""))
-    return _only_deploy(yaml_as_written(Path(path))) if loaded and path.endswith((".yaml", ".yml")) else loaded
-
-
-def _only_deploy(values: object) -> dict[str, Any]:
-    part = values.get("deploy") if isinstance(values, Mapping) else None
-    return {} if part is None else {"deploy": part}
+        part = getattr(config, f"_{level}").get("deploy")
+        if part is None:
+            continue
+        if not isinstance(part, Mapping):
+            raise SettingsError("deploy: in the Invoke configuration is not a table of settings")
+        path = Path(getattr(config, f"_{level}_path", None) or "")
+        if level == "env":
+            part = _of_variables(part, f"{config._env_prefix}DEPLOY_")
+        elif path.suffix in _YAML:
+            part = _in_yaml(path)
+        merge_dicts(merged, part)
+    obliterate(merged, config._deletions.get("deploy") or {})
+    return merged
 
 
 def _of_variables(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -68,14 +61,15 @@ def _of_variables(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     }
 
 
-def yaml_as_written(path: Path) -> Mapping[str, object]:
-    """The table in the YAML file at `path`: plain values are text, and only an empty one or `null` is None."""
+def _in_yaml(path: Path) -> Any:  # any value of YAML
+    """What the YAML file at `path` has under `deploy`: plain values are text, and only an empty one or `null` is
+    None."""
     try:
         with path.open() as file:
             found = load(file, _AsWritten)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, YAMLError) as error:
         raise SettingsError(f"{path} was changed while it was read ({error})") from error
-    return found if isinstance(found, Mapping) else {}
+    return found.get("deploy") if isinstance(found, Mapping) else None
 
 
 class _AsWritten(SafeLoader):

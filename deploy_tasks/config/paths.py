@@ -10,13 +10,13 @@ from ..errors import SettingsError
 _MARKS = ("tasks.py", "tasks/__init__.py", "invoke.yaml", "invoke.yml", "invoke.json", ".git")
 
 
-def status_of(path: Path) -> os.stat_result | None:
-    """The `stat` of `path`; None if nothing is there. SettingsError if that cannot be found out: in another user's
-    folder, with a name that is too long, in a loop of links."""
+def mode_of(path: Path) -> int:
+    """The type and the permissions of what is at `path`, as `stat` has them; 0 if nothing is there. SettingsError if
+    that cannot be found out: in another user's folder, with a name that is too long, in a loop of links."""
     try:
-        return path.stat()
+        return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return 0
     except (OSError, ValueError) as error:  # ValueError: a NUL in it
         raise unreadable(path, error) from error
 
@@ -36,4 +36,4 @@ def project_root(folder: Path) -> Path:
     into /tmp, unless `folder` is that user's too."""
     owner = folder.stat().st_uid
     marked = ((place, place / mark) for place in (folder, *folder.parents) for mark in _MARKS)
-    return next((place for place, path in marked if status_of(path) and not is_of_another_user(path, owner)), folder)
+    return next((place for place, path in marked if mode_of(path) and not is_of_another_user(path, owner)), folder)

@@ -6,8 +6,7 @@ import os
 import shlex
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +16,10 @@ from ..errors import SettingsError
 from ..git import top_of
 from ..redaction import keep_secret
 from . import apps
-from .env_files import EnvFiles
-from .invoke_config import check_project_is_read, deploy_part
+from .env_files import EnvFile, env_files
+from .invoke_config import deploy_part
 from .paths import project_root
-from .schema import BY_KEY, BY_VARIABLE, SETTINGS, WITH_VARIABLE, secrets_in
+from .schema import BY_KEY, SECRET_VARIABLES, SECRETS, SETTINGS, WITH_VARIABLE
 from .settings import Layer, Settings, settle
 from .sources import Source
 
@@ -46,16 +45,18 @@ class Project:
     """`deploy.apps`: the entry of each app, with its `app` and joined lists."""
     engines: frozenset[str] | None = None
     """The programs that an `.env` file may name as the engine; None: any."""
+    read: dict[str, EnvFile | None] = field(default_factory=dict, repr=False)
+    """The `.env` files that were read, by their names; None is one that does not exist."""
 
     @classmethod
     def of(cls, c: Context) -> Project:
         """The project of a context. Raises SettingsError. From now on the secrets of the environment and of the
         configuration are redacted."""
         root = root_of(c)
-        check_project_is_read(c.config, root)
-        written = deploy_part(c.config)
+        written = deploy_part(c.config, root)
         # Before anything is parsed: the error of another setting may quote a secret.
-        keep_secret(secrets_in(os.environ, written))
+        keep_secret(os.environ.get(name, "") for name in SECRET_VARIABLES)
+        keep_secret(str(written.get(row.key) or "") for row in SECRETS)
         general, table = apps.split(written)
         return cls(root, general, table, getattr(c.config, "only_engines", None))
 
@@ -64,9 +65,9 @@ class Project:
         that cannot be told."""
         if not self.table:
             return Chosen(None, is_several=False, jobs=None)
-        layers = self._layers(None, flags, os.environ, self._files(None, os.environ))
+        layers, _ = self._layers(None, flags, os.environ)
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
-        is_several = apps.is_several(values["app"])
+        is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
             apps.check_flags_of_several(flags)
         return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
@@ -78,12 +79,12 @@ class Project:
         # With a table, the flag chooses among its apps, and the entry says what the app is called.
         flags = {**flags, "app": None} if self.table and "app" in flags else flags
         environ = dict(environ)  # each look into os.environ costs three calls
-        files = self._files(name, environ)
-        values, origins = settle(SETTINGS, self._layers(name, flags, environ, files))
+        layers, files = self._layers(name, flags, environ)
+        values, origins = settle(SETTINGS, layers)
         state_file = self.root / values.pop("state_file")
         if name is not None:
             state_file = state_file.with_name(f"{state_file.stem}.{name}{state_file.suffix or '.json'}")
-        sources = [environ, *files.values()]
+        sources = [environ, *(file.variables for file in files.values())]
         settings = Settings(
             origins,
             **values,
@@ -95,7 +96,7 @@ class Project:
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
         )
-        if not self.table and apps.is_several(settings.known("app")):
+        if not self.table and apps.SEVERAL.fullmatch(settings.known("app") or ""):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
         origin = origins["docker"]
         if self.engines and origin.source is Source.ENV_FILE and settings.docker not in self.engines:
@@ -105,38 +106,30 @@ class Project:
             )
         return settings
 
-    @cached_property
-    def _env_files(self) -> EnvFiles:
-        return EnvFiles(self.root)
-
-    def _files(self, name: str | None, environ: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
-        values, _ = settle((BY_KEY["env_file"],), self._layers(name, {}, {}, {}))
-        return self._env_files.of(environ.get("DEPLOY_ENV_FILE"), values["env_file"])
-
     def _layers(
-        self,
-        name: str | None,
-        flags: Mapping[str, object],
-        environ: Mapping[str, str],
-        files: Mapping[str, Mapping[str, str]],
-    ) -> list[Layer]:
-        """The values of every source, strongest first."""
+        self, name: str | None, flags: Mapping[str, object], environ: Mapping[str, str]
+    ) -> tuple[list[Layer], dict[str, EnvFile]]:
+        """The values of every source, strongest first, and the `.env` files among them."""
         by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
+        by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
         # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration has already. The settings are not put there:
         # a shallow merge at a developer's root collection would delete them.
-        by_invoke = _by_key({key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_")})
-        return [
-            Layer(Source.FLAG, {**by_flag, "build_if_needed": by_flag["build_if_needed"] or None}),
-            *([Layer(Source.APP, self.table[name], f"deploy.apps.{name}")] if name is not None else []),
-            Layer(Source.VARIABLE, _by_key(environ)),
-            *(Layer(Source.ENV_FILE, _by_key(has), file) for file, has in files.items()),
-            Layer(Source.CONFIG, {**by_invoke, **self.general}, "deploy"),
+        by_invoke = {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_")}
+        of_app, of_all, by_name = f"deploy.apps.{name}.{{row.key}}", "deploy.{row.key}", "{row.variable}"
+        configured = [
+            *([Layer(Source.APP, "configuration", of_app, self.table[name])] if name is not None else []),
+            Layer(Source.CONFIG, "configuration", of_all, self.general),
+            Layer(Source.CONFIG, "configuration", of_all, by_invoke, by_variable=True),
         ]
-
-
-def _by_key(variables: Mapping[str, str]) -> dict[str, object]:
-    """The settings among `variables`, by their keys."""
-    return {BY_VARIABLE[name].key: variables[name] for name in variables if name in BY_VARIABLE}
+        values, _ = settle((BY_KEY["env_file"],), configured)
+        files = env_files(self.root, environ.get("DEPLOY_ENV_FILE"), values["env_file"], self.read)
+        layers = [
+            Layer(Source.FLAG, "flag", "{row.flag}", by_flag),
+            Layer(Source.VARIABLE, "environment", by_name, environ, by_variable=True),
+            *(Layer(Source.ENV_FILE, at, by_name, has.variables, by_variable=True) for at, has in files.items()),
+            *configured,
+        ]
+        return sorted(layers, key=lambda layer: layer.source), files
 
 
 def root_of(c: Context) -> Path:

@@ -6,11 +6,12 @@ has a parameter of its name has a flag for it. docs/settings.md and .env.example
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from .. import images
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
+from ..app_class import DEFAULT_APP_CLASS
 from . import values as parse
 
 _REGISTRY = "registry.kubernetes.crianex.com"
@@ -39,30 +40,33 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
-        return f"DEPLOY_{self.key.upper()}"
+        """`DEPLOY_<KEY>`; "" if only the configuration has it."""
+        return "" if self.only_configured else f"DEPLOY_{self.key.upper()}"
 
     @property
     def flag(self) -> str:
         return f"--{(self.parameter or self.key).replace('_', '-')}"
 
 
-_PORT = parse.whole_number("a port", 1, 65535)
-_REPLICAS = parse.whole_number("a number of replicas", 0, 1000)
-_JOBS = parse.whole_number("a number of apps", 1, 1000)
-_APP_CLASS = parse.one_of(APP_CLASSES, "an app class")
+_for_all = partial(Setting, is_global=True)
+_in_config = partial(Setting, only_configured=True)
+_joined = partial(_in_config, joined=True)
+_LABEL = partial(parse.as_text, check=images.label)
+_IMAGE_NAME = partial(parse.as_text, check=images.image_name)
+_TAG = partial(parse.as_text, check=images.tag)
+_PORT = partial(parse.whole_number, "a port", 1, 65535)
+_REPLICAS = partial(parse.whole_number, "a number of replicas", 0, 1000)
+_JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
+_NAMES = parse.variable_names
 SETTINGS = (
-    Setting("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded", is_global=True),
-    Setting("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine", is_global=True),
-    Setting("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True, is_global=True),
-    Setting("api_timeout", parse.seconds, 30.0, "seconds that one request may take", is_global=True),
-    Setting(
-        "registry", parse.registry_host, _REGISTRY, "the registry to push images to and deploy from", is_global=True
-    ),
-    Setting("registry_username", parse.printable, None, "`local` logs in with it and the password", is_global=True),
-    Setting("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True, is_global=True),
-    Setting(
-        "git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True, is_global=True
-    ),
+    _for_all("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded"),
+    _for_all("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine"),
+    _for_all("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True),
+    _for_all("api_timeout", parse.seconds, 30.0, "seconds that one request may take"),
+    _for_all("registry", parse.registry_host, _REGISTRY, "the registry to push images to and deploy from"),
+    _for_all("registry_username", parse.printable, None, "`local` logs in with it and the password"),
+    _for_all("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True),
+    _for_all("git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True),
     Setting(
         "app",
         parse.app_names,
@@ -70,15 +74,15 @@ SETTINGS = (
         "the app's name in the cluster; unset: that of the repository or sub-folder",
         committed=True,
     ),
-    Setting("namespace", parse.text(images.label), None, "unset: that of the app class (apps, non-business-apps)"),
-    Setting("image_name", parse.text(images.image_name), None, "the repository in the registry; unset: the app's name"),
-    Setting("app_class", _APP_CLASS, DEFAULT_APP_CLASS, "which nodes run the app: business or non-business"),
+    Setting("namespace", _LABEL, None, "unset: that of the app class (apps, non-business-apps)"),
+    Setting("image_name", _IMAGE_NAME, None, "the repository in the registry; unset: the app's name"),
+    Setting("app_class", parse.app_class, DEFAULT_APP_CLASS, "which nodes run the app: business or non-business"),
     Setting("port", _PORT, None, "the port that the app listens on; `reuse` needs it", committed=True),
     Setting("replicas", _REPLICAS, None, "how many replicas run; unset: the API's default"),
     Setting("domain", parse.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
     Setting("health_path", parse.path_on_site, None, "a path that answers 2xx once the app is healthy"),
     Setting("tls", parse.switch, True, "whether the domains are served over TLS"),
-    Setting("docker", parse.not_a_flag, "docker", "the container engine's program: docker or podman", is_global=True),
+    _for_all("docker", parse.not_a_flag, "docker", "the container engine's program: docker or podman"),
     Setting(
         "platform",
         parse.platforms,
@@ -89,12 +93,7 @@ SETTINGS = (
     Setting("build_context", parse.not_a_flag, ".", "the build context, from the project's root"),
     Setting("repo_url", parse.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
     Setting("git_ref", parse.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
-    Setting(
-        "image_tag",
-        parse.text(images.tag),
-        None,
-        "the image's tag; unset: the commit (`build`), or a new one (`local`)",
-    ),
+    Setting("image_tag", _TAG, None, "the image's tag; unset: the commit (`build`), or a new one (`local`)"),
     Setting(
         "builder", parse.not_a_flag, None, "a buildx builder for `local`: remote, on Kubernetes, for several platforms"
     ),
@@ -110,62 +109,24 @@ SETTINGS = (
     Setting(
         "build_if_needed", parse.switch, False, "whether `build` skips what is built already", parameter="if_needed"
     ),
-    Setting(
-        "lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once", is_global=True
-    ),
-    Setting("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine", is_global=True),
-    Setting("env", parse.environment, {}, "the app's environment: names and values", only_configured=True, joined=True),
-    Setting(
-        "env_from",
-        parse.variable_names,
-        (),
-        "names of variables for it, with values from the environment or `.env`",
-        only_configured=True,
-        joined=True,
-    ),
-    Setting(
-        "env_from_optional",
-        parse.variable_names,
-        (),
-        "as `env_from`, but names without a value are left out",
-        only_configured=True,
-        joined=True,
-    ),
-    Setting(
-        "env_file",
-        parse.file_path,
-        None,
-        "a `.env` file of the app, stronger than those of the root",
-        only_configured=True,
-    ),
-    Setting(
-        "build_args_from",
-        parse.variable_names,
-        (),
-        "for `local`: names of build args, with values as in `env_from`",
-        only_configured=True,
-        joined=True,
-    ),
-    Setting(
-        "ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`", only_configured=True
-    ),
-    Setting(
+    _for_all("lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once"),
+    _for_all("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine"),
+    _joined("env", parse.environment, {}, "the app's environment: names and values"),
+    _joined("env_from", _NAMES, (), "names of variables for it, with values from the environment or `.env`"),
+    _joined("env_from_optional", _NAMES, (), "as `env_from`, but names without a value are left out"),
+    _in_config("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
+    _joined("build_args_from", _NAMES, (), "for `local`: names of build args, with values as in `env_from`"),
+    _in_config("ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`"),
+    _in_config(
         "metrics",
         parse.metrics,
         None,
         "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
-        only_configured=True,
     ),
 )
 BY_KEY = {row.key: row for row in SETTINGS}
-BY_VARIABLE = {row.variable: row for row in SETTINGS if not row.only_configured}
-WITH_VARIABLE = tuple(BY_VARIABLE.values())
+WITH_VARIABLE = tuple(row for row in SETTINGS if not row.only_configured)
 SECRETS = tuple(row for row in SETTINGS if row.secret)
+SECRET_VARIABLES = tuple(f"{prefix}{row.variable}" for row in SECRETS for prefix in ("", "INVOKE_"))
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
-
-
-def secrets_in(*sources: Mapping[str, object]) -> Iterator[str]:
-    """The values that `sources` (variables, or the configuration) have for the kit's own secrets."""
-    names = [name for row in SECRETS for name in (row.key, row.variable, f"INVOKE_{row.variable}")]
-    return (str(source[name]) for source in sources for name in names if source.get(name))

@@ -10,62 +10,47 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
-from ..app_class import DEFAULT_APP_CLASS, namespace_of
+from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
-from ..redaction import keep_named_secret
-from .env_files import env_path
-from .paths import status_of
-from .schema import BY_KEY, BY_VARIABLE, NOT_GIVEN, SECRETS, SETTINGS, WITH_VARIABLE, Setting
+from ..redaction import keep_secret
+from .env_files import EnvFile
+from .paths import mode_of
+from .schema import BY_KEY, NOT_GIVEN, SECRET_VARIABLES, SECRETS, SETTINGS, WITH_VARIABLE, Setting
 from .sources import Origin, Source
 from .values import Metrics, Port, nearest
 
-T = TypeVar("T")
+# Reading one of these raises SettingsError if it is not set.
+_REQUIRED = ("api_url", "api_key", "app", "image_name", "port", "repo_url", "git_ref")
 
 
 class Layer(NamedTuple):
-    """The values of one source, by the keys of settings. `at` is the path in the configuration, or the `.env` file."""
+    """The values of one source: by the variables of settings if `by_variable`, else by their keys. `shown` is a format
+    of what messages call a setting there, such as `deploy.{row.key}`."""
 
     source: Source
+    place: str
+    shown: str
     values: Mapping[str, object]
-    at: str = ""
-
-    def origin(self, row: Setting) -> Origin:
-        if self.source is Source.FLAG:
-            return Origin(self.source, row.flag)
-        if self.source in (Source.APP, Source.CONFIG):
-            return Origin(self.source, f"{self.at}.{row.key}")
-        return Origin(self.source, row.variable, self.at)
+    by_variable: bool = False
 
 
 def settle(rows: Iterable[Setting], layers: Collection[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
     """The parsed value of each row from the first of `layers` that gives one, and its origin. Raises SettingsError."""
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
-    default = Origin(Source.DEFAULT)
+    default = Origin(Source.DEFAULT, "default")
     for row in rows:
-        key = row.key
-        values[key], origins[key] = row.default, default
+        variable = row.variable
+        values[row.key], origins[row.key] = row.default, default
         for layer in layers:
-            value = layer.values.get(key)
+            value = layer.values.get(variable if layer.by_variable else row.key)
             if value not in NOT_GIVEN:
-                origins[key] = layer.origin(row)
-                values[key] = origins[key].parsed(row.parse, value)
+                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row=row))
+                values[row.key] = origin.parsed(row.parse, value)
                 break
     return values, origins
-
-
-class _Required(Generic[T]):
-    """A setting without which a task cannot go on: reading it raises the SettingsError of `check` if it is not set.
-    A value that is set is in the instance, where Python finds it first."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._key = name
-
-    def __get__(self, settings: Settings, owner: type) -> T:
-        settings.check("app" if self._key == "image_name" else self._key)
-        raise AttributeError(f"{self._key} is not set, since the app has several")  # ports
 
 
 class Settings:
@@ -76,18 +61,18 @@ class Settings:
     """The app's name in the table of apps; None without a table."""
     root: Path
     state_file: Path
-    api_url = _Required[str]()
-    api_key = _Required[str]()
+    api_url: str
+    api_key: str
     api_timeout: float
     registry: str
     registry_username: str | None
     registry_password: str | None
     git_token: str | None
-    app = _Required[str]()
+    app: str
     namespace: str
-    image_name = _Required[str]()
+    image_name: str
     app_class: str
-    port = _Required[int]()
+    port: int
     replicas: int | None
     domain: tuple[str, ...]
     health_path: str | None
@@ -96,8 +81,8 @@ class Settings:
     platform: str
     dockerfile: str
     build_context: str
-    repo_url = _Required[str]()
-    git_ref = _Required[str]()
+    repo_url: str
+    git_ref: str
     image_tag: str | None
     builder: str | None
     build_args: tuple[str, ...]
@@ -120,21 +105,34 @@ class Settings:
     """The environment, and what the `.env` files add to it. An empty variable is not set, so it is not in here."""
     empty_variables: frozenset[str]
     """The names of variables without a value, for messages."""
-    env_files: Mapping[str, Mapping[str, str]]
-    """The variables of each `.env` file, by the file's name."""
+    env_files: Mapping[str, EnvFile]
+    """The `.env` files by their names."""
+    configured_environment: Mapping[str, str]
+    """The app's environment as the configuration has it, without the names that have no value."""
 
     def __init__(self, origins: Mapping[str, Origin], **values: Any) -> None:  # Any: each has been parsed by its row
         follows: dict[str, Origin] = {}
         if origins["namespace"].source is Source.DEFAULT:
-            values["namespace"] = namespace_of(values["app_class"])
-            follows["namespace"] = Origin(Source.DEFAULT, "app_class")
+            values["namespace"] = APP_CLASSES[values["app_class"]]
+            follows["namespace"] = Origin(Source.DEFAULT, "default", "of app_class")
         if origins["image_name"].source is Source.DEFAULT:
             values["image_name"] = values.get("app")
-            follows["image_name"] = Origin(Source.DEFAULT, "app")
+            follows["image_name"] = Origin(Source.DEFAULT, "default", "of app")
         if origins["port"].source < origins["ports"].source:
             values["ports"] = ()
+        names, variables = [*values["env_from_optional"], *values["env_from"]], values["variables"]
+        by_name = {name: variables[name] for name in names if name in variables}
+        values["configured_environment"] = {**values["env"], **by_name}
         set_values = {key: value for key, value in values.items() if value is not None or key not in _REQUIRED}
         vars(self).update(set_values, origins={**origins, **follows})
+
+    if not TYPE_CHECKING:  # mypy would take any name for that of a setting
+
+        def __getattr__(self, key: str) -> NoReturn:
+            """Of a required setting that is not set, the SettingsError of `check`."""
+            if key in _REQUIRED:
+                self.check("app" if key == "image_name" else key)
+            raise AttributeError(f"{key} is not set")  # port: the app has several
 
     def __setattr__(self, key: str, value: object) -> NoReturn:
         raise AttributeError(f"{key} cannot be changed")
@@ -146,29 +144,21 @@ class Settings:
         `record` is the target of the last build, {} if there is none; the record of another app does not count.
         `facts` ask git, by the keys of settings.
         """
-        values, origins = {**vars(self)}, {**self.origins}
-
-        def fill(key: str, source: Source, value: object) -> None:
-            if value not in NOT_GIVEN:
-                origins[key] = Origin(source)
-                values[key] = origins[key].parsed(BY_KEY[key].parse, value)
-
         app = self.known("app")
         if app is not None and record.get("app") not in (None, app):
             record = {}
-        for key, value in record.items():
-            if origins[key].source is Source.DEFAULT:
-                fill(key, Source.RECORD, value)
-        for key, ask in facts.items():
-            if origins[key].source is Source.DEFAULT:
-                fill(key, Source.GIT, ask())
         # The namespace of a record belongs to its app class.
-        is_of_class = values["app_class"] == (record.get("app_class") or DEFAULT_APP_CLASS)
-        if origins["namespace"].source is Source.RECORD and not is_of_class:
-            origins["namespace"] = Origin(Source.DEFAULT)
-        settings = Settings(**{**values, "origins": origins})
+        is_given = self.origins["app_class"].source is not Source.DEFAULT
+        if is_given and self.app_class != (record.get("app_class") or DEFAULT_APP_CLASS):
+            record = {**record, "namespace": None}
+        unset = [key for key in {**record, **facts} if self.origins[key].source is Source.DEFAULT]
+        by_git = {key: facts[key]() for key in unset if key in facts and record.get(key) in NOT_GIVEN}
+        layers = [Layer(Source.RECORD, "the record", "", record), Layer(Source.GIT, "git", "", by_git)]
+        values, origins = settle([BY_KEY[key] for key in unset], layers)
+        settings = Settings(**{**vars(self), **values, "origins": {**self.origins, **origins}})
         # Only now it is known which values are part of a plain setting, and so are not redacted.
-        keep_named_secret(settings.secret_values_of((*settings.env_from, *settings.env_from_optional)))
+        names = (*settings.env_from, *settings.env_from_optional)
+        keep_secret(settings.secret_values_of(names), is_named=True)
         return settings
 
     @overload
@@ -208,14 +198,16 @@ class Settings:
         # What is not set yet is what git fills in.
         is_cloned_from_here = all(self.origins[key].source >= Source.GIT for key in ("repo_url", "git_ref"))
         needs_files = "files" in needs or ("cloned_files" in needs and is_cloned_from_here)
-        wrong_files = dict(self.wrong_files()) if needs_files else {}
-        parts, steps = list(wrong_files.values()), [f"Name another with {self._way(key)}" for key in wrong_files]
+        parts, steps = [], []
+        for key, wrong in self.wrong_files() if needs_files else ():
+            parts.append(wrong)
+            steps.append(f"Name another with {f'deploy.apps.{self.name}.{key}' if self.name else BY_KEY[key].flag}")
         if unset:
             parts.append(f"not set: {', '.join(map(self.ways_to_set, unset))}")
         if unvalued:
             parts.append(f"no value for {', '.join(map(self._named, unvalued))}")
         if parts and self.env_file and self.env_file not in self.env_files and (unset or unvalued):
-            parts.append(f"there is no env_file at {env_path(self.root, self.env_file)}")
+            parts.append(f"there is no env_file at {self.root / os.path.expanduser(self.env_file)}")  # noqa: PTH111
         if unvalued or any(row.is_global for row in unset):
             steps.append("Set variables in the environment, or in .env at the project's root")
         if parts:
@@ -229,50 +221,39 @@ class Settings:
         committed = [f"{row.key} under deploy: in invoke.yaml"] if row.committed else []
         return " or ".join([*flag, self._named(row.variable), *committed])
 
-    def _way(self, key: str) -> str:
-        return f"deploy.apps.{self.name}.{key}" if self.name else BY_KEY[key].flag
-
     def _named(self, variable: str) -> str:
         return f"{variable} (it is empty)" if variable in self.empty_variables else variable
 
     def wrong_files(self) -> Iterator[tuple[str, str]]:
         """The key of each of Dockerfile and build context that cannot be built from, with the reason."""
         file, context = self.root / self.dockerfile, self.root / self.build_context
-        if not _is(stat.S_ISREG, file):
+        if not stat.S_ISREG(mode_of(file)):
             yield "dockerfile", f"there is no Dockerfile at {file}"
         elif not os.access(file, os.R_OK):
             yield "dockerfile", f"the Dockerfile {file} cannot be read"
-        if not _is(stat.S_ISDIR, context):
+        if not stat.S_ISDIR(mode_of(context)):
             yield "build_context", f"the build context {context} is not a folder"
         elif not os.access(context, os.R_OK | os.X_OK):
             yield "build_context", f"the build context {context} cannot be read"
 
-    @property
-    def configured_environment(self) -> dict[str, str]:
-        """The app's environment as the configuration has it, without the names that have no value."""
-        named = [*self.env_from_optional, *self.env_from]
-        return {**self.env, **{name: self.variables[name] for name in named if name in self.variables}}
-
-    def values_of(self, names: Iterable[str], what: str) -> dict[str, str]:
+    def values_of(self, names: Collection[str], what: str) -> dict[str, str]:
         """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
         as `what`."""
-        found = {name: self.variables.get(name) for name in names}
-        missing = [name for name, value in found.items() if value is None]
-        if missing:
+        if missing := [name for name in names if name not in self.variables]:
             empty = next((name for name in missing if name in self.empty_variables), None)
             hint = f", or {empty}= for an empty value" if empty else ""
             raise SettingsError(
                 f"{what} {', '.join(map(self._named, missing))} has no value",
                 next=f"Give KEY=VALUE{hint}, or set it in the environment or in .env",
             )
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: self.variables[name] for name in names}
 
     def secrets_among(self, values: Mapping[str, str]) -> list[str]:
         """The names in `values` that carry a secret of the deploy: by their name, or by their value."""
-        names = {f"{prefix}{row.variable}" for row in SECRETS for prefix in ("", "INVOKE_")}
-        places = (self.variables, *self.env_files.values())
-        secrets = {self.known(row.key) for row in SECRETS} | {has.get(name) for has in places for name in names}
-        return [name for name, value in values.items() if name in names or (value and value in secrets)]
+        places = (self.variables, *(file.variables for file in self.env_files.values()))
+        secrets = {self.known(row.key) for row in SECRETS}
+        secrets |= {has.get(name) for has in places for name in SECRET_VARIABLES}
+        return [name for name, value in values.items() if name in SECRET_VARIABLES or (value and value in secrets)]
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
         """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,
@@ -284,25 +265,9 @@ class Settings:
 
     def misspelt(self) -> Iterator[str]:
         """A warning for each `DEPLOY_*` variable that is not a setting but is spelled almost like one."""
-        known = [*BY_VARIABLE, "DEPLOY_ENV_FILE"]
+        keys = ["ENV_FILE", *(row.key.upper() for row in WITH_VARIABLE)]
         for name in sorted(self.variables):
-            if name.startswith("DEPLOY_") and name not in known:
-                # Other tools have variables of this kind, too, so it must be very much like one.
-                keys = [variable.removeprefix("DEPLOY_") for variable in known]
-                if key := nearest(name.removeprefix("DEPLOY_"), keys, likeness=0.8):
-                    yield f"{name} is not a setting (did you mean DEPLOY_{key}?)"
-
-    @property
-    def secret_files_others_can_read(self) -> list[Path]:
-        """The `.env` files with a secret that the file's group or all users can read."""
-        holders = (name for name, has in self.env_files.items() if any(has.get(row.variable) for row in SECRETS))
-        paths = [env_path(self.root, name) for name in holders]
-        return [path for path in paths if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]
-
-
-_REQUIRED = [key for key, value in vars(Settings).items() if isinstance(value, _Required)]
-
-
-def _is(kind: Callable[[int], bool], path: Path) -> bool:
-    status = status_of(path)
-    return status is not None and kind(status.st_mode)
+            key = name.removeprefix("DEPLOY_")
+            # Other tools have variables of this kind, too, so it must be very much like one.
+            if key not in (name, *keys) and (meant := nearest(key, keys, likeness=0.8)):
+                yield f"{name} is not a setting (did you mean DEPLOY_{meant}?)"

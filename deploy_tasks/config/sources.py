@@ -25,34 +25,16 @@ class Source(IntEnum):
     DEFAULT = 8
 
 
-_PLACES = {
-    Source.FLAG: "flag",
-    Source.APP: "configuration",
-    Source.VARIABLE: "environment",
-    Source.CONFIG: "configuration",
-    Source.RECORD: "the record",
-    Source.GIT: "git",
-    Source.DEFAULT: "default",
-}
-
-
 class Origin(NamedTuple):
-    """The origin of one value: its source and, if there is one, its name there. `key` is a flag, a variable, a key of
-    the configuration, or the setting that a default follows from. `file` is the name of a `.env` file."""
+    """The origin of one value: its source; the place where a person finds it, such as `environment` or the name of a
+    `.env` file; and, if there is one, its name there. Its text is what messages show: `environment DEPLOY_PORT`."""
 
     source: Source
+    place: str
     key: str = ""
-    file: str = ""
-
-    @property
-    def place(self) -> str:
-        """Where a person finds the value, without its key."""
-        return self.file or _PLACES[self.source]
 
     def __str__(self) -> str:
-        """The origin as messages show it, such as `environment DEPLOY_PORT`."""
-        of = "of " if self.source is Source.DEFAULT and self.key else ""
-        return f"{self.place} {of}{self.key}".rstrip()
+        return f"{self.place} {self.key}".rstrip()
 
     def parsed(self, parse: Callable[[Any], T], value: object) -> T:
         """The result of `parse(value)`. Turns its ValueError into a SettingsError that starts with this origin."""
@@ -64,4 +46,4 @@ class Origin(NamedTuple):
 
 def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
     """The parsed value of a flag that is not a setting, such as `--job`. Raises SettingsError."""
-    return Origin(Source.FLAG, flag).parsed(parse, value)
+    return Origin(Source.FLAG, "flag", flag).parsed(parse, value)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Literal, TypeVar
+from functools import partial
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 from .. import images
+from ..app_class import APP_CLASSES
 from ..hosts import is_loopback
 from ..redaction import escaped, quoted
-
-T = TypeVar("T")
 
 _HOST = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -34,72 +34,51 @@ _PLATFORM = (
 )
 
 
-def _one_value(value: object) -> str:
-    """The text of a single value, such as a number or a switch."""
+def as_text(value: object, check: Callable[[str], str] = str, *, any_type: bool = False) -> str:
+    """What `check` returns for a text, or for a whole number as its digits. A list or a table is refused. So are other
+    types, unless `any_type`, since the text that was written is lost: True may have been `yes`, and 1.1 `1.10`."""
     if isinstance(value, list | tuple | Mapping):
         raise ValueError("a list or a table is not allowed here, only one value")
-    return str(value)
-
-
-def as_text(value: object) -> str:
-    """A text, or a whole number as its digits. Other types are refused, since the text that was written is lost: True
-    may have been `yes`, and 1.1 `1.10`."""
-    text = _one_value(value)
-    if not isinstance(value, str | int) or isinstance(value, bool):
+    if not any_type and (not isinstance(value, str | int) or isinstance(value, bool)):
         raise ValueError(f"this is a {type(value).__name__}, but a text is needed, so put it in quotes")
+    text = str(value)
     if re.search("[\ud800-\udfff]", text):
         raise ValueError("the text has a byte that is not UTF-8")
-    return text
+    return check(text)
 
 
-def printable(value: object) -> str:
+def matching(pattern: str, says: str, value: object, *, is_secret: bool = False) -> str:
+    """A printable text that matches `pattern` as a whole. The error is the quoted text and what it `says`; if it
+    `is_secret`, only what it `says`."""
     text = as_text(value)
-    if not text.isprintable():
+    if not is_secret and not text.isprintable():
         raise ValueError("the text has a control character")
-    return text
-
-
-def text(check: Callable[[str], T]) -> Callable[[object], T]:
-    """A parser that applies `check` to the text of a value."""
-    return lambda value: check(as_text(value))
-
-
-def like(pattern: str, says: str) -> Callable[[object], str]:
-    """A parser of printable text that matches `pattern` as a whole. Its error is the quoted text and what it `says`."""
-    return lambda value: _matching(pattern, printable(value), lambda text: f"{quoted(text)} {says}")
-
-
-def secret_like(pattern: str, says: str) -> Callable[[object], str]:
-    """A parser of a secret that matches `pattern` as a whole. Its error is what it `says`, without the value."""
-    return lambda value: _matching(pattern, as_text(value), lambda _: says)
-
-
-def _matching(pattern: str, text: str, error: Callable[[str], str]) -> str:
     if not re.fullmatch(pattern, text):
-        raise ValueError(error(text))
+        raise ValueError(says if is_secret else f"{quoted(text)} {says}")
     return text
 
 
+_secret = partial(matching, is_secret=True)
 # A password may have spaces, but a line break would end a header or a prompt early.
-secret = secret_like(r"[^\x00-\x1f\x7f]*", "the secret has a line break or another control character")
-api_key = secret_like(r"[\x21-\x7e]+", "the key has a space, a line break or a character outside ASCII")
-registry_host = like(
-    rf"{_HOST}(?::{_PORT})?", "is not a registry host (it looks like registry.example.com or localhost:5000)"
+secret = partial(_secret, r"[^\x00-\x1f\x7f]*", "the secret has a line break or another control character")
+api_key = partial(_secret, r"[\x21-\x7e]+", "the key has a space, a line break or a character outside ASCII")
+printable = partial(matching, ".*", "")
+registry_host = partial(
+    matching, rf"{_HOST}(?::{_PORT})?", "is not a registry host (it looks like registry.example.com or localhost:5000)"
 )
-path_on_site = like(r"/[^ ]*", "is not a path on the site (it looks like /health)")
-file_path = like(r"(?:.*/)?(?!\.{1,2}$)[^/]+", "is not the path of a file")
+path_on_site = partial(matching, "/[^ ]*", "is not a path on the site (it looks like /health)")
+file_path = partial(matching, r"(?:.*/)?(?!\.{1,2}$)[^/]+", "is not the path of a file")
 # The text becomes one word of a command or a request.
-not_a_flag = like(r"(?!-).*", "starts with - and would be read as a flag")
-platforms = like(
-    rf"{_PLATFORM}(?:,{_PLATFORM})*", "is not a known platform (it looks like linux/amd64 or linux/amd64,linux/arm64)"
+not_a_flag = partial(matching, "(?!-).*", "starts with - and would be read as a flag")
+platforms = partial(
+    matching,
+    rf"{_PLATFORM}(?:,{_PLATFORM})*",
+    "is not a known platform (it looks like linux/amd64 or linux/amd64,linux/arm64)",
 )
-_domain = like(rf"(?!.{{256}})(?:\*\.)?{_HOST}", "is not a domain (it looks like app.example.com or *.example.com)")
-_variable_name = like(_NAME, "is not the name of an environment variable")
-
-
-def one_of(names: Iterable[str], what: str) -> Callable[[object], str]:
-    """A parser of one of the `names` of a `what`."""
-    return like("|".join(names), f"is not {what}: {' or '.join(names)}")
+app_class = partial(matching, "|".join(APP_CLASSES), f"is not an app class: {' or '.join(APP_CLASSES)}")
+_DOMAIN = rf"(?!.{{256}})(?:\*\.)?{_HOST}"
+_domain = partial(matching, _DOMAIN, "is not a domain (it looks like app.example.com or *.example.com)")
+_variable_name = partial(matching, _NAME, "is not the name of an environment variable")
 
 
 def api_url(value: object) -> str:
@@ -143,40 +122,34 @@ def repo_url(value: object) -> str:
     return text
 
 
-def seconds(value: object) -> float:
-    """Seconds, above 0 and at most a day."""
+def seconds(value: object, *, or_zero: bool = False) -> float:
+    """Seconds, above 0 and at most a day; 0, for not at all, only with `or_zero`."""
     try:
-        number = float(_one_value(value))
+        number = float(as_text(value, any_type=True))
     except ValueError:
         number = math.nan
-    if not 0 < number <= _LONGEST_SECONDS:
+    if not 0 < number <= _LONGEST_SECONDS and not (or_zero and number == 0):
         raise ValueError(f"{quoted(value)} is not a time in seconds, above 0 and at most {_LONGEST_SECONDS:.0f}")
     return number
 
 
-def seconds_or_zero(value: object) -> float:
-    """As `seconds`, and 0 for not at all."""
-    return 0.0 if str(value) in ("0", "0.0") else seconds(value)
+seconds_or_zero = partial(seconds, or_zero=True)
 
 
 def switch(value: object) -> bool:
-    text = _one_value(value).lower()
+    text = as_text(value, any_type=True).lower()
     if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
         raise ValueError(f"{quoted(value)} is neither true nor false")
     return text in ("true", "1", "yes", "on")
 
 
-def whole_number(what: str, lowest: int, highest: int) -> Callable[[object], int]:
-    """A parser of a whole number in decimal digits. YAML reads 010 as eight, a person as ten, so it is refused."""
-
-    def parse(value: object) -> int:
-        text = _one_value(value)
-        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text) or not lowest <= int(text) <= highest:
-            hint = ", without a leading zero" if re.fullmatch(r"0[0-9]+", text) else ""
-            raise ValueError(f"{quoted(text)} is not {what}: a whole number from {lowest} to {highest}{hint}")
-        return int(text)
-
-    return parse
+def whole_number(what: str, lowest: int, highest: int, value: object) -> int:
+    """A whole number in decimal digits. YAML reads 010 as eight, a person as ten, so it is refused."""
+    text = as_text(value, any_type=True)
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text) or not lowest <= int(text) <= highest:
+        hint = ", without a leading zero" if re.fullmatch(r"0[0-9]+", text) else ""
+        raise ValueError(f"{quoted(text)} is not {what}: a whole number from {lowest} to {highest}{hint}")
+    return int(text)
 
 
 class Port(Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,52 +168,42 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     scheme: Literal["http", "https"] | None = None
 
 
-def _table(value: object, kind: type[T], keys: Iterable[str]) -> T:
+def _table(kind: Any, keys: Iterable[str], value: object) -> object:  # Any: a type such as tuple[Port, ...]
     try:
         return msgspec.convert(value, kind, strict=False)  # as YAML is written, a number is text
     except msgspec.ValidationError as error:
         raise ValueError(f"{escaped(str(error))} (allowed keys: {', '.join(keys)})") from error
 
 
-def ports(value: object) -> tuple[Port, ...]:
-    return _table(value, tuple[Port, ...], Port.__struct_fields__)
+ports = partial(_table, tuple[Port, ...], Port.__struct_fields__)
+metrics = partial(_table, Metrics, Metrics.__struct_fields__)
 
 
-def metrics(value: object) -> Metrics:
-    return _table(value, Metrics, Metrics.__struct_fields__)
-
-
-def _several(value: object) -> tuple[str, ...]:
-    """The texts of a list, or of one text with commas; a list may hold texts with commas."""
+def several(each: Callable[[str], str], value: object) -> tuple[str, ...]:
+    """The texts of a list, or of one text with commas (a list may hold texts with commas), each parsed by `each`."""
     texts = value if isinstance(value, list | tuple) else [value]
-    return tuple(part.strip() for text in texts for part in as_text(text).split(","))
+    return tuple(each(part.strip()) for text in texts for part in as_text(text).split(","))
 
 
-def domains(value: object) -> tuple[str, ...]:
-    return tuple(map(_domain, _several(value)))
-
-
-def variable_names(value: object) -> tuple[str, ...]:
-    """Names of environment variables, from a list or from text with commas."""
-    return tuple(map(_variable_name, _several(value)))
+domains = partial(several, _domain)
+variable_names = partial(several, _variable_name)
 
 
 def app_names(value: object) -> str:
     """One name of an app, or several (a list, or text with commas), joined with commas."""
-    return ",".join(map(images.label, _several(value)))
+    return ",".join(several(images.label, value))
 
 
 def environment(value: object) -> dict[str, str]:
     """The variables of an app and their values, from a table."""
     if not isinstance(value, Mapping):
         raise ValueError("this is not a table of names and values")
-    for name, item in value.items():
-        if not str(name) or "=" in str(name):
-            raise ValueError(f"{quoted(name)} is not the name of a variable")
-        if item is None:
-            raise ValueError(
-                f"{quoted(name)} has no value (to take it from the environment or .env, name it in env_from)"
-            )
+    if wrong := [name for name in value if not str(name) or "=" in str(name)]:
+        raise ValueError(f"{quoted(wrong[0])} is not the name of a variable")
+    if empty := [name for name, item in value.items() if item is None]:
+        raise ValueError(
+            f"{quoted(empty[0])} has no value (to take it from the environment or .env, name it in env_from)"
+        )
     return {str(name): _of_key(name, item) for name, item in value.items()}
 
 
@@ -248,10 +211,10 @@ def build_args(value: object) -> tuple[str, ...]:
     """`KEY=VALUE` and `KEY` from a table (a value of null is KEY alone), a list, or text with commas."""
     if isinstance(value, Mapping):
         arguments = [str(key) if item is None else f"{key}={_of_key(key, item)}" for key, item in value.items()]
-    elif isinstance(value, list | tuple):  # a value may have a comma there
-        arguments = [as_text(item).strip() for item in value]
     else:
-        arguments = list(_several(value))
+        # A value in a list may have a comma.
+        items = value if isinstance(value, list | tuple) else as_text(value).split(",")
+        arguments = [as_text(item).strip() for item in items]
     for argument in arguments:
         if not re.fullmatch(rf"{_NAME}(=.*)?", argument, re.DOTALL):
             shown = re.sub("=.+", "=…", argument, flags=re.DOTALL)

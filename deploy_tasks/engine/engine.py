@@ -132,7 +132,7 @@ class Engine:
             reported = self._kind.publish(self, image, Path(path))
         if self.is_dry:
             return ""
-        digests = list(filter(images.is_digest, reported))
+        digests = list(filter(images.DIGEST.fullmatch, reported))
         if len(digests) != 1:
             raise EngineError(
                 f"the push of {image.reference} reported {len(digests)} digests instead of one, so it is not certain "

@@ -103,7 +103,7 @@ def run(call: Call[Any], names: Sequence[str], *, at_once: int) -> dict[str, Any
 def _refuse_all(errors: Mapping[str, DeployError]) -> None:
     """SomeFailed if one of several apps cannot be built or deployed: then none is begun."""
     if errors:
-        lines = [f"  {name}: {error.without_effect}" for name, error in errors.items()]
+        lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in errors.items()]
         raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
 
 
@@ -141,7 +141,7 @@ def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
                 batch.is_over(Outcome(name, error=error))
     _refuse_all(errors)
     if command.changes:
-        apps.check_apart(work.settings for work in batch.works.values())
+        apps.check_apart({name: vars(work.settings) for name, work in batch.works.items()})
     return plans
 
 

@@ -114,7 +114,7 @@ class Work:
     def _warn(self) -> None:
         """Warns of what is allowed and seldom meant."""
         settings = self.settings
-        for path in settings.secret_files_others_can_read:
+        for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
         for row in SETTINGS:
             if row.secret and row.key in self.call.project.general:

@@ -16,7 +16,7 @@ import msgspec
 
 from .. import images
 from ..app_class import DEFAULT_APP_CLASS
-from ..encoding import as_dict, convert, decode, encode
+from ..encoding import as_builtins, decode, encode
 from ..errors import StateError
 from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
@@ -65,7 +65,7 @@ class State:
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Remembers a build that was just started, in place of an earlier one."""
-        _replace(self.in_flight_path, as_dict(build))
+        _replace(self.in_flight_path, as_builtins(build))
         self.in_flight.cache_clear()
 
     def clear_in_flight(self, job_name: str) -> None:
@@ -141,7 +141,7 @@ class State:
                     for line in reversed(lines):
                         with suppress(ValueError):
                             entry = decode(line, HistoryEntry)
-                            if entry.build_id is None or images.is_digest(entry.build_id):
+                            if entry.build_id is None or images.DIGEST.fullmatch(entry.build_id):
                                 yield entry
         except StateError:
             self.history.cache_clear()  # it holds only a part
@@ -181,7 +181,7 @@ def _read(path: Path, kind: type[K], **usual: object) -> K | None:
         version = found.get(_SCHEMA_KEY, _SCHEMA_VERSION)
         if not isinstance(version, int) or version > _SCHEMA_VERSION:
             raise StateError(f"{path} was written by a newer deploy-tasks", next="Upgrade: pip install -U deploy-tasks")
-        held = convert({**usual, **found}, kind)
+        held = decode({**usual, **found}, kind)
         if isinstance(held, BuildInFlight):
             images.label(held.job_name)
         elif held.build_id is not None:

@@ -81,7 +81,7 @@ class History:
         `sha256:` and the ellipsis, or by the first 7 or more digits of the commit that it was built from, without
         uncommitted changes. `text` itself if it is not an abbreviation. SettingsError if it matches none or several."""
         short = _ABBREVIATION.fullmatch(text)
-        if not short or images.is_digest(text):
+        if not short or images.DIGEST.fullmatch(text):
             return text
         algorithm, digits = short.groups()
         found: dict[str, HistoryEntry] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from ..encoding import JsonObject, as_dict
+from ..encoding import JsonObject, as_builtins
 
 # The keys that other scripts write and read too, in their order.
 _SHARED_KEYS = ("repoUrl", "gitRef", "app", "namespace", "imageName", "imageTag", "buildId")
@@ -84,4 +84,4 @@ def record_as_json(record: Record, found: dict[str, object]) -> dict[str, object
     """The JSON object of `record`: the shared keys, which may be null, then the kit's own. Unknown keys of `found`, the
     object that the file holds now, are kept."""
     unknown = {key: value for key, value in found.items() if key not in Record.__struct_encode_fields__}
-    return {**dict.fromkeys(_SHARED_KEYS), **as_dict(record), **unknown}
+    return {**dict.fromkeys(_SHARED_KEYS), **as_builtins(record), **unknown}
