@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import images
 from ..app_class import DEFAULT_APP_CLASS, namespace_of
@@ -17,6 +17,9 @@ from ..next_steps import Step
 from ..state import history
 from ..state.records import Record, Target, record_as_json
 from ..ui import console
+
+if TYPE_CHECKING:
+    from ..api.client import DeployClient
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,12 @@ class DigestPlan:
 
 def _plan(work: Work) -> DigestPlan:
     """Never the tag of an old record: asked after new commits, it would deploy the old code."""
-    settings, recorded = work.settings, work.recorded_in_chain
-    earlier = recorded.image_tag if recorded else None
-    tag = settings.image_tag or earlier or work.checkout.commit or settings.needed("image_tag")
-    if recorded and tag == earlier:
-        return DigestPlan(target_of(settings, tag, recorded.git_ref))
-    commit = work.checkout.commit
-    return DigestPlan(target_of(settings, tag, commit if tag == commit else None))
+    settings, recorded, commit = work.settings, work.recorded_in_chain, work.checkout.commit
+    tag = settings.image_tag or (recorded and recorded.image_tag) or commit or settings.needed("image_tag")
+    git_ref = commit if tag == commit else None
+    if recorded and tag == recorded.image_tag:
+        git_ref = recorded.git_ref
+    return DigestPlan(target_of(settings, tag, git_ref))
 
 
 digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_record=True)
@@ -71,27 +73,23 @@ def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
     )
 
 
-def keep(
-    work: Work,
-    target: Target,
-    build_id: str,
-    *,
-    built: Mapping[str, str | None] | None = None,
-    dirty: bool | None = None,
-) -> Record:
+def digest_of_tag(client: DeployClient, target: Target) -> str | None:
+    """The digest that the API finds under the target's tag; None if it finds none."""
+    try:
+        return client.digest(target.image_name, tag=target.image_tag)
+    except DigestNotFound:
+        return None
+
+
+def keep(work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None) -> Record:
     """Records the digest of `target` (see `save`) and tells of it."""
-    record, earlier = save(work, target, build_id, built=built, dirty=dirty)
+    record, earlier = save(work, target, build_id, dirty=dirty, **built)
     tell_recorded(work, record, earlier)
     return record
 
 
 def save(
-    work: Work,
-    target: Target,
-    build_id: str,
-    *,
-    built: Mapping[str, str | None] | None = None,
-    dirty: bool | None = None,
+    work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None
 ) -> tuple[Record, Record | None]:
     """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
     fields that HistoryEntry has of a build, where this was one. Returns the record and the one before it.
@@ -103,7 +101,7 @@ def save(
     try:
         earlier = work.state.record()
         work.state.save_record(record)
-        work.note(history.RECORDED, record, **(built or {}))
+        work.note(history.RECORDED, record, **built)
     except StateError as error:
         reuse = Step("reuse", {"build_id": build_id, **flags_of(work, target)}, "The image is there")
         raise StateError(error.what, error.effect, [*error.next, reuse]) from error
@@ -140,16 +138,12 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
 
 def flags_of(work: Work, target: Target) -> dict[str, object]:
     """The flags that say `target`, as far as they are needed."""
+    settings = work.settings
+    usual: dict[str, object]
     if work.name:
-        own = TARGET[1:]
-        needed = [
-            key for key in own if work.settings.is_by_flag(key) or getattr(target, key) != getattr(work.settings, key)
-        ]
-        return {"app": work.name, **{key: getattr(target, key) for key in needed}}
-    usual = {
-        "image_name": target.app,
-        "app_class": DEFAULT_APP_CLASS,
-        "namespace": namespace_of(target.app_class),
-    }
-    needed_here = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
-    return {"app": target.app, **needed_here}
+        usual = {key: None if settings.is_by_flag(key) else getattr(settings, key) for key in TARGET[1:]}
+    else:
+        namespace = namespace_of(target.app_class)
+        usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}
+    needed = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
+    return {"app": work.name or target.app, **needed}

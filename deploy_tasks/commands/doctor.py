@@ -177,7 +177,7 @@ def _files(engine: Engine, work: Work) -> Iterator[Finding]:
         yield Finding(key.replace("_", " "), "warning", said, f"name another: DEPLOY_{key.upper()}")
     if "build_context" in wrong:
         return
-    files = engine.ignore_files(context, dockerfile) or [context / ".dockerignore"]
+    files = engine.kind.ignore_files(context, dockerfile) or [context / ".dockerignore"]
     # Where versions of an engine read different ones, each must keep them out.
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
