@@ -29,9 +29,9 @@ from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..redaction import quoted
 from ..state import history
-from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
+from ..state.records import BuildInFlight, HistoryEntry, Record, Target, record_as_json, timestamp
 from ..ui import console
-from .digest import as_result, digest_of_tag, flags_of, keep, save, target_of, tell_recorded
+from .digest import digest_of_tag, flags_of, keep, save, target_of, tell_recorded
 
 # In a clone, HEAD is the default branch of its remote.
 _HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
@@ -57,7 +57,7 @@ class BuildPlan:
 
     def execute(self, work: Work) -> Record | BuildInFlight:
         if self.known and (record := _built_already(work, self.build, self.known)):
-            return as_result(work, record)
+            return record
         build = _joined(work, self) or _started(work, self)
         if self.waits:
             return finish(work, build, shows_log=self.shows_log)
@@ -309,7 +309,8 @@ class RecordedPlan:
     def execute(self, work: Work) -> Record:
         console.tell(self.why)
         work.remember(self.record)
-        return as_result(work, self.record)
+        work.result(str(self.record.build_id), record_as_json(self.record, {}))
+        return self.record
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
         made = next((entry for entry in work.state.history() if entry.job_name == awaited), None)
         if made and made.build_id == record.build_id:
             return RecordedPlan(record, f"another run has recorded {awaited} meanwhile")
-    if job:
+    if job is not None:
         return WaitPlan(_build_of_elsewhere(work, job), shows_log)
     if failed := work.history.failed_build(settings.app, settings.image_name):
         # What is recorded is older, and no result of a wait.
@@ -365,18 +366,15 @@ def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
     """The build in flight, with the namespace and the class that the flags give it. SettingsError if it is another
     than the flags mean."""
     settings = work.settings
-    if work.name and (known.app, known.image_name) != (settings.app, settings.image_name):
-        raise SettingsError(f"{known.job_name} builds {known.app}, not {settings.app}", "Nothing was done")
+    for key in ("app", "image_name", "image_tag"):
+        builds, wanted = getattr(known, key), getattr(settings, key)
+        is_meant = settings.is_by_flag(key) or (work.name and key != "image_tag")
+        if is_meant and builds != wanted:
+            raise SettingsError(f"{known.job_name} builds {builds}, not {wanted}", "Nothing was done")
     if known.api_url != settings.api_url:
         raise SettingsError(
             f"{known.job_name} was started at {known.api_url}", next="Set DEPLOY_API_URL to that to wait for it"
         )
-    for key in ("app", "image_name", "image_tag"):
-        wanted = getattr(settings, key)
-        if settings.is_by_flag(key) and wanted != getattr(known, key):
-            raise SettingsError(
-                f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}", "Nothing was done"
-            )
     app_class = settings.given("app_class") or known.app_class
     usual = namespace_of(app_class) if app_class != known.app_class else known.namespace
     return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
@@ -430,8 +428,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
                 console.pass_on("\n".join(lines))
             error.next = (*error.next, work.step_alone("logs", "Its log", job=job))
         raise
-    tell_recorded(work, record, earlier)
-    return as_result(work, record)
+    return tell_recorded(work, record, earlier)
 
 
 def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:

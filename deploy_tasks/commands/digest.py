@@ -44,7 +44,7 @@ class DigestPlan:
         # A tag does not say what was uncommitted when it was built here; the history does.
         of_image = work.state.history().of_image(target.image_name)
         known = next((entry for entry in of_image if entry.build_id == build_id), None)
-        return as_result(work, keep(work, target, build_id, dirty=known.dirty if known else None))
+        return keep(work, target, build_id, dirty=known.dirty if known else None)
 
 
 def _plan(work: Work) -> DigestPlan:
@@ -83,9 +83,7 @@ def digest_of_tag(client: DeployClient, target: Target) -> str | None:
 
 def keep(work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None) -> Record:
     """Records the digest of `target` (see `save`) and tells of it."""
-    record, earlier = save(work, target, build_id, dirty=dirty, **built)
-    tell_recorded(work, record, earlier)
-    return record
+    return tell_recorded(work, *save(work, target, build_id, dirty=dirty, **built))
 
 
 def save(
@@ -108,8 +106,9 @@ def save(
     return record, earlier
 
 
-def tell_recorded(work: Work, record: Record, earlier: Record | None) -> None:
-    """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record."""
+def tell_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
+    """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record; its
+    digest is the task's result."""
     name, build_id = f"{record.image_name}:{record.image_tag}", str(record.build_id)
     is_same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
     if earlier and is_same_tag and earlier.build_id != build_id:
@@ -117,11 +116,7 @@ def tell_recorded(work: Work, record: Record, earlier: Record | None) -> None:
     console.tell(f"recorded {name} as {build_id}")
     pinned = images.pinned(work.settings.registry, str(record.image_name), build_id)
     work.output(f"recorded {name}", {"build-id": build_id, "image": pinned})
-
-
-def as_result(work: Work, record: Record) -> Record:
-    """Makes `record` the task's result: its digest on stdout."""
-    work.result(str(record.build_id), record_as_json(record, {}))
+    work.result(build_id, record_as_json(record, {}))
     return record
 
 

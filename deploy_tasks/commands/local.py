@@ -24,7 +24,7 @@ from ..signals import in_background
 from ..state.records import Record, Target
 from ..ui import console
 from . import deploy
-from .digest import as_result, digest_of_tag, keep, target_of
+from .digest import digest_of_tag, keep, target_of
 
 _SECONDS_TO_ANSWER = 10.0
 _NOT_BUILT = "Nothing was built"
@@ -54,7 +54,7 @@ class LocalPlan:
         may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
         record = keep(work, self.target, build_id, built="local", dirty=bool(may_differ))
         _check_tag(work, self.target, build_id)
-        return as_result(work, record)
+        return record
 
     def _build_and_push(self, work: Work, engine: Engine) -> str:
         context, dockerfile = self.image.context, self.image.dockerfile

@@ -88,8 +88,8 @@ class Kind(ABC):
 
     @abstractmethod
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
-        """Builds and pushes `image` by `engine.step`; returns every digest that is reported for this push. `folder` is
-        empty and for files that the engine writes."""
+        """Builds and pushes `image` by `engine.build` and `engine.step`; returns every digest that is reported for this
+        push. `folder` is empty and for files that the engine writes."""
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         """The existing files whose rules decide what of the build context is used; if versions of the engine differ,
