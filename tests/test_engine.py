@@ -16,7 +16,7 @@ from invoke.context import Context
 from invoke.runners import Local, Result
 
 from deploy_tasks import signals
-from deploy_tasks.engine import docker, podman, runner
+from deploy_tasks.engine import runner
 from deploy_tasks.engine.engine import Engine
 from deploy_tasks.engine.kind import Image
 from deploy_tasks.errors import EngineError, Interrupted
@@ -56,40 +56,62 @@ def detected(
 # --- commands, word by word ----------------------------------------------------------------------------------------
 
 FULL = Image(REFERENCE, Path("/a b/ctx"), Path("/a b/File"), "linux/amd64", ("A=b c", "D"))
+METADATA = json.dumps({"containerimage.config.digest": OTHER, "containerimage.digest": DIGEST})
 WHAT = ["--file", "/a b/File", "--build-arg", "A=b c", "--build-arg", "D", "/a b/ctx"]
 
 
+def built_and_pushed(c: Any) -> list[list[str]]:
+    """The arguments of each command, without the program."""
+    return [shlex.split(command)[1:] for command in commands(c)]
+
+
 def test_docker_build_command() -> None:
-    flags = ["--platform", "linux/amd64", "--tag", REFERENCE, "--iidfile", "/i"]
-    assert docker.Docker().build_command(FULL, Path("/i")) == ["build", *flags, *WHAT]
+    engine, c = detected(DOCKER, Result(), Result(line()))
+    engine.publish(FULL)
+    flags = ["--platform", "linux/amd64", "--tag", REFERENCE, "--iidfile", "FOLDER/id"]
+    assert built_and_pushed(c)[0] == ["build", *flags, *WHAT]
 
 
 @pytest.mark.parametrize(("builder", "by"), [(None, []), ("far", ["--builder", "far"])])
 def test_buildx_command_names_the_builder(builder: str | None, by: list[str]) -> None:
     flags = [*by, "--platform", "linux/amd64", "--tag", REFERENCE]
-    buildx = docker.Buildx(builder, pushes=True)
-    push, load = ["--push", "--metadata-file", "/m"], ["--load", "--iidfile", "/i"]
-    assert buildx.push_command(FULL, Path("/m")) == ["buildx", "build", *flags, *push, *WHAT]
-    assert buildx.build_command(FULL, Path("/i")) == ["buildx", "build", *flags, *load, *WHAT]
+    push, load = ["--push", "--metadata-file", "FOLDER/metadata"], ["--load", "--iidfile", "FOLDER/id"]
+    engine, c = detected(BUILDX, INSPECTED_FAR, Result(), builder=builder, metadata_file=METADATA)
+    assert engine.publish(FULL) == DIGEST
+    assert built_and_pushed(c) == [["buildx", "build", *flags, *push, *WHAT]]
+    inspected = Result("Name: default\nDriver: docker\n")
+    engine, c = detected(BUILDX, inspected, Result(), Result(line()), builder=builder)
+    assert engine.publish(FULL) == DIGEST
+    assert built_and_pushed(c)[0] == ["buildx", "build", *flags, *load, *WHAT]
 
 
 def test_podman_pushes_the_id_of_its_build_with_a_digest_file() -> None:
-    flags = ["--platform", "linux/amd64", "--iidfile", "/i"]
-    assert podman.build_command(FULL, Path("/i"), None) == ["build", *flags, *WHAT]
-    assert podman.push_command(FULL, IMAGE_ID, None, Path("/d"), []) == [
-        *["push", "--digestfile", "/d", IMAGE_ID, f"docker://{REFERENCE}"]
+    engine, c = detected(PODMAN, Result(), Result(), Result(), digestfile=DIGEST)
+    assert engine.publish(FULL) == DIGEST
+    flags = ["--platform", "linux/amd64", "--iidfile", "FOLDER/id"]
+    assert built_and_pushed(c) == [
+        ["build", *flags, *WHAT],
+        ["tag", IMAGE_ID, REFERENCE],
+        ["push", "--digestfile", "FOLDER/digest", IMAGE_ID, f"docker://{REFERENCE}"],
     ]
 
 
 def test_podman_pushes_several_platforms_as_one_list() -> None:
-    platforms = "linux/amd64,linux/arm64"
-    assert podman.build_command(SEVERAL, Path("/i"), "list") == [
-        *["build", "--platform", platforms, "--manifest", "list", "--iidfile", "/i"],
+    platforms, reference = "linux/amd64,linux/arm64", "127.0.0.1:5000/shop:v1"
+    several = Image(reference, Path("/ctx"), Path("/ctx/Dockerfile"), platform=platforms)
+    engine, c = detected(PODMAN, Result(), listing("amd64", "arm64"), Result(), Result(), digestfile=DIGEST)
+    assert engine.publish(several) == DIGEST
+    build, inspect, push, remove = built_and_pushed(c)
+    name = inspect[-1]
+    assert build == [
+        *["build", "--platform", platforms, "--manifest", name, "--iidfile", "FOLDER/id"],
         *["--file", "/ctx/Dockerfile", "/ctx"],
     ]
-    assert podman.push_command(SEVERAL, IMAGE_ID, "list", Path("/d"), ["--tls-verify=false"]) == [
-        *["manifest", "push", "--all", "--tls-verify=false", "--digestfile", "/d", "list", f"docker://{REFERENCE}"]
+    assert push == [
+        *["manifest", "push", "--all", "--tls-verify=false", "--digestfile", "FOLDER/digest", name],
+        f"docker://{reference}",
     ]
+    assert remove == ["manifest", "rm", name]
 
 
 def test_arguments_are_quoted_once_for_the_shell() -> None:
@@ -251,7 +273,7 @@ def test_ignore_files_are_those_that_the_engine_reads(
     for name in there:
         (tmp_path / name).touch()
     engine, _ = detected(told)
-    assert [file.name for file in engine.ignore_files(tmp_path, tmp_path / "Own")] == read
+    assert [file.name for file in engine.kind.ignore_files(tmp_path, tmp_path / "Own")] == read
 
 
 # --- the digest -----------------------------------------------------------------------------------------------------
@@ -344,8 +366,7 @@ def test_a_failed_build_pushes_nothing() -> None:
 
 
 def test_the_digest_of_buildx_is_read_from_a_new_file() -> None:
-    metadata = {"containerimage.config.digest": OTHER, "containerimage.digest": DIGEST}
-    engine, c = detected(STORE, Result(), metadata_file=json.dumps(metadata))
+    engine, c = detected(STORE, Result(), metadata_file=METADATA)
     assert engine.publish(IMAGE) == DIGEST
     assert not c._written[0].parent.exists()
 
@@ -404,7 +425,8 @@ def test_buildx_without_a_digest_is_refused(content: str | None) -> None:
 
 
 def test_digest_lines_of_another_tag_do_not_count() -> None:
-    assert docker.digest_lines(line(tag="v1.0") + line(OTHER, tag="v1"), "v1") == [OTHER]
+    engine, _ = detected(DOCKER, Result(), Result(line(tag="v1.0") + line(OTHER, tag="v1")))
+    assert engine.publish(IMAGE) == OTHER
 
 
 # --- login ----------------------------------------------------------------------------------------------------------

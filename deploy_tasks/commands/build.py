@@ -29,9 +29,9 @@ from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..redaction import quoted
 from ..state import history
-from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
+from ..state.records import BuildInFlight, HistoryEntry, Record, Target, record_as_json, timestamp
 from ..ui import console
-from .digest import as_result, flags_of, keep, save, tell_recorded
+from .digest import digest_of_tag, flags_of, keep, save, target_of, tell_recorded
 
 # In a clone, HEAD is the default branch of its remote.
 _HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
@@ -57,10 +57,10 @@ class BuildPlan:
 
     def execute(self, work: Work) -> Record | BuildInFlight:
         if self.known and (record := _built_already(work, self.build, self.known)):
-            return as_result(work, record)
-        build = _started_or_joined(work, self)
+            return record
+        build = _joined(work, self) or _started(work, self)
         if self.waits:
-            return as_result(work, finish(work, build, shows_log=self.shows_log))
+            return finish(work, build, shows_log=self.shows_log)
         step = _step_to_wait(work, build)._replace(continues=False)
         console.tell(f"the build goes on in the cluster. Pick it up: {step}")
         work.result(build.job_name, build)
@@ -72,10 +72,14 @@ def _plan_build(work: Work) -> BuildPlan:
     request = build_request(settings, work.checkout, cache=options["cache"])
     _check_git_token(request)
     _check_clonable(work, request.git_ref, allow_unpushed=options["allow_unpushed"])
-    _warn_of_build_args(work)
-    build = _in_flight(settings, request, job="")
-    may_be_known = settings.build_if_needed and request.cache and images.is_commit(request.git_ref)
-    known = work.state.history().same_build(build) if may_be_known else None
+    # The API takes no build args, and an image without them may be another than is thought.
+    if named := [*(text.partition("=")[0] for text in settings.build_args), *settings.build_args_from]:
+        of = f"{work.name}: " if work.name else ""
+        here = work.step_alone("local")
+        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; to build with them: {here}")
+    build, known = _in_flight(settings, request), None
+    if settings.build_if_needed and request.cache and images.is_commit(request.git_ref):
+        known = work.state.history().same_build(build)
     if known and settings.given("image_tag") not in (None, known.image_tag):
         known = None
     in_flight = None if work.call.is_dry else work.state.in_flight()
@@ -147,9 +151,9 @@ def _check_git_token(request: BuildRequest) -> None:
     with suppress(ValueError):  # half an IPv6 address
         host = urlsplit(request.repo_url).hostname
     if not host or not is_loopback(host):
+        where = quoted(host or request.repo_url)
         raise SettingsError(
-            f"the cluster would send the git token to {quoted(host or request.repo_url)} over plain http, where others "
-            "can read it",
+            f"the cluster would send the git token to {where} over plain http, where others can read it",
             next="Use https:// in the repository URL, or unset DEPLOY_GIT_TOKEN",
         )
 
@@ -181,25 +185,10 @@ def _check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
         console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
 
 
-def _warn_of_build_args(work: Work) -> None:
-    """The API takes none, and an image without them may be another than is thought."""
-    named = [*(text.partition("=")[0] for text in work.settings.build_args), *work.settings.build_args_from]
-    if named:
-        of = f"{work.name}: " if work.name else ""
-        here = work.step_alone("local")
-        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; to build with them: {here}")
-
-
-def _in_flight(settings: Settings, request: BuildRequest, job: str) -> BuildInFlight:
+def _in_flight(settings: Settings, request: BuildRequest, job: str = "") -> BuildInFlight:
     """What is to be remembered of a build while it runs."""
     return BuildInFlight(
-        repo_url=request.repo_url,
-        git_ref=request.git_ref,
-        app=request.app,
-        namespace=request.namespace,
-        image_name=settings.image_name,
-        image_tag=request.image_tag,
-        app_class=settings.app_class,
+        **fields_of(target_of(settings, request.image_tag, request.git_ref)),
         dockerfile=request.dockerfile,
         build_context=request.build_context,
         asked_image=f"{settings.image_name}:{request.image_tag}",
@@ -213,35 +202,42 @@ def _built_already(work: Work, build: BuildInFlight, known: HistoryEntry) -> Rec
     """The record of the earlier build `known`, made current, where its image is still there; else None."""
     if known.image_tag is None or known.build_id is None:
         return None
-    try:
-        if work.client.digest(build.image_name, tag=known.image_tag) != known.build_id:
-            return None
-    except DigestNotFound:
+    made = replace(build, job_name=known.job_name or build.job_name, image_tag=known.image_tag)
+    if digest_of_tag(work.client, made) != known.build_id:
         return None
     commit, when = str(build.git_ref)[:12], f"{known.time}, {known.job_name}"
     console.tell(f"commit {commit} is built already ({when}); nothing was started")
-    made = replace(build, job_name=known.job_name or build.job_name, image_tag=known.image_tag)
     return keep(work, made, known.build_id)
 
 
-def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
-    """Starts the build; where the same one is in flight already, joins that, so that nothing is built twice."""
+def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
+    """The build in flight, if it makes the same image and has not failed, so that nothing is built twice; else None."""
     earlier, request = plan.in_flight, plan.request
-    if earlier and request.cache and _is_same_build(earlier, plan.build) and not _has_failed(work, earlier):
-        console.tell(
-            f"{earlier.job_name} already builds commit {images.short_ref(request.git_ref, 12)}; nothing new was started"
-        )
-        work.remaining = Remaining.WAIT
-        of_earlier = {key: getattr(earlier, key) for key in ("job_name", "image_name", "image_tag")}
-        return replace(plan.build, **of_earlier)
-    if earlier:
-        console.warn(
-            f"{earlier.job_name} goes on in the cluster. To get its image: {_step_from_anywhere(work, earlier)}"
-        )
+    if earlier is None:
+        return None
+    compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
+    is_same = all(getattr(earlier, name) == getattr(plan.build, name) for name in compared)
+    # A branch may have moved in between; a commit cannot.
+    may_join = request.cache and images.is_commit(request.git_ref) and is_same
+    if may_join:
+        with suppress(ApiRefused, NothingStarted):  # the wait for it will tell
+            state = work.client.status(earlier.job_name)
+            may_join = state is None or state.status != "failed"
+    if not may_join:
+        step = Step("wait", _flags_to_wait(work, earlier))
+        console.warn(f"{earlier.job_name} goes on in the cluster. To get its image: {step}")
+        return None
+    console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
+    work.remaining = Remaining.WAIT
+    return replace(plan.build, job_name=earlier.job_name, image_name=earlier.image_name, image_tag=earlier.image_tag)
+
+
+def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
+    """Starts the build, and keeps its job."""
     again = work.step("build", "Look for it in the cluster before you run")
     work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK, starts=True)
     try:
-        started = work.client.start_build(request, again=work.step("build"))
+        started = work.client.start_build(plan.request, again=work.step("build"))
     except (ApiRefused, NothingStarted):
         work.remaining = Remaining.AGAIN
         raise
@@ -252,7 +248,8 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
     try:
         with work.undivided():
             # Told before it is written, so that not even a crash in between loses the job.
-            console.tell(f"{started.job_name} builds {request.repo_url} at {images.short_ref(request.git_ref, 12)}")
+            commit = images.short_ref(plan.request.git_ref, 12)
+            console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit}")
             work.state.save_in_flight(build)
             _goes_on(work, build, remaining=Remaining.WAIT)
     except StateError as error:
@@ -261,40 +258,26 @@ def _started_or_joined(work: Work, plan: BuildPlan) -> BuildInFlight:
     return build
 
 
-def _is_same_build(one: BuildInFlight, other: BuildInFlight) -> bool:
-    """Whether two builds make the same image. A branch may have moved in between; a commit cannot."""
-    compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
-    return images.is_commit(one.git_ref) and all(getattr(one, name) == getattr(other, name) for name in compared)
-
-
-def _has_failed(work: Work, build: BuildInFlight) -> bool:
-    try:
-        state = work.client.status(build.job_name)
-    except (ApiRefused, NothingStarted):
-        return False  # the wait for it will tell
-    return state is not None and state.status == "failed"
-
-
 def _goes_on(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
     """From now on an interrupt leaves the build running, and says how to pick it up."""
-    step = _step_to_wait(work, build)._replace(says="Pick it up")
+    step = _step_to_wait(work, build, "Pick it up")
     work.on_interrupt(f"{build.job_name} goes on in the cluster", step, remaining=remaining)
 
 
-def _step_to_wait(work: Work, build: BuildInFlight) -> Step:
+def _step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
     """The command that waits for the build, and goes on with what must follow on this command line."""
+    flags = _flags_to_wait(work, build)
     with suppress(StateError):
         kept = work.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
-            target = {key: getattr(build, key) for key in TARGET}
-            flags = {key: value for key, value in target.items() if work.settings.is_by_flag(key)}
-            return Step("wait", {**flags, "app": work.name or flags.get("app")}, continues=not work.is_of_several)
-    return _step_from_anywhere(work, build)._replace(continues=not work.is_of_several)
+            given = {key: getattr(build, key) for key in TARGET if work.settings.is_by_flag(key)}
+            flags = {**given, "app": work.name or given.get("app")}
+    return Step("wait", flags, says, continues=not work.is_of_several)
 
 
-def _step_from_anywhere(work: Work, build: BuildInFlight) -> Step:
-    """The command that waits for the build where no file says that it is in flight."""
-    return Step("wait", {"job": build.job_name, **flags_of(work, build), "image_tag": build.image_tag})
+def _flags_to_wait(work: Work, build: BuildInFlight) -> dict[str, object]:
+    """The flags with which `wait` finds the build where no file says that it is in flight."""
+    return {"job": build.job_name, **flags_of(work, build), "image_tag": build.image_tag}
 
 
 @dataclass(frozen=True)
@@ -309,7 +292,7 @@ class WaitPlan:
         work.pretend(self.build)
 
     def execute(self, work: Work) -> Record:
-        return as_result(work, finish(work, self.build, shows_log=self.shows_log))
+        return finish(work, self.build, shows_log=self.shows_log)
 
 
 @dataclass(frozen=True)
@@ -325,7 +308,8 @@ class RecordedPlan:
     def execute(self, work: Work) -> Record:
         console.tell(self.why)
         work.remember(self.record)
-        return as_result(work, self.record)
+        work.result(str(self.record.build_id), record_as_json(self.record, {}))
+        return self.record
 
 
 @dataclass(frozen=True)
@@ -342,16 +326,28 @@ class PretendedWait:
 
 
 def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
-    job, known, record = work.options["job"], work.state.in_flight(), work.record
-    if work.call.is_dry and (known is None or job not in (None, known.job_name)):
+    settings, record = work.settings, work.record
+    job, known, shows_log = work.options["job"], work.state.in_flight(), work.options["logs"]
+    if known and job in (None, known.job_name):
+        return WaitPlan(_checked(work, known), shows_log)
+    if work.call.is_dry:
         return PretendedWait(job or "<job>")
-    if known is None and record and job in (None, done := _recorded_meanwhile(work, record)) and done:
-        return RecordedPlan(record, f"another run has recorded {done} meanwhile")
-    if job is not None and (known is None or job != known.job_name):
-        return WaitPlan(_build_of_elsewhere(work, job), work.options["logs"])
-    if known is not None:
-        return WaitPlan(_checked(work, known), work.options["logs"])
-    _check_last_build(work)
+    # This run may have waited for another one, which was at work on that build.
+    awaited = work.awaited.job_name if work.awaited and known is None else None
+    if record and awaited and job in (None, awaited):
+        made = next((entry for entry in work.state.history() if entry.job_name == awaited), None)
+        if made and made.build_id == record.build_id:
+            return RecordedPlan(record, f"another run has recorded {awaited} meanwhile")
+    if job is not None:
+        return WaitPlan(_build_of_elsewhere(work, job), shows_log)
+    if failed := work.history.failed_build(settings.app, settings.image_name):
+        # What is recorded is older, and no result of a wait.
+        work.remaining = Remaining.BUILD
+        raise BuildFailed(
+            f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
+            "Nothing was recorded",
+            work.step("build", "Build it again", continues=False),
+        )
     if record and record.build_id and work.is_of_several:
         return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
     work.remaining = Remaining.NOTHING
@@ -365,44 +361,19 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
 wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False)
 
 
-def _recorded_meanwhile(work: Work, record: Record) -> str | None:
-    """The job of the build that was in flight when this run began to wait for another one, if `record` is of it."""
-    if work.awaited is None:
-        return None
-    job = work.awaited.job_name
-    made = next((entry for entry in work.state.history() if entry.job_name == job), None)
-    return job if made and made.build_id == record.build_id else None
-
-
-def _check_last_build(work: Work) -> None:
-    """BuildFailed if the last build of this image failed: what is recorded is older then, and no result of a
-    wait."""
-    settings = work.settings
-    if failed := work.history.failed_build(settings.app, settings.image_name):
-        work.remaining = Remaining.BUILD
-        raise BuildFailed(
-            f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
-            "Nothing was recorded",
-            work.step("build", "Build it again", continues=False),
-        )
-
-
 def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
     """The build in flight, with the namespace and the class that the flags give it. SettingsError if it is another
     than the flags mean."""
     settings = work.settings
-    if work.name and (known.app, known.image_name) != (settings.app, settings.image_name):
-        raise SettingsError(f"{known.job_name} builds {known.app}, not {settings.app}", "Nothing was done")
+    for key in ("app", "image_name", "image_tag"):
+        builds, wanted = getattr(known, key), getattr(settings, key)
+        is_meant = settings.is_by_flag(key) or (work.name and key != "image_tag")
+        if is_meant and builds != wanted:
+            raise SettingsError(f"{known.job_name} builds {builds}, not {wanted}", "Nothing was done")
     if known.api_url != settings.api_url:
         raise SettingsError(
             f"{known.job_name} was started at {known.api_url}", next="Set DEPLOY_API_URL to that to wait for it"
         )
-    for key in ("app", "image_name", "image_tag"):
-        wanted = getattr(settings, key)
-        if settings.is_by_flag(key) and wanted != getattr(known, key):
-            raise SettingsError(
-                f"{known.job_name} builds {key} {getattr(known, key)}, not {wanted}", "Nothing was done"
-            )
     app_class = settings.given("app_class") or known.app_class
     usual = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace
     return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
@@ -431,21 +402,16 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
             progress("started")
             again, deadline = _step_to_wait(work, build), Deadline(work.settings.timeout)
             try:
-                wait_for_build(
-                    work.client,
-                    job,
-                    deadline=deadline,
-                    again=again,
-                    tell=console.tell,
-                    progress=progress,
-                )
+                wait_for_build(work.client, job, deadline=deadline, again=again, tell=console.tell, progress=progress)
             except JobNotFound as gone:
-                build_id = _digest_left_behind(work, build, gone)
+                build_id = _digest_of(work, build, gone)
             else:
                 build_id = _digest_of(work, build)
             # Before the end of the log is waited for: the digest must not hang on that.
-            of_build = {"job_name": job, "dockerfile": build.dockerfile, "build_context": build.build_context}
-            record, earlier = save(work, build, build_id, built={"built": "cluster", **of_build})
+            dockerfile, context = build.dockerfile, build.build_context
+            record, earlier = save(
+                work, build, build_id, built="cluster", job_name=job, dockerfile=dockerfile, build_context=context
+            )
             try:
                 work.state.clear_in_flight(job)
             except StateError as error:  # the digest must not be lost to that
@@ -461,26 +427,33 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
                 console.pass_on("\n".join(lines))
             error.next = (*error.next, work.step_alone("logs", "Its log", job=job))
         raise
-    tell_recorded(work, record, earlier)
-    return record
+    return tell_recorded(work, record, earlier)
 
 
-def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> str:
-    """The digest of a build whose job is `gone`, where the tag in the registry can only be of that build: it is the tag
-    of its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound with
-    the tag."""
+def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:
+    """The digest of a build that is over; BuildFailed if its tag has none.
+
+    If its job is `gone`, the tag in the registry must be of that build alone: it is the tag of its commit, and no other
+    build had that digest. Otherwise forgets the build in flight and raises JobNotFound with the tag.
+    """
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
-    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag})
-    again = work.step_alone("build", "Or build again")
     try:
         build_id = work.client.digest(build.image_name, tag=build.image_tag)
-    except DigestNotFound:
-        what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
     except (ApiRefused, NothingStarted) as error:
-        error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
-        error.next = (_step_to_wait(work, build)._replace(says="Look again"),)
+        if gone:
+            error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
+        else:
+            error.what = f"{job} is over, but its digest is not known yet: {error.what}"
+        error.next = (_step_to_wait(work, build, "Look again" if gone else "Get it"),)
         raise
+    except DigestNotFound as error:
+        if gone is None:
+            what = f"{job} is over, but {error.what}: the build failed"
+            raise BuildFailed(what, "Nothing was recorded", error.next) from error
+        what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
     else:
+        if gone is None:
+            return build_id
         others = (entry for entry in work.history.of_image(build.image_name) if entry.job_name != job)
         is_older = any(entry.build_id == build_id for entry in others)
         if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
@@ -490,20 +463,6 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     work.remaining = Remaining.BUILD
     with suppress(StateError):  # that it is gone is what matters
         work.state.clear_in_flight(job)
-    raise JobNotFound(
-        f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find._replace(says=says), again]
-    )
-
-
-def _digest_of(work: Work, build: BuildInFlight) -> str:
-    job = build.job_name
-    try:
-        return work.client.digest(build.image_name, tag=build.image_tag)
-    except DigestNotFound as error:
-        raise BuildFailed(
-            f"{job} is over, but {error.what}: the build failed", "Nothing was recorded", error.next
-        ) from error
-    except (ApiRefused, NothingStarted) as error:
-        error.what = f"{job} is over, but its digest is not known yet: {error.what}"
-        error.next = (_step_to_wait(work, build)._replace(says="Get it"),)
-        raise
+    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
+    again = work.step_alone("build", "Or build again")
+    raise JobNotFound(f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find, again])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
@@ -17,6 +17,9 @@ from ..next_steps import Step
 from ..state import history
 from ..state.records import Record, Target, record_as_json
 from ..ui import console
+
+if TYPE_CHECKING:
+    from ..api.client import DeployClient
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,17 @@ class DigestPlan:
         # A tag does not say what was uncommitted when it was built here; the history does.
         of_image = work.state.history().of_image(target.image_name)
         known = next((entry for entry in of_image if entry.build_id == build_id), None)
-        return as_result(work, keep(work, target, build_id, dirty=known.dirty if known else None))
+        return keep(work, target, build_id, dirty=known.dirty if known else None)
 
 
 def _plan(work: Work) -> DigestPlan:
     """Never the tag of an old record: asked after new commits, it would deploy the old code."""
-    settings, recorded = work.settings, work.recorded_in_chain
-    earlier = recorded.image_tag if recorded else None
-    tag = settings.image_tag or earlier or work.checkout.commit or settings.needed("image_tag")
-    if recorded and tag == earlier:
-        return DigestPlan(target_of(settings, tag, recorded.git_ref))
-    commit = work.checkout.commit
-    return DigestPlan(target_of(settings, tag, commit if tag == commit else None))
+    settings, recorded, commit = work.settings, work.recorded_in_chain, work.checkout.commit
+    tag = settings.image_tag or (recorded and recorded.image_tag) or commit or settings.needed("image_tag")
+    git_ref = commit if tag == commit else None
+    if recorded and tag == recorded.image_tag:
+        git_ref = recorded.git_ref
+    return DigestPlan(target_of(settings, tag, git_ref))
 
 
 digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_record=True)
@@ -71,27 +73,21 @@ def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
     )
 
 
-def keep(
-    work: Work,
-    target: Target,
-    build_id: str,
-    *,
-    built: Mapping[str, str | None] | None = None,
-    dirty: bool | None = None,
-) -> Record:
+def digest_of_tag(client: DeployClient, target: Target) -> str | None:
+    """The digest that the API finds under the target's tag; None if it finds none."""
+    try:
+        return client.digest(target.image_name, tag=target.image_tag)
+    except DigestNotFound:
+        return None
+
+
+def keep(work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None) -> Record:
     """Records the digest of `target` (see `save`) and tells of it."""
-    record, earlier = save(work, target, build_id, built=built, dirty=dirty)
-    tell_recorded(work, record, earlier)
-    return record
+    return tell_recorded(work, *save(work, target, build_id, dirty=dirty, **built))
 
 
 def save(
-    work: Work,
-    target: Target,
-    build_id: str,
-    *,
-    built: Mapping[str, str | None] | None = None,
-    dirty: bool | None = None,
+    work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None
 ) -> tuple[Record, Record | None]:
     """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
     fields that HistoryEntry has of a build, where this was one. Returns the record and the one before it.
@@ -103,15 +99,16 @@ def save(
     try:
         earlier = work.state.record()
         work.state.save_record(record)
-        work.note(history.RECORDED, record, **(built or {}))
+        work.note(history.RECORDED, record, **built)
     except StateError as error:
         reuse = Step("reuse", {"build_id": build_id, **flags_of(work, target)}, "The image is there")
         raise StateError(error.what, error.effect, [*error.next, reuse]) from error
     return record, earlier
 
 
-def tell_recorded(work: Work, record: Record, earlier: Record | None) -> None:
-    """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record."""
+def tell_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
+    """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record; its
+    digest is the task's result."""
     name, build_id = f"{record.image_name}:{record.image_tag}", str(record.build_id)
     is_same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
     if earlier and is_same_tag and earlier.build_id != build_id:
@@ -119,11 +116,7 @@ def tell_recorded(work: Work, record: Record, earlier: Record | None) -> None:
     console.tell(f"recorded {name} as {build_id}")
     pinned = images.pinned(work.settings.registry, str(record.image_name), build_id)
     work.output(f"recorded {name}", {"build-id": build_id, "image": pinned})
-
-
-def as_result(work: Work, record: Record) -> Record:
-    """Makes `record` the task's result: its digest on stdout."""
-    work.result(str(record.build_id), record_as_json(record, {}))
+    work.result(build_id, record_as_json(record, {}))
     return record
 
 
@@ -140,16 +133,12 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
 
 def flags_of(work: Work, target: Target) -> dict[str, object]:
     """The flags that say `target`, as far as they are needed."""
+    settings = work.settings
+    usual: dict[str, object]
     if work.name:
-        own = TARGET[1:]
-        needed = [
-            key for key in own if work.settings.is_by_flag(key) or getattr(target, key) != getattr(work.settings, key)
-        ]
-        return {"app": work.name, **{key: getattr(target, key) for key in needed}}
-    usual = {
-        "image_name": target.app,
-        "app_class": DEFAULT_APP_CLASS,
-        "namespace": APP_CLASSES[target.app_class],
-    }
-    needed_here = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
-    return {"app": target.app, **needed_here}
+        usual = {key: None if settings.is_by_flag(key) else getattr(settings, key) for key in TARGET[1:]}
+    else:
+        namespace = APP_CLASSES[target.app_class]
+        usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}
+    needed = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
+    return {"app": work.name or target.app, **needed}

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import NamedTuple
 
 from invoke.context import Context
 
+from ..api.transport import look
 from ..config.apps import ALL
-from ..config.schema import WITH_VARIABLE, Setting
+from ..config.schema import WITH_VARIABLE
 from ..config.settings import Settings
 from ..config.sources import Source
 from ..engine import build_context
@@ -44,10 +44,9 @@ class Finding(NamedTuple):
 
 def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
     """Checks everything and prints how to fix what is broken; returns the findings. `app` is one app or several."""
-    findings = examine(c, app)
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
-    findings = sorted(findings, key=lambda finding: list(mark).index(finding.state))
+    findings = sorted(examine(c, app), key=lambda finding: list(mark).index(finding.state))
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{mark[finding.state]}  {finding.what}: {finding.seen}")
@@ -68,36 +67,40 @@ def examine(c: Context, app: str | None = None) -> list[Finding]:
         work = Work.of_all_apps(call)
         work.complete()
     except DeployError as error:
-        return [Finding("settings", "failed", error.what, "correct it, and ask again")]
+        return [_unusable(error)]
     of_all = {row.key for row in WITH_VARIABLE if not names or row.is_global}
     call.keep_target(work.settings.known("app"))
     engine = Engine(c, work.settings.docker, builder=work.settings.builder)
-    looks: list[Callable[[], Iterator[Finding]]] = [
-        *(lambda: _settings(work.settings, of_all), lambda: _git(work), lambda: _git_ignores(work)),
-        lambda: _engine(engine, work.settings.docker),  # which then knows whose ignore files count
-        *([partial(_apps, engine, call, names)] if names else []),
-        *(look for look in (lambda: _files(engine, work), lambda: _state(work)) if not names),
-        *(lambda: _registry(work.settings), lambda: _api(work)),
+    return [
+        *_findings(_settings, work.settings, of_all),
+        *_findings(_git, work),
+        *_findings(_engine, engine),  # which then knows whose ignore files count
+        *(_apps(engine, call, names) if names else (*_findings(_files, engine, work), *_findings(_state, work))),
+        *_findings(_registry, work.settings),
+        *_findings(_api, work),
     ]
-    return [finding for look in looks for finding in _findings(look)]
 
 
 _DOCTOR = Command("doctor", no_plan, needs=(), from_git=("app", "repo_url", "git_ref"), changes=False)
 
 
-def _findings(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Iterator[Finding]:
     """What `look` finds. A file that cannot be looked at is a finding, too."""
     try:
-        yield from look()
+        yield from look(*arguments)
     except DeployError as error:
-        yield Finding("settings", "failed", error.what, "correct it, and ask again")
+        yield _unusable(error)
+
+
+def _unusable(error: DeployError) -> Finding:
+    return Finding("settings", "failed", error.what, "correct it, and ask again")
 
 
 def _apps(engine: Engine, call: Call[None], names: Sequence[str]) -> Iterator[Finding]:
     """What each app of the table has of its own. What is the same for several, as a file they share, is found once."""
     apps: dict[Finding, list[str]] = {}
     for name in names:
-        for finding in _findings(partial(_app, engine, call, name)):
+        for finding in _findings(_app, engine, call, name):
             apps.setdefault(finding, []).append(name)
     yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in apps.items())
 
@@ -105,9 +108,10 @@ def _apps(engine: Engine, call: Call[None], names: Sequence[str]) -> Iterator[Fi
 def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
     work = Work(call, name)
     work.complete()
-    settings = work.settings
-    chosen = [f"{row.key} {_shown(settings.known(row.key))}" for row in WITH_VARIABLE if _is_own(settings, row)]
-    yield from (Finding("settings", "ok", "; ".join(chosen)), *_files(engine, work), *_state(work))
+    settings, own = work.settings, (Source.APP, Source.CONFIG)
+    rows = [row for row in WITH_VARIABLE if not row.is_global and settings.origins[row.key].source in own]
+    yield Finding("settings", "ok", "; ".join(f"{row.key} {_shown(settings.known(row.key))}" for row in rows))
+    yield from (*_files(engine, work), *_state(work))
     try:
         settings.check("port", "env_from", "files")
         settings.check("build_args_from")
@@ -115,25 +119,18 @@ def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
         yield Finding("needs", "failed", error.what, "names into .env, keys under deploy.apps in invoke.yaml")
 
 
-def _is_own(settings: Settings, row: Setting) -> bool:
-    return not row.is_global and settings.origins[row.key].source in (Source.APP, Source.CONFIG)
-
-
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
     needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
     for row in (row for row in WITH_VARIABLE if row.key in keys):
-        value, origin = settings.known(row.key), settings.origins[row.key]
-        if value is None or value == ():
-            state = needed.get(row.key, "ok")
-            mend = f"set {settings.ways_to_set(row)}" if state != "ok" else ""
-            yield Finding(row.variable, state, "unset", mend)
-        else:
+        value, state = settings.known(row.key), needed.get(row.key, "ok")
+        if value not in (None, ()):
             shown = "set" if row.secret else _shown(value)
-            yield Finding(row.variable, "ok", f"{shown} ({origin})")
+            yield Finding(row.variable, "ok", f"{shown} ({settings.origins[row.key]})")
+        else:
+            yield Finding(row.variable, state, "unset", f"set {settings.ways_to_set(row)}" if state != "ok" else "")
     for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
-        yield Finding(
-            str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
-        )
+        seen = "holds a secret, and others on this machine can read it"
+        yield Finding(str(path), "warning", seen, f"chmod 600 {path}")
 
 
 def _shown(value: object) -> str:
@@ -141,14 +138,12 @@ def _shown(value: object) -> str:
 
 
 def _git(work: Work) -> Iterator[Finding]:
-    checkout = work.checkout
+    checkout, repo_url = work.checkout, work.settings.known("repo_url")
     if checkout.commit is None:
         yield Finding("git", "warning", checkout.trouble or "no commit here", "git init, git add, git commit, git push")
         return
-    yield Finding(
-        "git", "ok", f"HEAD is {checkout.commit[:12]}, {'with' if checkout.dirty else 'without'} uncommitted changes"
-    )
-    repo_url = work.settings.repo_url
+    changes = "with uncommitted changes" if checkout.dirty else "without uncommitted changes"
+    yield Finding("git", "ok", f"HEAD is {checkout.commit[:12]}, {changes}")
     if repo_url is None:
         seen = checkout.trouble or "there is none"
         yield Finding("git remote", "warning", seen, "git remote add origin URL, or set DEPLOY_REPO_URL")
@@ -158,40 +153,47 @@ def _git(work: Work) -> Iterator[Finding]:
         seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
         push = checkout.how_to_push(checkout.commit, repo_url)
         yield Finding("git remote", "warning", seen, f"push it ({push}), before {Step('build')}")
-
-
-def _git_ignores(work: Work) -> Iterator[Finding]:
-    if work.checkout.commit is not None:
-        shown = [name for name in _NEVER_SHOWN if not work.checkout.ignores(name)]
+    if shown := [name for name in _NEVER_SHOWN if not checkout.ignores(name)]:
         lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
-        seen = f"git would take {', '.join(shown)}" if shown else "holds .deploy/ and .env*"
-        mend = f"add {lines} to it, or: {Step('init')}" if shown else ""
-        yield Finding(".gitignore", "warning" if shown else "ok", seen, mend)
+        seen = f"git would take {', '.join(shown)}"
+        yield Finding(".gitignore", "warning", seen, f"add {lines} to it, or: {Step('init')}")
+    else:
+        yield Finding(".gitignore", "ok", "holds .deploy/ and .env*")
+
+
+def _engine(engine: Engine) -> Iterator[Finding]:
+    try:
+        engine.detect()
+    except DeployError as error:
+        # A build in the cluster needs none.
+        yield Finding("engine", "warning", error.what, f"start or install {engine.program}, for {Step('local')}")
+    else:
+        yield Finding("engine", "ok", f"{engine.program} answers{', from elsewhere' if engine.is_remote else ''}")
 
 
 def _files(engine: Engine, work: Work) -> Iterator[Finding]:
-    context = work.settings.root / work.settings.build_context
-    dockerfile = work.settings.root / work.settings.dockerfile
-    wrong = dict(work.settings.wrong_files())
+    root, wrong = work.settings.root, dict(work.settings.wrong_files())
     for key, said in wrong.items():
         yield Finding(key.replace("_", " "), "warning", said, f"name another: DEPLOY_{key.upper()}")
     if "build_context" in wrong:
         return
-    files = engine.ignore_files(context, dockerfile) or [context / ".dockerignore"]
+    context = root / work.settings.build_context
+    files = engine.kind.ignore_files(context, root / work.settings.dockerfile) or [context / ".dockerignore"]
     # Where versions of an engine read different ones, each must keep them out.
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
-    seen = f"lets {', '.join(taken)} into the build context" if taken else "holds .deploy and .env*"
-    by_init = f", or: {Step('init')}" if file == work.settings.root / ".dockerignore" else ""
-    mend = f"add **/.env* and **/.deploy to {file}{by_init}" if taken else ""
-    yield Finding(file.name, "warning" if taken else "ok", seen, mend)
+    if taken:
+        by_init = f", or: {Step('init')}" if file == root / ".dockerignore" else ""
+        seen = f"lets {', '.join(taken)} into the build context"
+        yield Finding(file.name, "warning", seen, f"add **/.env* and **/.deploy to {file}{by_init}")
+    else:
+        yield Finding(file.name, "ok", "holds .deploy and .env*")
 
 
 def _state(work: Work) -> Iterator[Finding]:
     path = work.settings.state_file
     try:
-        record = work.state.record()
-        build = work.state.in_flight()
+        record, build = work.state.record(), work.state.in_flight()
     except DeployError as error:
         yield Finding("state", "failed", error.what, "fix the file, or move it away")
         return
@@ -204,56 +206,36 @@ def _state(work: Work) -> Iterator[Finding]:
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 
-def _engine(engine: Engine, program: str) -> Iterator[Finding]:
-    try:
-        engine.detect()
-    except DeployError as error:
-        # A build in the cluster needs none.
-        yield Finding(
-            "engine",
-            "warning",
-            error.what,
-            f"start or install {program}, for {Step('local')}",
-        )
-    else:
-        yield Finding("engine", "ok", f"{program} answers{', from elsewhere' if engine.is_remote else ''}")
-
-
 def _registry(settings: Settings) -> Iterator[Finding]:
-    from ..api.transport import look
-
-    username, password = settings.registry_username, settings.registry_password
+    registry, username, password = settings.registry, settings.registry_username, settings.registry_password
     login = (username, password) if username and password else None
     if (username is None) != (password is None):
         missing = "DEPLOY_REGISTRY_PASSWORD" if username else "DEPLOY_REGISTRY_USERNAME"
         yield Finding("registry login", "warning", f"{missing} is unset, so there is no login", f"set {missing}")
-    seen = look(registry_url(settings.registry), _SECONDS_TO_ANSWER, login)
+    seen = look(registry_url(registry), _SECONDS_TO_ANSWER, login)
     if seen is None:
-        yield Finding("registry", "warning", f"{settings.registry} does not answer from here", "check DEPLOY_REGISTRY")
+        yield Finding("registry", "warning", f"{registry} does not answer from here", "check DEPLOY_REGISTRY")
     elif login is None:
-        yield Finding("registry", "ok", f"{settings.registry} answers; the engine's own login is used")
+        yield Finding("registry", "ok", f"{registry} answers; the engine's own login is used")
     elif seen.status == 401 and seen.headers.get("WWW-Authenticate", "").lower().startswith("basic"):
         mend = "check DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
-        yield Finding("registry login", "failed", f"{settings.registry} does not accept {username}", mend)
+        yield Finding("registry login", "failed", f"{registry} does not accept {username}", mend)
     elif seen.status >= 500:
-        yield Finding("registry", "warning", f"{settings.registry} answers {seen.status}", "try again later")
+        yield Finding("registry", "warning", f"{registry} answers {seen.status}", "try again later")
     elif seen.status == 401:
-        yield Finding(
-            "registry login", "ok", f"{settings.registry} answers; it gives out tokens, so the login is not checked"
-        )
+        unknown = "it gives out tokens, so the login is not checked"
+        yield Finding("registry login", "ok", f"{registry} answers; {unknown}")
     else:
-        yield Finding("registry login", "ok", f"{settings.registry} accepts {username}")
+        yield Finding("registry login", "ok", f"{registry} accepts {username}")
 
 
 def _api(work: Work) -> Iterator[Finding]:
-    from ..api.transport import look
-
     settings = work.settings
-    if not (settings.api_url and settings.api_key):
+    if not (settings.known("api_url") and settings.known("api_key")):
         return
     try:
         # No image has this tag: the question is whether the key is accepted.
-        work.client.digest(settings.image_name or "doctor", tag="deploy-tasks-doctor")
+        work.client.digest(settings.known("image_name") or "doctor", tag="deploy-tasks-doctor")
     except DigestNotFound:
         pass
     except NothingStarted as error:
@@ -264,19 +246,13 @@ def _api(work: Work) -> Iterator[Finding]:
         return
     yield Finding("API", "ok", f"{settings.api_url} answers and accepts the key")
     seen = look(settings.api_url, _SECONDS_TO_ANSWER)
-    skew = _skew(seen.headers.get("Date", "") if seen else "")
-    if skew is None:
+    try:
+        there = parsedate_to_datetime(seen.headers.get("Date", "") if seen else "")
+        skew = (datetime.now(timezone.utc) - there).total_seconds()
+    except (TypeError, ValueError, ArithmeticError, LookupError):  # whatever the parser makes of what is no date
         return
     if abs(skew) > _LARGEST_SKEW:
-        yield Finding(
-            "clock", "warning", f"this machine's is {skew:+.0f} s off the API's", "set it, or start its time service"
-        )
+        off = f"this machine's is {skew:+.0f} s off the API's"
+        yield Finding("clock", "warning", off, "set it, or start its time service")
     else:
         yield Finding("clock", "ok", "this machine's and the API's agree")
-
-
-def _skew(date: str) -> float | None:
-    try:
-        return (datetime.now(timezone.utc) - parsedate_to_datetime(date)).total_seconds()
-    except (TypeError, ValueError, ArithmeticError, LookupError):  # whatever the parser makes of what is no date
-        return None

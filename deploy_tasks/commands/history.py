@@ -45,7 +45,7 @@ _HISTORY = Command("history", no_plan, needs=(), uses_record=True, changes=False
 
 
 def _row(entry: HistoryEntry) -> list[str]:
-    commit = f"{short_ref(entry.git_ref or '')}{' dirty' if entry.dirty else ''}"
     when, digest = entry.time[:16].replace("T", " "), (entry.build_id or "")[7:19]
+    commit = f"{short_ref(entry.git_ref or '')}{' dirty' if entry.dirty else ''}"
     cells = [when, entry.what, entry.outcome, entry.app, digest, commit, entry.built, entry.who, entry.namespace]
     return [cell or "-" for cell in cells]

@@ -6,13 +6,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from invoke.context import Context
 
 from ..app_class import APP_CLASSES
 from ..config.project import root_of
-from ..config.schema import WITH_VARIABLE, Setting
+from ..config.schema import WITH_VARIABLE
 from ..errors import DeployError, SettingsError, StateError
 from ..git import Checkout
 from ..next_steps import Step
@@ -99,14 +100,12 @@ def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[
 def example(leave_out: Collection[str] = ()) -> str:
     """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
     `leave_out`."""
-    rows = [f"\n# {row.help[0].upper()}{row.help[1:]}.\n{_line(row, leave_out)}\n" for row in WITH_VARIABLE]
-    return "".join([_HEAD, *rows])
-
-
-def _line(row: Setting, leave_out: Collection[str]) -> str:
-    if row.key in _NEEDED and row.key not in leave_out:
-        return f"{row.variable}={_NEEDED[row.key]}"
-    return f"# {row.variable}={written(row.default)}"
+    text = _HEAD
+    for row in WITH_VARIABLE:
+        is_needed = row.key in _NEEDED and row.key not in leave_out
+        line = f"{row.variable}={_NEEDED[row.key]}" if is_needed else f"# {row.variable}={written(row.default)}"
+        text += f"\n# {row.help[0].upper()}{row.help[1:]}.\n{line}\n"
+    return text
 
 
 def written(default: object) -> str:
@@ -119,26 +118,22 @@ def written(default: object) -> str:
 
 
 def _known(root: Path) -> dict[str, str]:
-    """What a record, git and the Dockerfile know: the app's name, and the port that it exposes."""
-    known = {"app": Checkout(root).name or "my-app", **_recorded(root)}
-    dockerfile = root / "Dockerfile"
-    exposed = re.findall(
-        r"^\s*EXPOSE\s+(\d+)", dockerfile.read_text(errors="replace") if dockerfile.is_file() else "", re.M | re.I
-    )
-    return {**known, "port": exposed[-1]} if exposed else known
-
-
-def _recorded(root: Path) -> dict[str, str]:
-    """The target of what was built here before, maybe by other scripts, as far as it is not the usual one."""
-    try:
+    """What git, a record (maybe of other scripts) and the Dockerfile know: the app, the image's name and the namespace
+    where they are not the usual ones, and the port that is exposed."""
+    known = {"app": Checkout(root).name or "my-app"}
+    with suppress(StateError):  # the task that needs the record says what is wrong with it
         record = State(root / ".deploy" / "build-id.json").record()
-    except StateError:
-        return {}  # the task that needs it says what is wrong with it
-    if record is None or record.app is None:
-        return {}
-    image = {} if record.image_name in (None, record.app) else {"image_name": str(record.image_name)}
-    namespace = {} if record.namespace in (None, *APP_CLASSES.values()) else {"namespace": str(record.namespace)}
-    return {"app": record.app, **image, **namespace}
+        if record and record.app:
+            known["app"] = record.app
+            if record.image_name not in (None, record.app):
+                known["image_name"] = str(record.image_name)
+            if record.namespace not in (None, *APP_CLASSES.values()):
+                known["namespace"] = str(record.namespace)
+    dockerfile = root / "Dockerfile"
+    text = dockerfile.read_text(errors="replace") if dockerfile.is_file() else ""
+    if exposed := re.findall(r"^\s*EXPOSE\s+(\d+)", text, re.MULTILINE | re.IGNORECASE):
+        known["port"] = exposed[-1]
+    return known
 
 
 def _new(path: Path, text: str, dry: bool, *, mode: int = 0o644) -> Iterator[str]:

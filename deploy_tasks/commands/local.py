@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
-from ..api.client import DeployClient
 from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import build_args as parsed_build_args
 from ..engine import build_context
 from ..engine.engine import Engine
 from ..engine.kind import Image
-from ..errors import ApiRefused, DigestNotFound, NothingStarted, SettingsError
+from ..errors import ApiRefused, NothingStarted, SettingsError
 from ..git import Checkout
 from ..hosts import registry_url
 from ..invocation.command import API, Command
@@ -25,10 +24,9 @@ from ..signals import in_background
 from ..state.records import Record, Target
 from ..ui import console
 from . import deploy
-from .digest import as_result, keep, target_of
+from .digest import digest_of_tag, keep, target_of
 
 _SECONDS_TO_ANSWER = 10.0
-_RANDOM_BYTES = 3
 _NOT_BUILT = "Nothing was built"
 
 
@@ -38,50 +36,58 @@ class LocalPlan:
 
     target: Target
     image: Image
-    program: str
-    """The engine's."""
-    builder: str | None
     login: tuple[str, str] | None = field(repr=False)
     allows_secrets: bool
 
     def show(self, work: Work) -> None:
-        engine = self._engine(work)
+        engine = _engine(work)
         engine.detect()
         self._build_and_push(work, engine)
         work.pretend(self.target)
 
     def execute(self, work: Work) -> Record:
-        engine, client, registry = self._engine(work), work.client, work.settings.registry
-        _check_all_answer(client, engine, registry, self.target)
+        engine = _engine(work)
+        _check_all_answer(work, engine, self.target)
         build_id = self._build_and_push(work, engine)
-        dirty = _may_differ(work.checkout) if work.checkout.commit else None
-        record = keep(work, self.target, build_id, built={"built": "local"}, dirty=dirty)
-        _check_tag(client, registry, self.target, build_id)
-        return as_result(work, record)
-
-    def _engine(self, work: Work) -> Engine:
-        return Engine(work.call.c, self.program, builder=self.builder)
+        # What changed during the build, or during the wait for another run, may be in the image.
+        before, now = work.checkout, Checkout(work.checkout.folder)
+        may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
+        record = keep(work, self.target, build_id, built="local", dirty=bool(may_differ))
+        _check_tag(work, self.target, build_id)
+        return record
 
     def _build_and_push(self, work: Work, engine: Engine) -> str:
+        context, dockerfile = self.image.context, self.image.dockerfile
         if not self.allows_secrets:
-            build_context.check(self.image.context, engine.ignore_files(self.image.context, self.image.dockerfile))
+            build_context.check(context, engine.kind.ignore_files(context, dockerfile))
         if self.login:
             engine.login(work.settings.registry, *self.login)
         return engine.publish(self.image)
 
 
+def _engine(work: Work) -> Engine:
+    return Engine(work.call.c, work.settings.docker, builder=work.settings.builder)
+
+
 def _plan_local(work: Work) -> LocalPlan:
-    settings = work.settings
-    username, password = settings.registry_username, settings.registry_password
-    target = _target(settings, work.checkout)
-    return LocalPlan(
-        target,
-        _image(settings, target, work.options["build_arg"] or []),
-        settings.docker,
-        settings.builder,
-        (username, password) if username and password else None,
-        work.options["allow_secrets_in_context"],
+    settings, commit = work.settings, work.checkout.commit
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    code = [commit[:12], *(["dirty"] if work.checkout.dirty else [])] if commit else []
+    # With a random end, since two builds may begin within a second.
+    tag = settings.image_tag or "-".join(["local", moment, *code, secrets.token_hex(3)])
+    arguments, values = _build_args(settings, work.options["build_arg"] or [])
+    keep_secret(settings.secret_values_of(values), is_named=True)
+    image = Image(
+        reference=f"{settings.registry}/{settings.image_name}:{tag}",
+        context=settings.root / settings.build_context,
+        dockerfile=settings.root / settings.dockerfile,
+        platform=settings.platform,
+        build_args=arguments,
+        variables=values,
     )
+    username, password = settings.registry_username, settings.registry_password
+    login = (username, password) if username and password else None
+    return LocalPlan(target_of(settings, tag, commit), image, login, work.options["allow_secrets_in_context"])
 
 
 local = Command(
@@ -117,35 +123,8 @@ def _plan_local_deploy(work: Work) -> LocalDeployPlan:
 
 
 local_deploy = replace(
-    local,
-    name="local-deploy",
-    plan=_plan_local_deploy,
-    needs=(*local.needs, "port", "env_from"),
-    builds=False,
+    local, name="local-deploy", plan=_plan_local_deploy, needs=(*local.needs, "port", "env_from"), builds=False
 )
-
-
-def _target(settings: Settings, checkout: Checkout) -> Target:
-    """What the build is recorded as. Its tag is its own: `local-<UTC time>-<commit>[-dirty]-<random>`, since two builds
-    may begin within a second."""
-    parts = ["local", datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")]
-    if checkout.commit:
-        parts += [checkout.commit[:12], *(["dirty"] if checkout.dirty else [])]
-    parts.append(secrets.token_hex(_RANDOM_BYTES))
-    return target_of(settings, settings.image_tag or "-".join(parts), checkout.commit)
-
-
-def _image(settings: Settings, target: Target, build_args: Sequence[str]) -> Image:
-    arguments, values = _build_args(settings, build_args)
-    keep_secret(settings.secret_values_of(values), is_named=True)
-    return Image(
-        reference=f"{settings.registry}/{target.image_name}:{target.image_tag}",
-        context=settings.root / settings.build_context,
-        dockerfile=settings.root / settings.dockerfile,
-        platform=settings.platform,
-        build_args=arguments,
-        variables=values,
-    )
 
 
 def _build_args(settings: Settings, flags: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -161,41 +140,33 @@ def _build_args(settings: Settings, flags: Sequence[str]) -> tuple[tuple[str, ..
     return tuple(by_name.values()), values
 
 
-def _check_all_answer(client: DeployClient, engine: Engine, registry: str, target: Target) -> None:
+def _check_all_answer(work: Work, engine: Engine, target: Target) -> None:
     """Detects the engine, asks the API with the key, and asks whether the registry is there, all at the same time: a
     long build must not end at a wrong key. EngineError, ApiRefused or NothingStarted: nothing was built then."""
-    key_accepted = in_background(lambda: _tag_digest(client, target))
-    registry_there = in_background(lambda: _answers(registry))
+    client, registry = work.client, work.settings.registry
+
+    def answers() -> bool:
+        from ..api import transport
+
+        return transport.answers(registry_url(registry), _SECONDS_TO_ANSWER)
+
+    key_accepted = in_background(lambda: digest_of_tag(client, target))
+    registry_there = in_background(answers)
     # In this thread, the one that signals reach.
     engine.detect()
     key_accepted()
     if registry_there():
         return
-    if engine.is_remote:
-        console.warn(f"{registry} does not answer from here; the engine builds elsewhere and may reach it")
-        return
-    raise NothingStarted(f"the registry {registry} does not answer", _NOT_BUILT, "Check DEPLOY_REGISTRY")
+    if not engine.is_remote:
+        raise NothingStarted(f"the registry {registry} does not answer", _NOT_BUILT, "Check DEPLOY_REGISTRY")
+    console.warn(f"{registry} does not answer from here; the engine builds elsewhere and may reach it")
 
 
-def _tag_digest(client: DeployClient, target: Target) -> str | None:
-    """The digest that the API finds under the target's tag, or None if it finds none."""
-    try:
-        return client.digest(target.image_name, tag=target.image_tag)
-    except DigestNotFound:
-        return None
-
-
-def _answers(registry: str) -> bool:
-    from ..api.transport import answers
-
-    return answers(registry_url(registry), _SECONDS_TO_ANSWER)
-
-
-def _check_tag(client: DeployClient, registry: str, target: Target, build_id: str) -> None:
+def _check_tag(work: Work, target: Target, build_id: str) -> None:
     """Warns where the API finds another digest under the tag than the one just pushed; the pushed one counts."""
-    name = f"{target.image_name}:{target.image_tag}"
+    name, registry = f"{target.image_name}:{target.image_tag}", work.settings.registry
     try:
-        found = _tag_digest(client, target)
+        found = digest_of_tag(work.client, target)
     except (ApiRefused, NothingStarted) as error:
         console.warn(f"{error.what}. The image is pushed and recorded: no need to build it again")
         return
@@ -203,10 +174,3 @@ def _check_tag(client: DeployClient, registry: str, target: Target, build_id: st
         console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")
     elif found != build_id:
         console.warn(f"the tag {name} was moved: it points to {found} now; what counts is this push: {build_id}")
-
-
-def _may_differ(before: Checkout) -> bool:
-    """Whether what was built may be other code than the commit that was there `before` the build and the wait for
-    other runs."""
-    now = Checkout(before.folder)
-    return before.dirty or now.dirty or now.commit != before.commit

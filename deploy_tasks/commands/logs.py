@@ -28,26 +28,32 @@ class LogsPlan:
     def execute(self, work: Work) -> None:
         console.tell(f"log of {self.job}")
         work.on_interrupt("Nothing else was stopped")
-        if not (_follow if self.follow else _print)(work, self.job):
+        if self.follow:
+            is_served = _follow(work, self.job)
+        else:
+            log = work.client.logs(self.job)
+            is_served = log is not None
+            if log and log.text:
+                console.print_lines(log.text.rstrip("\n"))
+        if not is_served:
             what = f"the API has no log of {self.job}: it keeps none, or does not know the job (any more)"
             raise ApiRefused(what, 404)
 
 
 def _plan(work: Work) -> LogsPlan:
-    given = work.options["job"]
-    job = _last_job(work) if given is None else of_flag("--job", images.label, given)
+    given, in_flight, app = work.options["job"], work.state.in_flight(), work.settings.app
+    if given is not None:
+        job = of_flag("--job", images.label, given)
+    elif in_flight and in_flight.app == app:
+        job = in_flight.job_name
+    elif made := next((entry.job_name for entry in work.state.history() if entry.job_name and entry.app == app), None):
+        job = images.label(made)
+    else:
+        raise SettingsError("no build was started from here yet", next="Name one: --job JOB")
     return LogsPlan(job, work.options["follow"])
 
 
 logs = Command("logs", _plan, uses_record=True, changes=False, all_or_none=False)
-
-
-def _print(work: Work, job: str) -> bool:
-    """Prints the log as it is; returns whether the API has one."""
-    log = work.client.logs(job)
-    if log and log.text:
-        console.print_lines(log.text.rstrip("\n"))
-    return log is not None
 
 
 def _follow(work: Work, job: str) -> bool:
@@ -59,14 +65,3 @@ def _follow(work: Work, job: str) -> bool:
         in_flight = work.state.in_flight()
         console.tell(f"{job} {phase}" + (f"; record its digest: {work.step_alone('wait')}" if in_flight else ""))
     return shown.served
-
-
-def _last_job(work: Work) -> str:
-    in_flight, app = work.state.in_flight(), work.settings.app
-    if in_flight is not None and in_flight.app == app:
-        return in_flight.job_name
-    entries = work.state.history()
-    job = next((entry.job_name for entry in entries if entry.job_name and entry.app == app), None)
-    if job is None:
-        raise SettingsError("no build was started from here yet", next="Name one: --job JOB")
-    return images.label(job)

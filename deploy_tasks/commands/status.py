@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypedDict
 
-from ..api.schemas import AppState, BuildState
+from ..api.schemas import AppState
 from ..encoding import as_builtins
 from ..errors import ApiRefused, NothingStarted
 from ..images import shortened
@@ -55,10 +55,15 @@ class StatusPlan:
         rows = [
             ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"),
             ("record", _record_line(work, self.record)),
-            *([("build in flight", _build_line(work, build, phase))] if build else []),
-            ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
-            *(("deployed", _deploy_line(entry)) for entry in last),
         ]
+        if build:
+            known = excerpt(phase.status) if phase and phase.status else "phase not known"
+            pick_up = f"pick it up: {work.step_alone('wait')}"
+            rows.append(("build in flight", f"{build.job_name}: {known}, since {build.started_at}; {pick_up}"))
+        rows.append(("cluster", "not known, see below" if trouble else _cluster_line(state, last)))
+        for entry in last:
+            digest, dirty = shortened(entry.build_id or ""), f", {source(entry)}," if entry.dirty else ""
+            rows.append(("deployed", f"{entry.time} {entry.what} {digest}{dirty} by {entry.who}: {entry.outcome}"))
         width = max(len(title) for title, _ in rows)
         target = {key: getattr(settings, key) for key in TARGET}
         details: Status = {
@@ -84,16 +89,6 @@ def _plan(work: Work) -> StatusPlan:
 
 
 status = Command("status", _plan, uses_record=True, changes=False, all_or_none=False)
-
-
-def _deploy_line(entry: HistoryEntry) -> str:
-    dirty = f", {source(entry)}," if entry.dirty else ""
-    return f"{entry.time} {entry.what} {shortened(entry.build_id or '')}{dirty} by {entry.who}: {entry.outcome}"
-
-
-def _build_line(work: Work, build: BuildInFlight, phase: BuildState | None) -> str:
-    known = excerpt(phase.status) if phase and phase.status else "phase not known"
-    return f"{build.job_name}: {known}, since {build.started_at}; pick it up: {work.step_alone('wait')}"
 
 
 def _record_line(work: Work, record: Record | None) -> str:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from e2b_dockerfile_utils import PatternMatcher
+
 from ..errors import SettingsError
 from ..ui import console
 
@@ -34,32 +36,41 @@ def check(context: Path, ignore_files: Sequence[Path]) -> None:
 
     Files that all of `ignore_files` exclude do not count. The message has the lines to add.
     """
-    matchers = [_Matcher(file) for file in ignore_files]
-    has_exceptions = any(rules.has_exceptions for rules in matchers)
+    rules = [_rules_of(file) for file in ignore_files]
+    has_exceptions = any(pattern.startswith("!") for one in rules for pattern in one.patterns)
 
     def is_included(path: str) -> bool:
-        return not matchers or not all(rules.excludes(path) for rules in matchers)
+        return not rules or not all(one.matches(path) for one in rules)
 
     # An exception can include a file of an excluded folder.
-    found = list(_secrets_in(context, lambda folder: has_exceptions or is_included(folder)))
-    leaks, suspects = ([path for path, sure in found if sure is kind and is_included(path)] for kind in (True, False))
+    secrets = _secrets_in(context, lambda folder: has_exceptions or is_included(folder))
+    found = [(path, is_certain) for path, is_certain in secrets if is_included(path)]
+    leaks, suspects = ([path for path, is_certain in found if is_certain is kind] for kind in (True, False))
     where = ignore_files[0] if ignore_files else context / ".dockerignore"
     if leaks:
         raise SettingsError(
             f"{_named(leaks)} would go into the build context and may end up in the image",
             "Nothing was built",
-            f"Add to {where}: {_rules(leaks)}, or pass --allow-secrets-in-context",
+            f"Add to {where}: {_lines_for(leaks)}, or pass --allow-secrets-in-context",
         )
     if suspects:
         console.warn(
             f"{_named(suspects)} may hold a secret and would go into the build context. To exclude it, add to "
-            f"{where}: {_rules(suspects)}"
+            f"{where}: {_lines_for(suspects)}"
         )
 
 
 def ignores(ignore_file: Path, path: str) -> bool:
     """Whether `ignore_file` exists and excludes `path` from a build context."""
-    return ignore_file.is_file() and _Matcher(ignore_file).excludes(path)
+    return ignore_file.is_file() and bool(_rules_of(ignore_file).matches(path))
+
+
+def _rules_of(ignore_file: Path) -> PatternMatcher:
+    try:
+        # The engine compares bytes, in any encoding.
+        return PatternMatcher(ignore_file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{ignore_file} cannot be read as an ignore file ({error})", "Nothing was built") from error
 
 
 def _named(paths: Sequence[str]) -> str:
@@ -67,7 +78,7 @@ def _named(paths: Sequence[str]) -> str:
     return ", ".join(paths[:_MAX_NAMED]) + more
 
 
-def _rules(paths: Sequence[str]) -> str:
+def _lines_for(paths: Sequence[str]) -> str:
     """The lines of an ignore file that exclude `paths` and files of the same name."""
     names = [path.rpartition("/")[2] for path in paths]
     return " and ".join(sorted({"**/.env*" if name.startswith(".env") else f"**/{name}" for name in names}))
@@ -106,19 +117,3 @@ def _contains(file: Path, pattern: re.Pattern[str]) -> bool:
             return pattern.search(text.read(_MAX_READ)) is not None
     except OSError:  # then the engine cannot read it either
         return False
-
-
-class _Matcher:
-    def __init__(self, file: Path) -> None:
-        from e2b_dockerfile_utils import PatternMatcher
-
-        try:
-            # The engine compares bytes, in any encoding.
-            text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
-            self._rules = PatternMatcher(text.splitlines())
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"{file} cannot be read as an ignore file ({error})", "Nothing was built") from error
-        self.has_exceptions = any(pattern.startswith("!") for pattern in self._rules.patterns)
-
-    def excludes(self, path: str) -> bool:
-        return bool(self._rules.matches(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import msgspec
 from ..encoding import decode
 from ..errors import EngineError
 from ..ui import console
-from .kind import NOT_PUSHED, NOT_RECORDED, Image, Info, Kind, built_id, last_line, own_ignore_file, text_of
+from .kind import NOT_RECORDED, Image, Info, Kind, last_line, text_of
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -35,22 +34,26 @@ class Docker(Kind):
         engine.refuse_builder(f"uses no builders, since {why}")
         return cls()
 
-    def build_command(self, image: Image, id_file: Path) -> list[str]:
-        return ["build", *image.build_arguments(["--tag", image.reference, "--iidfile", str(id_file)])]
+    def build_command(self, image: Image, *output: str) -> list[str]:
+        """The command that builds `image`; `output` are the flags that say what it writes where."""
+        return ["build", *image.build_arguments("--tag", image.reference, *output)]
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
         if len(image.platforms) > 1:
             what = f"{engine.program!r} cannot build {image.platform} at once"
             raise EngineError(what, next=self.how_to_build_several)
-        id_file, tag = folder / "id", image.reference.rpartition(":")[2]
-        engine.step("build", self.build_command(image, id_file), image, NOT_PUSHED)
-        built = built_id(engine, image, id_file)
+        built = engine.build(self.build_command(image, "--iidfile", str(folder / "id")), image, folder / "id")
+        tag = re.escape(image.reference.rpartition(":")[2])
         for attempt in range(_MAX_PUSHES):
             if attempt:
                 console.tell(f"another build moved the tag {image.reference} before the push; pushing again")
                 engine.step("tag", ["tag", built, image.reference], image, NOT_RECORDED)
-            digests = digest_lines(engine.step("push", ["push", image.reference], image, NOT_RECORDED), tag)
-            if len(digests) != 1 or _is_digest_of(engine, built, digests[0]):
+            printed = engine.step("push", ["push", image.reference], image, NOT_RECORDED)
+            digests = re.findall(rf"^\s*{tag}: digest: (sha256:[0-9a-f]{{64}}) size: \d+\s*$", printed, re.MULTILINE)
+            if len(digests) != 1:
+                return digests
+            listed = engine.run(["image", "inspect", "--format", "{{json .RepoDigests}}", built], hide=True)
+            if f'@{digests[0]}"' in listed.stdout:
                 return digests
         raise EngineError(
             f"other builds moved the tag {image.reference} before each of {_MAX_PUSHES} pushes, so this build was not "
@@ -58,10 +61,6 @@ class Docker(Kind):
             NOT_RECORDED,
             "Run it again when they are done, or with another --image-tag",
         )
-
-    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
-        # BuildKit prefers the Dockerfile's own to the context's; the classic builder ignores the Dockerfile's own.
-        return [file for file in (own_ignore_file(dockerfile), context / ".dockerignore") if file.exists()]
 
 
 @dataclass
@@ -98,21 +97,17 @@ class Buildx(Docker):
             )
         return cls(engine.builder, pushes=False)
 
-    def build_command(self, image: Image, id_file: Path) -> list[str]:
-        return self._command(image, ["--load", "--iidfile", str(id_file)])
-
-    def push_command(self, image: Image, metadata_file: Path) -> list[str]:
-        return self._command(image, ["--push", "--metadata-file", str(metadata_file)])
-
-    def _command(self, image: Image, output: Sequence[str]) -> list[str]:
+    def build_command(self, image: Image, *output: str) -> list[str]:
         by = ["--builder", self.builder] if self.builder else []
-        return ["buildx", "build", *by, *image.build_arguments(["--tag", image.reference, *output])]
+        to = "--push" if self.pushes else "--load"
+        return ["buildx", "build", *by, *image.build_arguments("--tag", image.reference, to, *output)]
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
         if not self.pushes:
             return super().publish(engine, image, folder)
         file = folder / "metadata"
-        engine.step("build and push", self.push_command(image, file), image, NOT_RECORDED)
+        command = self.build_command(image, "--metadata-file", str(file))
+        engine.step("build and push", command, image, NOT_RECORDED)
         try:
             metadata = decode(text_of(file).encode(), _Metadata)
         except ValueError:
@@ -120,6 +115,7 @@ class Buildx(Docker):
         return [metadata.descriptor.digest if metadata.descriptor else metadata.digest]
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
+        # BuildKit prefers the Dockerfile's own to the context's; the classic builder ignores the Dockerfile's own.
         return super().ignore_files(context, dockerfile)[:1]
 
 
@@ -133,15 +129,3 @@ class _Metadata(msgspec.Struct):
 
     descriptor: _Descriptor | None = msgspec.field(default=None, name="containerimage.descriptor")
     digest: str = msgspec.field(default="", name="containerimage.digest")
-
-
-def digest_lines(output: str, tag: str) -> list[str]:
-    """Every digest that a docker push printed for `tag`: lines of the form `TAG: digest: sha256:… size: N`."""
-    line = re.compile(rf"{re.escape(tag)}: digest: (sha256:[0-9a-f]{{64}}) size: \d+")
-    return [match[1] for text in output.splitlines() if (match := line.fullmatch(text.strip()))]
-
-
-def _is_digest_of(engine: Engine, built: str, digest: str) -> bool:
-    """Whether docker has pushed the image ID `built` as `digest`."""
-    listed = engine.run(["image", "inspect", "--format", "{{json .RepoDigests}}", built], hide=True).stdout
-    return f'@{digest}"' in listed

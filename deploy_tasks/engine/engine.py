@@ -19,7 +19,7 @@ from .. import images
 from ..encoding import decode
 from ..errors import EngineError
 from .docker import Buildx, Docker
-from .kind import NOT_RECORDED, Image, Info, Kind, last_line
+from .kind import NOT_PUSHED, NOT_RECORDED, Image, Info, Kind, last_line, text_of
 from .podman import Podman
 from .runner import AtOnce, streaming
 
@@ -50,7 +50,7 @@ class Engine:
         self.program = program
         self.builder = builder
         self._sleep = sleep
-        self._kind: Kind = Docker()
+        self.kind: Kind = Docker()
         self._username = ""
         self.is_remote = False
         """Whether it builds and pushes on another machine."""
@@ -77,7 +77,7 @@ class Engine:
                 f"the container engine {self.program!r} does not answer ({trouble})",
                 next="Start it, or set DEPLOY_DOCKER to a docker or podman that runs",
             )
-        self._kind = next(kind for one in KINDS if (kind := one.detect(self, info)))
+        self.kind = next(kind for one in KINDS if (kind := one.detect(self, info)))
         host = os.environ.get("DOCKER_HOST", "")
         is_local = host.startswith("unix:") or (not host and info.client_info.context == "default")
         self.is_remote = self.builder is not None or not is_local
@@ -88,18 +88,13 @@ class Engine:
             what = f"DEPLOY_BUILDER names {self.builder}, but {self.program!r} {why}"
             raise EngineError(what, next="Unset DEPLOY_BUILDER, or name another engine in DEPLOY_DOCKER")
 
-    def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
-        """The existing files whose rules decide what of the build context is used; if versions of the engine differ,
-        the files of each."""
-        return self._kind.ignore_files(context, dockerfile)
-
     def login(self, registry: str, username: str, password: str) -> None:
         """Logs in at `registry`. The password goes over stdin, so no command, echo or environment contains it.
 
         Tries five times if the registry cannot be reached, once if it refuses. Raises EngineError.
         """
         self._username = username
-        flags = [*self._kind.tls_flags(registry), "--username", username, "--password-stdin", registry]
+        flags = [*self.kind.tls_flags(registry), "--username", username, "--password-stdin", registry]
         for pause in (*_LOGIN_PAUSES, None):
             answer = self.run(["login", *flags], hide=True, stdin=password)
             if not answer.exited:
@@ -129,7 +124,7 @@ class Engine:
         except OSError as error:
             raise EngineError(f"no temporary folder can be created ({error.strerror})") from error
         with folder as path:
-            reported = self._kind.publish(self, image, Path(path))
+            reported = self.kind.publish(self, image, Path(path))
         if self.is_dry:
             return ""
         digests = list(filter(images.DIGEST.fullmatch, reported))
@@ -145,24 +140,31 @@ class Engine:
     def is_dry(self) -> bool:
         return bool(self._c.config.run.dry)
 
+    def build(self, argv: Sequence[str], image: Image, id_file: Path) -> str:
+        """Runs a build that writes the image's ID to `id_file`; returns the ID. EngineError if there is none: podman
+        also exits with 0 when SIGTERM ends it."""
+        self.step("build", argv, image, NOT_PUSHED)
+        if self.is_dry:
+            return "IMAGE_ID"
+        built = text_of(id_file)
+        if not built or "\0" in built:
+            raise EngineError(f"the build of {image.reference} ended without an image", NOT_PUSHED)
+        return built
+
     def step(self, what: str, argv: Sequence[str], image: Image, effect: str) -> str:
         """Runs one command of a publication; returns the end of its output. EngineError with `effect` if it fails."""
         done = self.run(argv, variables=image.variables)
-        if code := done.exited:
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            advice = self._login_advice(what, image, done.stderr) if what.endswith("push") else ()
-            raise EngineError(f"the {what} of {image.reference} failed ({how}, see above)", effect, advice)
-        return done.stdout
-
-    def _login_advice(self, what: str, image: Image, output: str) -> Sequence[str]:
-        """What to do about a failed push if the registry refused it."""
-        end = "\n".join(output.rstrip().splitlines()[-_LAST_LINES:])
+        if not done.exited:
+            return done.stdout
+        how = f"signal {-done.exited}" if done.exited < 0 else f"exit code {done.exited}"
+        advice = []
+        end = "\n".join(done.stderr.rstrip().splitlines()[-_LAST_LINES:])
         # With `build and push`, the registry of a base image may have refused a pull.
-        if not _REFUSED.search(end) or not (what == "push" or "failed to push" in end):
-            return ()
-        if self._username:
-            return [f"Allow {self._username} to push to {image.registry}, or use another account"]
-        return [f"To log in at {image.registry}, set DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"]
+        if _REFUSED.search(end) and (what == "push" or (what == "build and push" and "failed to push" in end)):
+            may = f"Allow {self._username} to push to {image.registry}, or use another account"
+            log_in = f"To log in at {image.registry}, set DEPLOY_REGISTRY_USERNAME and DEPLOY_REGISTRY_PASSWORD"
+            advice = [may if self._username else log_in]
+        raise EngineError(f"the {what} of {image.reference} failed ({how}, see above)", effect, advice)
 
     def run(
         self,
@@ -176,6 +178,9 @@ class Engine:
         """Runs the program through `c.run`, with Invoke's settings except those that would break a build."""
         # warn=True: with a bare -w, a failed push was followed by a deploy. in_stream: the default one would consume
         # the input of a shell loop around the call.
+        environment = {key: value for key, value in os.environ.items() if key not in _SECRET_VARIABLES}
+        # With an attestation, an unchanged image would get a new digest with each build.
+        environment["BUILDX_NO_DEFAULT_ATTESTATIONS"] = environment.get("BUILDX_NO_DEFAULT_ATTESTATIONS") or "1"
         with streaming(self._c):
             try:
                 return self._c.run(
@@ -187,7 +192,7 @@ class Engine:
                     echo=False if stdin or hide else None,
                     echo_format="{command}",  # Invoke's default has control characters, even in a file
                     in_stream=AtOnce(stdin),
-                    env={**_environment(), **self._c.config.run.env, **(variables or {})},
+                    env={**environment, **self._c.config.run.env, **(variables or {})},
                     replace_env=True,
                 )
             except CommandTimedOut as error:
@@ -197,10 +202,3 @@ class Engine:
                     "timeouts.command)",
                     NOT_RECORDED,
                 ) from None
-
-
-def _environment() -> dict[str, str]:
-    """The environment of this process without the kit's secrets."""
-    own = {key: value for key, value in os.environ.items() if key not in _SECRET_VARIABLES}
-    # With an attestation, an unchanged image would get a new digest with each build.
-    return {**own, "BUILDX_NO_DEFAULT_ATTESTATIONS": own.get("BUILDX_NO_DEFAULT_ATTESTATIONS") or "1"}

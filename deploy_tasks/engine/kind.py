@@ -1,8 +1,5 @@
 """What an engine must be able to do: `Kind`. Each engine is a module beside this one: `docker.py`, `podman.py`.
 
-To add an engine, write a module with a subclass of `Kind`, add that class to `KINDS` in `engine.py` (before Docker,
-which accepts any engine), and the name of its program to `_ENGINES` in `program.py`.
-
 A local tag can be moved by another build at any time, and a registry's tag by another push. So an image is identified
 by the ID that its build wrote to a file (`--iidfile`), and its digest is what the engine reports for the push of that
 ID.
@@ -18,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import EngineError
 from ..redaction import excerpt
 
 if TYPE_CHECKING:
@@ -48,13 +44,10 @@ class Image:
     def platforms(self) -> list[str]:
         return self.platform.split(",")
 
-    def build_arguments(self, output: Sequence[str]) -> list[str]:
+    def build_arguments(self, *output: str) -> list[str]:
         """The arguments of its build; `output` are the flags that say where the image goes."""
         build_args = [part for text in self.build_args for part in ("--build-arg", text)]
-        return [
-            *("--platform", self.platform, *output),
-            *("--file", str(self.dockerfile), *build_args, str(self.context)),
-        ]
+        return ["--platform", self.platform, *output, "--file", str(self.dockerfile), *build_args, str(self.context)]
 
 
 class _Plugin(msgspec.Struct, rename="pascal"):
@@ -84,6 +77,9 @@ class Kind(ABC):
     """One kind of engine: how it builds, pushes and reports the digest. Its commands are argument lists without the
     program."""
 
+    ignores: Sequence[str] = (".dockerignore",)
+    """The names of the ignore files in a build context; the Dockerfile's own goes before them."""
+
     @classmethod
     @abstractmethod
     def detect(cls, engine: Engine, info: Info) -> Kind | None:
@@ -92,32 +88,18 @@ class Kind(ABC):
 
     @abstractmethod
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
-        """Builds and pushes `image` by `engine.step`; returns every digest that is reported for this push. `folder` is
-        empty and for files that the engine writes."""
+        """Builds and pushes `image` by `engine.build` and `engine.step`; returns every digest that is reported for this
+        push. `folder` is empty and for files that the engine writes."""
 
-    @abstractmethod
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
         """The existing files whose rules decide what of the build context is used; if versions of the engine differ,
         the files of each."""
+        files = [dockerfile.with_name(f"{dockerfile.name}.dockerignore"), *(context / name for name in self.ignores)]
+        return [file for file in files if file.exists()]
 
     def tls_flags(self, registry: str) -> list[str]:  # noqa: ARG002 - docker uses http on loopback without a flag
         """The flags of `login` and `push` that let the engine use http for `registry` on loopback."""
         return []
-
-
-def built_id(engine: Engine, image: Image, id_file: Path) -> str:
-    """The ID of the image that the build wrote to `id_file`. EngineError if there is none: podman also exits with 0
-    when SIGTERM ends it."""
-    if engine.is_dry:
-        return "IMAGE_ID"
-    built = text_of(id_file)
-    if not built or "\0" in built:
-        raise EngineError(f"the build of {image.reference} ended without an image", NOT_PUSHED)
-    return built
-
-
-def own_ignore_file(dockerfile: Path) -> Path:
-    return dockerfile.with_name(f"{dockerfile.name}.dockerignore")
 
 
 def text_of(file: Path) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import StringIO
 from subprocess import PIPE, Popen, TimeoutExpired
 from threading import Lock
 from typing import IO, Any
@@ -45,15 +46,11 @@ def end_all(number: int) -> None:
         runner.end(number)
 
 
-class AtOnce:
+class AtOnce(StringIO):
     """A stdin that returns everything in one `read()`: Invoke reads a StringIO at 10 ms per character."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def read(self, _size: int = -1) -> str:
-        text, self._text = self._text, ""
-        return text
+    def read(self, _size: int | None = -1) -> str:
+        return super().read()
 
 
 @contextmanager
@@ -148,16 +145,15 @@ class _StreamingRunner(Local):
 
     def _handle_output(self, buffer_: list[str], hide: bool, output: IO[str], reader: Any) -> None:  # noqa: ARG002
         lines = Lines()
-        for text in self.read_proc_output(reader):
-            if not hide:
-                self._show(lines.feed(text))
-            buffer_[:] = ["".join([*buffer_, text])[-_KEPT_CHARACTERS:]]
-        if not hide:
-            self._show(lines.end())
 
-    def _show(self, lines: list[str]) -> None:
-        if lines:
-            self._pass_on("\n".join(lines))
+        def show(whole: list[str]) -> None:
+            if whole and not hide:
+                self._pass_on("\n".join(whole))
+
+        for text in self.read_proc_output(reader):
+            show(lines.feed(text))
+            buffer_[:] = ["".join([*buffer_, text])[-_KEPT_CHARACTERS:]]
+        show(lines.end())
 
     def end(self, number: int) -> None:
         """Sends the signal `number` to the command, waits for its end, and kills the processes that are left."""

@@ -67,6 +67,14 @@ def test_doctor_points_to_invoke_yaml_for_the_port(shop: Project) -> None:
     assert found["DEPLOY_PORT"]["mend"] == "set DEPLOY_PORT or port under deploy: in invoke.yaml"
 
 
+def test_doctor_says_once_what_is_not_set(shop: Project) -> None:
+    shop.git("remote", "remove", "origin")
+    looked_at = found(shop, DEPLOY_API_URL="")
+    assert [what for what, finding in looked_at.items() if finding["state"] == "failed"] == ["DEPLOY_API_URL"]
+    assert looked_at["git remote"]["mend"] == "git remote add origin URL, or set DEPLOY_REPO_URL"
+    assert ".gitignore" in looked_at
+
+
 @pytest.mark.parametrize("kind", ["DEPLOY_DOCKERFILE", "DEPLOY_BUILD_CONTEXT", "DEPLOY_ENV_FILE", "DEPLOY_STATE_FILE"])
 @pytest.mark.parametrize("path", ["theirs/it", 300 * "x", "loop/it", "Dockerfile/it"])
 def test_doctor_looks_at_paths_that_cannot_be_looked_at(shop: Project, kind: str, path: str) -> None:
