@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from posixpath import isabs, join, normpath, relpath
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from .. import images
@@ -37,8 +37,7 @@ from .digest import digest_of_tag, flags_of, keep, save, target_of, tell_recorde
 _HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class BuildPlan:
+class BuildPlan(Struct, frozen=True):
     """A build in the cluster: what to ask for, and what else may make it unnecessary."""
 
     request: BuildRequest
@@ -280,8 +279,7 @@ def _flags_to_wait(work: Work, build: BuildInFlight) -> dict[str, object]:
     return {"job": build.job_name, **flags_of(work, build), "image_tag": build.image_tag}
 
 
-@dataclass(frozen=True)
-class WaitPlan:
+class WaitPlan(Struct, frozen=True):
     """The wait for a build that is in flight."""
 
     build: BuildInFlight
@@ -295,8 +293,7 @@ class WaitPlan:
         return finish(work, self.build, shows_log=self.shows_log)
 
 
-@dataclass(frozen=True)
-class RecordedPlan:
+class RecordedPlan(Struct, frozen=True):
     """Nothing to wait for: the build is recorded already."""
 
     record: Record
@@ -312,8 +309,7 @@ class RecordedPlan:
         return self.record
 
 
-@dataclass(frozen=True)
-class PretendedWait:
+class PretendedWait(Struct, frozen=True):
     """With `--dry`: a wait for a build that an earlier task would have started."""
 
     job: str

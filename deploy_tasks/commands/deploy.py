@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
@@ -47,8 +46,7 @@ _NOT_REPEATED = {
 }
 
 
-@dataclass(frozen=True)
-class DeployPlan:
+class DeployPlan(Struct, frozen=True):
     """A deploy of a digest: the request, what is known of that image, and how it is undone."""
 
     request: DeployRequest

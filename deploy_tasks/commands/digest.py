@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from ..api.client import DeployClient
 
 
-@dataclass(frozen=True)
-class DigestPlan:
+class DigestPlan(Struct, frozen=True):
     """The tag whose digest is asked for."""
 
     target: Target

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+
+from msgspec.structs import replace
 
 from ..config.settings import Settings
 from ..config.sources import of_flag

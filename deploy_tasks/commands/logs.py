@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .. import images
 from ..api.build_log import LogFollower
@@ -15,8 +15,7 @@ from ..invocation.work import Work
 from ..ui import console
 
 
-@dataclass(frozen=True)
-class LogsPlan:
+class LogsPlan(Struct, frozen=True):
     """The build whose log is printed."""
 
     job: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypedDict
+
+from msgspec import Struct
 
 from ..api.schemas import AppState
 from ..encoding import as_builtins
@@ -31,8 +32,7 @@ class Status(TypedDict, total=False):
     trouble: str | None
 
 
-@dataclass(frozen=True)
-class StatusPlan:
+class StatusPlan(Struct, frozen=True):
     """What this checkout knows; the API is asked for the rest."""
 
     record: Record | None

@@ -4,12 +4,12 @@ of its command line."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from threading import Lock, Thread, current_thread
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from invoke.context import Context
+from msgspec import Struct
 
 from .. import next_steps
 from ..config import apps
@@ -28,14 +28,13 @@ TARGET = ("app", "namespace", "image_name", "app_class")
 """The flags that say which image of which app."""
 
 
-@dataclass
-class Chain:
+class Chain(Struct):
     """What the calls of one command line share: the flags that say the target, and what was recorded."""
 
-    target: Mapping[str, object] = field(default_factory=dict)
+    target: Mapping[str, object] = {}
     app: str | None = None
     """The apps that the target is of, whether a flag named them or not."""
-    records: dict[str | None, Record] = field(default_factory=dict)
+    records: dict[str | None, Record] = {}
     """What was recorded, by the app's name in the table of apps; None if there is no table."""
 
 
@@ -51,8 +50,7 @@ def _chain_of(c: Context) -> Chain:
         return chains.setdefault(current_thread(), Chain())
 
 
-@dataclass(frozen=True)
-class Call(Generic[R]):
+class Call(Struct, Generic[R], frozen=True):
     """One call of one task.
 
     `options` are its flags, with the target that an earlier call of the command line was given; `given` are those of

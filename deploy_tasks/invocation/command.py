@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from .work import Work
@@ -31,8 +32,7 @@ def no_plan(work: Work) -> Plan[None]:
     raise NotImplementedError(work.call.command.name)
 
 
-@dataclass(frozen=True)
-class Command(Generic[R]):
+class Command(Struct, Generic[R], frozen=True):
     """What a task does for one app.
 
     The steps are always the same (`invocation/run.py`): settings are loaded and checked for what the command `needs`,

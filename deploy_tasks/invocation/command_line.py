@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from invoke.collection import Collection
@@ -24,15 +25,18 @@ def command_line(task: Task[Any]) -> CommandLine:
     """The command line that `task` runs on. Invoke gives its parsed calls only to the executor, so they are read
     from the frame of `Executor.execute`. Without one, as in a program, a task has no command line."""
     usual = _usual(task)
-    frame = sys._getframe()
-    while frame.f_code is not Executor.execute.__code__:
-        if frame.f_back is None:
-            return CommandLine(usual=usual)
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_code is not Executor.execute.__code__:
         frame = frame.f_back
-    executor, calls, direct, call = (frame.f_locals.get(name) for name in ("self", "calls", "direct", "call"))
+    known = frame.f_locals if frame else {}
+    executor, calls, direct, call = (known.get(name) for name in ("self", "calls", "direct", "call"))
     if not isinstance(executor, Executor) or call is None or not calls:
         return CommandLine(usual=usual)
-    caller = frame.f_back.f_locals.get("self") if frame.f_back else None
+    caller = frame.f_back.f_locals.get("self") if frame and frame.f_back else None
+    # The program has the name of its own help, and its flags that must be given again.
+    program = re.sub(r"[\[\]]", "", caller.binary) if isinstance(caller, Program) else "invoke"
+    core = executor.core[0].args if executor.core else {}
+    loads = [(flag, core[flag].value) for flag in _LOADS if flag in core and core[flag].value]
     within = (call.called_as or "").rpartition(".")[0]
     names: dict[str, str] = {}
     for name, found in sorted(_tasks(executor.collection), key=lambda item: item[0].count(".")):
@@ -43,20 +47,12 @@ def command_line(task: Task[Any]) -> CommandLine:
     place = next(place for place, one in enumerate(calls) if one is call)
     later = [one for one in calls[place + 1 :] if any(one is other for other in direct or ())]
     return CommandLine(
-        _program(executor, caller),
+        " ".join([program, *(f"--{flag} {shlex.quote(str(value))}" for flag, value in loads)]),
         names,
         [_parsed(one) for one in later],
         follows=call.task is task and any(call is other for other in direct or ()),
         usual=usual,
     )
-
-
-def _program(executor: Executor, caller: object) -> str:
-    """The program, by the name that it has in its own help, with its flags that must be given again."""
-    name = re.sub(r"[\[\]]", "", caller.binary) if isinstance(caller, Program) else "invoke"
-    core = executor.core[0].args if executor.core else {}
-    given = [(flag, core[flag].value) for flag in _LOADS if flag in core and core[flag].value]
-    return " ".join([name, *(f"--{flag} {shlex.quote(str(value))}" for flag, value in given)])
 
 
 def _tasks(collection: Collection, within: str = "") -> Iterator[tuple[str, Task[Any]]]:

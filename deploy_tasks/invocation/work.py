@@ -7,11 +7,12 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from enum import Enum
 from functools import cache, cached_property, partial
 from threading import Lock
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES

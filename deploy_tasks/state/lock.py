@@ -11,8 +11,9 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ..deadline import Deadline
 from ..encoding import decode, encode
@@ -25,8 +26,7 @@ _PAUSE_SECONDS = 0.1
 _LONGEST_HOLDER = 4096
 
 
-@dataclass
-class _Lock:
+class _Lock(Struct):
     """A lock of this process: its open file, and the thread whose task uses it, None between two tasks."""
 
     file: int
