@@ -13,7 +13,7 @@ import pytest
 from deploy_tasks.errors import SettingsError, SomeFailed
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import keep_secret
-from deploy_tasks.ui import console, failure, progress, tables
+from deploy_tasks.ui import console, progress, tables
 from tests.clock import Clock
 
 
@@ -86,18 +86,18 @@ TEXT = "the key is ***\\n::error::FORGED. Nothing was sent. Set up: invoke init"
 
 def test_an_error_is_shown_to_a_person_as_one_safe_line() -> None:
     keep_secret(["s3cret-value"])
-    assert failure.message_of(ERROR) == TEXT
+    assert console.message_of(ERROR) == TEXT
 
 
 def test_the_error_of_several_apps_is_shown_with_the_lines_below_it() -> None:
     keep_secret(["s3cret-value"])
     error = SomeFailed("1 of 2 apps failed", {"one": ERROR}, lines=["one: s3cret-value"])
-    assert failure.message_of(error) == "1 of 2 apps failed\none: ***"
+    assert console.message_of(error) == "1 of 2 apps failed\none: ***"
 
 
 def test_an_error_in_json_has_its_text_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     keep_secret(["s3cret-value"])
-    console.print_json(failure.error_as_json(ERROR))
+    console.print_json(console.error_as_json(ERROR))
     error = json.loads(capsys.readouterr().out)
     assert (error["exitCode"], error["error"]) == (2, TEXT.replace("\\n", "\n"))
 
@@ -107,12 +107,12 @@ def test_an_error_on_github_is_an_annotation(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     keep_secret(["s3cret-value"])
-    failure.annotate("build failed: a, b", ERROR)
+    console.annotate("build failed: a, b", ERROR)
     assert capsys.readouterr().err == f"::error title=build failed%3A a%2C b::{TEXT}\n"
 
 
 def test_an_error_is_not_annotated_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    failure.annotate("build failed", ERROR)
+    console.annotate("build failed", ERROR)
     assert capsys.readouterr().err == ""
 
 

@@ -1,18 +1,18 @@
 """All output for people and programs, under one name. People read stderr, programs read stdout."""
 
-from .failure import annotate, error_as_json, message_of
+from .github import annotate
 from .progress import Board, board, progress
 from .stderr import (
     for_other_threads,
     forgive_stderr,
-    is_on_github,
+    message_of,
     nobody_waits,
     pass_on,
     shown,
     tell,
     warn,
 )
-from .stdout import print_json, print_lines, result
+from .stdout import error_as_json, print_json, print_lines, result
 from .tables import print_table, tell_table
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "error_as_json",
     "for_other_threads",
     "forgive_stderr",
-    "is_on_github",
     "message_of",
     "nobody_waits",
     "pass_on",

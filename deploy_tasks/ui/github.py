@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from ..errors import DeployError
 from ..redaction import fit, redact
-from .stderr import is_on_github, to_runner, warn
+from .stderr import is_on_github, message_of, warn, write
 
 
 @contextmanager
@@ -23,20 +24,20 @@ def group(title: str) -> Iterator[None]:
     import secrets
 
     token = secrets.token_hex(16)
-    to_runner(f"::group::{_escaped(title)}")
-    to_runner(f"::stop-commands::{token}")
+    _command(f"::group::{_escaped(title)}")
+    _command(f"::stop-commands::{token}")
     try:
         yield
     finally:
-        to_runner(f"::{token}::")
-        to_runner("::endgroup::")
+        _command(f"::{token}::")
+        _command("::endgroup::")
 
 
-def annotate(title: str, message: str) -> None:
-    """Shows `message` as an error at the top of the run."""
+def annotate(title: str, error: DeployError) -> None:
+    """Shows `error` at the top of the run."""
     if is_on_github():
         of_property = _escaped(title).replace(":", "%3A").replace(",", "%2C")
-        to_runner(f"::error title={of_property}::{_escaped(message)}")
+        _command(f"::error title={of_property}::{_escaped(message_of(error))}")
 
 
 def outputs(title: str, values: Mapping[str, str]) -> None:
@@ -55,6 +56,10 @@ def outputs(title: str, values: Mapping[str, str]) -> None:
     _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in kept.items()))
     rows = "".join(f"| {name} | `{_literal(value)}` |\n" for name, value in kept.items())
     _append("GITHUB_STEP_SUMMARY", f"| {_literal(fit(title))} | |\n|---|---|\n{rows}\n")
+
+
+def _command(text: str) -> None:
+    write([fit(text)], is_command=True)
 
 
 def _append(variable: str, text: str) -> None:

@@ -56,7 +56,8 @@ def board(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
     if not is_shown:
         yield Board(names, lambda _name, _state: None)
     elif not is_drawn_on(sys.stderr):
-        yield Board(names, _summary(len(names)))
+        with progress(f"{len(names)} apps") as say:
+            yield Board(names, _summary(for_other_threads(say)))
     else:
         from .live import live_lines
 
@@ -73,7 +74,16 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         name, board = current.name, current.board
         yield lambda state: board.set(name, state if what == name else f"{what} {state}")
     elif not is_drawn_on(sys.stderr):
-        yield _seldom(what)
+        start = last = time.monotonic()
+
+        def say(state: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= 0.9 * _SECONDS_BETWEEN_LINES:
+                last = now
+                tell(f"{what}: {state}, {now - start:.0f} s")
+
+        yield say
     else:
         from .live import live_line
 
@@ -91,10 +101,10 @@ def _printing(print_above: Callable[[str], None]) -> Iterator[None]:
         above_live_line.remove(print_above)
 
 
-def _summary(number: int) -> Callable[[str, str], None]:
+def _summary(say: Callable[[str], None]) -> Callable[[str, str], None]:
+    """A function that takes an app's name and state, and says of all apps together which are at work."""
     at_work: dict[str, None] = {}  # in the order in which they began
     done: set[str] = set()
-    say = for_other_threads(_seldom(f"{number} apps"))
 
     def show(name: str, state: str) -> None:
         if state:
@@ -105,16 +115,3 @@ def _summary(number: int) -> Callable[[str, str], None]:
         say(f"{len(done)} done, at work: {', '.join(at_work) or 'none'}")
 
     return show
-
-
-def _seldom(what: str) -> Callable[[str], None]:
-    start = last = time.monotonic()
-
-    def say(state: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= 0.9 * _SECONDS_BETWEEN_LINES:
-            last = now
-            tell(f"{what}: {state}, {now - start:.0f} s")
-
-    return say

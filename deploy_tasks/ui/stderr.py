@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, copy_context
 from io import StringIO
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
+from ..errors import DeployError, SomeFailed
 from ..redaction import fit, plain
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def nobody_waits() -> Callable[[], bool]:
 
 def tell(text: str) -> None:
     """Writes one line."""
-    write(prefixed([fit(text)]))
+    write([fit(text)])
 
 
 def warn(text: str) -> None:
@@ -69,34 +70,19 @@ def warnings() -> set[str]:
 
 def pass_on(text: str) -> None:
     """Writes third-party output, the log of a build or of an engine, line by line."""
-    write(prefixed(fit(plain(line)) for line in text.split("\n")))
-
-
-def to_runner(command: str) -> None:
-    """Writes a workflow command for the runner of GitHub Actions."""
-    write([fit(command)])
+    write(fit(plain(line)) for line in text.split("\n"))
 
 
 def shown(lines: Iterable[str]) -> str:
     """`lines` as `tell` would write them, for text that Invoke or `logging` writes."""
-    return "\n".join(defused(fit(line) for line in lines))
+    return safe(map(fit, lines), None).removesuffix("\n")
 
 
-def prefixed(lines: Iterable[str]) -> list[str]:
-    """`lines` with the name of the app, if there are several; none if its board is over."""
-    current = speaker.get()
-    if current and current.board.is_over:
-        return []
-    prefix = current.prefix if current else ""
-    return defused(prefix + line for line in lines)
-
-
-def defused(lines: Iterable[str]) -> list[str]:
-    """`lines`, changed so that GitHub Actions reads no command in them: `::` at the beginning, also after white space,
-    or `##[` anywhere. Source: actions/runner, ActionCommand.cs."""
-    if not is_on_github():
-        return list(lines)
-    return [re.sub(r"^(\s*):(?=:)", r"\1: ", line).replace("##[", "## [") for line in lines]
+def message_of(error: DeployError) -> str:
+    """The text of `error` as it may be printed; of several apps, with the lines below it."""
+    if error.shown is not None:
+        return error.shown
+    return shown([str(error), *(error.lines if isinstance(error, SomeFailed) else ())])
 
 
 def is_on_github() -> bool:
@@ -109,20 +95,33 @@ def is_drawn_on(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def encodable(text: str, stream: TextIO) -> str:
-    """`text` with `?` for the characters that the encoding of `stream` does not have."""
+def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = False) -> str:
+    """The text of printable `lines` for `stream`, with `?` for the characters that its encoding does not have.
+
+    With several apps, each line begins with the name; there is none if the app's board is over. Unless it `is_command`,
+    GitHub Actions reads no command in it: `::` at the beginning of a line, also after white space, or `##[` anywhere.
+    Source: actions/runner, ActionCommand.cs.
+    """
+    current = speaker.get()
+    if current and current.board.is_over:
+        return ""
+    prefix = current.prefix if current else ""
+    text = "".join(f"{prefix}{line}\n" for line in lines)
+    if is_on_github() and not is_command:
+        text = re.sub(r"^(\s*):(?=:)", r"\1: ", text, flags=re.MULTILINE).replace("##[", "## [")
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, errors="replace").decode(encoding)
 
 
-def write(lines: Sequence[str]) -> None:
-    """Writes `lines`, which are safe to show, above the live line if there is one."""
+def write(lines: Iterable[str], *, is_command: bool = False) -> None:
+    """Writes printable `lines`, above the live line if there is one. What `is_command` is for GitHub Actions."""
+    text = safe(lines, sys.stderr, is_command=is_command)
     with one_at_a_time:
-        if lines and above_live_line:
-            above_live_line[-1]("\n".join(lines))
-        elif lines and sys.stderr is not None:
+        if text and above_live_line:
+            above_live_line[-1](text.removesuffix("\n"))
+        elif text and sys.stderr is not None:
             try:
-                sys.stderr.write("".join(f"{encodable(line, sys.stderr)}\n" for line in lines))
+                sys.stderr.write(text)
                 sys.stderr.flush()
             except (OSError, ValueError):
                 forgive_stderr()

@@ -10,13 +10,13 @@ from typing import Any
 from ..encoding import as_builtins
 from ..errors import DeployError, Next
 from ..redaction import fit, plain, redact
-from .stderr import encodable, one_at_a_time, prefixed, shown
+from .stderr import one_at_a_time, safe
 
 
 def result(lines: Sequence[str], details: object, *, as_json: bool) -> None:
     """Prints a task's result: its `lines`, or `details` as one JSON object. DeployError if it cannot be written; the
     task itself is done and recorded by then."""
-    printed = [_json(details)] if as_json else [shown([line]) for line in lines]
+    printed = [_json(details)] if as_json else [fit(line) for line in lines]
     write(printed, "The task itself is done", f"Its result: {'; '.join(printed)}")
 
 
@@ -28,7 +28,12 @@ def print_json(value: object) -> None:
 
 def print_lines(text: str) -> None:
     """Prints third-party output, the log of a build. Raises as `print_json` does."""
-    write(prefixed(fit(plain(line)) for line in text.split("\n")))
+    write(fit(plain(line)) for line in text.split("\n"))
+
+
+def error_as_json(error: DeployError) -> dict[str, object]:
+    """`error` as JSON, printed instead of a result."""
+    return {"error": str(error), "exitCode": error.exit_code}
 
 
 def _json(value: object) -> str:
@@ -50,12 +55,11 @@ def _redacted(value: Any) -> Any:  # any JSON value
 
 
 def write(lines: Iterable[str], effect: str = "", next: Next = ()) -> None:
-    """Writes `lines`, which are safe to show. `effect` and `next` are those of the error if that fails."""
+    """Writes printable `lines`. `effect` and `next` are those of the error if that fails."""
     try:
         with one_at_a_time:
             if sys.stdout is not None:
-                for line in lines:
-                    sys.stdout.write(f"{encodable(line, sys.stdout)}\n")
+                sys.stdout.write(safe(lines, sys.stdout))
                 sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -12,12 +12,12 @@ from . import stderr, stdout
 
 def tell_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Writes a table to stderr."""
-    stderr.write(stderr.prefixed(table(titles, rows, to=sys.stderr)))
+    stderr.write(table(titles, rows, to=sys.stderr))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table to stdout. Raises as `stdout.print_json` does."""
-    stdout.write(stderr.defused(table(titles, rows, to=sys.stdout)))
+    stdout.write(table(titles, rows, to=sys.stdout))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None) -> list[str]:
