@@ -104,7 +104,6 @@ class DeployClient:
     ) -> None:
         from .transport import Transport
 
-        self.url = url
         self._host = urlsplit(url).netloc
         self._key_from, self._timeout, self._sleep = key_from, timeout, sleep
         self._transport = Transport(url, key)

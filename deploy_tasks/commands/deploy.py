@@ -117,19 +117,14 @@ def _plan_rollback(work: Work) -> DeployPlan:
     back = of_flag("--back", whole_number("a number of digests", 1, 1000), 1 if given is None else given)
     if work.options["check_health"]:
         _check_domain(work.settings)  # before the API is asked
-    now = None
+    app, namespace, now = work.settings.app, work.settings.namespace, None
     if not work.call.is_dry:
         with suppress(ApiRefused, NothingStarted):
-            state = work.client.app(work.settings.namespace, work.settings.app, within=Deadline(_SECONDS_TO_LOOK))
+            state = work.client.app(namespace, app, within=Deadline(_SECONDS_TO_LOOK))
             now = state.digest if state else None
-    before = work.history.digest_back(
-        work.settings.app,
-        work.settings.namespace,
-        back,
-        now,
-        other=work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST"),
-    )
-    newest = next(work.history.deploys(work.settings.app, work.settings.namespace))
+    other = work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST")
+    before = work.history.digest_back(app, namespace, back, now, other=other)
+    newest = next(work.history.deploys(app, namespace))
     if now not in (None, newest.build_id):
         console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
     says = f"going back to {history.described(before)}, deployed {before.time} by {before.who}"
@@ -146,15 +141,12 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
     if work.options["check_health"]:
         _check_domain(settings)
     if known and known.image_name not in (None, settings.image_name):
-        steps: list[Step | str] = [*steps_to_build(work, None)]
+        steps = steps_to_build(work, None)
         # Of several apps, no record may reach another app.
         if not work.name:
             steps.append(work.step("reuse", "Or deploy that image", image_name=known.image_name))
-        raise SettingsError(
-            f"the recorded digest is of image {known.image_name}, not of {settings.image_name}",
-            "Nothing was deployed",
-            steps,
-        )
+        what = f"the recorded digest is of image {known.image_name}, not of {settings.image_name}"
+        raise SettingsError(what, "Nothing was deployed", steps)
     keep_named_secret(settings.secret_values_of(env))
     return _plan_to_send(work, deploy_request(settings, build_id, env=_environment(settings, env)), known, says)
 
@@ -165,17 +157,13 @@ def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPla
 
 
 def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says: str) -> DeployPlan:
-    origin = known or Record()
-    deployed = Record(
-        repo_url=origin.repo_url,
-        git_ref=origin.git_ref,
+    deployed = structs.replace(
+        Record(**fields_of(known, Record)) if known else Record(),
         app=request.app,
         namespace=request.namespace,
         image_name=request.image_name,
-        image_tag=origin.image_tag,
         build_id=request.build_id,
         app_class=request.deploy_config.app_class,
-        dirty=origin.dirty,
     )
     # What `rollback` goes back to once this is deployed.
     this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
@@ -188,33 +176,33 @@ def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says
 def _check_domain(settings: Settings) -> None:
     """SettingsError if there is no domain at which `--check-health` can ask."""
     if all(domain.startswith("*") for domain in settings.domain):
-        raise SettingsError(
-            "--check-health needs a domain to ask at, one without *", next="Set --domain or DEPLOY_DOMAIN"
-        )
+        what = "--check-health needs a domain to ask at, one without *"
+        raise SettingsError(what, next="Set --domain or DEPLOY_DOMAIN")
 
 
 def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) -> DeployRequest:
     """What `POST /build` is asked for to deploy a digest without a build."""
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
+    config = DeployConfig(
+        port=None if settings.ports else settings.port,
+        ports=[Port(**fields_of(port)) for port in settings.ports] or None,
+        replicas=settings.replicas,
+        domain=domains[0] if domains and not several else None,
+        domains=domains if several else None,
+        health_path=settings.health_path,
+        tls=settings.tls,
+        env=env,
+        metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
+        app_class=settings.app_class,
+    )
     return DeployRequest(
         app=settings.app,
         namespace=settings.namespace,
         image_name=settings.image_name,
         build_id=build_id,
         deploy=True,
-        deploy_config=DeployConfig(
-            port=None if settings.ports else settings.port,
-            ports=[Port(**fields_of(port)) for port in settings.ports] or None,
-            replicas=settings.replicas,
-            domain=domains[0] if domains and not several else None,
-            domains=domains if several else None,
-            health_path=settings.health_path,
-            tls=settings.tls,
-            env=env,
-            metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
-            app_class=settings.app_class,
-        ),
+        deploy_config=config,
     )
 
 
@@ -270,11 +258,8 @@ def _send(work: Work, plan: DeployPlan) -> str:
             unknown()
         raise
     except DigestNotFound as error:
-        steps = [
-            *steps_to_build(work, None if deployed.dirty else deployed.git_ref),
-            work.step_alone("history", "Others"),
-        ]
-        raise DigestNotFound(error.what, error.effect, steps) from error
+        steps = steps_to_build(work, None if deployed.dirty else deployed.git_ref)
+        raise DigestNotFound(error.what, error.effect, [*steps, work.step_alone("history", "Others")]) from error
     reference = said or images.pinned(work.settings.registry, request.image_name, request.build_id)
     work.remaining = Remaining.NOTHING
     try:

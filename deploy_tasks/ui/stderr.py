@@ -102,7 +102,7 @@ def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = Fals
     GitHub Actions reads no command in it: `::` at the beginning of a line, also after white space, or `##[` anywhere.
     Source: actions/runner, ActionCommand.cs.
     """
-    current = speaker.get()
+    current = None if is_command else speaker.get()
     if current and current.board.is_over:
         return ""
     prefix = current.prefix if current else ""
