@@ -71,8 +71,7 @@ class LogText:
 
 
 class Schedule:
-    """When to request the log again, so that all transfers, the final one included, stay under four times its length,
-    even if no more lines come."""
+    """When to request the log again, so that all transfers, the last one included, stay under four times its length."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -129,11 +129,8 @@ class DeployClient:
         return started
 
     def wait(self, job: str, *, seconds: float, within: Deadline | None = None) -> BuildState:
-        """The state of a build. The server answers when the build ends, or after `seconds`.
-
-        NothingStarted if the connection was cut: the build goes on, so ask again. JobNotFound if the API does not know
-        the job.
-        """
+        """The state of a build once it has ended, or after `seconds`. NothingStarted if the connection was cut: the
+        build goes on, so ask again. JobNotFound if the API does not know the job."""
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         try:
             answer = self._request(_WAIT, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within)
@@ -206,25 +203,22 @@ class DeployClient:
         answer = _decoded(deploy, Deployed, response)
         if not answer.skipped:
             job = f" (job {answer.job_name})" if answer.job_name else ""
-            raise MayHaveStarted(
-                f"the API did not say that it skipped the build{job}",
-                "A build may be running, and what is deployed is not certain",
-                "Look at the cluster before you run anything else",
-            )
+            effect = "A build may be running, and what is deployed is not certain"
+            next = "Look at the cluster before you run anything else"
+            raise MayHaveStarted(f"the API did not say that it skipped the build{job}", effect, next)
         if not answer.success or answer.status == "failed":
-            raise ApiRefused(
-                "the API accepted the deploy and says that it did not succeed", 200, next="Look at the app's events"
-            )
-        is_same_digest = answer.build_id in (None, "", request.build_id)
-        if is_same_digest and not answer.image:
-            return None
-        reference = _reference_to(request.image_name, request.build_id, answer.image or "")
-        if is_same_digest and reference:
-            return answer.image if reference.digest else None
-        other = excerpt(str(answer.image if is_same_digest else f"buildId {answer.build_id}"))
+            what = "the API accepted the deploy and says that it did not succeed"
+            raise ApiRefused(what, 200, next="Look at the app's events")
+        other = f"buildId {answer.build_id}"
+        if answer.build_id in (None, "", request.build_id):
+            if not answer.image:
+                return None
+            if reference := _reference_to(request.image_name, request.build_id, answer.image):
+                return answer.image if reference.digest else None
+            other = answer.image
         place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
         raise MayHaveStarted(
-            f"the API says that it deployed {other}, not {request.image_name}@{request.build_id}",
+            f"the API says that it deployed {excerpt(other)}, not {request.image_name}@{request.build_id}",
             "Another image may run now",
             Step("status", place, says="Look before you run anything else"),
         )
@@ -240,8 +234,9 @@ class DeployClient:
         within: Deadline | None = None,
         most: int = _MOST_BYTES,
     ) -> Answer:
-        """Sends a request, again after a failure if it is repeatable. Returns a 2xx answer; anything else is raised.
-        `timeout` bounds one exchange (default: the client's), `within` all of them and the pauses in between."""
+        """Sends a request, again after a failure if it is repeatable. Returns an answer that its purpose expects;
+        anything else is raised. `timeout` bounds one exchange (default: the client's), `within` all of them and the
+        pauses in between."""
         text = None if body is None else encode(body)
         deadline = within or Deadline(math.inf, sleep=self._sleep)
         pauses = iter(_PAUSES if purpose.is_repeatable else ())

@@ -94,11 +94,9 @@ def _warning(what: str, seconds: float, in_all: float) -> str:
 def wait_for_end(
     client: DeployClient, job: str, *, deadline: Deadline, again: Step, tell: Callable[[str], None]
 ) -> str | None:
-    """The phase in which the build ended, `succeeded` or `failed`, or None if the server does not serve phases.
-
-    It only looks: whether two clients may wait for one job is not known. `tell` gets warnings. StillRunning at the
-    deadline, with `again` as the command that continues.
-    """
+    """The phase in which the build ended, `succeeded` or `failed`, or None if the server does not serve phases. `tell`
+    gets warnings. StillRunning at the deadline, with `again` as the command that continues."""
+    # It only looks: whether two clients may wait for one job is not known.
     is_away = False
     for _ in deadline.turns(_LOOK_SECONDS, _LOOK_SECONDS):
         try:

@@ -1,6 +1,6 @@
 """One exchange with an HTTP server, bounded in time and size. What each fault comes to: docs/reliability.md.
 
-Imported with the first request, since importing requests takes long.
+Imported when a client is made, since importing requests takes long.
 """
 
 from __future__ import annotations
@@ -70,11 +70,8 @@ class Transport:
         self._session = _Session(url, key)
 
     def exchange(self, method: str, path: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
-        """Sends one request, once, and returns the answer. `seconds` bounds the whole exchange, `most` the bytes of the
-        unpacked body.
-
-        Raises NotSent or NoAnswer, and no exception of requests: those hold the key and the body.
-        """
+        """Sends one request, once. `seconds` bounds the whole exchange, `most` the bytes of the unpacked body. Raises
+        NotSent or NoAnswer, and no exception of requests: those hold the key and the body."""
         # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
         # this one waits for it. A thread that is given up ends with its connection or with the program.
         session = self._session
@@ -140,11 +137,9 @@ def _attempt(session: _Session, method: str, url: str, body: bytes | None, secon
 
 
 def _ca_bundle() -> str | None:
-    """The file or folder of certificates that the environment names. NotSent if it cannot be used.
-
-    requests reads the same variables, but only together with those for proxies; and an error in the middle of an
-    exchange would not say whether the request was sent.
-    """
+    """The file or folder of certificates that the environment names. NotSent if it cannot be used."""
+    # requests reads the same variables, but only together with those for proxies; and an error in the middle of an
+    # exchange would not say whether the request was sent.
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name):
             try:
