@@ -48,23 +48,23 @@ class _Endpoints:
     def __init__(self, registry: DiskRegistry) -> None:
         self._store = registry.store
         endpoints: dict[str, dict[str, _Endpoint]] = {
-            r"(.+)/manifests/([^/]+)": {
+            r"/v2/(.+)/manifests/([^/]+)": {
                 "GET": self._manifest,
                 "HEAD": self._manifest,
                 "PUT": self._put_manifest,
                 "DELETE": self._delete_manifest,
             },
-            r"(.+)/blobs/uploads/": {"POST": self._start_upload},
-            r"(.+)/blobs/uploads/([^/]+)": {
+            r"/v2/(.+)/blobs/uploads/": {"POST": self._start_upload},
+            r"/v2/(.+)/blobs/uploads/([^/]+)": {
                 "GET": self._upload,
                 "PATCH": self._add_to_upload,
                 "PUT": self._finish_upload,
                 "DELETE": self._give_up_upload,
             },
-            r"(.+)/blobs/([^/]+)": {"GET": self._blob, "HEAD": self._blob, "DELETE": self._delete_blob},
-            r"(.+)/tags/list": {"GET": self._tags},
-            r"(.+)/referrers/([^/]+)": {"GET": self._referrers},
-            "_catalog": {"GET": self._catalog},
+            r"/v2/(.+)/blobs/([^/]+)": {"GET": self._blob, "HEAD": self._blob, "DELETE": self._delete_blob},
+            r"/v2/(.+)/tags/list": {"GET": self._tags},
+            r"/v2/(.+)/referrers/([^/]+)": {"GET": self._referrers},
+            r"/v2/_catalog": {"GET": self._catalog},
         }
         self._endpoints = [(re.compile(pattern), methods) for pattern, methods in endpoints.items()]
 
@@ -83,8 +83,10 @@ class _Endpoints:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        # Not from the route's parameters: a route also matches a path with a line break at its end, and drops that.
+        path = request.scope["path"]
         for pattern, methods in self._endpoints:
-            if match := pattern.fullmatch(request.path_params["rest"]):
+            if match := pattern.fullmatch(path):
                 if endpoint := methods.get(request.method):
                     return await endpoint(request, *match.groups())
                 refused = _refusal(Refused(405, "UNSUPPORTED", f"{request.method} is not served here"))
