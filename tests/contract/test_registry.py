@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.left_out import leave_out
-from tests.project import clean_environment, completed
+from tests.project import SECONDS_A_COMMAND, clean_environment, completed
 from tests.registries import (
     CONFIG,
     INDEX,
@@ -43,7 +43,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedRegistr
 
 
 def test_the_sandbox_serves_it_and_asks_for_no_key(sandbox: SandboxProcess) -> None:
-    answer = requests.get(f"{sandbox.url}/v2/", timeout=60)
+    answer = requests.get(f"{sandbox.url}/v2/", timeout=SECONDS_A_COMMAND)
     assert (answer.status_code, answer.headers["Docker-Distribution-Api-Version"]) == (200, "registry/2.0")
 
 
@@ -503,7 +503,7 @@ def test_what_was_deleted_can_be_pushed_again(registry: ServedRegistry) -> None:
 def test_a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end(registry: ServedRegistry) -> None:
     content = bytes(20_000_000)
     digest = registry.push_blob("read", content)
-    with requests.get(f"{registry.url}/v2/read/blobs/{digest}", stream=True, timeout=60) as reading:
+    with requests.get(f"{registry.url}/v2/read/blobs/{digest}", stream=True, timeout=SECONDS_A_COMMAND) as reading:
         pieces = reading.iter_content(1000)
         begin = next(pieces)
         assert registry.call("DELETE", f"/v2/read/blobs/{digest}").status_code == 202
@@ -526,7 +526,7 @@ def test_a_tag_that_moves_all_the_while_is_never_missing_and_always_whole(regist
     torn = []
 
     def read() -> None:
-        for _ in range(100):
+        for _ in range(50):
             got = registry.call("GET", "/v2/busy/manifests/v1")
             if got.content not in manifests or got.headers["Docker-Content-Digest"] != digest_of(got.content):
                 torn.append(got)
@@ -545,7 +545,7 @@ def test_a_tag_that_moves_all_the_while_is_never_missing_and_always_whole(regist
 
 def raw(registry: ServedRegistry, method: str, target: str) -> int:
     """The status of a request whose target nobody tidies up on the way."""
-    connection = http.client.HTTPConnection(urlsplit(registry.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(registry.url).netloc, timeout=SECONDS_A_COMMAND)
     connection.putrequest(method, target, skip_accept_encoding=True)
     connection.putheader("Content-Length", "0")
     connection.endheaders()
