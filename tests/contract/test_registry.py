@@ -446,6 +446,14 @@ def test_a_subject_that_is_not_there_is_accepted_and_its_referrers_are_listed(re
     assert [each["digest"] for each in referrers(registry, "early", ABSENT)[1]] == [digest_of(manifest)]
 
 
+def test_a_subject_that_no_digest_names_is_refused_and_nothing_is_stored(registry: ServedRegistry) -> None:
+    config = registry.push_blob("odd-subject", b"{}")
+    manifest = image(config, layers=[], subject=descriptor(MANIFEST, "sha256:../../escaped", 123))
+    assert code_of(registry.call("PUT", "/v2/odd-subject/manifests/v1", manifest)) == (400, "DIGEST_INVALID")
+    assert registry.call("GET", f"/v2/odd-subject/manifests/{digest_of(manifest)}").status_code == 404
+    assert registry.call("GET", "/v2/odd-subject/tags/list").json()["tags"] == []
+
+
 def test_nothing_refers_to_what_is_unknown(registry: ServedRegistry) -> None:
     assert referrers(registry, "never-pushed-to", ABSENT)[1] == []
     assert code_of(registry.call("GET", "/v2/never/referrers/sha256:short")) == (400, "DIGEST_INVALID")
