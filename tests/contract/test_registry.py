@@ -171,6 +171,12 @@ def test_a_chunk_out_of_order_is_a_416_and_the_upload_goes_on(
     assert done.status_code == 201
 
 
+@pytest.mark.parametrize("words", ["first-last", "", "-5", "9" * 5000 + "-1"])
+def test_a_chunk_with_a_range_of_another_form_is_a_416(registry: ServedRegistry, words: str) -> None:
+    refused = registry.call("PATCH", registry.start_upload("odd-range"), b"x", **{"Content-Range": words})
+    assert code_of(refused) == (416, "BLOB_UPLOAD_INVALID")
+
+
 def test_an_upload_without_bytes_says_where_it_stands(registry: ServedRegistry) -> None:
     location = registry.start_upload("nothing-yet")
     skipped = registry.call("PATCH", location, b"x", **{"Content-Range": "7-7"})

@@ -180,8 +180,12 @@ class _Endpoints:
 
     async def _receive(self, request: Request, upload: str) -> int:
         """Adds the body to an upload, at the place that `Content-Range` names if any; returns the size so far."""
-        begins = re.match(r"(?:bytes[ =])?(\d{1,18})-", request.headers.get("Content-Range", ""))
-        size = int(begins[1]) if begins else None
+        size = None
+        if "Content-Range" in request.headers:
+            begins = re.match(r"(?:bytes[ =])?(\d{1,18})-", request.headers["Content-Range"])
+            if begins is None:
+                raise Refused(416, "BLOB_UPLOAD_INVALID", "the Content-Range of a chunk is START-END, in bytes")
+            size = int(begins[1])
         pieces = bytearray()
         async for piece in request.stream():
             pieces += piece
