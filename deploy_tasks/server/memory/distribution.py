@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -73,10 +72,6 @@ class _Endpoints:
         try:
             response = await self._answer(request)
         except Refused as refused:
-            # The rest of the body is read: a client that still sends would see a broken connection, and not the answer.
-            with suppress(RuntimeError, ClientDisconnect):  # RuntimeError: it was read to its end
-                async for _ in request.stream():
-                    pass
             response = _refusal(refused)
         except ClientDisconnect:
             response = _refusal(Refused(400, "BLOB_UPLOAD_INVALID", "the request ended early"))
