@@ -221,12 +221,10 @@ def test_a_blob_is_mounted_from_another_repository(registry: ServedRegistry) -> 
 
 def test_a_blob_that_cannot_be_mounted_is_uploaded(registry: ServedRegistry) -> None:
     digest = registry.push_blob("from-here", b"shared")
-    for query in (f"mount={ABSENT}&from=from-here", f"mount={ABSENT}", f"mount={digest}&from=nobody"):
-        started = registry.call("POST", f"/v2/elsewhere/blobs/uploads/?{query}")
+    for source in (f"{ABSENT}&from=from-here", ABSENT, f"{digest}&from=nobody", f"{digest}&from=.."):
+        started = registry.call("POST", f"/v2/elsewhere/blobs/uploads/?mount={source}")
         assert started.status_code == 202
         assert registry.call("GET", started.headers["Location"]).status_code == 204
-    refused = registry.call("POST", f"/v2/elsewhere/blobs/uploads/?mount={digest}&from=..")
-    assert code_of(refused) == (400, "NAME_INVALID")
 
 
 def test_a_deleted_blob_is_not_mounted(registry: ServedRegistry) -> None:

@@ -133,7 +133,10 @@ class Store:
     def mount(self, name: str, digest: str, source: str | None) -> bool:
         """Links a blob of the repository `source`, or of any; whether it was there."""
         link = self._link(name, "blobs", digest)
-        places = _entries(self._repositories) if source is None else [self._place(source)]
+        try:
+            places = _entries(self._repositories) if source is None else [self._place(source)]
+        except Refused:
+            return False  # no repository has such a name
         with self._lock:
             is_there = any((place / "blobs" / link.name).exists() for place in places)
             if is_there:
@@ -208,7 +211,7 @@ class Store:
             # `/` in a name would nest one repository in another's folders; `+` is in no name.
             return self._repositories / images.image_name(name).replace("/", "+")
         except ValueError as error:
-            raise Refused(400, "NAME_INVALID", str(error)) from error
+            raise Refused(404, "NAME_INVALID", str(error)) from error
 
     def _tag(self, name: str, tag: str) -> Path:
         try:
