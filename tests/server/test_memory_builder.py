@@ -10,6 +10,7 @@ import http.server
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +24,7 @@ import pytest_socket
 from anyio import to_thread
 
 from deploy_tasks.server.interfaces import Author, Build, Builder, Refused, Target
+from deploy_tasks.server.memory import images
 from deploy_tasks.server.memory.builder import Limits, Log, MemoryBuilder
 from deploy_tasks.server.memory.images import ArchiveImageBuilder, DockerImageBuilder, ImageBuilder, Store
 from deploy_tasks.server.registry import DiskRegistry
@@ -179,6 +181,8 @@ def test_a_sub_folder_is_built_with_its_own_dockerfile(store: DiskStore, project
         ({"dockerfile": "Nope"}, "Dockerfile 'Nope' is not in the repository"),
         ({"git_ref": "nowhere"}, "git failed with exit code"),
         ({"repo_url": "/nowhere"}, "fatal: Could not read from remote repository"),
+        ({"repo_url": "http://[robot:secret@x/"}, "the repository's address is malformed"),
+        ({"repo_url": "ftp://robot:secret@127.0.0.1/x"}, "transport 'ftp' not allowed"),
         ({"repo_url": "fd::17"}, "transport 'fd' not allowed"),
         ({"repo_url": "ext::sh -c true"}, "transport 'ext' not allowed"),
     ],
@@ -192,6 +196,7 @@ def test_a_build_that_cannot_be_says_why(store: DiskStore, project: Project, wro
     assert (state.status, state.reason, state.build_id) == ("failed", "build", None)
     assert says in (state.error or "")
     assert log.splitlines()[-1] == f"error: {state.error}"
+    assert "secret" not in log
 
 
 def test_a_copy_of_a_missing_file_fails_as_with_kaniko(store: DiskStore, project: Project) -> None:
@@ -265,10 +270,60 @@ def test_a_password_in_the_address_reaches_git_and_no_log(store: DiskStore, proj
     assert "secret" not in log_of_refused + (refused.error or "")
 
 
+@pytest.fixture
+def packing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Two events: an image is being packed, and it may be finished."""
+    began, may_end = threading.Event(), threading.Event()
+    usual = images._image
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert may_end.wait(SECONDS_A_COMMAND)
+        return usual(*arguments)
+
+    monkeypatch.setattr(images, "_image", slow)
+    yield began, may_end
+    may_end.set()
+
+
+def test_the_server_answers_while_an_image_is_packed(
+    store: DiskStore, project: Project, packing: tuple[threading.Event, threading.Event]
+) -> None:
+    began, may_end = packing
+
+    async def scenario(builder: MemoryBuilder) -> None:
+        name = (await builder.start(build_of(project), None)).job_name
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        assert (await builder.over(name, 0)).status == "running"
+        may_end.set()
+        assert (await builder.over(name, SECONDS_A_COMMAND)).status == "succeeded"
+
+    run_with(store, scenario)
+
+
+def test_an_image_whose_build_is_cancelled_is_not_pushed(
+    store: DiskStore, project: Project, packing: tuple[threading.Event, threading.Event]
+) -> None:
+    began, may_end = packing
+
+    async def scenario(builder: MemoryBuilder) -> None:
+        name = (await builder.start(build_of(project), None)).job_name
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        assert (await builder.cancel(name)).reason == "cancelled"
+        may_end.set()
+        name = (await builder.start(build_of(project, image_tag="v2"), None)).job_name
+        assert (await builder.over(name, SECONDS_A_COMMAND)).status == "succeeded"
+
+    run_with(store, scenario)
+    assert store.disk.tags("shop") == ["v2"]
+
+
 def test_builds_over_the_limit_wait_for_their_turn(store: DiskStore, project: Project) -> None:
     made: list[HeldImages] = []
 
-    def images(_: Store) -> ImageBuilder:
+    def held_images(_: Store) -> ImageBuilder:
         made.append(HeldImages())
         return made[0]
 
@@ -288,7 +343,7 @@ def test_builds_over_the_limit_wait_for_their_turn(store: DiskStore, project: Pr
         assert held.began[2:] == ["v3", "v4"], "first come, first served, and never the cancelled one"
         assert await builder.log(cancelled) == "error: the build was cancelled\n"
 
-    run_with(store, scenario, images, limits=Limits(running=2))
+    run_with(store, scenario, held_images, limits=Limits(running=2))
 
 
 def test_a_wait_answers_at_its_end_with_what_is_known(store: DiskStore, project: Project) -> None:
@@ -300,7 +355,7 @@ def test_a_wait_answers_at_its_end_with_what_is_known(store: DiskStore, project:
         assert not any(wait.done() for wait in waits)
         await builder.close()
         assert {(await wait).status for wait in waits} == {"running"}
-        with pytest.raises(Refused, match="The server ends"):
+        with pytest.raises(Refused, match="The server is shutting down"):
             await builder.start(build_of(project), None)
 
     run_with(store, scenario, build_seconds=3600.0)
@@ -495,6 +550,7 @@ def test_a_job_that_was_cancelled_before_its_deploy_is_never_deployed(store: Dis
     run_with(store, scenario)
 
 
+PUSHED = f"sha256:{64 * 'd'}"
 DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$1" in
@@ -504,23 +560,53 @@ esac
 """
 
 
-def test_docker_builds_and_the_digest_is_what_its_push_reports(
-    store: DiskStore, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program `docker` that writes its calls to this file, and reports the digest in $DIGEST."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(DOCKER)
     program.chmod(0o755)
-    digest = f"sha256:{64 * 'd'}"
-    environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "DIGEST": digest}
+    environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "DIGEST": PUSHED}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    state, log = built(store, build_of(project, cache=False, git_token=TOKEN), images=DockerImageBuilder)
-    assert (state.status, state.build_id) == ("succeeded", digest), log
+    return tmp_path / "calls"
+
+
+def test_docker_builds_and_its_push_reports_the_digest(store: DiskStore, project: Project, docker: Path) -> None:
+    state, log = built(store, build_of(project, cache=False), images=DockerImageBuilder)
+    assert (state.status, state.build_id) == ("succeeded", PUSHED), log
     assert "page.html" in log
-    build, push = (tmp_path / "calls").read_text().splitlines()
+    build, push = docker.read_text().splitlines()
     assert build.startswith("build --no-cache --tag 127.0.0.1:1/shop:v1 --file /")
     assert push == "push 127.0.0.1:1/shop:v1"
+
+
+def test_two_docker_builds_of_one_tag_push_each_its_own(store: DiskStore, project: Project, docker: Path) -> None:
+    async def scenario(builder: MemoryBuilder) -> None:
+        states = [await builder.start(build_of(project), None) for _ in range(2)]
+        for state in states:
+            assert (await builder.over(state.job_name, SECONDS_A_COMMAND)).status == "succeeded"
+
+    run_with(store, scenario, DockerImageBuilder)
+    assert [call.split()[0] for call in docker.read_text().splitlines()] == ["build", "push", "build", "push"]
+
+
+def test_a_push_without_a_digest_is_a_failed_build(
+    store: DiskStore, project: Project, docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DIGEST", "none")
     state, _ = built(store, build_of(project), images=DockerImageBuilder)
     assert (state.error or "").startswith("docker push reported no digest")
+
+
+def test_a_builder_that_is_not_installed_is_a_failed_build(
+    store: DiskStore, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = shutil.which("git")
+    assert git
+    (tmp_path / "git").symlink_to(git)
+    build = build_of(project)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    state, _ = built(store, build, images=DockerImageBuilder)
+    assert state.error == "docker: No such file or directory"

@@ -261,7 +261,7 @@ def test_a_rollout_that_fails_says_why_and_leaves_the_version_before_alone() -> 
         state = await shop.passed(10)
         assert (state.status, state.reason) == ("failed", "CrashLoopBackOff")
         (crashing,) = await shop.pods() - old
-        assert state.message == f"The container of pod {crashing} ends again and again. See its log."
+        assert state.message == f"The container of pod {crashing} keeps crashing. Read its log."
         assert (state.ready_replicas, state.available_replicas) == (0, 0)
         assert old < await shop.pods()
         assert [line for line in await shop.lines() if line.startswith(crashing)] == [

@@ -180,17 +180,19 @@ class MemoryBuilder:
     def _known(self, name: str) -> _Job:
         job = self._jobs.get(name)
         if job is None:
-            raise Refused(404, "unknown-job", f"There is no job {name}. Jobs are forgotten some time after their end.")
+            raise Refused(
+                404, "unknown-job", f"There is no job {name}. The server forgets jobs some time after their end."
+            )
         return job
 
     def _refuse_or_forget(self) -> None:
         """Makes room for a job: old ones are forgotten. Refused (503) where there is none."""
         if self._is_closed:
-            raise Refused(503, "ending", "The server ends. Nothing was built. Send the request again later.")
+            raise Refused(503, "shutting-down", "The server is shutting down. No build was started. Try again later.")
         over = [job for job in self._jobs.values() if job.ended is not None]
         too_many = len(self._jobs) + 1 - self._limits.jobs
         if too_many > len(over):
-            raise Refused(503, "too-many-builds", "Too many builds wait already. Nothing was built. Try again later.")
+            raise Refused(503, "too-many-builds", "Too many builds are waiting. No build was started. Try again later.")
         oldest_first = sorted(over, key=lambda job: job.ended or 0)
         for number, job in enumerate(oldest_first):
             if number < too_many or (job.ended or 0) < self._clock() - self._limits.seconds_kept:

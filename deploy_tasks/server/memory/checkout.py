@@ -17,7 +17,7 @@ _TRANSPORTS = "file:git:http:https:ssh"
 
 async def clone(build: Build, checkout: Path, log: Log) -> None:
     """Makes `checkout` and puts the files of `build` into it. Raises BuildFailure."""
-    url, credentials = _without_credentials(build.repo_url)
+    url, credentials = _without_password(build.repo_url)
     if build.git_token:
         credentials = f"x-access-token:{build.git_token}"
     log(f"cloning {url} at {build.git_ref}")
@@ -61,17 +61,21 @@ def _inside(checkout: Path, relative: str, is_right: Callable[[Path], bool]) -> 
     return path if is_there else None
 
 
-def _without_credentials(url: str) -> tuple[str, str | None]:
-    """An http(s) address without its `user:password@`, and that part: it belongs on no command line and in no log."""
+def _without_password(url: str) -> tuple[str, str | None]:
+    """`url` without what is secret in it, which must be on no command line and in no log, and `user:password` for http.
+
+    Over http a user without a password is dropped as well: some people put a token there.
+    """
     try:
         parts = urlsplit(url)
-    except ValueError:
-        return url, None
-    userinfo, at, host = parts.netloc.rpartition("@")
-    if not at or parts.scheme not in ("http", "https"):
-        return url, None
+    except ValueError as error:
+        raise BuildFailure("the repository's address is malformed") from error
+    userinfo, _, host = parts.netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
-    return parts._replace(netloc=host).geturl(), f"{unquote(user)}:{unquote(password)}"
+    if parts.scheme in ("http", "https"):
+        credentials = f"{unquote(user)}:{unquote(password)}" if password else None
+        return parts._replace(netloc=host).geturl(), credentials
+    return (parts._replace(netloc=f"{user}@{host}").geturl() if password else url), None
 
 
 async def _git_environment(credentials: str | None) -> dict[str, str]:

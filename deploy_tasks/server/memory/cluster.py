@@ -91,12 +91,14 @@ class MemoryCluster:
         number = app.newest.number - 1 if revision is None else revision
         earlier = next((kept for kept in app.revisions if kept.number == number), None)
         if earlier is None and revision is None:
-            raise Refused(409, "no-earlier-revision", f"Only one revision of {target.app} was ever deployed.")
+            raise Refused(
+                409, "no-earlier-revision", f"There is no revision before the one of {target.app} that is running."
+            )
         if earlier is None:
             raise Refused(
                 404,
                 "unknown-revision",
-                f"{target.app} has no revision {number}. Its history lists those that are kept.",
+                f"{target.app} has no revision {number}. Take one from its history.",
             )
         config = _changed(earlier.config, changes)
         return self._deploy(Deploy(target, earlier.image, config, author), None)
@@ -127,13 +129,13 @@ class MemoryCluster:
 
     def _check(self, target: Target, expected: int | None) -> None:
         app = self._apps.get(target)
-        runs = app.newest.number if app else 0
-        if expected is not None and expected != runs:
+        running = app.newest.number if app else 0
+        if expected is not None and expected != running:
+            what = f"Revision {running} of {target.app} is running" if app else f"{target.app} is not deployed"
             raise Refused(
                 412,
                 "revision-changed",
-                f"Revision {runs} of {target.app} runs, not {expected}. Nothing was deployed. Look at what runs, and "
-                "deploy again.",
+                f"{what}, not revision {expected}. Nothing was deployed. Check what is running, then deploy again.",
                 self._state(app) if app else None,
             )
 
@@ -198,7 +200,7 @@ class MemoryCluster:
             return (
                 "failed",
                 "CrashLoopBackOff",
-                f"The container of pod {crashed.name} ends again and again. See its log.",
+                f"The container of pod {crashed.name} keeps crashing. Read its log.",
             )
         ready, replicas = sum(pod.ready <= now for pod in pods), _replicas(app.newest.config)
         if ready < replicas:

@@ -78,7 +78,9 @@ class DockerImageBuilder:
             await run(["docker", "build", *cache, "--tag", reference, "--file", str(dockerfile), str(context)], log)
             await run(["docker", "push", reference], logged)
         if not pushed:
-            raise BuildFailure("docker push reported no digest. Podman's `docker` reports none; install docker itself")
+            raise BuildFailure(
+                "docker push reported no digest. Podman's docker command never does. Install Docker itself."
+            )
         return pushed[-1]
 
 
