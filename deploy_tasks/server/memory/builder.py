@@ -21,8 +21,9 @@ from anyio import move_on_after, to_thread
 from ..interfaces import Author, Build, Refused, Target
 from ..schemas import BuildStatus, JobState
 from .checkout import clone, context_and_dockerfile
-from .images import ImageBuilder, Store
+from .images import ImageBuilder
 from .processes import BuildFailure
+from .registry import WritableRegistry
 
 _SECONDS_A_LINE = 0.5
 
@@ -90,13 +91,13 @@ class MemoryBuilder:
 
     def __init__(
         self,
-        store: Store,
+        registry: WritableRegistry,
         images: ImageBuilder,
         build_seconds: float = 0.0,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self._registry = registry
         self._images = images
         self._build_seconds = build_seconds
         self._limits = limits
@@ -122,7 +123,7 @@ class MemoryBuilder:
             return known.state
         self._refuse_or_forget()
         name = f"build-{build.target.app[:40].rstrip('-')}-{secrets.token_hex(4)}"
-        image = f"{self._store.address}/{build.image_name}:{build.image_tag}"
+        image = f"{self._registry.address}/{build.image_name}:{build.image_tag}"
         job = _Job(name, build, image, content, key, Log(self._limits.log_bytes))
         self._jobs[name] = job
         if key:
