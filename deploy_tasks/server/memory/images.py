@@ -1,4 +1,4 @@
-"""How an image is made of a checkout: packed as an archive, or built by docker."""
+"""Makes an image from a checkout: packs an archive, or runs docker."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DockerImageBuilder:
             log(line)
             pushed.extend(re.findall(r"\bdigest: (sha256:[0-9a-f]{64})\b", line))
 
-        # Two builds of one tag at once: docker would push what the other one built.
+        # With two builds of one tag at once, docker could push what the other one built.
         async with self._locks.setdefault(reference, asyncio.Lock()):
             await run(["docker", "build", *cache, "--tag", reference, "--file", str(dockerfile), str(context)], log)
             await run(["docker", "push", reference], logged)
