@@ -33,8 +33,8 @@ class Server:
     ) -> requests.Response:
         """A request with `key`, or with the one that may do everything; `options` are those of requests."""
         headers = {"X-API-Key": self.key if key is None else key, **options.pop("headers", {})}
-        options.setdefault("timeout", SECONDS_A_COMMAND)
-        return requests.request(method, self.url + path, json=json, headers=headers, **options)
+        timeout = options.pop("timeout", SECONDS_A_COMMAND)
+        return requests.request(method, self.url + path, json=json, headers=headers, timeout=timeout, **options)
 
     def answer(self, method: str, path: str, json: object = None, **options: Any) -> dict[str, Any]:
         """The JSON object of an answer, which must be 2xx."""

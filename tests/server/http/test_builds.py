@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -117,7 +118,7 @@ def test_a_log_only_ever_grows(implementation: Implementation) -> None:
         held.release()
         wait_until(lambda: logs.append(server.log(job)) or server.status(job) == "succeeded")
         logs.append(server.log(job))
-    for earlier, later in zip(logs, logs[1:], strict=False):
+    for earlier, later in itertools.pairwise(logs):
         assert later.startswith(earlier)
     assert logs[-1].endswith("\n")
     assert len(logs[-1]) > len(logs[0])
@@ -256,9 +257,7 @@ def test_a_build_that_is_cancelled_deploys_nothing(implementation: Implementatio
 @pytest.mark.parametrize("config", [None, {}, {"replicas": 1}, {"port": 0}, {"port": "3000"}, {"port": 1, "tls": "no"}])
 def test_what_cannot_be_deployed_is_refused_before_it_is_built(server: Server, config: object) -> None:
     body = server.build_body(deploy=True, imageTag="v1")
-    refused(
-        server.call("POST", "/build", body | ({} if config is None else {"deployConfig": config})), 400, "malformed"
-    )
+    refused(server.call("POST", "/build", body | ({} if config is None else {"deployConfig": config})), 400)
     assert server.call("GET", "/registry/shop/digest?tag=v1").status_code == 404
 
 

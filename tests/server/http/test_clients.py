@@ -1,7 +1,7 @@
 """The three clients that are known to use the Deploy API: their requests, and their own rules for the answers.
 
-The reference client `deploy_client` and the script `deploy_local.py` use requests with one timeout of 30 s for everything;
-the workflow uses curl and jq. What each sends and believes is read from their public sources.
+The reference client `deploy_client` and the script `deploy_local.py` use requests, with a timeout of 30 s for each. The
+workflow uses curl and jq. What each of them sends and believes is read from its public source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.server.http.server import Server, refused
 
 
 class Client:
-    """What `deploy_client` and `deploy_local.py` have in common: every answer must be ok and, unless it is a 204, JSON."""
+    """What `deploy_client` and `deploy_local.py` share: each answer must be 2xx, and JSON unless it is a 204."""
 
     def __init__(self, server: Server, timeout: float = 30.0) -> None:
         self.url, self.timeout = server.url, timeout
@@ -91,14 +91,7 @@ def test_the_reference_client_waits_longer_than_its_own_timeout(implementation: 
 
 
 def test_the_reference_client_prints_the_text_of_an_error(server: Server) -> None:
-    body = {
-        "app": "shop",
-        "namespace": "default",
-        "repoUrl": server.source.url,
-        "gitRef": "main",
-        "imageTag": "not a tag",
-    }
-    answer = server.call("POST", "/build", body)
+    answer = server.call("POST", "/build", server.build_body(imageTag="not a tag"))
     assert "imageTag" in refused(answer, 400)
     assert answer.text.startswith("{")
 

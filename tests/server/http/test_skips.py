@@ -13,7 +13,7 @@ LEFT_OUT = {"memory": 0}
 _TESTS = {
     name
     for path in Path(__file__).parent.glob("test_*.py")
-    for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
 }
 
 
