@@ -154,7 +154,7 @@ class Memory(Implementation):
                 thread.join()
 
     def let_pods_start(self, server: Server) -> None:
-        self._running[server].clock.now += 1000.0
+        self._running[server].clock.now += 100.0
 
     def values(self, server: Server, app: str) -> dict[str, str | None]:
         return self._running[server].cluster._apps[Target("apps", app)].newest.config.env or {}

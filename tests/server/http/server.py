@@ -67,9 +67,9 @@ class Server:
         body = {"app": "shop", "namespace": "apps", "buildId": digest, "deploy": True, **more}
         return self.call("POST", "/build", {**body, "deployConfig": config or CONFIG}, headers=headers or {})
 
-    def deployed(self, digest: str, config: object = None, **more: object) -> int:
+    def deployed(self, digest: str, config: object = None) -> int:
         """Deploys an image; returns the revision."""
-        answer = self.deploy(digest, config, **more)
+        answer = self.deploy(digest, config)
         assert answer.status_code == 200, answer.text
         return int(answer.json()["revision"])
 

@@ -114,10 +114,15 @@ def test_a_log_only_ever_grows(implementation: Implementation) -> None:
     with implementation.held_source() as held:
         job = server.build(repoUrl=held.url)
         logs = [server.log(job)]
-        wait_until(lambda: logs.append(server.log(job)) or logs[-1])
+
+        def looked() -> str:
+            logs.append(server.log(job))
+            return logs[-1]
+
+        wait_until(looked)
         held.release()
-        wait_until(lambda: logs.append(server.log(job)) or server.status(job) == "succeeded")
-        logs.append(server.log(job))
+        wait_until(lambda: looked() and server.status(job) == "succeeded")
+        looked()
     for earlier, later in itertools.pairwise(logs):
         assert later.startswith(earlier)
     assert logs[-1].endswith("\n")
