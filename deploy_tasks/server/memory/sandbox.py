@@ -94,7 +94,7 @@ def _serve(options: Options) -> None:
             Keys.single("sandbox", key),
             Audit(None),
             routes=beside,
-            middleware=[Middleware(_Door, options.host.lower())],
+            middleware=[Middleware(Door, options.host.lower())],
             minimal=options.minimal,
         )
         lines = ["Deploy API sandbox. Paste this into a shell or a .env; Ctrl-C ends it."]
@@ -134,7 +134,7 @@ class _Log:
         await self._app(scope, receive, sending)
 
 
-class _Door:
+class Door:
     """Refuses what is not for this machine, since the registry asks for no key. `host` is what is listened on."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
