@@ -424,6 +424,13 @@ def test_the_log_is_cut_at_its_limit_and_says_so() -> None:
     assert str(log) == "one\nzwölf und noch \nThe log ends here: it reached its limit of 20 bytes.\n"
 
 
+def test_a_log_that_is_full_is_cut_between_two_lines() -> None:
+    log = Log(4)
+    log.add("one")
+    log.add("two")
+    assert str(log) == "one\nThe log ends here: it reached its limit of 4 bytes.\n"
+
+
 def test_a_log_takes_any_text() -> None:
     log = Log(100)
     log.add("half a pair: \ud800")
