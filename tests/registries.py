@@ -23,6 +23,14 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
+def listening() -> socket.socket:
+    """A free port of this machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio does not set it of a socket made elsewhere, and each second answer would wait 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 class Served:
     """An ASGI application on a free port of this machine, in a thread."""
 
@@ -49,9 +57,7 @@ class ServedRegistry(Served):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        listener = socket.create_server(("127.0.0.1", 0))
-        # asyncio does not set it of a socket made elsewhere, and each second answer would wait 40 ms for an ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = listening()
         disk = DiskRegistry(folder, f"127.0.0.1:{listener.getsockname()[1]}")
         super().__init__(Starlette(routes=routes(disk)), listener)
 

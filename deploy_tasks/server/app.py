@@ -165,9 +165,7 @@ class _Path:
         operation = self._operations["GET" if request.method == "HEAD" else request.method]
         key = _NOBODY if operation.is_open else self._keys.find(request.headers.get("X-API-Key"))
         if key is None:
-            raise Refused(
-                401, "unknown-key", "X-API-Key is missing, or its key is not known here. Send a key of this server."
-            )
+            raise Refused(401, "unknown-key", "X-API-Key is missing or not known here. Send a key of this server.")
         response = await operation.handler(Asked(request, key, self._most_body_bytes))
         await response(scope, receive, send)
 

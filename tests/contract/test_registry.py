@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.left_out import leave_out
-from tests.project import clean_environment, completed
+from tests.project import SECONDS_A_COMMAND, clean_environment, completed
 from tests.registries import (
     CONFIG,
     INDEX,
@@ -43,7 +43,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedRegistr
 
 
 def test_the_sandbox_serves_it_and_asks_for_no_key(sandbox: SandboxProcess) -> None:
-    answer = requests.get(f"{sandbox.url}/v2/", timeout=60)
+    answer = requests.get(f"{sandbox.url}/v2/", timeout=SECONDS_A_COMMAND)
     assert (answer.status_code, answer.headers["Docker-Distribution-Api-Version"]) == (200, "registry/2.0")
 
 
@@ -446,6 +446,14 @@ def test_a_subject_that_is_not_there_is_accepted_and_its_referrers_are_listed(re
     assert [each["digest"] for each in referrers(registry, "early", ABSENT)[1]] == [digest_of(manifest)]
 
 
+def test_a_subject_that_no_digest_names_is_refused_and_nothing_is_stored(registry: ServedRegistry) -> None:
+    config = registry.push_blob("odd-subject", b"{}")
+    manifest = image(config, layers=[], subject=descriptor(MANIFEST, "sha256:../../escaped", 123))
+    assert code_of(registry.call("PUT", "/v2/odd-subject/manifests/v1", manifest)) == (400, "DIGEST_INVALID")
+    assert registry.call("GET", f"/v2/odd-subject/manifests/{digest_of(manifest)}").status_code == 404
+    assert registry.call("GET", "/v2/odd-subject/tags/list").json()["tags"] == []
+
+
 def test_nothing_refers_to_what_is_unknown(registry: ServedRegistry) -> None:
     assert referrers(registry, "never-pushed-to", ABSENT)[1] == []
     assert code_of(registry.call("GET", "/v2/never/referrers/sha256:short")) == (400, "DIGEST_INVALID")
@@ -503,7 +511,7 @@ def test_what_was_deleted_can_be_pushed_again(registry: ServedRegistry) -> None:
 def test_a_blob_that_is_deleted_while_it_is_read_is_read_to_its_end(registry: ServedRegistry) -> None:
     content = bytes(20_000_000)
     digest = registry.push_blob("read", content)
-    with requests.get(f"{registry.url}/v2/read/blobs/{digest}", stream=True, timeout=60) as reading:
+    with requests.get(f"{registry.url}/v2/read/blobs/{digest}", stream=True, timeout=SECONDS_A_COMMAND) as reading:
         pieces = reading.iter_content(1000)
         begin = next(pieces)
         assert registry.call("DELETE", f"/v2/read/blobs/{digest}").status_code == 202
@@ -526,7 +534,7 @@ def test_a_tag_that_moves_all_the_while_is_never_missing_and_always_whole(regist
     torn = []
 
     def read() -> None:
-        for _ in range(100):
+        for _ in range(50):
             got = registry.call("GET", "/v2/busy/manifests/v1")
             if got.content not in manifests or got.headers["Docker-Content-Digest"] != digest_of(got.content):
                 torn.append(got)
@@ -545,7 +553,7 @@ def test_a_tag_that_moves_all_the_while_is_never_missing_and_always_whole(regist
 
 def raw(registry: ServedRegistry, method: str, target: str) -> int:
     """The status of a request whose target nobody tidies up on the way."""
-    connection = http.client.HTTPConnection(urlsplit(registry.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(registry.url).netloc, timeout=SECONDS_A_COMMAND)
     connection.putrequest(method, target, skip_accept_encoding=True)
     connection.putheader("Content-Length", "0")
     connection.endheaders()

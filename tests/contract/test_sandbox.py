@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from deploy_tasks.server.cluster import Cluster
+from deploy_tasks.server.memory.cluster import MemoryCluster
 from tests.clock import Clock
 from tests.project import SECONDS_A_COMMAND, Project, clean_environment, completed, wait_until
 from tests.sandboxes import HeldSandbox, SandboxProcess

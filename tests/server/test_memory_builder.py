@@ -21,33 +21,17 @@ from typing import Any
 
 import pytest
 import pytest_socket
-from anyio import to_thread
 
 from deploy_tasks.server.interfaces import Author, Build, Builder, Refused, Target
 from deploy_tasks.server.memory import images
 from deploy_tasks.server.memory.builder import Limits, Log, MemoryBuilder
-from deploy_tasks.server.memory.images import ArchiveImageBuilder, DockerImageBuilder, ImageBuilder, Store
-from deploy_tasks.server.registry import DiskRegistry
+from deploy_tasks.server.memory.images import ArchiveImageBuilder, DockerImageBuilder, ImageBuilder
+from deploy_tasks.server.memory.registry import DiskRegistry, WritableRegistry
 from deploy_tasks.server.schemas import DeployConfig, JobState
 from tests.clock import Clock
 from tests.project import SECONDS_A_COMMAND, Project, clean_environment
 
 TOKEN = "t0ken-of-git"
-
-
-class DiskStore:
-    """The registry on disk, asked in threads."""
-
-    address = "127.0.0.1:1"
-
-    def __init__(self, folder: Path) -> None:
-        self.disk = DiskRegistry(folder, self.address)
-
-    async def digest(self, name: str, reference: str) -> str | None:
-        return await to_thread.run_sync(self.disk.digest, name, reference)
-
-    async def push(self, name: str, tag: str, blobs: list[bytes], manifest: bytes) -> str:
-        return await to_thread.run_sync(self.disk.push, name, tag, blobs, manifest)
 
 
 class HeldImages:
@@ -79,8 +63,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DiskStore:
-    return DiskStore(tmp_path / "registry")
+def registry(tmp_path: Path) -> DiskRegistry:
+    return DiskRegistry(tmp_path / "registry", "127.0.0.1:1")
 
 
 def build_of(project: Project, **more: Any) -> Build:
@@ -101,15 +85,15 @@ def build_of(project: Project, **more: Any) -> Build:
 
 
 def run_with(
-    store: DiskStore,
+    registry: DiskRegistry,
     scenario: Callable[[MemoryBuilder], Awaitable[Any]],
-    images: Callable[[Store], ImageBuilder] = ArchiveImageBuilder,
+    images: Callable[[WritableRegistry], ImageBuilder] = ArchiveImageBuilder,
     **options: Any,
 ) -> Any:
     """What `scenario` returns. Nothing of the builder runs after that."""
 
     async def run() -> Any:
-        builder = MemoryBuilder(store, images(store), **options)
+        builder = MemoryBuilder(registry, images(registry), **options)
         checked: Builder = builder
         try:
             return await asyncio.wait_for(scenario(builder), SECONDS_A_COMMAND)
@@ -120,7 +104,7 @@ def run_with(
     return asyncio.run(run())
 
 
-def built(store: DiskStore, build: Build, **options: Any) -> tuple[JobState, str]:
+def built(registry: DiskRegistry, build: Build, **options: Any) -> tuple[JobState, str]:
     """The state and log of a build that is over."""
 
     async def scenario(builder: MemoryBuilder) -> tuple[JobState, str]:
@@ -128,27 +112,26 @@ def built(store: DiskStore, build: Build, **options: Any) -> tuple[JobState, str
         state = await builder.over(started.job_name, SECONDS_A_COMMAND)
         return state, await builder.log(started.job_name)
 
-    result: tuple[JobState, str] = run_with(store, scenario, **options)
+    result: tuple[JobState, str] = run_with(registry, scenario, **options)
     return result
 
 
-def test_a_job_ends_with_the_digest_that_was_pushed(store: DiskStore, project: Project) -> None:
-    state, log = built(store, build_of(project, image_name="team/shop"))
+def test_a_job_ends_with_the_digest_that_was_pushed(registry: DiskRegistry, project: Project) -> None:
+    state, log = built(registry, build_of(project, image_name="team/shop"))
     assert (state.status, state.image) == ("succeeded", "127.0.0.1:1/team/shop:v1")
-    assert state.build_id == store.disk.digest("team/shop", "v1")
+    assert state.build_id == registry.store.find("team/shop", "v1")
     assert state.job_name.startswith("build-shop-")
     assert "-" not in state.job_name.removeprefix("build-shop-")
     assert log.splitlines()[0] == f"cloning {project.origin} at {project.head}"
     assert log.splitlines()[-1] == f"pushed 127.0.0.1:1/team/shop:v1 {state.build_id}"
 
 
-def test_the_same_commit_is_the_same_image_with_its_files(store: DiskStore, project: Project) -> None:
-    first, _ = built(store, build_of(project))
-    second, _ = built(store, build_of(project, image_tag="v2", git_ref="main"))
+def test_the_same_commit_is_the_same_image_with_its_files(registry: DiskRegistry, project: Project) -> None:
+    first, _ = built(registry, build_of(project))
+    second, _ = built(registry, build_of(project, image_tag="v2", git_ref="main"))
     assert first.build_id == second.build_id
-    manifest = json.loads(store.disk.manifest("shop", "v1")[2])
-    layer = store.disk.blob("shop", manifest["layers"][0]["digest"])
-    assert layer is not None
+    manifest = json.loads(registry.store.manifest("shop", "v1").content)
+    layer = registry.store.blob("shop", manifest["layers"][0]["digest"])
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(layer.read_bytes()))) as archive:
         assert sorted(archive.getnames()) == [
             "app/.dockerignore",
@@ -159,11 +142,11 @@ def test_the_same_commit_is_the_same_image_with_its_files(store: DiskStore, proj
         ]
 
 
-def test_a_sub_folder_is_built_with_its_own_dockerfile(store: DiskStore, project: Project) -> None:
+def test_a_sub_folder_is_built_with_its_own_dockerfile(registry: DiskRegistry, project: Project) -> None:
     project.write("web/Dockerfile", "FROM scratch\nRUN make\nCOPY . /\n")
     project.commit("web")
     project.push()
-    state, log = built(store, build_of(project, build_context="web", dockerfile="web/Dockerfile"))
+    state, log = built(registry, build_of(project, build_context="web", dockerfile="web/Dockerfile"))
     assert state.status == "succeeded", log
     assert "runs no RUN (1 left out)" in log
 
@@ -187,31 +170,33 @@ def test_a_sub_folder_is_built_with_its_own_dockerfile(store: DiskStore, project
         ({"repo_url": "ext::sh -c true"}, "transport 'ext' not allowed"),
     ],
 )
-def test_a_build_that_cannot_be_says_why(store: DiskStore, project: Project, wrong: dict[str, str], says: str) -> None:
+def test_a_build_that_cannot_be_says_why(
+    registry: DiskRegistry, project: Project, wrong: dict[str, str], says: str
+) -> None:
     (project.folder / "out").symlink_to("/etc/hostname")
     (project.folder / "loop").symlink_to("loop")
     project.commit("links")
     project.push()
-    state, log = built(store, build_of(project, **wrong))
+    state, log = built(registry, build_of(project, **wrong))
     assert (state.status, state.reason, state.build_id) == ("failed", "build", None)
     assert says in (state.error or "")
     assert log.splitlines()[-1] == f"error: {state.error}"
     assert "secret" not in log
 
 
-def test_a_copy_of_a_missing_file_fails_as_with_kaniko(store: DiskStore, project: Project) -> None:
+def test_a_copy_of_a_missing_file_fails_as_with_kaniko(registry: DiskRegistry, project: Project) -> None:
     project.write("Dockerfile", "FROM scratch\nRUN <<END\nCOPY no.txt /\nEND\nCOPY --from=0 /x /\nCOPY nope.txt /\n")
     project.commit("copy")
     project.push()
-    state, _ = built(store, build_of(project))
+    state, _ = built(registry, build_of(project))
     assert state.error == (
         "error building image: error building stage: failed to get files used from context: failed to get fileinfo for "
         "/kaniko/buildcontext/nope.txt: lstat /kaniko/buildcontext/nope.txt: no such file or directory"
     )
 
 
-def test_a_build_takes_its_least_time_and_says_something_meanwhile(store: DiskStore, project: Project) -> None:
-    state, log = built(store, build_of(project), build_seconds=1.0)
+def test_a_build_takes_its_least_time_and_says_something_meanwhile(registry: DiskRegistry, project: Project) -> None:
+    state, log = built(registry, build_of(project), build_seconds=1.0)
     assert state.status == "succeeded"
     assert "Taking snapshot of full filesystem..." in log.splitlines()[-1]
 
@@ -248,22 +233,24 @@ def private_host(project: Project) -> Iterator[str]:
         thread.join()
 
 
-def test_a_private_repository_is_cloned_with_a_token_that_nothing_shows(store: DiskStore, project: Project) -> None:
+def test_a_private_repository_is_cloned_with_a_token_that_nothing_shows(
+    registry: DiskRegistry, project: Project
+) -> None:
     with private_host(project) as place:
         build = build_of(project, repo_url=f"http://{place}", git_ref="main")
-        refused, _ = built(store, build)
+        refused, _ = built(registry, build)
         with_token = replace(build, git_token=TOKEN)
-        cloned, log = built(store, with_token)
+        cloned, log = built(registry, with_token)
     assert refused.status == "failed"
     assert cloned.status == "succeeded", log
     assert TOKEN not in log + repr(with_token)
 
 
-def test_a_password_in_the_address_reaches_git_and_no_log(store: DiskStore, project: Project) -> None:
+def test_a_password_in_the_address_reaches_git_and_no_log(registry: DiskRegistry, project: Project) -> None:
     with private_host(project) as place:
         build = build_of(project, repo_url=f"http://robot:pass%3Aword@{place}", git_ref="main")
-        cloned, log = built(store, build)
-        refused, log_of_refused = built(store, replace(build, repo_url=f"http://robot:secret@{place}"))
+        cloned, log = built(registry, build)
+        refused, log_of_refused = built(registry, replace(build, repo_url=f"http://robot:secret@{place}"))
     assert cloned.status == "succeeded", log
     assert log.splitlines()[0] == f"cloning http://{place} at main"
     assert refused.status == "failed"
@@ -287,7 +274,7 @@ def packing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, 
 
 
 def test_the_server_answers_while_an_image_is_packed(
-    store: DiskStore, project: Project, packing: tuple[threading.Event, threading.Event]
+    registry: DiskRegistry, project: Project, packing: tuple[threading.Event, threading.Event]
 ) -> None:
     began, may_end = packing
 
@@ -299,11 +286,11 @@ def test_the_server_answers_while_an_image_is_packed(
         may_end.set()
         assert (await builder.over(name, SECONDS_A_COMMAND)).status == "succeeded"
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
 def test_an_image_whose_build_is_cancelled_is_not_pushed(
-    store: DiskStore, project: Project, packing: tuple[threading.Event, threading.Event]
+    registry: DiskRegistry, project: Project, packing: tuple[threading.Event, threading.Event]
 ) -> None:
     began, may_end = packing
 
@@ -316,14 +303,14 @@ def test_an_image_whose_build_is_cancelled_is_not_pushed(
         name = (await builder.start(build_of(project, image_tag="v2"), None)).job_name
         assert (await builder.over(name, SECONDS_A_COMMAND)).status == "succeeded"
 
-    run_with(store, scenario)
-    assert store.disk.tags("shop") == ["v2"]
+    run_with(registry, scenario)
+    assert registry.store.tags("shop") == ["v2"]
 
 
-def test_builds_over_the_limit_wait_for_their_turn(store: DiskStore, project: Project) -> None:
+def test_builds_over_the_limit_wait_for_their_turn(registry: DiskRegistry, project: Project) -> None:
     made: list[HeldImages] = []
 
-    def held_images(_: Store) -> ImageBuilder:
+    def held_images(_: WritableRegistry) -> ImageBuilder:
         made.append(HeldImages())
         return made[0]
 
@@ -343,10 +330,10 @@ def test_builds_over_the_limit_wait_for_their_turn(store: DiskStore, project: Pr
         assert held.began[2:] == ["v3", "v4"], "first come, first served, and never the cancelled one"
         assert await builder.log(cancelled) == "error: the build was cancelled\n"
 
-    run_with(store, scenario, held_images, limits=Limits(running=2))
+    run_with(registry, scenario, held_images, limits=Limits(running=2))
 
 
-def test_a_wait_answers_at_its_end_with_what_is_known(store: DiskStore, project: Project) -> None:
+def test_a_wait_answers_at_its_end_with_what_is_known(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         name = (await builder.start(build_of(project), None)).job_name
         assert (await builder.over(name, 0.01)).status == "running"
@@ -358,10 +345,10 @@ def test_a_wait_answers_at_its_end_with_what_is_known(store: DiskStore, project:
         with pytest.raises(Refused, match="The server is shutting down"):
             await builder.start(build_of(project), None)
 
-    run_with(store, scenario, build_seconds=3600.0)
+    run_with(registry, scenario, build_seconds=3600.0)
 
 
-def test_what_is_not_known_is_refused(store: DiskStore, project: Project) -> None:
+def test_what_is_not_known_is_refused(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         assert await builder.job("build-x-1") is None
         assert await builder.target_of("build-x-1") is None
@@ -372,7 +359,7 @@ def test_what_is_not_known_is_refused(store: DiskStore, project: Project) -> Non
         name = (await builder.start(build_of(project), None)).job_name
         assert await builder.target_of(name) == Target("apps", "shop")
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
 HANGING = """#!/bin/sh
@@ -393,7 +380,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("how", ["cancel", "close"])
 def test_the_processes_of_a_build_and_its_folder_end_with_it(
-    store: DiskStore, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    registry: DiskRegistry, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     program = tmp_path / "bin" / "git"
     program.parent.mkdir()
@@ -426,7 +413,7 @@ def test_the_processes_of_a_build_and_its_folder_end_with_it(
             await asyncio.sleep(0.01)
         assert not list(tmp_path.glob("sandbox-build-*"))
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
 def test_the_log_is_cut_at_its_limit_and_says_so() -> None:
@@ -443,7 +430,7 @@ def test_a_log_takes_any_text() -> None:
     assert str(log) == "half a pair: \\ud800\n"
 
 
-def test_a_log_only_grows(store: DiskStore, project: Project) -> None:
+def test_a_log_only_grows(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         name = (await builder.start(build_of(project), None)).job_name
         seen = ""
@@ -454,10 +441,10 @@ def test_a_log_only_grows(store: DiskStore, project: Project) -> None:
             await asyncio.sleep(0)
         assert (await builder.log(name)).startswith(seen)
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
-def test_a_repeated_request_is_the_same_job(store: DiskStore, project: Project) -> None:
+def test_a_repeated_request_is_the_same_job(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         config = DeployConfig(port=80, env={"A": "1", "B": "2"})
         build = build_of(project, git_token=TOKEN, config=config)
@@ -477,10 +464,10 @@ def test_a_repeated_request_is_the_same_job(store: DiskStore, project: Project) 
     def config_of(build: Build, env: dict[str, str | None]) -> Build:
         return replace(build, config=DeployConfig(port=80, env=env))
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
-def test_old_jobs_are_forgotten_with_their_keys(store: DiskStore, project: Project) -> None:
+def test_old_jobs_are_forgotten_with_their_keys(registry: DiskRegistry, project: Project) -> None:
     clock = Clock()
 
     async def scenario(builder: MemoryBuilder) -> None:
@@ -497,10 +484,10 @@ def test_old_jobs_are_forgotten_with_their_keys(store: DiskStore, project: Proje
         await builder.start(build_of(project), None)
         assert await builder.job(names[2]) is None, "older than its time"
 
-    run_with(store, scenario, limits=Limits(jobs=2, seconds_kept=100), clock=clock)
+    run_with(registry, scenario, limits=Limits(jobs=2, seconds_kept=100), clock=clock)
 
 
-def test_no_job_is_taken_where_all_that_are_kept_still_run(store: DiskStore, project: Project) -> None:
+def test_no_job_is_taken_where_all_that_are_kept_still_run(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         first = await builder.start(build_of(project), "key-1")
         with pytest.raises(Refused) as refused:
@@ -508,16 +495,16 @@ def test_no_job_is_taken_where_all_that_are_kept_still_run(store: DiskStore, pro
         assert (refused.value.status, refused.value.code) == (503, "too-many-builds")
         assert (await builder.start(build_of(project), "key-1")).job_name == first.job_name
 
-    run_with(store, scenario, limits=Limits(jobs=1), build_seconds=3600.0)
+    run_with(registry, scenario, limits=Limits(jobs=1), build_seconds=3600.0)
 
 
-def test_a_build_and_deploy_is_over_once_it_is_deployed(store: DiskStore, project: Project) -> None:
+def test_a_build_and_deploy_is_over_once_it_is_deployed(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         build = build_of(project, config=DeployConfig(port=80, env={"A": "value"}))
         started = await builder.start(build, None)
         name, handed_over, digest = await builder.next_to_deploy()
         assert (name, handed_over) == (started.job_name, build)
-        assert digest == store.disk.digest("shop", "v1")
+        assert digest == registry.store.find("shop", "v1")
         assert (await builder.over(name, 0)).status == "running"
         cancel = asyncio.ensure_future(builder.cancel(name))
         await asyncio.sleep(0)
@@ -534,10 +521,10 @@ def test_a_build_and_deploy_is_over_once_it_is_deployed(store: DiskStore, projec
         assert (state.status, state.reason, state.error) == ("failed", "deploy", "the cluster is away")
         assert state.build_id == digest
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
-def test_a_job_that_was_cancelled_before_its_deploy_is_never_deployed(store: DiskStore, project: Project) -> None:
+def test_a_job_that_was_cancelled_before_its_deploy_is_never_deployed(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         build = build_of(project, config=DeployConfig(port=80))
         first = (await builder.start(build, None)).job_name
@@ -547,7 +534,7 @@ def test_a_job_that_was_cancelled_before_its_deploy_is_never_deployed(store: Dis
         second = (await builder.start(build, None)).job_name
         assert (await builder.next_to_deploy())[0] == second
 
-    run_with(store, scenario)
+    run_with(registry, scenario)
 
 
 PUSHED = f"sha256:{64 * 'd'}"
@@ -573,8 +560,8 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "calls"
 
 
-def test_docker_builds_and_its_push_reports_the_digest(store: DiskStore, project: Project, docker: Path) -> None:
-    state, log = built(store, build_of(project, cache=False), images=DockerImageBuilder)
+def test_docker_builds_and_its_push_reports_the_digest(registry: DiskRegistry, project: Project, docker: Path) -> None:
+    state, log = built(registry, build_of(project, cache=False), images=DockerImageBuilder)
     assert (state.status, state.build_id) == ("succeeded", PUSHED), log
     assert "page.html" in log
     build, push = docker.read_text().splitlines()
@@ -582,31 +569,31 @@ def test_docker_builds_and_its_push_reports_the_digest(store: DiskStore, project
     assert push == "push 127.0.0.1:1/shop:v1"
 
 
-def test_two_docker_builds_of_one_tag_push_each_its_own(store: DiskStore, project: Project, docker: Path) -> None:
+def test_two_docker_builds_of_one_tag_push_each_its_own(registry: DiskRegistry, project: Project, docker: Path) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         states = [await builder.start(build_of(project), None) for _ in range(2)]
         for state in states:
             assert (await builder.over(state.job_name, SECONDS_A_COMMAND)).status == "succeeded"
 
-    run_with(store, scenario, DockerImageBuilder)
+    run_with(registry, scenario, DockerImageBuilder)
     assert [call.split()[0] for call in docker.read_text().splitlines()] == ["build", "push", "build", "push"]
 
 
 def test_a_push_without_a_digest_is_a_failed_build(
-    store: DiskStore, project: Project, docker: Path, monkeypatch: pytest.MonkeyPatch
+    registry: DiskRegistry, project: Project, docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIGEST", "none")
-    state, _ = built(store, build_of(project), images=DockerImageBuilder)
+    state, _ = built(registry, build_of(project), images=DockerImageBuilder)
     assert (state.error or "").startswith("docker push reported no digest")
 
 
 def test_a_builder_that_is_not_installed_is_a_failed_build(
-    store: DiskStore, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: DiskRegistry, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git = shutil.which("git")
     assert git
     (tmp_path / "git").symlink_to(git)
     build = build_of(project)
     monkeypatch.setenv("PATH", str(tmp_path))
-    state, _ = built(store, build, images=DockerImageBuilder)
+    state, _ = built(registry, build, images=DockerImageBuilder)
     assert state.error == "docker: No such file or directory"

@@ -1,4 +1,4 @@
-"""The sandbox's builds: jobs that wait for their turn, run, and then hand over to the deploy."""
+"""The sandbox's builds: jobs that wait in a queue, run, and hand over to the deploy."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from anyio import move_on_after, to_thread
 from ..interfaces import Author, Build, Refused, Target
 from ..schemas import BuildStatus, JobState
 from .checkout import clone, context_and_dockerfile
-from .images import ImageBuilder, Store
+from .images import ImageBuilder
 from .processes import BuildFailure
+from .registry import WritableRegistry
 
 _SECONDS_A_LINE = 0.5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`running` builds at once, others are pending; `jobs` are remembered, for `seconds_kept` after their end."""
+    """At most `running` builds run at once. At most `jobs` are kept, and none for longer than `seconds_kept`."""
 
     running: int = 4
     jobs: int = 1000
@@ -38,7 +39,7 @@ class Limits:
 
 
 class Log:
-    """A log that only grows, up to a limit. UTF-8 in one buffer: a line of text takes six times its space."""
+    """A log that only grows, up to a limit. One buffer of UTF-8: a str for each line takes several times the memory."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -49,7 +50,7 @@ class Log:
         return self._text.decode()
 
     def add(self, line: str) -> None:
-        """Adds a line; the first one that is too much is cut, and a last line says so."""
+        """Adds a line. The line that exceeds the limit is cut, and one more line says so."""
         encoded = f"{line}\n".encode(errors="backslashreplace")
         room = self._most_bytes - len(self._text)
         if self._is_cut:
@@ -63,7 +64,7 @@ class Log:
 
 @dataclass(eq=False)
 class _Job:
-    """A build. `to_answer` is set when open waits must be answered: the job is over, or the server ends."""
+    """A build. `to_answer` is set when open waits must be answered: the job is over, or the server shuts down."""
 
     name: str
     build: Build
@@ -86,17 +87,17 @@ class _Job:
 
 
 class MemoryBuilder:
-    """Runs builds on this machine; its jobs end with the server. `build_seconds` is the least that a build takes."""
+    """Runs builds on this machine. `build_seconds` is the least time that a build takes. Jobs end with the server."""
 
     def __init__(
         self,
-        store: Store,
+        registry: WritableRegistry,
         images: ImageBuilder,
         build_seconds: float = 0.0,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self._registry = registry
         self._images = images
         self._build_seconds = build_seconds
         self._limits = limits
@@ -110,7 +111,7 @@ class MemoryBuilder:
 
     async def start(self, build: Build, idempotency_key: str | None) -> JobState:
         content = _hash(build)
-        # Two people with keys of their own know nothing of each other's requests.
+        # Each API key has its own: the clients of one key know nothing of those of another.
         key = (build.author.key, idempotency_key) if idempotency_key else None
         if key and (known := self._by_key.get(key)):
             if known.content != content:
@@ -122,7 +123,7 @@ class MemoryBuilder:
             return known.state
         self._refuse_or_forget()
         name = f"build-{build.target.app[:40].rstrip('-')}-{secrets.token_hex(4)}"
-        image = f"{self._store.address}/{build.image_name}:{build.image_tag}"
+        image = f"{self._registry.address}/{build.image_name}:{build.image_tag}"
         job = _Job(name, build, image, content, key, Log(self._limits.log_bytes))
         self._jobs[name] = job
         if key:
@@ -149,7 +150,7 @@ class MemoryBuilder:
         return job.state
 
     async def cancel(self, name: str) -> JobState:
-        """Ends a job and its processes. A deploy that has begun is not cancelled: this waits for its end."""
+        """Ends a job and its processes. A deploy that has begun cannot be cancelled: this waits until it is over."""
         job = self._known(name)
         if job.is_deploying:
             await job.to_answer.wait()
@@ -171,7 +172,7 @@ class MemoryBuilder:
         self._end(job, "deploy" if error else None, error)
 
     async def close(self) -> None:
-        """Ends the processes of all builds; their jobs stay as they are, and open waits answer with that."""
+        """Ends the processes of all builds. Jobs keep their status, and open waits answer with it."""
         self._is_closed = True
         for job in self._jobs.values():
             job.to_answer.set()
@@ -186,7 +187,7 @@ class MemoryBuilder:
         return job
 
     def _refuse_or_forget(self) -> None:
-        """Makes room for a job: old ones are forgotten. Refused (503) where there is none."""
+        """Forgets old jobs to make room for one more. Raises Refused (503) if there is no room."""
         if self._is_closed:
             raise Refused(503, "shutting-down", "The server is shutting down. No build was started. Try again later.")
         over = [job for job in self._jobs.values() if job.ended is not None]
@@ -210,7 +211,7 @@ class MemoryBuilder:
                 job.task.add_done_callback(partial(self._free, job))
 
     def _free(self, job: _Job, _task: asyncio.Task[None]) -> None:
-        """Lets the next build run. A callback of the task, since a task can be cancelled before its first line."""
+        """Starts the next build. A callback of the task, since a task can be cancelled before its first line runs."""
         self._running.discard(job)
         self._start_pending()
 
@@ -247,7 +248,7 @@ class MemoryBuilder:
     def _end(
         self, job: _Job, reason: Literal["build", "cancelled", "deploy"] | None = None, error: str | None = None
     ) -> None:
-        """Ends a job, well unless there is a reason; one that is over stays as it is."""
+        """Ends a job: it failed if there is a reason. One that is over stays as it is."""
         if job.ended is not None:
             return
         job.status, job.reason, job.error = "failed" if reason else "succeeded", reason, error
@@ -260,13 +261,13 @@ class MemoryBuilder:
 
 
 def _hash(build: Build) -> str:
-    """What tells one build from another: all that was asked for, whoever asks."""
+    """A hash of everything that was asked for, whoever asked."""
     content = msgspec.json.encode(replace(build, author=Author("")), order="deterministic")
     return hashlib.sha256(content).hexdigest()
 
 
 async def _cancelled(jobs: list[_Job]) -> None:
-    """Cancels what runs, and returns once its processes have ended."""
+    """Cancels the jobs that run, and returns once their processes have ended."""
     tasks = [job.task for job in jobs if job.task and not job.task.done()]
     for task in tasks:
         task.cancel()

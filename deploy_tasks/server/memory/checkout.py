@@ -62,9 +62,9 @@ def _inside(checkout: Path, relative: str, is_right: Callable[[Path], bool]) -> 
 
 
 def _without_password(url: str) -> tuple[str, str | None]:
-    """`url` without what is secret in it, which must be on no command line and in no log, and `user:password` for http.
+    """`url` without its secrets, which must not get onto a command line or into a log; and `user:password` for http.
 
-    Over http a user without a password is dropped as well: some people put a token there.
+    For http, a user without a password is dropped too: some people put a token there.
     """
     try:
         parts = urlsplit(url)

@@ -39,7 +39,7 @@ class _Deployed:
 
 @dataclass(eq=False)
 class _App:
-    """`replaced` is set when other pods take the place of today's, or none."""
+    """`replaced` is set when its pods are replaced or the app is removed."""
 
     target: Target
     revisions: list[_Deployed] = field(default_factory=list)
@@ -57,7 +57,7 @@ class _App:
 class MemoryCluster:
     """Apps in memory. A replica is ready `replica_seconds` after it starts, and starts when the one before is ready.
 
-    `fail_rollout` makes the pods of the deploys that come never ready. `clock` gives seconds since 1970.
+    While `fail_rollout` is set, new pods never become ready. `clock` returns seconds since 1970.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class MemoryCluster:
         self._replica_seconds = replica_seconds
         self._clock = clock
         self._apps: dict[Target, _App] = {}
-        # Values of variables go into a template's hash, and that into pods' names: without this key, one could try
-        # values until the hash is the same.
+        # Pods' names show the hash of their template, which covers the values of variables. Without a key, anyone who
+        # sees a name could check guesses of a value.
         self._hash_key = secrets.token_bytes(32)
 
     async def deploy(self, deploy: Deploy, expected: int | None) -> Revision:
@@ -85,30 +85,24 @@ class MemoryCluster:
     async def rollback(
         self, target: Target, revision: int | None, changes: DeployConfig, author: Author, expected: int | None
     ) -> Revision:
-        """See Cluster. What `changes` names replaces what was, of `env` each variable by its name."""
+        """See Cluster. Fields in `changes` replace those of the revision; `env` is merged variable by variable."""
         app = self._app(target)
         self._check(target, expected)
         number = app.newest.number - 1 if revision is None else revision
         earlier = next((kept for kept in app.revisions if kept.number == number), None)
         if earlier is None and revision is None:
-            raise Refused(
-                409, "no-earlier-revision", f"There is no revision before the one of {target.app} that is running."
-            )
+            raise Refused(409, "no-earlier-revision", f"{target.app} has no revision before the one that is running.")
         if earlier is None:
-            raise Refused(
-                404,
-                "unknown-revision",
-                f"{target.app} has no revision {number}. Take one from its history.",
-            )
+            raise Refused(404, "unknown-revision", f"{target.app} has no revision {number}. Take one from its history.")
         config = _changed(earlier.config, changes)
         return self._deploy(Deploy(target, earlier.image, config, author), None)
 
     def logs(
         self, target: Target, tail: int | None, since: float | None, follow: bool, previous: bool
     ) -> AsyncIterator[str]:
-        """Lines without their end, at most `tail` of each pod. Follows until other pods take the place of these.
+        """Lines without line ends, at most `tail` of each pod. Follows until the pods are replaced.
 
-        Refused (404) at once where there is no such app.
+        Raises Refused (404) when called, not at the first line, if there is no such app.
         """
         return self._logs(self._app(target), tail, since, follow, previous)
 
@@ -197,11 +191,7 @@ class MemoryCluster:
         pods = app.pods_of_newest(now)
         crashed = next((pod for pod in pods if pod.fails and now >= pod.started + self._replica_seconds), None)
         if crashed:
-            return (
-                "failed",
-                "CrashLoopBackOff",
-                f"The container of pod {crashed.name} keeps crashing. Read its log.",
-            )
+            return "failed", "CrashLoopBackOff", f"The container of pod {crashed.name} keeps crashing. Read its log."
         ready, replicas = sum(pod.ready <= now for pod in pods), _replicas(app.newest.config)
         if ready < replicas:
             return "progressing", None, f"{ready} of {replicas} pods are ready."
@@ -236,7 +226,7 @@ class MemoryCluster:
 
 
 def _lines(pods: list[Pod], after: float, until: float, previous: bool, tail: int | None) -> list[str]:
-    """What the pods logged from `after`, left out, to `until`, in the order of time; the last `tail` lines of each."""
+    """What the pods logged later than `after`, up to `until`, sorted by time; of each pod the last `tail` lines."""
     lines: list[tuple[float, str]] = []
     for pod in pods:
         of_pod = [line for line in pod.lines(until, previous) if line[0] > after]
@@ -249,7 +239,7 @@ def _replicas(config: DeployConfig) -> int:
 
 
 def _effective(config: DeployConfig) -> DeployConfig:
-    """The config with what absent fields mean: two that are equal run the same."""
+    """The config with every default filled in: two equal ones run the same."""
     return msgspec.structs.replace(
         config,
         port=None,

@@ -96,8 +96,9 @@ class _Endpoints:
 
     async def _manifest(self, request: Request, name: str, reference: str) -> Response:
         found = await run_in_threadpool(self._store.manifest, name, reference)
-        headers = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
-        return _whole(request, found.content, headers)
+        size = str(len(found.content))
+        headers = {"Content-Type": found.media_type, "Content-Length": size, "Docker-Content-Digest": found.digest}
+        return Response(b"" if request.method == "HEAD" else found.content, headers=headers)
 
     async def _put_manifest(self, request: Request, name: str, reference: str) -> Response:
         content = bytearray()
@@ -195,12 +196,6 @@ class _Endpoints:
 
     async def _catalog(self, request: Request) -> Response:
         return _page(request, {}, "repositories", await run_in_threadpool(self._store.names))
-
-
-def _whole(request: Request, content: bytes, headers: dict[str, str]) -> Response:
-    """`content`, or only its length where HEAD asks for it."""
-    headers["Content-Length"] = str(len(content))
-    return Response(b"" if request.method == "HEAD" else content, headers=headers)
 
 
 def _page(request: Request, body: dict[str, Any], key: str, entries: list[str]) -> Response:

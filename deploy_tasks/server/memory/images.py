@@ -1,39 +1,32 @@
-"""How an image is made of a checkout: packed as an archive, or built by docker."""
+"""Makes an image from a checkout: packs an archive, or runs docker."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import io
 import json
 import os
 import re
 import shlex
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from anyio import to_thread
 
-from ..interfaces import Build, Registry
+from ..interfaces import Build
+from .manifests import MANIFEST_TYPE, digest_of
 from .processes import BuildFailure, Log, run
+from .registry import WritableRegistry
 
-_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _KANIKO_FILES = "error building image: error building stage: failed to get files used from context"
 
 Instruction = tuple[str, str]
-
-
-class Store(Registry, Protocol):
-    """A registry that takes images."""
-
-    async def push(self, name: str, tag: str, blobs: list[bytes], manifest: bytes) -> str:
-        """Stores blobs and manifest and points `tag` at it. Returns the manifest's digest."""
 
 
 class ImageBuilder(Protocol):
@@ -44,24 +37,24 @@ class ImageBuilder(Protocol):
 class ArchiveImageBuilder:
     """Packs the context as one reproducible layer. Needs nothing but git, and runs no `RUN`."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, registry: WritableRegistry) -> None:
+        self._registry = registry
 
     async def build(self, build: Build, context: Path, dockerfile: Path, log: Log) -> str:
         instructions = await to_thread.run_sync(_instructions_of, dockerfile)
         left_out = [name for name, _ in instructions if name == "RUN"]
         log(f"builder archive: packs the build context and runs no RUN ({len(left_out)} left out)")
         blobs, manifest = await to_thread.run_sync(_image, context, dockerfile.name, instructions)
-        digest = await self._store.push(build.image_name, build.image_tag, blobs, manifest)
-        log(f"pushed {self._store.address}/{build.image_name}:{build.image_tag} {digest}")
+        digest = await self._registry.push(build.image_name, build.image_tag, blobs, manifest)
+        log(f"pushed {self._registry.address}/{build.image_name}:{build.image_tag} {digest}")
         return digest
 
 
 class DockerImageBuilder:
     """Builds and pushes with docker."""
 
-    def __init__(self, store: Store) -> None:
-        self._address = store.address
+    def __init__(self, registry: WritableRegistry) -> None:
+        self._address = registry.address
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def build(self, build: Build, context: Path, dockerfile: Path, log: Log) -> str:
@@ -73,7 +66,7 @@ class DockerImageBuilder:
             log(line)
             pushed.extend(re.findall(r"\bdigest: (sha256:[0-9a-f]{64})\b", line))
 
-        # Two builds of one tag at once: docker would push what the other one built.
+        # With two builds of one tag at once, docker could push what the other one built.
         async with self._locks.setdefault(reference, asyncio.Lock()):
             await run(["docker", "build", *cache, "--tag", reference, "--file", str(dockerfile), str(context)], log)
             await run(["docker", "push", reference], logged)
@@ -82,12 +75,6 @@ class DockerImageBuilder:
                 "docker push reported no digest. Podman's docker command never does. Install Docker itself."
             )
         return pushed[-1]
-
-
-IMAGE_BUILDERS: dict[str, Callable[[Store], ImageBuilder]] = {
-    "archive": ArchiveImageBuilder,
-    "docker": DockerImageBuilder,
-}
 
 
 def _instructions_of(dockerfile: Path) -> list[Instruction]:
@@ -125,13 +112,13 @@ def _image(context: Path, dockerfile: str, instructions: list[Instruction]) -> t
             "architecture": "amd64",
             "os": "linux",
             "config": {"Labels": {"sandbox.dockerfile": dockerfile}},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(archive)]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(archive)]},
         }
     )
     manifest = _to_json(
         {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST_TYPE,
+            "mediaType": MANIFEST_TYPE,
             "config": _descriptor(_CONFIG_TYPE, config),
             "layers": [_descriptor(_LAYER_TYPE, layer)],
         }
@@ -186,9 +173,5 @@ def _to_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
 def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
-    return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-# Kubernetes' letters for names that nobody chose: none that make words. Source: k8s.io/apimachinery/pkg/util/rand.
+# The letters of generated names in Kubernetes. Source: k8s.io/apimachinery/pkg/util/rand.
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SECONDS_A_CHECK = 10
 _MOST_CHECKS = 1000
@@ -15,7 +15,7 @@ _MOST_CHECKS = 1000
 
 @dataclass(frozen=True)
 class Template:
-    """What pods are made from: those of one `hash` are alike."""
+    """What a pod is made from."""
 
     app: str
     hash: str
@@ -41,8 +41,8 @@ class Pod:
         return self.started <= now < self.ended
 
     def lines(self, until: float, previous: bool) -> Iterator[tuple[float, str]]:
-        """Time and text of each line that it logs up to `until`. `previous`: what its container logged before it was
-        restarted, which only one that fails has."""
+        """Time and text of each line that it logs up to `until`. With `previous`, what its container logged before its
+        restart: only a failing pod is restarted."""
         until = min(until, self.ended)
         if self.started > until or (previous and not self.fails):
             return

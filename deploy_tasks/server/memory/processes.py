@@ -48,7 +48,7 @@ async def run(argv: Sequence[str], log: Log, environment: Mapping[str, str] | No
 
 
 async def _lines(process: Process) -> AsyncIterator[str]:
-    """Each line of the output, a very long one in pieces: `readline` raises an error for such a line."""
+    """Each line of the output, a very long one in pieces. (`readline` raises an error for a very long line.)"""
     assert process.stdout is not None  # noqa: S101 - it is piped
     rest = b""
     while piece := await process.stdout.read(_LONGEST_LINE_BYTES):

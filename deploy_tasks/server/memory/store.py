@@ -68,12 +68,14 @@ class Store:
         if by_digest and reference != digest:
             raise Refused(400, "DIGEST_INVALID", f"the digest of this manifest is {digest}, and not {reference}")
         tag = None if by_digest else self._tag(name, reference)
+        subject = manifest.subject
+        referrer = self._referrers(name, subject.digest) / hex_of(digest) if subject else None
         with self._lock:
             self._check_parts(name, manifest)
             self._replace(self._stored(digest), content)
             self._replace(self._link(name, "manifests", digest), media_type.encode())
-            if manifest.subject:
-                _touch(self._referrers(name, manifest.subject.digest) / hex_of(digest))
+            if referrer:
+                _touch(referrer)
             if tag:
                 self._replace(tag, digest.encode())
         return digest, manifest
