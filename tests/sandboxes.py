@@ -64,6 +64,16 @@ class SandboxProcess:
         described: dict[str, Any] = self.call("GET", f"/api/apps/{namespace}/{app}").json()["app"]
         return described
 
+    def config(self, namespace: str, app: str, env: dict[str, str]) -> dict[str, Any]:
+        """The deployConfig that an app runs with, its variables with these values: a deploy of just that must change
+        nothing, since no answer has values."""
+        running = self.app(namespace, app)
+        assert running["deployConfig"].get("env", {}) == dict.fromkeys(env)
+        config = {**running["deployConfig"], "env": env}
+        deploy = {"app": app, "namespace": namespace, "image": running["image"], **config}
+        assert self.call("POST", "/api/deploy", deploy).json().get("unchanged"), "other values run"
+        return config
+
     def stop(self) -> int:
         """Ends the process by its own pid; returns its exit code."""
         self.process.terminate()

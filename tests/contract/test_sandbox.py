@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 import requests
 
-from deploy_tasks.server.memory.cluster import MemoryCluster
-from tests.clock import Clock
 from tests.project import SECONDS_A_COMMAND, Project, clean_environment, completed, wait_until
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
@@ -128,15 +126,6 @@ def test_replicas_become_ready_one_after_the_other(sandbox: SandboxProcess, proj
 
     wait_until(all_ready)
     assert ready == sorted(ready)
-
-
-def test_a_replica_is_ready_after_its_time_and_that_of_those_before_it() -> None:
-    clock = Clock()
-    cluster = Cluster(0.2, clock)
-    cluster.deploy("apps", "shop", "r/shop@sha256:1", {"replicas": 3})
-    for now, ready in [(0.0, 0), (0.19, 0), (0.21, 1), (0.41, 2), (0.61, 3), (9.0, 3)]:
-        clock.now = now
-        assert (cluster.describe("apps", "shop") or {})["readyReplicas"] == ready
 
 
 @pytest.fixture

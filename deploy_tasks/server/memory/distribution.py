@@ -38,6 +38,13 @@ def routes(registry: DiskRegistry) -> list[Route]:
     ]
 
 
+async def _read_the_rest(request: Request) -> None:
+    """A client that still sends would see a broken connection, and not the answer."""
+    with suppress(RuntimeError, ClientDisconnect):  # RuntimeError: it was read to its end
+        async for _ in request.stream():
+            pass
+
+
 async def _version(_request: Request) -> Response:
     return JSONResponse({}, headers=_VERSION)
 
@@ -73,10 +80,8 @@ class _Endpoints:
         try:
             response = await self._answer(request)
         except Refused as refused:
-            # The rest of the body is read: a client that still sends would see a broken connection, and not the answer.
-            with suppress(RuntimeError, ClientDisconnect):  # RuntimeError: it was read to its end
-                async for _ in request.stream():
-                    pass
+            if refused.status != 413:
+                await _read_the_rest(request)
             response = _refusal(refused)
         except ClientDisconnect:
             response = _refusal(Refused(400, "BLOB_UPLOAD_INVALID", "the request ended early"))

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -21,16 +20,17 @@ from .. import serving
 from ..app import create_app
 from ..audit import Audit
 from ..auth import Keys
-from ..operation import answer
-from ..schemas import Refusal
 from .builder import MemoryBuilder
 from .cluster import MemoryCluster
 from .distribution import routes
-from .images import ArchiveImageBuilder, DockerImageBuilder, ImageBuilder, Store
-from .registry import DiskRegistry, OutsideRegistry
+from .door import Door
+from .images import ArchiveImageBuilder, DockerImageBuilder, ImageBuilder
+from .registry import DiskRegistry, OutsideRegistry, WritableRegistry
 
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared
-_BUILDERS: dict[str, Callable[[Store], ImageBuilder]] = {"archive": ArchiveImageBuilder, "docker": DockerImageBuilder}
+_BUILDERS: dict[str, Callable[[WritableRegistry], ImageBuilder]] = {
+    "archive": ArchiveImageBuilder,
+    "docker": DockerImageBuilder,
+}
 
 
 class SandboxError(Exception):
@@ -78,18 +78,18 @@ def _serve(options: Options) -> None:
         listener = stack.enter_context(serving.listen(options.host, options.port))
         port = listener.getsockname()[1]
         data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploy-sandbox-")))
-        store: Store
+        registry: WritableRegistry
         beside: list[Route] = []
         if options.registry:
-            store = OutsideRegistry(options.registry, options.registry_username, options.registry_password)
+            registry = OutsideRegistry(options.registry, options.registry_username, options.registry_password)
         else:
             # No image reference has brackets in it, so an IPv6 loopback is named.
             host = "localhost" if options.host in ("::", "::1") else serving.printed_host(options.host)
             disk = DiskRegistry(data, f"{host}:{port}")
-            store, beside = disk, routes(disk)
+            registry, beside = disk, routes(disk)
         app = create_app(
-            MemoryBuilder(store, _BUILDERS[options.builder](store), options.build_seconds),
-            store,
+            MemoryBuilder(registry, _BUILDERS[options.builder](registry), options.build_seconds),
+            registry,
             MemoryCluster(options.replica_seconds, fail_rollout=options.fail_rollout),
             Keys.single("sandbox", key),
             Audit(None),
@@ -106,7 +106,7 @@ def _serve(options: Options) -> None:
         settings = {
             "DEPLOY_API_URL": f"http://{serving.printed_host(options.host)}:{port}",
             "DEPLOY_API_KEY": key,
-            "DEPLOY_REGISTRY": store.address,
+            "DEPLOY_REGISTRY": registry.address,
         }
 
         def announce() -> None:
@@ -132,40 +132,6 @@ class _Log:
             await send(message)
 
         await self._app(scope, receive, sending)
-
-
-class Door:
-    """Refuses what is not for this machine, since the registry asks for no key. `host` is what is listened on."""
-
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        self._app = app
-        self._host = host
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app
-        if scope["type"] == "http" and not self._is_for_this_machine(dict(scope["headers"])):
-            text = "The sandbox is for programs on this machine. See --host."
-            app = answer(Refusal(text, "not-this-machine"), 403)
-        await app(scope, receive, send)
-
-    def _is_for_this_machine(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether no web page of elsewhere asks by way of a browser on this machine. The browser names the page in
-        `Origin`, and in `Host` if the page's name leads here (DNS rebinding)."""
-        origin = headers.get(b"origin")
-        host = _host_of(b"//" + headers.get(b"host", b""))
-        return (self._host in _ALL_ADDRESSES or self._is_ours(host)) and (
-            origin is None or self._is_ours(_host_of(origin))
-        )
-
-    def _is_ours(self, host: str) -> bool:
-        return host in ("localhost", self._host) or serving.is_loopback(host)
-
-
-def _host_of(url: bytes) -> str:
-    try:
-        return urlsplit(url.decode("latin-1")).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _printable(target: bytes) -> str:

@@ -17,9 +17,9 @@ from ..auth import Keys
 from .builder import MemoryBuilder
 from .cluster import MemoryCluster
 from .distribution import routes
+from .door import Door
 from .images import ArchiveImageBuilder
 from .registry import DiskRegistry
-from .sandbox import Door
 
 _SECONDS_A_REPLICA = 0.2
 
