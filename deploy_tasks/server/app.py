@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import body, openapi
+from . import body
+from .about import About
 from .apps import Apps
 from .audit import Audit
 from .auth import Key, Keys
@@ -23,7 +24,7 @@ from .builds import Builds
 from .interfaces import Builder, Cluster, Refused, Registry
 from .metrics import Measured
 from .operation import Asked, Operation, answer
-from .schemas import Health, Refusal
+from .schemas import Refusal
 
 FEATURES = "app-state, app-history, app-logs, rollback, idempotency-key, cancel, revision-check, remove"
 
@@ -32,36 +33,22 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class DeployApi(Starlette):
-    """The application. Whoever serves it calls `end` when the server is to end, while it still answers."""
+    """The application, made by `create_app`. Whoever serves it calls `end` when the server is to end, while it still
+    answers."""
 
     def __init__(
         self,
-        builder: Builder,
-        registry: Registry,
-        cluster: Cluster,
-        keys: Keys,
-        audit: Audit,
-        *,
+        operations: Sequence[Operation],
+        builds: Builds,
+        ending: asyncio.Event,
         routes: Sequence[BaseRoute],
         middleware: Sequence[Middleware],
-        minimal: bool,
-        most_body_bytes: int,
-        seconds_a_space: float,
     ) -> None:
-        self._builder, self._cluster = builder, cluster
-        self._measured, self._ending = Measured(), asyncio.Event()
-        self._deploying: asyncio.Task[None] | None = None
-        apps = Apps(registry, cluster, audit, self._ending)
-        self._builds = Builds(
-            builder, registry, apps, audit, self._measured, seconds_a_space=seconds_a_space, minimal=minimal
-        )
-        self.operations = [*self._builds.operations(), *apps.operations(), *self._own_operations()]
-        if minimal:
-            self.operations = [operation for operation in self.operations if operation.is_specified]
-        self._document = openapi.document(self.operations)
+        self.operations = operations
+        self._builds, self._ending = builds, ending
         super().__init__(
-            routes=[*_routes(self.operations, keys, most_body_bytes), *routes],
-            middleware=[Middleware(_Envelope, self._measured, None if minimal else FEATURES), *middleware],
+            routes=routes,
+            middleware=middleware,
             exception_handlers={Refused: _refusal, HTTPException: _not_served, ClientDisconnect: _cut},
             lifespan=self._life,
         )
@@ -70,44 +57,14 @@ class DeployApi(Starlette):
     async def end(self) -> None:
         """Ends builds, and lets open waits and logs answer with what is known."""
         self._ending.set()
-        await self._builder.close()
+        await self._builds.end()
 
     @asynccontextmanager
     async def _life(self, _app: Starlette) -> AsyncIterator[None]:
-        self._deploying = asyncio.create_task(self._builds.deploy_what_is_built())
-        yield
-        if not self._ending.is_set():
-            await self.end()
-        self._deploying.cancel()
-        await asyncio.gather(self._deploying, return_exceptions=True)
-
-    def _own_operations(self) -> list[Operation]:
-        return [
-            Operation("GET", "/healthz", self._health, "Whether the server runs", {200: Health}, is_open=True),
-            Operation(
-                "GET", "/readyz", self._ready, "Whether it can deploy", {200: Health}, errors=(503,), is_open=True
-            ),
-            Operation("GET", "/metrics", self._metrics, "Numbers for Prometheus", {200: None}, is_open=True),
-            Operation("GET", "/openapi.json", self._openapi, "This document", {200: dict}, is_open=True),
-        ]
-
-    async def _health(self, _asked: Asked) -> Response:
-        return answer(Health())
-
-    async def _ready(self, _asked: Asked) -> Response:
-        problem = await self._cluster.problem()
-        if self._deploying is None or self._deploying.done():
-            problem = "The part that deploys what is built has ended. Restart the server."
-        if problem:
-            raise Refused(503, "not-ready", problem)
-        return answer(Health())
-
-    async def _metrics(self, _asked: Asked) -> Response:
-        content, media_type = self._measured.text()
-        return Response(content, headers={"Content-Type": media_type})
-
-    async def _openapi(self, _asked: Asked) -> Response:
-        return answer(self._document)
+        async with self._builds.deploying():
+            yield
+            if not self._ending.is_set():
+                await self.end()
 
 
 def create_app(
@@ -125,20 +82,21 @@ def create_app(
 ) -> DeployApi:
     """The Deploy API.
 
-    `routes` are served beside it, without a key; `middleware` sees each request first. `minimal` serves what the
+    `routes` are served beside it, without a key. `middleware` sees each request first. `minimal` serves what the
     specification has. While a wait is open, white space is sent every `seconds_a_space`.
     """
+    measured, ending = Measured(), asyncio.Event()
+    apps = Apps(registry, cluster, audit, ending)
+    builds = Builds(builder, registry, apps, audit, measured, seconds_a_space=seconds_a_space, minimal=minimal)
+    operations = About(cluster, builds, measured, [*builds.operations(), *apps.operations()]).operations
+    if minimal:
+        operations = [operation for operation in operations if operation.is_specified]
     return DeployApi(
-        builder,
-        registry,
-        cluster,
-        keys,
-        audit,
-        routes=routes,
-        middleware=middleware,
-        minimal=minimal,
-        most_body_bytes=most_body_bytes,
-        seconds_a_space=seconds_a_space,
+        operations,
+        builds,
+        ending,
+        [*_routes(operations, keys, most_body_bytes), *routes],
+        [Middleware(_Envelope, measured, None if minimal else FEATURES), *middleware],
     )
 
 

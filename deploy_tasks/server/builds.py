@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
@@ -54,6 +55,7 @@ class Builds:
     ) -> None:
         self._builder, self._registry, self._apps, self._audit = builder, registry, apps, audit
         self._measured, self._seconds_a_space, self._minimal = measured, seconds_a_space, minimal
+        self._deploying: asyncio.Task[None] | None = None
 
     def operations(self) -> list[Operation]:
         job = "/build/{job}"
@@ -94,8 +96,25 @@ class Builds:
             ),
         ]
 
-    async def deploy_what_is_built(self) -> None:
-        """Deploys what is built with `deploy: true`, for ever."""
+    @asynccontextmanager
+    async def deploying(self) -> AsyncIterator[None]:
+        """Meanwhile, what is built with `deploy: true` is deployed, whether or not anyone waits."""
+        self._deploying = asyncio.create_task(self._deploy_what_is_built())
+        yield
+        self._deploying.cancel()
+        await asyncio.gather(self._deploying, return_exceptions=True)
+
+    def problem(self) -> str | None:
+        """Why no build is deployed now, or None."""
+        if self._deploying is None or self._deploying.done():
+            return "Builds are not deployed any more. Restart the server."
+        return None
+
+    async def end(self) -> None:
+        """Ends what runs. Open waits answer with what is known."""
+        await self._builder.close()
+
+    async def _deploy_what_is_built(self) -> None:
         while True:
             job, build, digest = await self._builder.next_to_deploy()
             error = None

@@ -272,7 +272,7 @@ def test_no_line_is_torn_and_every_one_says_whose_it_is(twelve: Project) -> None
         assert name in TWELVE
         assert re.fullmatch(
             r"build-\S+ builds \S+ at \w{12}|cloning \S+ at \w{40}|builder archive: packs .* left out\)"
-            r"|pushed \S+ sha256:\w{64}|INFO\[\d{4}\.\d\] taking its time, as a build in life does"
+            r"|pushed \S+ sha256:\w{64}|INFO\[\d{4}\.\d\] Taking snapshot of full filesystem\.\.\."
             r"|recorded twelve/app-\d\d:\w{40} as sha256:\w{64}",
             said,
         ), line

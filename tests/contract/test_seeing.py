@@ -15,7 +15,7 @@ from tests.project import Project
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 NOT_THERE = "sha256:" + 64 * "0"
-LINE = "taking its time, as a build in life does"
+LINE = "Taking snapshot of full filesystem..."
 
 
 @pytest.fixture(scope="session")
