@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_socket
 
 from deploy_tasks.server.interfaces import Author, Build, Builder, Refused, Target
 from deploy_tasks.server.memory import images
@@ -221,8 +220,6 @@ class _Private(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def private_host(project: Project) -> Iterator[str]:
     """`host:port/path` of the project's repository on a server that wants credentials."""
-    pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
-    pytest_socket.enable_socket()
     project.git("--git-dir", str(project.origin), "update-server-info")
     handler = functools.partial(_Private, directory=str(project.origin.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -422,6 +419,13 @@ def test_the_log_is_cut_at_its_limit_and_says_so() -> None:
     log.add("zwölf und noch viel mehr")
     log.add("lost")
     assert str(log) == "one\nzwölf und noch \nThe log ends here: it reached its limit of 20 bytes.\n"
+
+
+def test_a_log_that_is_full_is_cut_between_two_lines() -> None:
+    log = Log(4)
+    log.add("one")
+    log.add("two")
+    assert str(log) == "one\nThe log ends here: it reached its limit of 4 bytes.\n"
 
 
 def test_a_log_takes_any_text() -> None:

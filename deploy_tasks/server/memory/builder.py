@@ -56,9 +56,11 @@ class Log:
         if self._is_cut:
             return
         if len(encoded) > room:
-            start = encoded[:room].decode(errors="ignore")
             self._is_cut = True
-            encoded = f"{start}\nThe log ends here: it reached its limit of {self._most_bytes} bytes.\n".encode()
+            start = encoded[:room].decode(errors="ignore")
+            lines = [start] if start else []
+            lines.append(f"The log ends here: it reached its limit of {self._most_bytes} bytes.")
+            encoded = "".join(f"{line}\n" for line in lines).encode()
         self._text += encoded
 
 
