@@ -130,8 +130,8 @@ def follow(page: str, project: Project, replaced: Mapping[str, str] | None = Non
 
 @contextmanager
 def _started(page: str, block: Block, project: Project) -> Iterator[None]:
-    """Starts what goes on until Ctrl-C, and waits until it printed what the page shows, among other lines. What it exports
-    becomes the environment of the rest."""
+    """Starts what goes on until Ctrl-C, and waits until it printed what the page shows, among other lines. The rest has
+    the variables that it exports."""
     (command,) = commands(block)
     # Its usual port may be taken here.
     port = "" if "--port" in command.text else "--port 0"

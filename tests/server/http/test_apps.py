@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -227,6 +228,23 @@ def test_a_deploy_of_an_expected_revision_is_refused_if_another_one_runs(server:
 def test_an_expected_revision_of_an_app_that_was_never_deployed_is_refused(server: Server) -> None:
     refused(server.deploy(server.built(), headers={"If-Match": '"1"'}), 412, "revision-changed")
     refused(server.call("GET", "/api/apps/apps/shop"), 404)
+
+
+def test_of_many_deploys_at_once_that_expect_the_same_revision_one_is_accepted(server: Server) -> None:
+    digest = server.built()
+
+    def deploy(port: int) -> int:
+        return server.deploy(digest, {"port": port}, {"If-Match": '"0"'}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(deploy, range(1, 9))) == [200, *(7 * [412])]
+
+
+def test_many_deploys_at_once_are_revisions_of_their_own(server: Server) -> None:
+    digest = server.built()
+    with ThreadPoolExecutor(8) as pool:
+        revisions = pool.map(lambda port: server.deployed(digest, {"port": port}), range(1, 9))
+        assert sorted(revisions) == list(range(1, 9))
 
 
 @pytest.mark.parametrize("expected", ["*", "one", '"-1"', "1, 2", 'W/"1"', '"01"'])

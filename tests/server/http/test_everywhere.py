@@ -8,7 +8,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.project import SECONDS_A_COMMAND
+from tests.project import SECONDS_A_COMMAND, wait_until
 from tests.server.http.implementations import Implementation
 from tests.server.http.server import CONFIG, FEATURES, Server, refused
 
@@ -101,6 +101,31 @@ def test_metrics_count_requests_without_a_key_and_name_no_app(server: Server) ->
     assert any("request" in sample.name and sample.value for sample in samples)
     assert "nowhere" not in answer.text
     assert "s3cret" not in answer.text
+
+
+def test_a_wait_ends_when_its_client_goes_away(implementation: Implementation) -> None:
+    server = implementation.start(white_space_seconds=0.02)
+
+    def open_waits() -> float:
+        families = text_string_to_metric_families(server.call("GET", "/metrics").text)
+        (waits,) = [sample for family in families for sample in family.samples if "waits" in sample.name]
+        return waits.value
+
+    with implementation.held_source() as held:
+        job = server.build(repoUrl=held.url)
+        with server.call("POST", f"/build/{job}/wait", stream=True) as answer:
+            pieces = answer.iter_content(1)  # a client that lets go of it goes away
+            next(pieces)
+            assert open_waits() == 1
+        wait_until(lambda: open_waits() == 0)
+
+
+def test_a_head_is_a_get_without_its_body(server: Server) -> None:
+    server.deployed(server.built(imageTag="v1"))
+    for path in ("/api/apps/apps/shop", "/api/apps/apps/shop/history", "/registry/shop/digest?tag=v1", "/healthz"):
+        head, get = server.call("HEAD", path), server.call("GET", path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["Content-Length"] == str(len(get.content))
 
 
 def test_the_description_of_the_api_names_every_operation_and_needs_no_key(server: Server) -> None:
