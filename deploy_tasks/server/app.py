@@ -158,7 +158,8 @@ class _Envelope:
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             path = getattr(scope.get("endpoint"), "path", "other")
-            self._measured.answered(method, path, status, time.monotonic() - began)
+            if status:
+                self._measured.answered(method, path, status, time.monotonic() - began)
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:

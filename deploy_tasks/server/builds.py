@@ -100,9 +100,11 @@ class Builds:
     async def deploying(self) -> AsyncIterator[None]:
         """Meanwhile, what is built with `deploy: true` is deployed, whether or not anyone waits."""
         self._deploying = asyncio.create_task(self._deploy_what_is_built())
-        yield
-        self._deploying.cancel()
-        await asyncio.gather(self._deploying, return_exceptions=True)
+        try:
+            yield
+        finally:
+            self._deploying.cancel()
+            await asyncio.gather(self._deploying, return_exceptions=True)
 
     def problem(self) -> str | None:
         """Why no build is deployed now, or None."""

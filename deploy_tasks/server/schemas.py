@@ -62,6 +62,9 @@ class DeployConfig(JsonObject, frozen=True):
     env: dict[str, str | None] | None = None
     metrics: Metrics | None = None
 
+    def __repr__(self) -> str:  # without the values of variables
+        return f"{type(self).__name__}(port={self.port}, replicas={self.replicas})"
+
 
 class BuildRequest(JsonObject, frozen=True):
     """`POST /build`: a build (`repoUrl` and `gitRef`), a build and then its deploy (`deploy: true`), or the deploy of
@@ -80,6 +83,9 @@ class BuildRequest(JsonObject, frozen=True):
     deploy: bool = False
     build_id: Digest | None = None
     deploy_config: DeployConfig | None = None
+
+    def __repr__(self) -> str:  # without the token
+        return f"BuildRequest({self.app}, {self.namespace})"
 
 
 class DeployRequest(DeployConfig, frozen=True, kw_only=True):

@@ -123,7 +123,7 @@ class Memory(Implementation):
 
         source = Source(str(self.project.origin), self.project.head)
         server = Server(f"http://{address}", self.admin, address, source)
-        self._running[server] = _Running(_Thread(made, listener), cluster, clock, audited)
+        self._running[server] = _Running(ServingThread(made, listener), cluster, clock, audited)
         return server
 
     @contextmanager
@@ -167,7 +167,7 @@ class Memory(Implementation):
             running.thread.end()
 
 
-class _Thread(threading.Thread):
+class ServingThread(threading.Thread):
     """Serves an application, which is made in the thread since it holds queues of its event loop."""
 
     def __init__(self, make: Callable[[], DeployApi], listener: Any) -> None:
@@ -207,7 +207,7 @@ class _Uvicorn(uvicorn.Server):
 
 @dataclass
 class _Running:
-    thread: _Thread
+    thread: ServingThread
     cluster: MemoryCluster
     clock: Clock
     audited: io.StringIO
