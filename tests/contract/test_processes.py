@@ -438,7 +438,9 @@ def test_an_interrupt_leaves_the_build_running_and_says_how_to_pick_it_up(
             process.send_signal(number)
             said = process.stderr.read()
             assert process.wait(SECONDS_A_COMMAND) == 128 + number
-        assert said == f"stopped. {job} goes on in the cluster. Pick it up: invoke wait\n"
+        *logged, last = said.splitlines()
+        assert last == f"stopped. {job} goes on in the cluster. Pick it up: invoke wait"
+        assert all(line.startswith("cloning ") for line in logged)
         sandbox.let_builds_end()
         waited = project.invoke("wait")
         assert waited.returncode == 0, waited.stderr
