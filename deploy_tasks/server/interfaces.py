@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Deploy:
-    """What is to run: `image` is a pinned reference, or one by tag from `/api/deploy` that the registry knows nothing of."""
+    """What is to run. `image` is pinned, unless `/api/deploy` names another registry's: that may be by tag."""
 
     target: Target
     image: str
@@ -76,7 +76,7 @@ class Builder(Protocol):
     """Builds images. It owns its jobs, so that a builder in a cluster still has them after a restart of this server."""
 
     async def start(self, build: Build, idempotency_key: str | None) -> JobState:
-        """A new job; the one that this key began where it is known. Refused (409) if that was another build.
+        """A new job, or the one that this author began with this key. Refused (409) if that was another build.
 
         A job over the limit of concurrent builds waits as `pending`.
         """
@@ -96,7 +96,7 @@ class Builder(Protocol):
         """Ends a job that is not over as `failed`, reason `cancelled`; one that is over stays as it is."""
 
     async def next_to_deploy(self) -> tuple[str, Build, str]:
-        """Waits for a job whose image is built and whose deploy is to follow: its name, its build and the image's digest."""
+        """Waits for a job that is built and is to be deployed: its name, its build, the image's digest."""
 
     async def deployed(self, name: str, error: str | None) -> None:
         """Ends such a job: well, or as `failed`, reason `deploy`."""
@@ -111,8 +111,8 @@ class Registry(Protocol):
     address: str
 
     async def digest(self, name: str, reference: str) -> str | None:
-        """The digest of the manifest or index that a tag or a digest names in `name`, or None. Refused (502) if it cannot be
-        asked."""
+        """The digest of the manifest or index that a tag or a digest names in `name`, or None. Refused (502) if the
+        registry cannot be asked."""
 
 
 class Cluster(Protocol):

@@ -1,7 +1,7 @@
 """What the Deploy API takes and answers: one type for each body, from which openapi.json is made.
 
-Source: docs/deploy-api.md. Fields that a type does not name are ignored; an empty text and null mean that a field is absent,
-and are taken out before a body is converted (`body.py`).
+Source: docs/deploy-api.md. Fields that a type does not name are ignored. An empty text and null mean that a field is
+absent: they are taken out before a body is converted (`body.py`).
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class JsonObject(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A JSON object with keys in camelCase; what has its default is left out of an answer."""
 
 
-class NamedPort(JsonObject):
+class NamedPort(JsonObject, frozen=True):
     port: Port
     name: str = ""
 
 
-class Metrics(JsonObject):
+class Metrics(JsonObject, frozen=True):
     port: Port
     path: str = "/metrics"
     scrape_interval: str = "30s"
     scheme: Literal["http", "https"] = "http"
 
 
-class DeployConfig(JsonObject):
-    """How an app runs. All optional here, since a rollback names only what it changes; a deploy needs `port` or `ports`.
+class DeployConfig(JsonObject, frozen=True):
+    """How an app runs. All is optional, since a rollback names only what it changes. A deploy needs `port` or `ports`.
 
     `env` has texts in a request; in an answer each name has null, since no value ever leaves the server.
     """
@@ -62,10 +62,13 @@ class DeployConfig(JsonObject):
     env: dict[str, str | None] | None = None
     metrics: Metrics | None = None
 
+    def __repr__(self) -> str:  # without the values of variables
+        return f"{type(self).__name__}(port={self.port}, replicas={self.replicas})"
 
-class BuildRequest(JsonObject):
-    """`POST /build`: a build (`repoUrl` and `gitRef`), a build and then its deploy (`deploy: true`), or the deploy of an image
-    that exists (`buildId`)."""
+
+class BuildRequest(JsonObject, frozen=True):
+    """`POST /build`: a build (`repoUrl` and `gitRef`), a build and then its deploy (`deploy: true`), or the deploy of
+    an image that exists (`buildId`)."""
 
     app: Label
     namespace: Label
@@ -81,29 +84,33 @@ class BuildRequest(JsonObject):
     build_id: Digest | None = None
     deploy_config: DeployConfig | None = None
 
-
-class DeployRequest(DeployConfig):
-    """`POST /api/deploy`: the fields of a deployConfig beside the app and its image, a full reference by tag or digest."""
-
-    app: str = ""
-    namespace: str = ""
-    image: str = ""
+    def __repr__(self) -> str:  # without the token
+        return f"BuildRequest({self.app}, {self.namespace})"
 
 
-class RollbackRequest(JsonObject):
-    """`POST /api/apps/<namespace>/<app>/rollback`: the revision before, unless one is named; `deployConfig` is put over it."""
+class DeployRequest(DeployConfig, frozen=True, kw_only=True):
+    """`POST /api/deploy`: the fields of a deployConfig, the app, and its image: a full reference by tag or digest."""
+
+    app: Label
+    namespace: Label
+    image: Annotated[str, Meta(max_length=512)]
+
+
+class RollbackRequest(JsonObject, frozen=True):
+    """`POST /api/apps/<namespace>/<app>/rollback`: the revision before, unless one is named, with `deployConfig` put
+    over it."""
 
     revision: Annotated[int, Meta(ge=1)] | None = None
     deploy_config: DeployConfig | None = None
 
 
-class BuildStarted(JsonObject):
+class BuildStarted(JsonObject, frozen=True):
     job_name: str
     image: str
     status: BuildStatus
 
 
-class Deployed(JsonObject):
+class Deployed(JsonObject, frozen=True):
     """A deploy was accepted. `skipped`: without a build. `unchanged`: just this was running, so no pod was replaced."""
 
     image: str
@@ -114,9 +121,9 @@ class Deployed(JsonObject):
     unchanged: bool = False
 
 
-class JobState(JsonObject):
-    """A build. `buildId` is the digest of its image once it is over; `reason` is `cancelled`, `build` or `deploy` where it
-    failed, `error` says why."""
+class JobState(JsonObject, frozen=True):
+    """A build. `buildId` is the digest of its image once it is over. If it failed, `reason` is `cancelled`, `build`
+    or `deploy`, and `error` says why."""
 
     job_name: str
     status: BuildStatus
@@ -126,16 +133,16 @@ class JobState(JsonObject):
     error: str | None = None
 
 
-class Logs(JsonObject, omit_defaults=False):
+class Logs(JsonObject, frozen=True, omit_defaults=False):
     logs: str
 
 
-class DigestOfTag(JsonObject):
+class DigestOfTag(JsonObject, frozen=True):
     build_id: Digest
     image: str
 
 
-class AppState(JsonObject, omit_defaults=False):
+class AppState(JsonObject, frozen=True, omit_defaults=False):
     """What runs. `readyReplicas`, `updatedReplicas` and `availableReplicas` count pods of the newest revision only."""
 
     name: str
@@ -155,11 +162,11 @@ class AppState(JsonObject, omit_defaults=False):
     deploy_config: DeployConfig
 
 
-class App(JsonObject):
+class App(JsonObject, frozen=True):
     app: AppState
 
 
-class Revision(JsonObject, omit_defaults=False):
+class Revision(JsonObject, frozen=True, omit_defaults=False):
     """A deploy that was. `status` is of the newest one as in AppState; earlier ones have what they ended with."""
 
     revision: int
@@ -171,13 +178,56 @@ class Revision(JsonObject, omit_defaults=False):
     status: RolloutStatus
 
 
-class History(JsonObject, omit_defaults=False):
+class History(JsonObject, frozen=True, omit_defaults=False):
     history: list[Revision]
 
 
-class Refusal(JsonObject):
+class Refusal(JsonObject, frozen=True):
     """Every error: what happened and what to do, and a word for programs. With 412, `app` is what runs now."""
 
     error: str
     code: str
     app: AppState | None = None
+
+
+class Removed(JsonObject, frozen=True):
+    """An app was ended, with all that ran of it."""
+
+    success: Literal[True]
+
+
+class Health(JsonObject, frozen=True, omit_defaults=False):
+    status: Literal["ok"] = "ok"
+
+
+class AppPath(JsonObject, frozen=True):
+    namespace: Label
+    app: Label
+
+
+class JobPath(JsonObject, frozen=True):
+    job: str
+
+
+class ImagePath(JsonObject, frozen=True):
+    name: ImageName
+
+
+class WaitQuery(JsonObject, frozen=True):
+    """`timeout` is in seconds; an hour is the most."""
+
+    timeout: Annotated[float, Meta(ge=0)] = 1800.0
+
+
+class DigestQuery(JsonObject, frozen=True):
+    tag: Tag
+
+
+class LogsQuery(JsonObject, frozen=True):
+    """`tail`: the number of lines, counted from the last one. `since`: how many seconds back. `follow`: lines that come
+    later as well. `previous`: what containers logged before they were restarted."""
+
+    tail: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    since: Annotated[float, Meta(ge=0)] | None = None
+    follow: bool = False
+    previous: bool = False

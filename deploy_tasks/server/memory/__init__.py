@@ -1,1 +1,1 @@
-"""The sandbox's builder, registry and cluster: all of it on this machine, most of it in memory."""
+"""The sandbox's builder, registry and cluster: real builds and images, a simulated cluster."""
