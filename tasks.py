@@ -36,7 +36,7 @@ def pages(_c: Context) -> None:
 @task(
     help={
         "check": "Take few pairs, write nothing, and fail where a row is over twice what it may be",
-        "only": "A group of rows: reuse, listing, history, local, many, waiting; repeatable",
+        "only": "A group of rows: reuse, listing, history, local, many, waiting, server; repeatable",
     },
     iterable=["only"],
 )

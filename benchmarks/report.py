@@ -14,6 +14,7 @@ from pathlib import Path
 import deploy_tasks
 from benchmarks.measuring import Measured
 from benchmarks.rows import PAIRED, waiting
+from benchmarks.waits import many_waits
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 _MARKS = ("<!-- measured: begin -->\n", "<!-- measured: end -->\n")
@@ -23,7 +24,7 @@ _LIBRARIES = ("invoke", "requests", "urllib3", "msgspec", "python-dotenv", "rich
 
 def measured(only: Collection[str], *, quick: bool) -> Iterator[Measured]:
     """Every row, or those of the groups that `only` names. `quick` takes few pairs and short waits."""
-    known = [*PAIRED, "waiting"]
+    known = [*PAIRED, "waiting", "server"]
     groups = only or known
     if strange := [name for name in groups if name not in known]:
         raise SystemExit(f"{', '.join(strange)} is no group of rows; there are {', '.join(known)}")
@@ -34,6 +35,8 @@ def measured(only: Collection[str], *, quick: bool) -> Iterator[Measured]:
             folder = Path(place) / name
             if name == "waiting":
                 yield from waiting(folder, 30.0 if quick else 600.0)
+            elif name == "server":
+                yield from many_waits(folder, 15.0 if quick else 60.0)
             else:
                 yield from PAIRED[name](folder, (3 if name == "many" else 5) if quick else 15)
 

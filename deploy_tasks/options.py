@@ -92,6 +92,7 @@ Key = Annotated[str | None, Flag("The API key to ask for (a random one)")]
 Data = Annotated[str | None, Flag("A folder to keep images in (a temporary one)")]
 BuildSeconds = Annotated[float | None, Flag("The least number of seconds that a build takes (0)")]
 ReplicaSeconds = Annotated[float | None, Flag("Seconds until each replica is ready (0.2)")]
+FailRollout = Annotated[bool, Flag("Let every rollout fail: new replicas never become ready")]
 Minimal = Annotated[bool, Flag("Serve only what the API's specification has")]
 
 

@@ -312,6 +312,7 @@ def sandbox(
     data: flag.Data = None,
     build_seconds: flag.BuildSeconds = None,
     replica_seconds: flag.ReplicaSeconds = None,
+    fail_rollout: flag.FailRollout = False,
     minimal: flag.Minimal = False,
 ) -> None:
     """Serve a Deploy API with a registry on this machine, until Ctrl-C."""
@@ -327,6 +328,7 @@ def sandbox(
         data=data,
         build_seconds=build_seconds,
         replica_seconds=replica_seconds,
+        fail_rollout=fail_rollout,
         minimal=minimal,
     )
 

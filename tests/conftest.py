@@ -24,7 +24,7 @@ from tests.sandboxes import SandboxProcess
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
-WITH_SOCKETS = {"contract", "faults", "engine"}
+WITH_SOCKETS = {"contract", "faults", "engine", "server"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from tests.left_out import need_the_program
@@ -116,41 +117,44 @@ def follow(page: str, project: Project, replaced: Mapping[str, str] | None = Non
     for there, here in (replaced or {}).items():
         assert there in text, there
         text = text.replace(there, here)
-    with _started(page, project, list(blocks(text))) as rest:
-        for block in rest:
+    with ExitStack() as going_on:
+        for block in blocks(text):
             if block.file:
                 path = project.write(block.file, block.text)
                 path.chmod(0o600 if path.name.startswith(".env") else 0o644)
+            elif block.info.endswith("until Ctrl-C"):
+                going_on.enter_context(_started(page, block, project))
             elif block.language in _COMMANDS:
                 _run(page, block, project)
 
 
 @contextmanager
-def _started(page: str, project: Project, todo: list[Block]) -> Iterator[list[Block]]:
-    """What goes on until Ctrl-C is started, and what it prints becomes the environment of the rest."""
-    goes_on = next((block for block in todo if block.info.endswith("until Ctrl-C")), None)
-    if goes_on is None:
-        yield todo
-        return
-    (command,) = commands(goes_on)
+def _started(page: str, block: Block, project: Project) -> Iterator[None]:
+    """Starts what goes on until Ctrl-C, and waits until it printed what the page shows, among other lines. The rest has
+    the variables that it exports."""
+    (command,) = commands(block)
+    # Its usual port may be taken here.
+    port = "" if "--port" in command.text else "--port 0"
     with Process(
-        # Its usual port may be taken here.
-        ["bash", "-c", f"exec {command.text} --port 0"],
+        ["bash", "-c", f"exec {command.text} {port}"],
         cwd=project.folder,
         env=project.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
         text=True,
     ) as process:
         assert process.stdout is not None
-        printed = [process.stdout.readline() for _ in command.shows]
-        assert re.fullmatch(pattern(command.shows), "".join(printed)), (page, printed)
-        assert all(line.startswith("export ") for line in printed), printed
-        pairs = (line.removeprefix("export ").strip().partition("=") for line in printed)
-        project.environment.update({name: value for name, _, value in pairs})
+        for shown in command.shows:
+            printed = [process.stdout.readline()]
+            while not re.fullmatch(pattern([shown]), printed[-1]):
+                assert printed[-1], (page, shown, printed)
+                printed.append(process.stdout.readline())
+            name, _, value = printed[-1].removeprefix("export ").strip().partition("=")
+            project.environment.update({name: value} if printed[-1].startswith("export ") else {})
+        Thread(target=process.stdout.read, daemon=True).start()  # so that what it writes meanwhile does not block it
         try:
-            yield [block for block in todo if block is not goes_on]
+            yield
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(SECONDS_A_COMMAND) in (0, 130)

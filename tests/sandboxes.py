@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,15 +20,13 @@ from tests.project import SECONDS_A_COMMAND, Process, clean_environment, wait_un
 class SandboxProcess:
     """`invoke sandbox` on a free port. `settings` are the DEPLOY_* variables that it printed."""
 
-    _program = ("-m", "deploy_tasks")
-
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._log = (folder / "sandbox.log").open("w+b")
         self._seen = 0
         self.process = Process(
-            [sys.executable, *self._program, "sandbox", "--port", "0", *arguments],
+            [sys.executable, "-m", "deploy_tasks", "sandbox", "--port", "0", *arguments],
             cwd=folder,
             env=clean_environment(**environment),
             stdin=subprocess.DEVNULL,
@@ -63,6 +64,16 @@ class SandboxProcess:
         described: dict[str, Any] = self.call("GET", f"/api/apps/{namespace}/{app}").json()["app"]
         return described
 
+    def config(self, namespace: str, app: str, env: dict[str, str]) -> dict[str, Any]:
+        """The deployConfig that an app runs with, its variables with these values: a deploy of just that must change
+        nothing, since no answer has values."""
+        running = self.app(namespace, app)
+        assert running["deployConfig"].get("env", {}) == dict.fromkeys(env)
+        config = {**running["deployConfig"], "env": env}
+        deploy = {"app": app, "namespace": namespace, "image": running["image"], **config}
+        assert self.call("POST", "/api/deploy", deploy).json().get("unchanged"), "other values run"
+        return config
+
     def stop(self) -> int:
         """Ends the process by its own pid; returns its exit code."""
         self.process.terminate()
@@ -73,26 +84,24 @@ class SandboxProcess:
         return code
 
 
-# The program itself, but no build ends before there is a file called `builds-may-end`.
-_HELD = """
-import time
-from pathlib import Path
-from deploy_tasks import __main__
-from deploy_tasks.server import app
-usual = app.run_build
-def held(*arguments):
-    while not Path("builds-may-end").exists():
-        time.sleep(0.01)
-    usual(*arguments)
-app.run_build = held
-__main__.main()
+# A git that fetches nothing before there is a file called `builds-may-end`.
+_HELD_GIT = """#!/bin/sh
+case " $* " in *" fetch "*) while [ ! -e {may_end} ]; do sleep 0.02; done ;; esac
+exec {git} "$@"
 """
 
 
 class HeldSandbox(SandboxProcess):
-    """A sandbox whose builds run until `let_builds_end`."""
+    """A sandbox whose builds run until `let_builds_end`: they wait for their clone."""
 
-    _program = ("-c", _HELD)
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        git = folder / "bin" / "git"
+        git.parent.mkdir(parents=True)
+        real = shutil.which("git") or "git"
+        git.write_text(_HELD_GIT.format(may_end=shlex.quote(f"{folder}/builds-may-end"), git=shlex.quote(real)))
+        git.chmod(0o755)
+        path = f"{git.parent}{os.pathsep}{environment.get('PATH', os.environ['PATH'])}"
+        super().__init__(folder, *arguments, **{**environment, "PATH": path})
 
     def let_builds_end(self) -> None:
         (self.folder / "builds-may-end").touch()

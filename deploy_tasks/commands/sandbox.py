@@ -24,11 +24,12 @@ def sandbox(
     data: str | None,
     build_seconds: float | None,
     replica_seconds: float | None,
+    fail_rollout: bool,
     minimal: bool,
 ) -> None:
     """Serves a Deploy API with a registry on this machine, until Ctrl-C. SettingsError if it cannot start."""
     try:
-        from ..server.app import Options, SandboxError, serve
+        from ..server.memory.sandbox import Options, SandboxError, serve
     except ImportError as error:
         raise SettingsError(
             f"the sandbox needs {error.name}", "", "Install it: pip install 'deploy-tasks[sandbox]'"
@@ -47,6 +48,7 @@ def sandbox(
         replica_seconds=of_flag(
             "--replica-seconds", values.seconds_or_zero, 0.2 if replica_seconds is None else replica_seconds
         ),
+        fail_rollout=fail_rollout,
         minimal=minimal,
     )
     if c.config.run.dry:

@@ -1,4 +1,4 @@
-"""A Deploy API on this machine: for trying the kit, for testing chains in a developer's repository, for our own tests.
+"""The Deploy API: one application over a builder, a registry and a cluster. `memory/` has those of the sandbox.
 
-It imports nothing else of this package, so that it cannot share a bug with the client.
+It imports nothing of this package but the grammar of images, so that it cannot share a bug with the client.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy_tasks.api import client
 from deploy_tasks.api import polling as waiting
-from deploy_tasks.server.app import Options, Sandbox
+from deploy_tasks.server.app import FEATURES, create_app
 from tests.documents import PAGES, blocks
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
@@ -57,13 +57,16 @@ def test_every_field_that_the_page_names_can_be_sent(project: Project, sandbox: 
     assert of_deploy - {"port", "domain", "deployConfig"} <= config.keys()
 
 
-def test_the_page_names_every_request_that_the_sandbox_serves() -> None:
+def test_the_page_names_every_request_that_the_server_answers() -> None:
     unused: Any = None
-    routes = Sandbox(Options(), registry=unused, builder=unused).routes()
-    served = {(method, re.sub(r"{.*?}", "*", route.path)) for route in routes for method in route.methods or ()}
-    named = {(method, re.sub(r"<\w+>", "*", path)) for method, path in re.findall(r"`(GET|HEAD|POST) (/[^`?]*)", PAGE)}
-    assert named <= served
-    assert {request for request in served if request[0] != "HEAD"} | {("HEAD", "/build/*/logs")} == named
+    operations = create_app(unused, unused, unused, unused, unused).operations
+    served = {(operation.method, re.sub(r"{.*?}", "*", operation.path)) for operation in operations}
+    named = {(method, re.sub(r"<\w+>", "*", path)) for method, path in re.findall(r"`([A-Z]+) (/[^`?]*)", PAGE)}
+    assert served | {("HEAD", "/build/*/logs")} == named
+
+
+def test_the_page_names_every_feature_that_the_server_lists() -> None:
+    assert set(FEATURES.split(", ")) == set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE))
 
 
 def test_the_page_on_reliability_has_the_slices_of_a_wait() -> None:

@@ -88,19 +88,20 @@ def test_all_apps_are_built_and_deployed_each_with_its_own_settings(shop: Projec
     built, deployed = done.stdout.splitlines()[:3], done.stdout.splitlines()[3:]
     assert built == [f"{name} {digests[name]}" for name in NAMES]
     assert deployed == [f"{name} {sandbox.registry}/shop-{name}@{digests[name]}" for name in NAMES]
-    configs = {name: sandbox.app("non-business-apps", f"shop-{name}")["deployConfig"] for name in NAMES}
+    env = {
+        "NODE_ENV": "production",
+        "PORT": "3325",
+        "SUPABASE_URL": "https://supabase.example.com",
+        "SUPABASE_SERVICE_ROLE_KEY": KEY,
+    }
+    assert sandbox.config("non-business-apps", "shop-backend", env) == {
+        "port": 3325,
+        "domain": "api.example.com",
+        "env": env,
+        "appClass": "non-business",
+    }
+    configs = {name: sandbox.app("non-business-apps", f"shop-{name}")["deployConfig"] for name in NAMES[1:]}
     assert configs == {
-        "backend": {
-            "port": 3325,
-            "domain": "api.example.com",
-            "env": {
-                "NODE_ENV": "production",
-                "PORT": "3325",
-                "SUPABASE_URL": "https://supabase.example.com",
-                "SUPABASE_SERVICE_ROLE_KEY": KEY,
-            },
-            "appClass": "non-business",
-        },
         "frontend": {
             "port": 3000,
             "domains": ["*.example.com", "example.com"],
@@ -271,7 +272,7 @@ def test_no_line_is_torn_and_every_one_says_whose_it_is(twelve: Project) -> None
         assert name in TWELVE
         assert re.fullmatch(
             r"build-\S+ builds \S+ at \w{12}|cloning \S+ at \w{40}|builder archive: packs .* left out\)"
-            r"|pushed \S+ sha256:\w{64}|INFO\[\d{4}\.\d\] taking its time, as a build in life does"
+            r"|pushed \S+ sha256:\w{64}|INFO\[\d{4}\.\d\] Taking snapshot of full filesystem\.\.\."
             r"|recorded twelve/app-\d\d:\w{40} as sha256:\w{64}",
             said,
         ), line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def test_the_sandboxs_page(myapp: Project) -> None:
     follow("docs/sandbox.md", myapp)
 
 
+def test_the_servers_page(myapp: Project) -> None:
+    myapp.environment["DEPLOY_PORT"] = "3000"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    follow("docs/server.md", myapp, {"8080": str(port)})
+
+
 def test_the_page_on_proxies(myapp: Project, tmp_path: Path) -> None:
     # It is asked for as deploy.example.com, which is no name of this machine.
     sandbox = SandboxProcess(tmp_path / "sandbox", "--host", "0.0.0.0")  # noqa: S104
@@ -101,8 +109,8 @@ def test_every_page_with_commands_is_run() -> None:
         for block in blocks(path.read_text())
         if block.language in ("sh", "console")
     }
-    run = HERE | WITH_ENGINES.keys() | {"docs/sandbox.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
-    assert with_commands <= run | {"CONTRIBUTING.md"}
+    alone = {"docs/sandbox.md", "docs/server.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
+    assert with_commands <= HERE | WITH_ENGINES.keys() | alone | {"CONTRIBUTING.md"}
 
 
 def test_what_no_test_can_run_is_run_by_ci() -> None:

@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 import requests
 
-from deploy_tasks.server.cluster import Cluster
-from tests.clock import Clock
 from tests.project import SECONDS_A_COMMAND, Project, clean_environment, completed, wait_until
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
@@ -130,15 +128,6 @@ def test_replicas_become_ready_one_after_the_other(sandbox: SandboxProcess, proj
     assert ready == sorted(ready)
 
 
-def test_a_replica_is_ready_after_its_time_and_that_of_those_before_it() -> None:
-    clock = Clock()
-    cluster = Cluster(0.2, clock)
-    cluster.deploy("apps", "shop", "r/shop@sha256:1", {"replicas": 3})
-    for now, ready in [(0.0, 0), (0.19, 0), (0.21, 1), (0.41, 2), (0.61, 3), (9.0, 3)]:
-        clock.now = now
-        assert (cluster.describe("apps", "shop") or {})["readyReplicas"] == ready
-
-
 @pytest.fixture
 def slow_sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
     sandbox = SandboxProcess(tmp_path / "slow", "--build-seconds", "2")
@@ -167,8 +156,31 @@ def test_minimal_serves_only_what_is_specified(project: Project, _minimal_sandbo
     assert list(started) == ["jobName"]
     job = started["jobName"]
     assert "status" not in _minimal_sandbox.call("POST", f"/build/{job}/wait?timeout=600").json()
-    for path in (f"/build/{job}", f"/build/{job}/logs", "/api/apps/apps/shop"):
+    for path in (f"/build/{job}", f"/build/{job}/logs", "/api/apps/apps/shop", "/healthz", "/openapi.json"):
         assert _minimal_sandbox.call("GET", path).status_code in (404, 405)
+    digest = _minimal_sandbox.call("GET", "/registry/shop/digest?tag=v1")
+    assert list(digest.json()) == ["buildId"]
+    assert "Deploy-Api-Features" not in digest.headers
+    body = {"app": "shop", "namespace": "apps", "deploy": True, "deployConfig": {"port": 1}, **digest.json()}
+    assert _minimal_sandbox.call("POST", "/build", body, **{"If-Match": "99"}).json() == {"skipped": True}
+    assert (
+        _minimal_sandbox.call(
+            "POST", "/build", {**build_body(project), "deploy": True, "deployConfig": {"port": 1}}
+        ).status_code
+        == 400
+    )
+
+
+def test_a_sandbox_can_fail_every_rollout(tmp_path: Path, project: Project) -> None:
+    sandbox = SandboxProcess(tmp_path / "failing", "--fail-rollout", "--replica-seconds", "0.01")
+    project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
+    done = project.invoke("build", "reuse", "--rollout-timeout", "2")
+    assert done.returncode == 12, done.stderr
+    assert "0/1 ready" in done.stderr
+    app = sandbox.app("apps", "shop")
+    assert (app["status"], app["reason"], app["readyReplicas"]) == ("failed", "CrashLoopBackOff", 0)
+    assert "--fail-rollout" in sandbox.call("GET", "/api/apps/apps/shop/logs").text
+    sandbox.stop()
 
 
 def test_a_private_repository_is_cloned_with_the_token_over_http(

@@ -152,11 +152,11 @@ def test_a_request_that_ends_early_is_no_traceback(sandbox: SandboxProcess) -> N
     assert "Traceback" not in sandbox.log()
 
 
-def test_a_name_that_no_file_can_have_is_refused(sandbox: SandboxProcess) -> None:
+def test_a_name_that_no_file_can_have_is_no_repository(sandbox: SandboxProcess) -> None:
     name, digest = 256 * "a", f"sha256:{64 * 'a'}"
-    assert status_of(sandbox, "GET", f"/v2/{name}/manifests/v1") == 400
-    assert status_of(sandbox, "GET", f"/v2/{name}/tags/list") == 400
-    assert status_of(sandbox, "POST", f"/v2/shop/blobs/uploads/?mount={digest}&from={name}") == 400
+    assert status_of(sandbox, "GET", f"/v2/{name}/manifests/v1") == 404
+    assert status_of(sandbox, "GET", f"/v2/{name}/tags/list") == 404
+    assert status_of(sandbox, "POST", f"/v2/shop/blobs/uploads/?mount={digest}&from={name}") == 202
 
 
 def test_a_range_of_thousands_of_digits_is_refused(sandbox: SandboxProcess) -> None:

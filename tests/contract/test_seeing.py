@@ -15,7 +15,7 @@ from tests.project import Project
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 NOT_THERE = "sha256:" + 64 * "0"
-LINE = "taking its time, as a build in life does"
+LINE = "Taking snapshot of full filesystem..."
 
 
 @pytest.fixture(scope="session")
@@ -453,7 +453,7 @@ def test_the_undo_and_the_next_try_have_the_flags_of_the_deploy(project: Project
     assert project.invoke(*shlex.split(undo)).returncode == 2, "and nothing is deployed without it"
     back = project.invoke(*given(undo))
     assert back.returncode == 0, back.stderr
-    config = sandbox.app("apps", "shop")["deployConfig"]
+    config = sandbox.config("apps", "shop", {"A": "b c"})
     assert config == {
         **{"port": 3000, "replicas": 2, "domain": "shop.example.com", "tls": False, "env": {"A": "b c"}},
         "appClass": "business",

@@ -1,0 +1,143 @@
+"""The three things that the Deploy API stands on: a builder, a registry and a cluster.
+
+`memory/` has those of the sandbox; another implementation has only to keep what these say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .schemas import AppState, DeployConfig, JobState, Revision
+
+
+class Refused(Exception):
+    """What was asked is not done: HTTP status, a word for programs, and a sentence that says what to do.
+
+    `app` is what runs now, where another revision than the expected one does (412).
+    """
+
+    def __init__(self, status: int, code: str, message: str, app: AppState | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.app = status, code, message, app
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who asks: the name of the key, and what the client says of itself (`X-Deploy-By`, `X-Deploy-Commit`)."""
+
+    key: str
+    by: str | None = None
+    commit: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The key's name, and the client's word beside it."""
+        return f"{self.key} ({self.by})" if self.by else self.key
+
+
+@dataclass(frozen=True)
+class Target:
+    """An app in its namespace."""
+
+    namespace: str
+    app: str
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """What is to run. `image` is pinned, unless `/api/deploy` names another registry's: that may be by tag."""
+
+    target: Target
+    image: str
+    config: DeployConfig
+    author: Author
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is to be built. `config` is the deploy that follows, None for a build alone. `git_token` is never shown."""
+
+    target: Target
+    author: Author
+    repo_url: str
+    git_ref: str
+    git_token: str | None = field(repr=False)
+    dockerfile: str
+    build_context: str
+    image_name: str
+    image_tag: str
+    cache: bool
+    config: DeployConfig | None = field(repr=False)
+
+
+class Builder(Protocol):
+    """Builds images. It owns its jobs, so that a builder in a cluster still has them after a restart of this server."""
+
+    async def start(self, build: Build, idempotency_key: str | None) -> JobState:
+        """A new job, or the one that this author began with this key. Refused (409) if that was another build.
+
+        A job over the limit of concurrent builds waits as `pending`.
+        """
+
+    async def job(self, name: str) -> JobState | None:
+        """The job as it stands. `target_of` says whose it is."""
+
+    async def target_of(self, name: str) -> Target | None: ...
+
+    async def log(self, name: str) -> str:
+        """The whole log so far: it only ever grows, and ends with a line that says so where it was cut at its limit."""
+
+    async def over(self, name: str, seconds: float) -> JobState:
+        """The job once it is over, or as it stands after `seconds`."""
+
+    async def cancel(self, name: str) -> JobState:
+        """Ends a job that is not over as `failed`, reason `cancelled`; one that is over stays as it is."""
+
+    async def next_to_deploy(self) -> tuple[str, Build, str]:
+        """Waits for a job that is built and is to be deployed: its name, its build, the image's digest."""
+
+    async def deployed(self, name: str, error: str | None) -> None:
+        """Ends such a job: well, or as `failed`, reason `deploy`."""
+
+    async def close(self) -> None:
+        """Ends what runs, since the server ends; open `over` calls answer with what is known."""
+
+
+class Registry(Protocol):
+    """Knows images. `address` is what a reference begins with: `host[:port]`."""
+
+    address: str
+
+    async def digest(self, name: str, reference: str) -> str | None:
+        """The digest of the manifest or index that a tag or a digest names in `name`, or None. Refused (502) if the
+        registry cannot be asked."""
+
+
+class Cluster(Protocol):
+    """Runs apps and remembers what ran. `expected` is the revision that must run now (0: none): else Refused (412)."""
+
+    async def deploy(self, deploy: Deploy, expected: int | None) -> Revision:
+        """Accepts a deploy: a new revision, or the one that runs where nothing changed, and then no pod is replaced."""
+
+    async def state(self, target: Target) -> AppState | None: ...
+
+    async def history(self, target: Target) -> list[Revision]:
+        """Newest first, 20 or more; empty where nothing was deployed."""
+
+    async def rollback(
+        self, target: Target, revision: int | None, changes: DeployConfig, author: Author, expected: int | None
+    ) -> Revision:
+        """An earlier revision again, with the values of its variables, as a new revision. Refused (404, 409)."""
+
+    def logs(
+        self, target: Target, tail: int | None, since: float | None, follow: bool, previous: bool
+    ) -> AsyncIterator[str]:
+        """Lines of the app's pods, each led by `<pod> `; `since` is in seconds."""
+
+    async def remove(self, target: Target) -> bool:
+        """Ends an app; whether there was one."""
+
+    async def problem(self) -> str | None:
+        """Why nothing can be deployed now, or None: what `/readyz` answers."""

@@ -1,0 +1,1 @@
+"""The sandbox's builder, registry and cluster: real builds and images, a simulated cluster."""

@@ -1,0 +1,72 @@
+"""Serves the Deploy API: listens, says so once it answers, and ends so that open waits are answered."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_SECONDS_TO_END = 1
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the message says why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one. Raises CannotListen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(getattr(error, "errno", 0) or 22)
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; --port 0 takes a free one") from error
+    # asyncio does not set it of a socket made elsewhere, and each second answer would wait 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def run(
+    app: ASGIApp, listener: socket.socket, *, announce: Callable[[], None], end: Callable[[], Awaitable[None]]
+) -> None:
+    """Serves `app` until SIGINT or SIGTERM, which it sends on to this process when it is done.
+
+    Calls `announce` once it answers. `end` lets what is open come to its end. The rest is cut a second later.
+    """
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_SECONDS_TO_END
+    )
+    _Server(config, announce, end).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, announce: Callable[[], None], end: Callable[[], Awaitable[None]]
+    ) -> None:
+        super().__init__(config)
+        self._announce, self._end = announce, end
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._end()
+        await super().shutdown(sockets)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address of this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def printed_host(host: str) -> str:
+    """`host` as a URL has it; the loopback address in place of all addresses."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared

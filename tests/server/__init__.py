@@ -1,0 +1,1 @@
+"""The Deploy API server: its parts, and all of it over real sockets."""
