@@ -34,6 +34,7 @@ from .schemas import (
     Deployed,
     DeployRequest,
     Digest,
+    FullAppAnswer,
     Log,
 )
 
@@ -168,9 +169,14 @@ class DeployClient:
             return None
 
     def app(self, namespace: str, app: str, *, within: Deadline | None = None) -> AppState | None:
-        """How an app runs, or None if this server does not say, or does not know the app."""
+        """How an app runs, or None if this server does not say, or does not know the app. A FullAppState if the server
+        has the feature `app-state`."""
         answer = self._known(_LOOK, f"/api/apps/{images.label(namespace)}/{images.label(app)}", within=within)
-        return answer and self._decoded(_LOOK, AppAnswer, answer.body).app
+        if answer is None:
+            return None
+        if "app-state" in answer.features:
+            return self._decoded(_LOOK, FullAppAnswer, answer.body).app
+        return self._decoded(_LOOK, AppAnswer, answer.body).app
 
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound if there is none."""

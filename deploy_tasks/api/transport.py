@@ -53,7 +53,8 @@ class NoAnswer(Exception):
 
 class Answer(NamedTuple):
     """An HTTP answer. `body` is complete for 2xx and only its beginning otherwise, `retry_after` is in seconds,
-    `transferred` is the size of the body on the wire, `announced` its Content-Length; both in bytes."""
+    `transferred` is the size of the body on the wire, `announced` its Content-Length; both in bytes. `features` are the
+    extensions that the server lists."""
 
     status: int
     location: str
@@ -61,6 +62,7 @@ class Answer(NamedTuple):
     retry_after: float = 0.0
     transferred: int = 0
     announced: int = 0
+    features: frozenset[str] = frozenset()
 
 
 class Transport:
@@ -136,6 +138,7 @@ def _attempt(session: _Session, method: str, url: str, body: bytes | None, secon
                 _number(headers.get("Retry-After", "")),
                 response.raw.tell(),
                 int(_number(headers.get("Content-Length", ""))),
+                frozenset(headers.get("Deploy-Api-Features", "").replace(" ", "").split(",")),
             )
     except _FAILURES as error:
         # Not from the cause: a request of `requests` holds the key and the body.

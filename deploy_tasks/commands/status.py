@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypedDict
 
-from ..api.schemas import AppState, BuildState
+from ..api.schemas import AppState, BuildState, FullAppState
 from ..encoding import as_dict
 from ..errors import ApiRefused, NothingStarted
-from ..images import shortened
+from ..images import short_ref, shortened
 from ..invocation.call import TARGET
 from ..invocation.command import Command
 from ..invocation.work import Work
@@ -57,6 +57,7 @@ class StatusPlan:
             ("record", _record_line(work, self.record)),
             *([("build in flight", _build_line(work, build, phase))] if build else []),
             ("cluster", _cluster_line(state, last) if trouble is None else "not known, see below"),
+            *([("rollout", _rollout_line(state))] if isinstance(state, FullAppState) else []),
             *(("deployed", _deploy_line(entry)) for entry in last),
         ]
         width = max(len(title) for title, _ in rows)
@@ -113,3 +114,10 @@ def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
     is_from_elsewhere = digest and last and digest != last[0].build_id
     elsewhere = ", which is not what was deployed from here last" if is_from_elsewhere else ""
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
+
+
+def _rollout_line(state: FullAppState) -> str:
+    commit = f" of {excerpt(short_ref(state.commit))}" if state.commit else ""
+    why = ": ".join(excerpt(text) for text in (state.reason, state.message) if text)
+    revision = f"revision {state.revision}{commit} by {excerpt(state.deployed_by)} at {excerpt(state.deployed_at)}"
+    return f"{excerpt(state.status)}{f' ({why})' if why else ''}, {revision}"
