@@ -171,6 +171,12 @@ def test_a_chunk_out_of_order_is_a_416_and_the_upload_goes_on(
     assert done.status_code == 201
 
 
+@pytest.mark.parametrize("words", ["first-last", "", "-5", "9" * 5000 + "-1"])
+def test_a_chunk_with_a_range_of_another_form_is_a_416(registry: ServedRegistry, words: str) -> None:
+    refused = registry.call("PATCH", registry.start_upload("odd-range"), b"x", **{"Content-Range": words})
+    assert code_of(refused) == (416, "BLOB_UPLOAD_INVALID")
+
+
 def test_an_upload_without_bytes_says_where_it_stands(registry: ServedRegistry) -> None:
     location = registry.start_upload("nothing-yet")
     skipped = registry.call("PATCH", location, b"x", **{"Content-Range": "7-7"})
@@ -215,13 +221,8 @@ def test_a_blob_is_mounted_from_another_repository(registry: ServedRegistry) -> 
 
 def test_a_blob_that_cannot_be_mounted_is_uploaded(registry: ServedRegistry) -> None:
     digest = registry.push_blob("from-here", b"shared")
-    for query in (
-        f"mount={ABSENT}&from=from-here",
-        f"mount={ABSENT}",
-        f"mount={digest}&from=..",
-        f"mount={digest}&from=",
-    ):
-        started = registry.call("POST", f"/v2/elsewhere/blobs/uploads/?{query}")
+    for source in (f"{ABSENT}&from=from-here", ABSENT, f"{digest}&from=nobody", f"{digest}&from=.."):
+        started = registry.call("POST", f"/v2/elsewhere/blobs/uploads/?mount={source}")
         assert started.status_code == 202
         assert registry.call("GET", started.headers["Location"]).status_code == 204
 
