@@ -66,7 +66,7 @@ class Builds:
                 self._build,
                 "Build an image, build and deploy it, or deploy one by its digest (buildId)",
                 {200: Deployed, 202: BuildStarted},
-                errors=(404, 409, 412, 502),
+                errors=(404, 409, 412, 502, 503),
                 body=BuildRequest,
                 headers=("If-Match", "Idempotency-Key"),
                 is_specified=True,
