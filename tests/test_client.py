@@ -15,7 +15,7 @@ from msgspec import structs
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from deploy_tasks.api.client import DeployClient
-from deploy_tasks.api.schemas import BuildRequest, BuildState, DeployConfig, DeployRequest
+from deploy_tasks.api.schemas import AppState, BuildRequest, BuildState, DeployConfig, DeployRequest, FullAppState
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
 from deploy_tasks.next_steps import Step
@@ -99,6 +99,26 @@ def test_a_log_comes_with_its_size_on_the_wire(client: DeployClient, api: reques
     log = client.logs("build-1")
     assert log is not None
     assert (log.text, log.transferred) == ("a\nb\n", len(b'{"logs": "a\\nb\\n"}'))
+
+
+def test_the_state_of_an_app_is_read_as_the_features_of_the_server_say(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    numbers = {"replicas": 2, "readyReplicas": 1}
+    more = {"revision": 7, "deployedBy": "ci", "deployedAt": "2026-10-06T12:30:00Z", "status": "failed"}
+    api.get(f"{URL}/api/apps/apps/shop", json={"app": {**numbers, **more}})
+    assert client.app("apps", "shop") == AppState(replicas=2, ready_replicas=1)
+    headers = {"Deploy-Api-Features": "rollback, app-state"}
+    api.get(f"{URL}/api/apps/apps/shop", json={"app": {**numbers, **more}}, headers=headers)
+    full = FullAppState(
+        replicas=2,
+        ready_replicas=1,
+        revision=7,
+        deployed_by="ci",
+        deployed_at="2026-10-06T12:30:00Z",
+        status="failed",
+    )
+    assert client.app("apps", "shop") == full
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

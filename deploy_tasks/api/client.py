@@ -33,6 +33,7 @@ from .schemas import (
     Deployed,
     DeployRequest,
     Digest,
+    FullAppAnswer,
     Log,
 )
 
@@ -107,6 +108,8 @@ class DeployClient:
         self._host = urlsplit(url).netloc
         self._key_from, self._timeout, self._sleep = key_from, timeout, sleep
         self._transport = Transport(url, key)
+        self.features: frozenset[str] = frozenset()
+        """The extensions of the API that the server's last answer lists (docs/deploy-api.md)."""
 
     def start_build(self, request: BuildRequest, *, again: Step = _BUILD) -> BuildStarted:
         """Starts a build in the cluster; the request is sent once. MayHaveStarted if its outcome is not known, or if
@@ -161,10 +164,15 @@ class DeployClient:
         return int(_number(answer, "Content-Length")) or None
 
     def app(self, namespace: str, app: str, *, within: Deadline | None = None) -> AppState | None:
-        """How an app runs, or None if this server does not say, or does not know the app."""
+        """How an app runs, or None if this server does not say, or does not know the app. A FullAppState if the server
+        has the feature `app-state`."""
         path = f"/api/apps/{images.label(namespace)}/{images.label(app)}"
         answer = self._request(_LOOK, "GET", path, within=within)
-        return None if answer.status in _NOT_SERVED else _decoded(_LOOK, AppAnswer, answer).app
+        if answer.status in _NOT_SERVED:
+            return None
+        if "app-state" in self.features:
+            return _decoded(_LOOK, FullAppAnswer, answer).app
+        return _decoded(_LOOK, AppAnswer, answer).app
 
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound if there is none."""
@@ -261,6 +269,7 @@ class DeployClient:
         try:
             answer = self._transport.exchange(method, path, body, seconds=seconds, most=most)
             outcome = f"{answer.status}, {answer.transferred} bytes"
+            self.features = frozenset(answer.headers.get("Deploy-Api-Features", "").replace(" ", "").split(","))
         except NotSent as error:
             outcome = f"no connection to {self._host}{f' ({error})' if str(error) else ''}"
             advice = (f"{error.advice}.",) if error.advice else ()

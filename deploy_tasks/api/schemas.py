@@ -138,10 +138,32 @@ class AppState(JsonObject, kw_only=True, frozen=True):
         return digest if images.DIGEST.fullmatch(digest) else None
 
 
+_Text = Annotated[str, Meta(max_length=4096)]
+
+
+class FullAppState(AppState, kw_only=True, frozen=True):
+    """How an app runs, as a server with the feature `app-state` says it. `status` is `ready`, `progressing` or
+    `failed`; `reason` and `message` say why. Source: docs/deploy-api.md, "What the kit's own server adds"."""
+
+    revision: _Count
+    commit: _Word | None = None
+    deployed_by: _Text
+    deployed_at: _Word
+    status: _Word
+    reason: _Text | None = None
+    message: _Text | None = None
+
+
 class AppAnswer(JsonObject, kw_only=True, frozen=True):
     """The answer to `GET /api/apps/<namespace>/<app>`."""
 
     app: AppState
+
+
+class FullAppAnswer(JsonObject, kw_only=True, frozen=True):
+    """The same answer of a server with the feature `app-state`."""
+
+    app: FullAppState
 
 
 class Digest(JsonObject, kw_only=True, frozen=True):

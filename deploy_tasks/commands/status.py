@@ -7,10 +7,10 @@ from typing import TypedDict
 
 from msgspec import Struct
 
-from ..api.schemas import AppState
+from ..api.schemas import AppState, FullAppState
 from ..encoding import as_builtins
 from ..errors import ApiRefused, NothingStarted
-from ..images import shortened
+from ..images import short_ref, shortened
 from ..invocation.call import TARGET
 from ..invocation.command import Command
 from ..invocation.work import Work
@@ -60,7 +60,9 @@ class StatusPlan(Struct, frozen=True):
             known = excerpt(phase.status) if phase and phase.status else "phase not known"
             pick_up = f"pick it up: {work.step_alone('wait')}"
             rows.append(("build in flight", f"{build.job_name}: {known}, since {build.started_at}; {pick_up}"))
-        rows.append(("cluster", "not known, see below" if trouble else _cluster_line(state, last)))
+        rows.append(("cluster", "not known, see below" if trouble else _cluster_line(work, state, last)))
+        if isinstance(state, FullAppState):
+            rows.append(("rollout", _rollout_line(state)))
         for entry in last:
             digest, dirty = shortened(entry.build_id or ""), f", {source(entry)}," if entry.dirty else ""
             rows.append(("deployed", f"{entry.time} {entry.what} {digest}{dirty} by {entry.who}: {entry.outcome}"))
@@ -99,12 +101,20 @@ def _record_line(work: Work, record: Record | None) -> str:
     return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
 
 
-def _cluster_line(state: AppState | None, last: list[HistoryEntry]) -> str:
+def _cluster_line(work: Work, state: AppState | None, last: list[HistoryEntry]) -> str:
     if state is None:
-        return "the API does not say, or nothing is deployed there"
+        says_all = "app-state" in work.client.features
+        return "nothing is deployed there" if says_all else "the API does not say, or nothing is deployed there"
     wanted = "?" if state.replicas is None else state.replicas
     name, digest = (state.image or "").partition("@")[0], state.digest
     image = f", {name}{f'@{shortened(digest)}' if digest else ''}" if name else ""
     is_from_elsewhere = digest and last and digest != last[0].build_id
     elsewhere = ", which is not what was deployed from here last" if is_from_elsewhere else ""
     return f"{state.ready_replicas}/{wanted} ready{image}{elsewhere}"
+
+
+def _rollout_line(state: FullAppState) -> str:
+    commit = f" of {excerpt(short_ref(state.commit))}" if state.commit else ""
+    why = ": ".join(excerpt(text) for text in (state.reason, state.message) if text)
+    revision = f"revision {state.revision}{commit} by {excerpt(state.deployed_by)} at {excerpt(state.deployed_at)}"
+    return f"{excerpt(state.status)}{f' ({why})' if why else ''}, {revision}"

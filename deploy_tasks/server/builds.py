@@ -66,7 +66,7 @@ class Builds:
                 self._build,
                 "Build an image, build and deploy it, or deploy one by its digest (buildId)",
                 {200: Deployed, 202: BuildStarted},
-                errors=(404, 409, 412, 502),
+                errors=(404, 409, 412, 502, 503),
                 body=BuildRequest,
                 headers=("If-Match", "Idempotency-Key"),
                 is_specified=True,
@@ -145,12 +145,13 @@ class Builds:
                 "If-Match is for a deploy by buildId. Nothing was built. Build with deploy: false first.",
             )
         build = self._asked_for(request, asked.author)
-        job = await self._builder.start(build, None if self._minimal else asked.idempotency_key)
-        self._audit.record("build", build.author, build.target, job=job.job_name)
+        started = await self._builder.start(build, None if self._minimal else asked.idempotency_key)
+        job = started.job.job_name
+        if started.is_new:
+            self._audit.record("build", build.author, build.target, job=job)
         image = f"{self._registry.address}/{build.image_name}:{build.image_tag}"
         # "pending" even where the job runs by now: a repeated request is answered as the first one was.
-        started = {"jobName": job.job_name} if self._minimal else BuildStarted(job.job_name, image, "pending")
-        return answer(started, 202)
+        return answer({"jobName": job} if self._minimal else BuildStarted(job, image, "pending"), 202)
 
     @staticmethod
     def _asked_for(request: BuildRequest, author: Author) -> Build:

@@ -72,10 +72,18 @@ class Build:
     config: DeployConfig | None = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Started:
+    """A job, and whether the request began it: it may repeat one that did."""
+
+    job: JobState
+    is_new: bool
+
+
 class Builder(Protocol):
     """Builds images. It owns its jobs, so that a builder in a cluster still has them after a restart of this server."""
 
-    async def start(self, build: Build, idempotency_key: str | None) -> JobState:
+    async def start(self, build: Build, idempotency_key: str | None) -> Started:
         """A new job, or the one that this author began with this key. Refused (409) if that was another build.
 
         A job over the limit of concurrent builds waits as `pending`.

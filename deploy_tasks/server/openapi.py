@@ -24,7 +24,7 @@ _REASONS = {
     412: "Another revision runs than the one that If-Match names; `app` says what runs",
     413: "The body is too long",
     502: "The registry does not answer",
-    503: "Not ready",
+    503: "Not now: the text says why",
 }
 _HEADERS = {
     "If-Match": "The revision that must run now; 0 means that the app is not deployed yet",

@@ -314,15 +314,33 @@ def test_status_is_one_screen(project: Project, any_sandbox: SandboxProcess) -> 
     assert shown.returncode == 0, shown.stderr
     assert shown.stderr == ""
     rows = [re.split(r"  +", line, maxsplit=1) for line in shown.stdout.splitlines()]
-    assert [title for title, _ in rows] == ["target", "record", "build in flight", "cluster", "deployed", "deployed"]
+    rollout = ["rollout"] if "Deploy-Api-Features" in any_sandbox.call("GET", "/").headers else []
+    titles = ["target", "record", "build in flight", "cluster", *rollout, "deployed", "deployed"]
+    assert [title for title, _ in rows] == titles
     assert rows[0][1] == f"shop in apps (business nodes) at {any_sandbox.url}"
     assert two[:19] in rows[1][1]
     assert "built from HEAD" in rows[1][1]
     assert job in rows[2][1]
-    assert two[:19] in rows[4][1]
+    assert two[:19] in rows[-2][1]
     details = json.loads(project.invoke("status", "--json").stdout)
     assert details["record"]["buildId"] == two
     assert [deploy["buildId"] for deploy in details["deploys"]] == [two, one]
+
+
+def test_status_says_why_a_rollout_fails_and_who_deployed_what(project: Project, tmp_path: Path) -> None:
+    failing = SandboxProcess(tmp_path / "failing", "--fail-rollout", "--replica-seconds", "0.01")
+    project.environment.update(failing.settings, DEPLOY_PORT="3000")
+    assert project.invoke("build", "reuse", "--rollout-timeout", "1").returncode == 12
+    shown = project.invoke("status")
+    (rollout,) = [line for line in shown.stdout.splitlines() if line.startswith("rollout")]
+    assert re.fullmatch(
+        r"rollout   failed \(CrashLoopBackOff: The container of pod shop-\S+ keeps crashing\. Read its log\.\), "
+        r"revision 1 by sandbox at \S+Z",
+        rollout,
+    )
+    details = json.loads(project.invoke("status", "--json").stdout)["cluster"]
+    assert (details["status"], details["deployedBy"]) == ("failed", "sandbox")
+    failing.stop()
 
 
 def test_the_build_of_another_app_is_not_this_ones(project: Project, sandbox: SandboxProcess) -> None:

@@ -107,7 +107,7 @@ def built(registry: DiskRegistry, build: Build, **options: Any) -> tuple[JobStat
     """The state and log of a build that is over."""
 
     async def scenario(builder: MemoryBuilder) -> tuple[JobState, str]:
-        started = await builder.start(build, None)
+        started = (await builder.start(build, None)).job
         state = await builder.over(started.job_name, SECONDS_A_COMMAND)
         return state, await builder.log(started.job_name)
 
@@ -276,7 +276,7 @@ def test_the_server_answers_while_an_image_is_packed(
     began, may_end = packing
 
     async def scenario(builder: MemoryBuilder) -> None:
-        name = (await builder.start(build_of(project), None)).job_name
+        name = (await builder.start(build_of(project), None)).job.job_name
         while not began.is_set():
             await asyncio.sleep(0.01)
         assert (await builder.over(name, 0)).status == "running"
@@ -292,12 +292,12 @@ def test_an_image_whose_build_is_cancelled_is_not_pushed(
     began, may_end = packing
 
     async def scenario(builder: MemoryBuilder) -> None:
-        name = (await builder.start(build_of(project), None)).job_name
+        name = (await builder.start(build_of(project), None)).job.job_name
         while not began.is_set():
             await asyncio.sleep(0.01)
         assert (await builder.cancel(name)).reason == "cancelled"
         may_end.set()
-        name = (await builder.start(build_of(project, image_tag="v2"), None)).job_name
+        name = (await builder.start(build_of(project, image_tag="v2"), None)).job.job_name
         assert (await builder.over(name, SECONDS_A_COMMAND)).status == "succeeded"
 
     run_with(registry, scenario)
@@ -313,7 +313,7 @@ def test_builds_over_the_limit_wait_for_their_turn(registry: DiskRegistry, proje
 
     async def scenario(builder: MemoryBuilder) -> None:
         held = made[0]
-        states = [(await builder.start(build_of(project, image_tag=f"v{number}"), None)) for number in range(5)]
+        states = [(await builder.start(build_of(project, image_tag=f"v{number}"), None)).job for number in range(5)]
         assert [state.status for state in states] == ["running", "running", "pending", "pending", "pending"]
         await held.until_began(2)
         first, _, cancelled, *rest = [state.job_name for state in states]
@@ -332,7 +332,7 @@ def test_builds_over_the_limit_wait_for_their_turn(registry: DiskRegistry, proje
 
 def test_a_wait_answers_at_its_end_with_what_is_known(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
-        name = (await builder.start(build_of(project), None)).job_name
+        name = (await builder.start(build_of(project), None)).job.job_name
         assert (await builder.over(name, 0.01)).status == "running"
         waits = [asyncio.ensure_future(builder.over(name, SECONDS_A_COMMAND)) for _ in range(200)]
         await asyncio.sleep(0)
@@ -353,7 +353,7 @@ def test_what_is_not_known_is_refused(registry: DiskRegistry, project: Project) 
             with pytest.raises(Refused) as refused:
                 await asked
             assert (refused.value.status, refused.value.code) == (404, "unknown-job")
-        name = (await builder.start(build_of(project), None)).job_name
+        name = (await builder.start(build_of(project), None)).job.job_name
         assert await builder.target_of(name) == Target("apps", "shop")
 
     run_with(registry, scenario)
@@ -389,7 +389,7 @@ def test_the_processes_of_a_build_and_its_folder_end_with_it(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     async def scenario(builder: MemoryBuilder) -> None:
-        name = (await builder.start(build, None)).job_name
+        name = (await builder.start(build, None)).job.job_name
         while "hanging" not in await builder.log(name):
             await asyncio.sleep(0.01)
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
@@ -436,7 +436,7 @@ def test_a_log_takes_any_text() -> None:
 
 def test_a_log_only_grows(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
-        name = (await builder.start(build_of(project), None)).job_name
+        name = (await builder.start(build_of(project), None)).job.job_name
         seen = ""
         while (state := await builder.job(name)) and state.status == "running":
             log = await builder.log(name)
@@ -452,17 +452,17 @@ def test_a_repeated_request_is_the_same_job(registry: DiskRegistry, project: Pro
     async def scenario(builder: MemoryBuilder) -> None:
         config = DeployConfig(port=80, env={"A": "1", "B": "2"})
         build = build_of(project, git_token=TOKEN, config=config)
-        first = await builder.start(build, "key-1")
+        first = (await builder.start(build, "key-1")).job
         turned = replace(config_of(build, env={"B": "2", "A": "1"}), author=Author("ci", "someone", 40 * "a"))
-        assert (await builder.start(turned, "key-1")).job_name == first.job_name
+        assert (await builder.start(turned, "key-1")).job.job_name == first.job_name
         others = [replace(build, git_token="other"), config_of(build, env={"A": "other"}), replace(build, cache=False)]
         for other in others:
             with pytest.raises(Refused) as refused:
                 await builder.start(other, "key-1")
             assert (refused.value.status, refused.value.code) == (409, "idempotency-key-reused")
             assert TOKEN not in refused.value.message
-        of_another_key = await builder.start(replace(build, author=Author("dev")), "key-1")
-        without_key = await builder.start(build, None)
+        of_another_key = (await builder.start(replace(build, author=Author("dev")), "key-1")).job
+        without_key = (await builder.start(build, None)).job
         assert len({first.job_name, of_another_key.job_name, without_key.job_name}) == 3
 
     def config_of(build: Build, env: dict[str, str | None]) -> Build:
@@ -478,10 +478,10 @@ def test_old_jobs_are_forgotten_with_their_keys(registry: DiskRegistry, project:
         names = []
         for number in range(3):
             clock.now = float(number)
-            names.append((await builder.start(build_of(project), f"key-{number}")).job_name)
+            names.append((await builder.start(build_of(project), f"key-{number}")).job.job_name)
             await builder.over(names[-1], SECONDS_A_COMMAND)
         assert [await builder.job(name) is not None for name in names] == [False, True, True]
-        again = await builder.start(build_of(project), "key-0")
+        again = (await builder.start(build_of(project), "key-0")).job
         assert again.job_name not in names
         await builder.over(again.job_name, SECONDS_A_COMMAND)
         clock.now = 200.0
@@ -493,11 +493,11 @@ def test_old_jobs_are_forgotten_with_their_keys(registry: DiskRegistry, project:
 
 def test_no_job_is_taken_where_all_that_are_kept_still_run(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
-        first = await builder.start(build_of(project), "key-1")
+        first = (await builder.start(build_of(project), "key-1")).job
         with pytest.raises(Refused) as refused:
             await builder.start(build_of(project), "key-2")
         assert (refused.value.status, refused.value.code) == (503, "too-many-builds")
-        assert (await builder.start(build_of(project), "key-1")).job_name == first.job_name
+        assert (await builder.start(build_of(project), "key-1")).job.job_name == first.job_name
 
     run_with(registry, scenario, limits=Limits(jobs=1), build_seconds=3600.0)
 
@@ -505,7 +505,7 @@ def test_no_job_is_taken_where_all_that_are_kept_still_run(registry: DiskRegistr
 def test_a_build_and_deploy_is_over_once_it_is_deployed(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         build = build_of(project, config=DeployConfig(port=80, env={"A": "value"}))
-        started = await builder.start(build, None)
+        started = (await builder.start(build, None)).job
         name, handed_over, digest = await builder.next_to_deploy()
         assert (name, handed_over) == (started.job_name, build)
         assert digest == registry.store.find("shop", "v1")
@@ -518,7 +518,7 @@ def test_a_build_and_deploy_is_over_once_it_is_deployed(registry: DiskRegistry, 
         assert (await cancel).status == "succeeded"
         assert (await builder.log(name)).splitlines()[-1] == "deploying shop in apps"
 
-        name = (await builder.start(build, None)).job_name
+        name = (await builder.start(build, None)).job.job_name
         await builder.next_to_deploy()
         await builder.deployed(name, "the cluster is away")
         state = await builder.over(name, SECONDS_A_COMMAND)
@@ -531,11 +531,11 @@ def test_a_build_and_deploy_is_over_once_it_is_deployed(registry: DiskRegistry, 
 def test_a_job_that_was_cancelled_before_its_deploy_is_never_deployed(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         build = build_of(project, config=DeployConfig(port=80))
-        first = (await builder.start(build, None)).job_name
+        first = (await builder.start(build, None)).job.job_name
         while (state := await builder.job(first)) and not state.build_id:
             await asyncio.sleep(0.01)
         assert (await builder.cancel(first)).reason == "cancelled"
-        second = (await builder.start(build, None)).job_name
+        second = (await builder.start(build, None)).job.job_name
         assert (await builder.next_to_deploy())[0] == second
 
     run_with(registry, scenario)
@@ -575,7 +575,7 @@ def test_docker_builds_and_its_push_reports_the_digest(registry: DiskRegistry, p
 
 def test_two_docker_builds_of_one_tag_push_each_its_own(registry: DiskRegistry, project: Project, docker: Path) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
-        states = [await builder.start(build_of(project), None) for _ in range(2)]
+        states = [(await builder.start(build_of(project), None)).job for _ in range(2)]
         for state in states:
             assert (await builder.over(state.job_name, SECONDS_A_COMMAND)).status == "succeeded"
 

@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 from anyio import move_on_after, to_thread
 
-from ..interfaces import Author, Build, Refused, Target
+from ..interfaces import Author, Build, Refused, Started, Target
 from ..schemas import BuildStatus, JobState
 from .checkout import clone, context_and_dockerfile
 from .images import ImageBuilder
@@ -111,7 +111,7 @@ class MemoryBuilder:
         self._to_deploy: asyncio.Queue[_Job] = asyncio.Queue()
         self._is_closed = False
 
-    async def start(self, build: Build, idempotency_key: str | None) -> JobState:
+    async def start(self, build: Build, idempotency_key: str | None) -> Started:
         content = _hash(build)
         # Each API key has its own: the clients of one key know nothing of those of another.
         key = (build.author.key, idempotency_key) if idempotency_key else None
@@ -122,7 +122,7 @@ class MemoryBuilder:
                     "idempotency-key-reused",
                     f"This Idempotency-Key began another build ({known.name}). Send a new key with a new build.",
                 )
-            return known.state
+            return Started(known.state, is_new=False)
         self._refuse_or_forget()
         name = f"build-{build.target.app[:40].rstrip('-')}-{secrets.token_hex(4)}"
         image = f"{self._registry.address}/{build.image_name}:{build.image_tag}"
@@ -132,7 +132,7 @@ class MemoryBuilder:
             self._by_key[key] = job
         self._pending.append(job)
         self._start_pending()
-        return job.state
+        return Started(job.state, is_new=True)
 
     async def job(self, name: str) -> JobState | None:
         job = self._jobs.get(name)

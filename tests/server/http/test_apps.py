@@ -348,6 +348,18 @@ def test_logs_that_are_followed_go_on_with_the_next_lines(implementation: Implem
         assert next(lines).startswith(b"shop-")
 
 
+def test_logs_that_are_followed_end_with_the_app(implementation: Implementation) -> None:
+    server = implementation.start()
+    server.deployed(server.built())
+    implementation.let_pods_start(server)
+    server.wait_for("ready")
+    with server.call("GET", "/api/apps/apps/shop/logs?follow=true", stream=True) as followed:
+        lines = followed.iter_lines()
+        next(lines)
+        assert server.call("DELETE", "/api/apps/apps/shop").ok
+        assert all(line.startswith(b"shop-") for line in lines)
+
+
 @pytest.mark.parametrize("query", ["tail=-1", "tail=all", "since=yesterday", "follow=perhaps"])
 def test_logs_that_are_asked_for_wrongly_are_a_400(server: Server, query: str) -> None:
     server.deployed(server.built())

@@ -176,6 +176,13 @@ def test_a_repeated_request_with_an_idempotency_key_is_the_same_build(server: Se
     assert (late.status_code, late.json()["jobName"]) == (202, first.json()["jobName"])
 
 
+def test_a_request_that_is_repeated_is_audited_once(implementation: Implementation) -> None:
+    server = implementation.start()
+    for _ in range(2):
+        server.call("POST", "/build", server.build_body(), headers={"Idempotency-Key": "k"})
+    assert [line["change"] for line in implementation.audited(server)] == ["build"]
+
+
 def test_two_requests_at_once_with_one_idempotency_key_are_one_build(server: Server) -> None:
     def start(_: int) -> Any:
         return server.call("POST", "/build", server.build_body(), headers={"Idempotency-Key": "k"}).json()["jobName"]
