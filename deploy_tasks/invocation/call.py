@@ -20,6 +20,7 @@ from ..state.records import Record
 from .command import Command
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 # Where the calls of one command line find their chains in Invoke's configuration.
 _CHAINS = "deploy_chains"
@@ -50,7 +51,7 @@ def _chain_of(c: Context) -> Chain:
         return chains.setdefault(current_thread(), Chain())
 
 
-class Call(Struct, Generic[R], frozen=True):
+class Call(Struct, Generic[R_co], frozen=True):
     """One call of one task.
 
     `options` are its flags, with the target that an earlier call of the command line was given; `given` are those of
@@ -58,7 +59,7 @@ class Call(Struct, Generic[R], frozen=True):
     """
 
     c: Context
-    command: Command[R]
+    command: Command[R_co]
     options: Options
     given: Mapping[str, object]
     target: Mapping[str, object]
@@ -83,7 +84,7 @@ class Call(Struct, Generic[R], frozen=True):
         usual = next_steps.current.get().usual
         given = {key: value for key, value in flags.items() if value not in (None, [], usual.get(key))}
         checkout, is_dry = Checkout(project.root), bool(c.config.run.dry)
-        return cls(c, command, cast(Options, flags), given, target, project, checkout, chain, is_dry)
+        return Call(c, command, cast(Options, flags), given, target, project, checkout, chain, is_dry)
 
     def keep_target(self, apps_meant: str | None) -> None:
         """From now on the later calls of the command line have this call's target, which is of `apps_meant`."""

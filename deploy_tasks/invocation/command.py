@@ -10,7 +10,6 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from .work import Work
 
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 API = ("api_url", "api_key", "app")
@@ -32,7 +31,7 @@ def no_plan(work: Work) -> Plan[None]:
     raise NotImplementedError(work.call.command.name)
 
 
-class Command(Struct, Generic[R], frozen=True):
+class Command(Struct, Generic[R_co], frozen=True):
     """What a task does for one app.
 
     The steps are always the same (`invocation/run.py`): settings are loaded and checked for what the command `needs`,
@@ -41,7 +40,7 @@ class Command(Struct, Generic[R], frozen=True):
     """
 
     name: str
-    plan: Callable[[Work], Plan[R]]
+    plan: Callable[[Work], Plan[R_co]]
     needs: tuple[str, ...] = API
     """Keys of settings, and `env_from`, `build_args_from`, `files` (`Settings.check`)."""
     from_git: tuple[str, ...] = ("app",)

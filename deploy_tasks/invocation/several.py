@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..config import apps
 from ..engine import runner
@@ -31,14 +31,14 @@ class Outcome(NamedTuple):
 
     name: str
     seconds: float = 0.0
-    value: Any = None
+    value: object = None
     error: DeployError | BrokenPipeError | None = None
 
 
 class _Batch(NamedTuple):
     """The apps of one call, and what became of each so far."""
 
-    call: Call[Any]
+    call: Call[object]
     works: Mapping[str, Work]
     board: console.Board
     outcomes: dict[str, Outcome]
@@ -55,7 +55,7 @@ class _Batch(NamedTuple):
             console.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
 
 
-def run(call: Call[Any], names: Sequence[str], *, at_once: int) -> dict[str, Any]:
+def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, object]:
     """Runs the command of `call` for the apps `names`, `at_once` of them at the same time; returns their results by
     name. One that fails does not stop the others.
 
@@ -122,11 +122,11 @@ def _lock(batch: _Batch, *, if_used: bool) -> None:
             batch.is_over(Outcome(name, error=error))
 
 
-def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
+def _plans(batch: _Batch) -> dict[str, Plan[object]]:
     """The plan of each app that has not failed yet. An app that cannot be planned fails; if the command is for all apps
     or none, SomeFailed is raised instead."""
     command = batch.call.command
-    plans: dict[str, Plan[Any]] = {}
+    plans: dict[str, Plan[object]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():
         if name in batch.outcomes:
@@ -145,7 +145,7 @@ def _plans(batch: _Batch) -> dict[str, Plan[Any]]:
     return plans
 
 
-def _begin(batch: _Batch, plans: Mapping[str, Plan[Any]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
+def _begin(batch: _Batch, plans: Mapping[str, Plan[object]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
     """Starts the threads that work off `waiting`, and put what became of each app into the queue. They do not keep the
     program from its end: what is interrupted is left where it is."""
     over = SimpleQueue[Outcome]()
@@ -166,10 +166,10 @@ def _begin(batch: _Batch, plans: Mapping[str, Plan[Any]], waiting: deque[str], a
     return over
 
 
-def _outcome(batch: _Batch, name: str, plan: Plan[Any]) -> Outcome:
+def _outcome(batch: _Batch, name: str, plan: Plan[object]) -> Outcome:
     """Executes the plan of one app. An error that nobody expects must not cost the results of the other apps."""
     work, start = batch.works[name], time.monotonic()
-    value: Any = None
+    value: object = None
     failed: DeployError | BrokenPipeError | None = None
     try:
         value = plan.show(work) if batch.call.is_dry else plan.execute(work)
@@ -214,7 +214,7 @@ def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> It
             yield Step(task, {**flags, "app": ",".join(names)}, introduction, continues, call.is_dry, target)
 
 
-def _summed_up(batch: _Batch) -> dict[str, Any]:
+def _summed_up(batch: _Batch) -> dict[str, object]:
     """Prints the results of all apps and returns them, or raises the sum of their errors."""
     works, outcomes = batch.works, batch.outcomes
     errors: dict[str, DeployError] = {}

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from enum import Enum
 from functools import cache, cached_property, partial
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -57,7 +57,7 @@ class Interruption(NamedTuple):
 class Work:
     """What one command works with for one app. Made from settings that are complete but for the record and git."""
 
-    def __init__(self, call: Call[Any], name: str | None, *, is_of_several: bool = False) -> None:
+    def __init__(self, call: Call[object], name: str | None, *, is_of_several: bool = False) -> None:
         self.call, self.options, self.checkout = call, call.options, call.checkout
         self.name = name
         """The app's name in the table of apps; None if there is no table."""
@@ -80,7 +80,7 @@ class Work:
         self._warn()
 
     @classmethod
-    def of_all_apps(cls, call: Call[Any]) -> Work:
+    def of_all_apps(cls, call: Call[object]) -> Work:
         """What is not of one app of the table alone."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
