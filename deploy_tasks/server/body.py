@@ -34,7 +34,7 @@ def of_json(content: bytes, body_type: type[T]) -> T:
             return msgspec.convert(body, body_type)
     except msgspec.ValidationError as error:
         raise _malformed(error) from error
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, "bad-json", f"The body is not JSON: {error}. Nothing was done.") from error
     raise Refused(400, "bad-json", "The body is not a JSON object. Nothing was done.")
 
