@@ -33,9 +33,9 @@ def of_json(content: bytes, body_type: type[T]) -> T:
         if isinstance(body, dict):
             return msgspec.convert(body, body_type)
     except msgspec.ValidationError as error:
-        raise _malformed(error) from None
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, "bad-json", f"The body is not JSON: {error}. Nothing was done.") from None
+        raise _malformed(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, "bad-json", f"The body is not JSON: {error}. Nothing was done.") from error
     raise Refused(400, "bad-json", "The body is not a JSON object. Nothing was done.")
 
 
@@ -44,7 +44,7 @@ def of_query(query: Mapping[str, str], query_type: type[T]) -> T:
     try:
         return msgspec.convert(_present(dict(query)), query_type, strict=False)
     except msgspec.ValidationError as error:
-        raise _malformed(error) from None
+        raise _malformed(error) from error
 
 
 def _present(value: Any, *, is_env: bool = False) -> Any:

@@ -115,8 +115,8 @@ class Deployed(JsonObject, frozen=True):
 
     image: str
     revision: int
-    success: Literal[True]
-    skipped: Literal[True]
+    success: bool
+    skipped: bool
     status: Literal["succeeded"]
     unchanged: bool = False
 
@@ -193,7 +193,7 @@ class Refusal(JsonObject, frozen=True):
 class Removed(JsonObject, frozen=True):
     """An app was ended, with all that ran of it."""
 
-    success: Literal[True]
+    success: bool
 
 
 class Health(JsonObject, frozen=True, omit_defaults=False):
