@@ -1,9 +1,9 @@
-"""Serves the Deploy API: listens, says so once it answers, and ends so that open waits are answered."""
+"""Runs an application with uvicorn: listens, announces that it answers, and answers open waits before it ends."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -18,13 +18,17 @@ class CannotListen(Exception):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one. Raises CannotListen."""
+    """A socket that listens; port 0 picks a free one. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=256)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(getattr(error, "errno", 0) or 22)
-        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; --port 0 takes a free one") from error
+    except OverflowError as error:
+        raise CannotListen(f"cannot listen on {host}:{port}: a port is a number from 0 to 65535") from error
+    except OSError as error:
+        # Python adds the address to the reason.
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+        advice = ". Use another port; 0 picks a free one" if error.errno == errno.EADDRINUSE else ""
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}{advice}") from error
     # asyncio does not set it of a socket made elsewhere, and each second answer would wait 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
