@@ -1,4 +1,4 @@
 """The Deploy API: one application over a builder, a registry and a cluster. `memory/` has those of the sandbox.
 
-It imports nothing of this package but the grammar of images, so that it cannot share a bug with the client.
+Of this package, it imports only `images.py`, the grammar of image references: it must not share a bug with the client.
 """

@@ -1,4 +1,4 @@
-"""The operations that say how the server is, and what it serves: health, metrics, openapi.json."""
+"""The operations about the server itself: health, readiness, metrics, openapi.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .schemas import Health
 
 
 class About:
-    """`operations` has the `others`, and those of its own."""
+    """`operations` has the `others` and its own: openapi.json describes all of them."""
 
     def __init__(self, cluster: Cluster, builds: Builds, measured: Measured, others: Sequence[Operation]) -> None:
         self._cluster, self._builds, self._measured = cluster, builds, measured

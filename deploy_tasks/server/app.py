@@ -33,8 +33,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class DeployApi(Starlette):
-    """The application, made by `create_app`. Whoever serves it calls `end` when the server is to end, while it still
-    answers."""
+    """The application, made by `create_app`. Call `end` before the server stops, while it still answers."""
 
     def __init__(
         self,
@@ -82,8 +81,8 @@ def create_app(
 ) -> DeployApi:
     """The Deploy API.
 
-    `routes` are served beside it, without a key. `middleware` sees each request first. `minimal` serves what the
-    specification has. While a wait is open, white space is sent every `seconds_a_space`.
+    `routes` are served too, without a key. `middleware` sees each request first. With `minimal`, only the operations
+    and fields of the specification are served. While a wait is open, a space is sent every `seconds_a_space` seconds.
     """
     measured, ending = Measured(), asyncio.Event()
     apps = Apps(registry, cluster, audit, ending)
@@ -123,13 +122,17 @@ class _Path:
         operation = self._operations["GET" if request.method == "HEAD" else request.method]
         key = _NOBODY if operation.is_open else self._keys.find(request.headers.get("X-API-Key"))
         if key is None:
-            raise Refused(401, "unknown-key", "X-API-Key is missing or not known here. Send a key of this server.")
+            raise Refused(
+                401,
+                "unknown-key",
+                "X-API-Key is missing or unknown. Send a key of this server.",
+            )
         response = await operation.handler(Asked(request, key, self._most_body_bytes))
         await response(scope, receive, send)
 
 
 class _Envelope:
-    """What every answer has: the header with the features, its place in the metrics, and JSON also where a bug is."""
+    """Adds the header with the features to every answer, counts it in the metrics, and answers a bug with JSON."""
 
     def __init__(self, app: ASGIApp, measured: Measured, features: str | None) -> None:
         self._app, self._measured = app, measured

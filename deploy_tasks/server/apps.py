@@ -37,7 +37,7 @@ def deployable(config: DeployConfig | None) -> DeployConfig:
 
 
 class Apps:
-    """What is deployed. Streams of logs end when `ending` is set."""
+    """The operations on apps. Streams of logs end when `ending` is set."""
 
     def __init__(self, registry: Registry, cluster: Cluster, audit: Audit, ending: asyncio.Event) -> None:
         self._registry, self._cluster, self._audit, self._ending = registry, cluster, audit, ending
@@ -83,7 +83,7 @@ class Apps:
         ]
 
     async def deploy(self, deploy: Deploy, expected: int | None) -> Deployed:
-        """Deploys a checked config; every deploy but a rollback goes through here. Raises Refused (412)."""
+        """Deploys a checked config and audits it: every deploy except a rollback. Raises Refused (412)."""
         before = await self._cluster.state(deploy.target)
         revision = await self._cluster.deploy(deploy, expected)
         return self._accepted("deploy", deploy.author, deploy.target, revision, before)
@@ -97,7 +97,7 @@ class Apps:
         return answer(await self.deploy(Deploy(target, image, config, asked.author), asked.expected))
 
     async def _pinned(self, image: str) -> str:
-        """`image` by its digest, if it is our registry's; another's as it is. Raises Refused (400, 404, 502)."""
+        """`image`, by its digest if it is in this server's registry. Raises Refused (400, 404, 502)."""
         try:
             reference = images.parse(image)
         except ValueError as error:

@@ -37,9 +37,9 @@ _log = logging.getLogger(__name__)
 
 
 class Builds:
-    """What is built. While a wait is open, a space is sent every `seconds_a_space`.
+    """The operations on builds. While a wait is open, a space is sent every `seconds_a_space` seconds.
 
-    `minimal`: answers hold what the specification has and no more.
+    `minimal`: answers have only the fields of the specification.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Builds:
 
     @asynccontextmanager
     async def deploying(self) -> AsyncIterator[None]:
-        """Meanwhile, what is built with `deploy: true` is deployed, whether or not anyone waits."""
+        """Within it, each build with `deploy: true` is deployed once it has succeeded, whether or not anyone waits."""
         self._deploying = asyncio.create_task(self._deploy_what_is_built())
         try:
             yield
@@ -156,7 +156,9 @@ class Builds:
     @staticmethod
     def _asked_for(request: BuildRequest, author: Author) -> Build:
         if request.repo_url is None or request.git_ref is None:
-            raise Refused(400, "malformed", "A build needs repoUrl and gitRef, and a deploy buildId. Nothing was done.")
+            raise Refused(
+                400, "malformed", "A build needs repoUrl and gitRef, a deploy needs buildId. Nothing was done."
+            )
         commit = request.git_ref if images.is_commit(request.git_ref) else None
         return Build(
             target=Target(request.namespace, request.app),

@@ -1,6 +1,6 @@
-"""The three things that the Deploy API stands on: a builder, a registry and a cluster.
+"""What the Deploy API needs: a builder, a registry and a cluster, and the values that go to them.
 
-`memory/` has those of the sandbox; another implementation has only to keep what these say.
+`memory/` has those of the sandbox; another implementation must do what these docstrings say.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from .schemas import AppState, DeployConfig, JobState, Revision
 
 
 class Refused(Exception):
-    """What was asked is not done: HTTP status, a word for programs, and a sentence that says what to do.
+    """The request is refused: HTTP status, a word for programs, and a sentence that says what to do.
 
-    `app` is what runs now, where another revision than the expected one does (412).
+    With 412 (another revision runs than the expected one), `app` is what runs now.
     """
 
     def __init__(self, status: int, code: str, message: str, app: AppState | None = None) -> None:
@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Deploy:
-    """What is to run. `image` is pinned, unless `/api/deploy` names another registry's: that may be by tag."""
+    """What is to run. `image` has a digest, unless `/api/deploy` names another registry: then it may have a tag."""
 
     target: Target
     image: str
@@ -74,7 +74,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Started:
-    """A job, and whether the request began it: it may repeat one that did."""
+    """A job, and whether this request started it. It did not if it repeats an earlier request."""
 
     job: JobState
     is_new: bool

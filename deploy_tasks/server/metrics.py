@@ -1,4 +1,4 @@
-"""What `/metrics` says, in the format of Prometheus."""
+"""What `/metrics` answers, in the format of Prometheus."""
 
 from __future__ import annotations
 

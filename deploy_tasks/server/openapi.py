@@ -14,17 +14,17 @@ from .schemas import AppPath, ImagePath, JobPath, Refusal
 
 _REASONS = {
     200: "Done",
-    202: "Accepted: it goes on when this is answered",
+    202: "Accepted: the build goes on after this answer",
     400: "Malformed; nothing was done",
-    401: "No key, or one that is not known",
-    403: "The key has not this right in this namespace",
+    401: "The key is missing or unknown",
+    403: "The key does not have this right in this namespace",
     404: "What the request names does not exist",
     408: "Not over yet",
-    409: "In conflict with what was asked for before",
+    409: "In conflict with an earlier request, or no earlier revision",
     412: "Another revision runs than the one that If-Match names; `app` says what runs",
     413: "The body is too long",
     502: "The registry does not answer",
-    503: "Not now: the text says why",
+    503: "Not possible now: `error` says why",
 }
 _HEADERS = {
     "If-Match": "The revision that must run now; 0 means that the app is not deployed yet",
@@ -120,7 +120,7 @@ def _schema(kind: Any) -> Any:
 
 
 def _of_ecma(schema: Any) -> Any:
-    r"""`schema` with patterns as JavaScript has them, where `$` is the end of the text and `\Z` is none."""
+    r"""`schema` with patterns for JavaScript, which has `$` for the end of the text and no `\Z`."""
     if isinstance(schema, dict):
         return {
             key: value.replace(r"\Z", "$") if key == "pattern" and isinstance(value, str) else _of_ecma(value)

@@ -1,4 +1,4 @@
-"""One operation of the API, for the routes and for openapi.json alike; and a request for it, whose key is known."""
+"""`Operation`, one row of the API, from which routes and openapi.json are made; `Asked`, a request with a known key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Asked:
 
     @property
     def author(self) -> Author:
-        """Who asks. What the client says of itself is left out where it is not what it should be."""
+        """Who asks. Malformed `X-Deploy-By` and `X-Deploy-Commit` are ignored."""
         by, commit = (self.request.headers.get(name, "") for name in ("X-Deploy-By", "X-Deploy-Commit"))
         is_shown = by.isprintable() and 0 < len(by) <= _LONGEST_HEADER
         return Author(self.key.name, by if is_shown else None, commit if _COMMIT.fullmatch(commit) else None)
@@ -72,21 +72,21 @@ class Asked:
         return body.of_query(self.request.query_params, query_type)
 
     def must(self, right: Right, namespace: str | None) -> None:
-        """Refused (403) if the key has not this right there; None: in any namespace."""
+        """Raises Refused (403) if the key does not have `right` in `namespace`; None: in any namespace."""
         if not self.key.may(right, namespace):
             where = "any namespace" if namespace is None else f"namespace {namespace}"
             raise Refused(
                 403,
                 "forbidden",
                 f"The key {self.key.name} has no right to {right} in {where}. Nothing was done. Use another key, or "
-                "have this right given to it.",
+                "ask whoever runs the server for this right.",
             )
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`answers` has the type of each status, None for text. `errors` are statuses beside those that all of them have.
-    `is_specified`: every server has it, also a minimal one. `is_open`: no key is asked for."""
+    """`answers` maps each status of success to the type of its body, None for text. `errors` are the statuses of errors
+    beyond those that every operation has. `is_specified`: a minimal server has it too. `is_open`: it needs no key."""
 
     method: str
     path: str

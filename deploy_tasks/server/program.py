@@ -36,13 +36,13 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="deploy-api", description="The Deploy API server.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the API", description="Serves the API until Ctrl-C or SIGTERM.")
-    serve.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the keys; see deploy-api keys add")
+    serve.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the keys, from: deploy-api keys add")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=8080, help="0 takes a free port (default: %(default)s)")
-    serve.add_argument("--data", type=Path, metavar="FOLDER", help="keeps images there (default: until it ends)")
+    serve.add_argument("--port", type=int, default=8080, help="0 picks a free port (default: %(default)s)")
+    serve.add_argument("--data", type=Path, metavar="FOLDER", help="keeps images (default: deleted at the end)")
     serve.set_defaults(run=_serve)
     keys = commands.add_parser("keys", help="manage keys").add_subparsers(required=True, metavar="COMMAND")
-    add = keys.add_parser("add", help="make a key", description="Makes a key and prints it. It is shown only once.")
+    add = keys.add_parser("add", help="create a key", description="Creates a key and prints it, only once.")
     add.add_argument("name", metavar="NAME", help="who uses the key; history and audit show this name")
     add.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the file that gets the key's hash")
     add.add_argument("--namespace", action="append", metavar="N", help="where; repeatable (default: everywhere)")
@@ -55,7 +55,7 @@ def _add(parsed: Namespace) -> None:
     namespaces, rights = parsed.namespace or [EVERY_NAMESPACE], parsed.right or list(RIGHTS)
     key = add_key(parsed.keys, parsed.name, namespaces, rights)
     where = "every namespace" if EVERY_NAMESPACE in namespaces else ", ".join(namespaces)
-    _tell(f"{parsed.name} may {', '.join(rights)} in {where}. This is the key. {parsed.keys} has only its hash.")
+    _tell(f"{parsed.name} may {', '.join(rights)} in {where}. The key is shown only once. {parsed.keys} has its hash.")
     print(key, flush=True)  # noqa: T201 - the result
 
 
@@ -66,7 +66,7 @@ def _serve(parsed: Namespace) -> None:
         from .memory.service import serve
     except ImportError as error:
         raise _Failed(f"serve needs {error.name}. Install it: pip install 'deploy-tasks[server]'") from error
-    # The server restores this handler when it is done and sends itself the signal again: time to tidy up.
+    # uvicorn restores this handler when it is done, then repeats the signal. The exit removes temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with suppress(KeyboardInterrupt):

@@ -26,6 +26,7 @@ Replicas = Annotated[int, Meta(ge=0, le=1000)]
 Operand = Annotated[str, Meta(pattern=r"^[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z", max_length=2048)]
 AppClass = Literal["business", "non-business"]
 BuildStatus = Literal["pending", "running", "succeeded", "failed"]
+FailureReason = Literal["build", "cancelled", "deploy"]
 RolloutStatus = Literal["ready", "progressing", "failed"]
 
 
@@ -111,7 +112,7 @@ class BuildStarted(JsonObject, frozen=True):
 
 
 class Deployed(JsonObject, frozen=True):
-    """A deploy was accepted. `skipped`: without a build. `unchanged`: just this was running, so no pod was replaced."""
+    """A deploy was accepted. `skipped`: nothing was built. `unchanged`: it ran already; no pod was replaced."""
 
     image: str
     revision: int
@@ -129,7 +130,7 @@ class JobState(JsonObject, frozen=True):
     status: BuildStatus
     image: str | None = None
     build_id: str | None = None
-    reason: Literal["build", "cancelled", "deploy"] | None = None
+    reason: FailureReason | None = None
     error: str | None = None
 
 
@@ -167,7 +168,7 @@ class App(JsonObject, frozen=True):
 
 
 class Revision(JsonObject, frozen=True, omit_defaults=False):
-    """A deploy that was. `status` is of the newest one as in AppState; earlier ones have what they ended with."""
+    """An accepted deploy. `status` of the newest one is as in AppState, of an earlier one the last that it had."""
 
     revision: int
     image: str
@@ -191,7 +192,7 @@ class Refusal(JsonObject, frozen=True):
 
 
 class Removed(JsonObject, frozen=True):
-    """An app was ended, with all that ran of it."""
+    """The app and its pods were removed."""
 
     success: bool
 

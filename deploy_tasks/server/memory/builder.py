@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from anyio import move_on_after, to_thread
 
 from ..interfaces import Author, Build, Refused, Started, Target
-from ..schemas import BuildStatus, JobState
+from ..schemas import BuildStatus, FailureReason, JobState
 from .checkout import clone, context_and_dockerfile
 from .images import ImageBuilder
 from .processes import BuildFailure
@@ -76,7 +75,7 @@ class _Job:
     log: Log
     status: BuildStatus = "pending"
     digest: str | None = None
-    reason: Literal["build", "cancelled", "deploy"] | None = None
+    reason: FailureReason | None = None
     error: str | None = None
     ended: float | None = None
     is_deploying: bool = False
@@ -247,9 +246,7 @@ class MemoryBuilder:
             job.log.add(f"INFO[{time.monotonic() - start:06.1f}] Taking snapshot of full filesystem...")
         return digest
 
-    def _end(
-        self, job: _Job, reason: Literal["build", "cancelled", "deploy"] | None = None, error: str | None = None
-    ) -> None:
+    def _end(self, job: _Job, reason: FailureReason | None = None, error: str | None = None) -> None:
         """Ends a job: it failed if there is a reason. One that is over stays as it is."""
         if job.ended is not None:
             return

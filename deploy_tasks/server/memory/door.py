@@ -1,4 +1,4 @@
-"""Which requests a server may answer whose registry asks for no key: those of programs on its machine."""
+"""Refuses requests that are not from this machine, since the registry needs no key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared
 
 
 class Door:
-    """Refuses what is not for this machine. `host` is what the server listens on."""
+    """Middleware that answers 403 to requests from elsewhere. `host` is what the server listens on."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
@@ -23,7 +23,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         if scope["type"] == "http" and not self._is_for_this_machine(dict(scope["headers"])):
-            text = "This server is for programs on its machine. See --host."
+            text = "This server answers only requests from its own machine. --host allows others."
             app = answer(Refusal(text, "not-this-machine"), 403)
         await app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""Makes an image from a checkout: packs an archive, or runs docker."""
+"""Builds an image from a checkout: packs the files as one layer, or runs docker."""
 
 from __future__ import annotations
 

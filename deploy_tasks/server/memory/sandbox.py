@@ -59,7 +59,7 @@ class Options:
 
 def serve(options: Options) -> None:
     """Runs the sandbox until SIGINT or SIGTERM. Prints, once it listens, the lines to paste. Raises SandboxError."""
-    # The server restores this handler when it is done and sends itself the signal again: time to tidy up.
+    # uvicorn restores this handler when it is done, then repeats the signal. The exit removes temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with suppress(KeyboardInterrupt):

@@ -25,9 +25,9 @@ _SECONDS_A_REPLICA = 0.2
 
 
 def serve(host: str, port: int, data: Path | None, keys: Keys, tell: Callable[[str], None]) -> None:
-    """Serves until SIGINT or SIGTERM; the audit goes to stdout. Images are kept in `data`, or until the end.
+    """Serves until SIGINT or SIGTERM; the audit goes to stdout. Images are kept in `data`; None: in a temporary folder.
 
-    Raises CannotListen, and OSError if `data` is of no use.
+    Raises CannotListen, and OSError if `data` cannot be used.
     """
     with ExitStack() as stack:
         listener = stack.enter_context(serving.listen(host, port))
