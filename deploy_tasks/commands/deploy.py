@@ -39,7 +39,7 @@ from .digest import steps_to_build
 
 _SECONDS_TO_LOOK = 10.0
 NEEDS = (*API, "port", "env_from")
-# They choose the digest, make it (`local-deploy`), or say how this call runs.
+# Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
     *("build_id", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
     *("allow_secrets_in_context", "json", "lock_timeout", "jobs"),
@@ -51,20 +51,20 @@ class DeployPlan(Struct, frozen=True):
 
     request: DeployRequest
     deployed: Record
-    """What is recorded of it once it is deployed."""
+    """The record to write once it is deployed."""
     known: Record | None
-    """What is recorded of the digest here, if anything."""
+    """The record of this digest here, if there is one."""
     before: HistoryEntry | None
     """The deploy of another digest that `rollback` goes back to."""
     flags: Mapping[str, object]
     """The flags that a suggested deploy must repeat: flags are recorded nowhere."""
     says: str = ""
-    """What people must see before."""
+    """A line to print before the deploy."""
 
     def show(self, work: Work) -> None:
         if self.says:
             console.tell(self.says)
-        # Without the values that the app gets by name, however short.
+        # Hides the values that the app gets by name, even short ones, which redaction would miss.
         settings = work.settings
         body: dict[str, object] = as_builtins(self.request)
         typed = [text for text in work.options["env"] or [] if "=" not in text]
@@ -99,7 +99,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
     try:
         build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
     except ValueError as error:
-        # An empty text is what the shell makes of a `"$(…)"` that failed: it does not mean "not given".
+        # A failed `"$(…)"` in a shell gives an empty text, so an empty text does not mean "not given".
         raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
     known: Record | None = None
     for entry in chain([record] if record else [], entries):
@@ -135,7 +135,7 @@ rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 
 
 def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
-    """The deploy of `build_id`; `known` is what is known of it. SettingsError if that is another image's."""
+    """The deploy of `build_id`; `known` is its record, if any. SettingsError if that is the record of another image."""
     settings, env = work.settings, work.options["env"] or []
     if work.options["check_health"]:
         _check_domain(settings)
@@ -151,7 +151,7 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
 
 
 def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
-    """`plan` for the digest of `record`, which was built since."""
+    """`plan` with the digest of `record`, which was built after `plan` was made."""
     return _plan_to_send(work, structs.replace(plan.request, build_id=str(record.build_id)), record, plan.says)
 
 
@@ -164,7 +164,7 @@ def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says
         build_id=request.build_id,
         app_class=request.deploy_config.app_class,
     )
-    # What `rollback` goes back to once this is deployed.
+    # The deploy that `rollback` would go back to after this one.
     this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
     deploys = history.History(chain([this], work.history)).deploys(request.app, request.namespace)
     before = next((entry for entry in deploys if entry.build_id != request.build_id), None)
@@ -173,14 +173,14 @@ def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says
 
 
 def _check_domain(settings: Settings) -> None:
-    """SettingsError if there is no domain at which `--check-health` can ask."""
+    """SettingsError if there is no domain that `--check-health` can request."""
     if all(domain.startswith("*") for domain in settings.domain):
         what = "--check-health needs a domain to ask at, one without *"
         raise SettingsError(what, next="Set --domain or DEPLOY_DOMAIN")
 
 
 def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) -> DeployRequest:
-    """What `POST /build` is asked for to deploy a digest without a build."""
+    """The body of `POST /build` that deploys a digest without a build."""
     domains = list(settings.domain)
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
     config = DeployConfig(
@@ -223,7 +223,7 @@ def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
 
 
 def _tell_age(work: Work, known: Record | None) -> None:
-    """Says how what is deployed relates to HEAD: people must see which code they deploy."""
+    """Prints how the deployed commit relates to HEAD: people must see which code they deploy."""
     in_flight = work.state.in_flight()
     if in_flight and in_flight.app == work.settings.app:
         console.warn(
@@ -242,11 +242,11 @@ def _tell_age(work: Work, known: Record | None) -> None:
 
 
 def _send(work: Work, plan: DeployPlan) -> str:
-    """Deploys, and notes it. Returns the pinned reference of what runs then: the API's, since its registry may have
-    another name than the one here."""
+    """Deploys, and adds it to the history. Returns the pinned reference that runs then: the API's, as the cluster may
+    know the registry by another name."""
     request, deployed = plan.request, plan.deployed
     flags = {"build_id": request.build_id, **plan.flags}
-    again = Step("reuse", flags, "Saying it twice does no harm", not work.is_of_several)
+    again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
     unknown = partial(work.note, history.UNKNOWN, deployed)
     work.on_interrupt("The deploy may have happened", again, note=unknown, starts=True)
     try:
@@ -272,8 +272,8 @@ def _send(work: Work, plan: DeployPlan) -> str:
 
 
 def _follow(work: Work, plan: DeployPlan) -> None:
-    """Waits for the replicas and for the health path, as far as the flags ask for either; for both together no longer
-    than one deadline. RolloutFailed or StillRunning after it."""
+    """Waits for the replicas (`--follow`) and the health path (`--check-health`), both within one deadline. Raises
+    RolloutFailed or StillRunning."""
     request, config = plan.request, plan.request.deploy_config
     named = [domain for domain in [config.domain, *(config.domains or [])] if domain and not domain.startswith("*")]
     url = f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""

@@ -1,5 +1,4 @@
-"""One call of one task, as it was asked for: its flags, the apps that it means, and what it shares with the other calls
-of its command line."""
+"""One call of one task: its flags, its apps, and what it shares with the other calls of its command line."""
 
 from __future__ import annotations
 
@@ -22,11 +21,11 @@ from .command import Command
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-# Where the calls of one command line find their chains in Invoke's configuration.
+# The key of Invoke's configuration under which the calls of one command line find their chains.
 _CHAINS = "deploy_chains"
 _one_at_a_time = Lock()
 TARGET = ("app", "namespace", "image_name", "app_class")
-"""The flags that say which image of which app."""
+"""The flags that name the target: an app, its place and its image."""
 
 
 class Chain(Struct):
@@ -34,7 +33,7 @@ class Chain(Struct):
 
     target: Mapping[str, object] = {}
     app: str | None = None
-    """The apps that the target is of, whether a flag named them or not."""
+    """The apps that the target belongs to, separated by commas, whether a flag named them or not."""
     records: dict[str | None, Record] = {}
     """What was recorded, by the app's name in the table of apps; None if there is no table."""
 
@@ -44,8 +43,8 @@ def _chain_of(c: Context) -> Chain:
     config: Any = c.config
     with _one_at_a_time:
         if _CHAINS not in config:
-            # A change to the configuration outlives the task: Invoke hands the same one to all calls of a command line.
-            # It copies what is in it, but of a tuple not the content.
+            # Invoke hands one configuration to all calls of a command line, so later calls find what is set here.
+            # Invoke copies the values in it, but not what a tuple holds.
             config[_CHAINS] = (WeakKeyDictionary[Thread, Chain](),)
         chains: WeakKeyDictionary[Thread, Chain] = config[_CHAINS][0]
         return chains.setdefault(current_thread(), Chain())
@@ -54,8 +53,8 @@ def _chain_of(c: Context) -> Chain:
 class Call(Struct, Generic[R_co], frozen=True):
     """One call of one task.
 
-    `options` are its flags, with the target that an earlier call of the command line was given; `given` are those of
-    those whose value is not the default, and `target` those that also hold for the later calls.
+    `options` are its flags, completed with the target of an earlier call of the command line. `given` has those whose
+    value is not the default, `target` those that the later calls inherit.
     """
 
     c: Context
@@ -76,7 +75,7 @@ class Call(Struct, Generic[R_co], frozen=True):
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
             flags["app"] = ",".join(cast("list[str]", flags["app"]))
-        # What the flags do not say of the target, earlier calls do, unless those were of another app.
+        # Flags of the target that are missing come from earlier calls, unless those were for another app.
         is_of_another = flags.get("app") and not apps.are_among(str(flags["app"]), chain.app)
         earlier = {} if is_of_another else chain.target
         target = {key: found for key in (*TARGET, "jobs") if (found := flags.get(key) or earlier.get(key))}
@@ -87,6 +86,6 @@ class Call(Struct, Generic[R_co], frozen=True):
         return Call(c, command, cast(Options, flags), given, target, project, checkout, chain, is_dry)
 
     def keep_target(self, apps_meant: str | None) -> None:
-        """From now on the later calls of the command line have this call's target, which is of `apps_meant`."""
+        """Makes later calls of the command line inherit this call's target, which belongs to `apps_meant`."""
         self.chain.app = self.options.get("app") or apps_meant
         self.chain.target = self.target

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 
 API = ("api_url", "api_key", "app")
-"""What every command needs that talks to the API."""
+"""What every command that talks to the API needs."""
 
 
 class Plan(Protocol[R_co]):
@@ -23,11 +23,11 @@ class Plan(Protocol[R_co]):
         """Shows what would be done, for `--dry`. Changes nothing."""
 
     def execute(self, work: Work, /) -> R_co:
-        """Does it, records it, tells of it; returns the task's result."""
+        """Executes the plan, records and reports it; returns the task's result."""
 
 
 def no_plan(work: Work) -> Plan[None]:
-    """The plan of a command that is about the whole checkout, and never planned for one app."""
+    """The `plan` of a command for the whole checkout, which `run` never calls."""
     raise NotImplementedError(work.call.command.name)
 
 
@@ -35,8 +35,8 @@ class Command(Struct, Generic[R_co], frozen=True):
     """What a task does for one app.
 
     The steps are always the same (`invocation/run.py`): settings are loaded and checked for what the command `needs`,
-    the lock is taken, the record and `git` complete the settings, `plan` decides and refuses what cannot be meant, and
-    the plan is executed. Of several apps, each step is done for all of them before the next one begins.
+    the lock is taken, the record and `git` complete the settings, `plan` decides what to do or raises an error, and the
+    plan is executed. With several apps, each step is done for all of them before the next one begins.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Command(Struct, Generic[R_co], frozen=True):
     from_git: tuple[str, ...] = ("app",)
     """The settings that git may fill in."""
     uses_record: bool = False
-    """Whether the record may fill in which image of which app is meant."""
+    """Whether the record may complete the target."""
     changes: bool = True
     """Whether it builds, deploys or records: then it takes the lock."""
     builds: bool = False
     """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
     all_or_none: bool = True
-    """Whether no app is begun if one of several cannot be. A wait, and what only looks, goes on with the others."""
+    """Whether one app that cannot be planned stops all. If not, as for a wait or a look, the others go on."""
     at_once: int = 12
     """How many of several apps at once, unless a setting says otherwise."""

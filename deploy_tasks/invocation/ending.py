@@ -1,4 +1,4 @@
-"""The edge of every task: how it ends, whatever happens within it."""
+"""How every task ends: its signals, errors and log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOG = logging.getLogger("deploy_tasks")
 
 @contextmanager
 def ended_well(task: Task[Any]) -> Iterator[None]:
-    """Within it, a task runs: a signal ends it as Ctrl-C does, its errors show no secret, and the commands in its
+    """Runs a task within it: every signal ends the task as Ctrl-C does, its errors are redacted, and commands in its
     messages are written as they must be typed here."""
     try:
         log_shown = _log_shown() if os.environ.get("DEPLOY_DEBUG") else nullcontext()

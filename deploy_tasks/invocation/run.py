@@ -1,4 +1,4 @@
-"""From a call of a task to plans that run: config → lock → plan → execute. Each step once, always forward."""
+"""Runs a command for one app, in four steps: config → lock → plan → execute. `several.py` does the same for several."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
-    """Runs `command` for the apps that `options` mean; returns its result, of several apps a dict of them by name.
+    """Runs `command` for the apps that `options` select; returns its result, for several apps a dict by name.
 
     Raises the errors of `errors.py`; of several apps SomeFailed, with the error of each.
     """
@@ -34,7 +34,7 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
         work.complete()
         plan = command.plan(work)
         if changes and work.lock():
-            # The first run here had to wait for another first one.
+            # There was no lock file before, and another run held it meanwhile: the plan may be outdated.
             work.complete()
             plan = command.plan(work)
         call.keep_target(work.name or work.settings.known("app"))

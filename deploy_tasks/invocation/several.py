@@ -1,4 +1,4 @@
-"""Several apps at once: each in a thread of its own, their lines kept apart, and what became of all of them."""
+"""Runs a command for several apps at once: each in its own thread, with its own lines, then a table of the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .command import Plan
 from .work import Remaining, Work
 
 _LONGEST_DETAIL = 100
-# What is not there is not there the next time either; the app's own line says what to do.
+# Running these again fails again, so no command to repeat is suggested; the app's own line says what to do.
 _NOT_THERE = (SettingsError, DigestNotFound, JobNotFound)
 
 
@@ -45,8 +45,8 @@ class _Batch(NamedTuple):
     begun: float
     """By the monotonic clock: all locks are waited for within one timeout."""
 
-    def is_over(self, outcome: Outcome) -> None:
-        """Takes down what became of an app, and tells of its error."""
+    def record(self, outcome: Outcome) -> None:
+        """Records the outcome of an app, and prints its error."""
         self.outcomes[outcome.name] = outcome
         self.board.set(outcome.name, "")
         if isinstance(outcome.error, DeployError):
@@ -59,7 +59,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
     """Runs the command of `call` for the apps `names`, `at_once` of them at the same time; returns their results by
     name. One that fails does not stop the others.
 
-    SomeFailed with the exit code of the worst, or Interrupted, once all that can be said is said.
+    Raises SomeFailed with the exit code of the worst error, or Interrupted, after all results are printed.
     """
     works: dict[str, Work] = {}
     missing: dict[str, DeployError] = {}
@@ -87,7 +87,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
             for _ in plans:
                 outcome = taken(over)
                 with held_back(raises_after=True):
-                    batch.is_over(outcome)
+                    batch.record(outcome)
         except KeyboardInterrupt as interrupt:
             with held_back():  # so that a second signal does not cut off the lines that say how to continue
                 board.is_over = True
@@ -101,7 +101,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
 
 
 def _refuse_all(errors: Mapping[str, DeployError]) -> None:
-    """SomeFailed if one of several apps cannot be built or deployed: then none is begun."""
+    """SomeFailed if there are `errors`: then no app is started."""
     if errors:
         lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in errors.items()]
         raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
@@ -119,7 +119,7 @@ def _lock(batch: _Batch, *, if_used: bool) -> None:
                 if work.lock(seconds=left, if_used=if_used) and not if_used:
                     raise Locked(f"another run has changed the state of {name} meanwhile", next="Run the same again")
         except DeployError as error:
-            batch.is_over(Outcome(name, error=error))
+            batch.record(Outcome(name, error=error))
 
 
 def _plans(batch: _Batch) -> dict[str, Plan[object]]:
@@ -138,7 +138,7 @@ def _plans(batch: _Batch) -> dict[str, Plan[object]]:
             if command.all_or_none:
                 errors[name] = error
             else:
-                batch.is_over(Outcome(name, error=error))
+                batch.record(Outcome(name, error=error))
     _refuse_all(errors)
     if command.changes:
         apps.check_apart({name: vars(work.settings) for name, work in batch.works.items()})
@@ -146,8 +146,8 @@ def _plans(batch: _Batch) -> dict[str, Plan[object]]:
 
 
 def _begin(batch: _Batch, plans: Mapping[str, Plan[object]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
-    """Starts the threads that work off `waiting`, and put what became of each app into the queue. They do not keep the
-    program from its end: what is interrupted is left where it is."""
+    """Starts the threads that execute the plans of the apps in `waiting`; returns the queue of their outcomes. They are
+    daemons: the program can end while one still runs."""
     over = SimpleQueue[Outcome]()
 
     def work() -> None:
@@ -167,7 +167,7 @@ def _begin(batch: _Batch, plans: Mapping[str, Plan[object]], waiting: deque[str]
 
 
 def _outcome(batch: _Batch, name: str, plan: Plan[object]) -> Outcome:
-    """Executes the plan of one app. An error that nobody expects must not cost the results of the other apps."""
+    """Executes the plan of one app. An unexpected error becomes its outcome, so that the other apps keep theirs."""
     work, start = batch.works[name], time.monotonic()
     value: object = None
     failed: DeployError | BrokenPipeError | None = None
@@ -184,7 +184,7 @@ def _outcome(batch: _Batch, name: str, plan: Plan[object]) -> Outcome:
 
 
 def _interrupted(batch: _Batch, number: int) -> Interrupted:
-    """Says of each app that is not over what becomes of it, and how to go on with all that are not done."""
+    """The error of an interrupt. Prints for each unfinished app what happens to it, and suggests how to continue."""
     works, outcomes = batch.works, batch.outcomes
     width = max(map(len, works))
     for name, work in works.items():
@@ -197,8 +197,8 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
 
 
 def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
-    """What to do about the apps, by what is `left` to do for each. What must follow on this command line comes last,
-    and is for all apps, since none of them got there."""
+    """The commands to run next, by what is `left` to do for each app. The rest of this command line comes last, for all
+    apps, since none of them got that far."""
     call, has_again = batch.call, Remaining.AGAIN in left.values()
     tasks: dict[Remaining, tuple[str, Mapping[str, object], str]] = {
         Remaining.WAIT: ("wait", {}, "Pick up the builds in flight"),
@@ -252,7 +252,7 @@ def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 
 def _print_results(batch: _Batch) -> None:
-    """The results to stdout: a line for each app and result, its name first; as JSON one object by the apps' names."""
+    """Prints the results to stdout: one line per app and result, led by the app's name; as JSON, one object by app."""
     lines: list[str] = []
     details: dict[str, object] = {}
     for name, work in batch.works.items():

@@ -1,6 +1,6 @@
-"""What a task of the kit is: flags with the help of their types, and calls that are never equal.
+"""`deploy_task` makes a function a task of the kit: its flags have the help of their types, and Invoke drops no call.
 
-It loads nothing else of the kit before it is called.
+It imports only `options.py` of the kit until a task is called.
 """
 
 from __future__ import annotations

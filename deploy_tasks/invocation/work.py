@@ -1,4 +1,4 @@
-"""What a command works with for one app: its settings, the checkout, the state, the API, and how things stand."""
+"""What a command works with for one app: its settings, the checkout, the state, the API client, and its progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..ui import console, github
 from .call import TARGET, Call
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
-# The flags that another task than the present one needs, too; all others need the target.
+# Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
 _FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
@@ -47,7 +47,7 @@ class Remaining(Enum):
 
 
 class Interruption(NamedTuple):
-    """What an end now would mean: its effect on builds and deploys, what to run next, what to note."""
+    """What an interrupt would mean now: its effect on builds and deploys, what to run next, what to note."""
 
     effect: str = "Nothing was started"
     next: tuple[Step | str, ...] = ()
@@ -55,7 +55,7 @@ class Interruption(NamedTuple):
 
 
 class Work:
-    """What one command works with for one app. Made from settings that are complete but for the record and git."""
+    """What one command works with for one app. `complete` adds to its settings what the record and git know."""
 
     def __init__(self, call: Call[object], name: str | None, *, is_of_several: bool = False) -> None:
         self.call, self.options, self.checkout = call, call.options, call.checkout
@@ -81,7 +81,7 @@ class Work:
 
     @classmethod
     def of_all_apps(cls, call: Call[object]) -> Work:
-        """What is not of one app of the table alone."""
+        """The work of a command that is not about one app of the table, such as `doctor`."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
     def new_client(self) -> DeployClient:
@@ -95,14 +95,14 @@ class Work:
     # config
 
     def _check_needs(self) -> None:
-        """SettingsError with everything that is missing for the command, and for the deploy that comes after a build.
-        What the record or git may still fill in is only mentioned if something else is missing too."""
+        """SettingsError with everything that is missing for the command, and for the deploy that follows a build. What
+        the record or git may still provide is named only if something else is missing too."""
         self._needs = self.call.command.needs
         if self.call.command.builds and self.name:
             self._needs += ("port", "env_from", "cloned_files")
         elif self.call.command.builds:
             deploy = next((later for later in current.get().later if later.task in ("reuse", "local-deploy")), None)
-            # What flags say of the app is checked with the call that they belong to.
+            # Flags of the deploy itself are checked when it is called.
             if deploy and not {"port", "env"} & deploy.given.keys():
                 self._needs += ("port", "env_from")
         self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
@@ -113,7 +113,7 @@ class Work:
             self.settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
 
     def _warn(self) -> None:
-        """Warns of what is allowed and seldom meant."""
+        """Warns about settings that are allowed but usually a mistake."""
         settings = self.settings
         for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
@@ -129,9 +129,9 @@ class Work:
     # lock
 
     def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
-        """Makes this run the only one that writes the state and deploys from it; waits for another one for `seconds`
-        (those of the settings). With `if_used`, only where a run has been before: a command that is refused leaves
-        nothing behind. Returns whether it waited, so that what was read before may be old.
+        """Locks the state, so that only this run writes it and deploys from it; waits up to `seconds` (default: the
+        setting) for another run. With `if_used`, does nothing if there is no lock file yet, so that a refused command
+        leaves no file behind. Returns whether it waited: then what was read before may be outdated.
 
         Locked or StateError otherwise: nothing was started then.
         """
@@ -175,7 +175,7 @@ class Work:
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
         if in_chain and in_chain.image_name == settings.known("image_name"):
             self.recorded_in_chain = in_chain
-        # Other scripts have other namespaces than those of the app classes: one app must not run in two unseen.
+        # Other scripts use other namespaces than those of the app classes: people must see if an app runs in two.
         usual = {None, settings.namespace, *APP_CLASSES.values()}
         is_default = settings.origins["namespace"].source is Source.DEFAULT
         if is_default and known and known.app == settings.known("app") and known.namespace not in usual:
@@ -186,7 +186,7 @@ class Work:
 
     @property
     def record(self) -> Record | None:
-        """The record to go by: this command line's, else the file's."""
+        """The record that counts: this command line's, else the file's."""
         return self.recorded_in_chain or self.state.record()
 
     @property
@@ -204,8 +204,8 @@ class Work:
         note: Callable[[], object] | None = None,
         starts: bool = False,
     ) -> None:
-        """From now on, this is what an interrupt means. If something `starts` now, raises Interrupted if the call was
-        interrupted already: then nothing more is started for this app."""
+        """Sets what an interrupt means from now on. If something `starts` now and the call was interrupted already,
+        raises Interrupted instead, so that nothing more is started for this app."""
         if starts and console.nobody_waits()():
             raise self.interrupted()
         self.interruption = Interruption(effect, next, note)
@@ -233,7 +233,7 @@ class Work:
         self.call.chain.records[self.name] = self.recorded_in_chain = record
 
     def note(self, outcome: str, record: Record, **built: str | None) -> None:
-        """Adds to the history what became of the image of `record`; `built` are HistoryEntry's fields of a build."""
+        """Adds the image of `record` and its `outcome` to the history. `built` are HistoryEntry's fields of a build."""
         try:
             person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
         except (KeyError, OSError):  # a container's user may have no name
@@ -255,9 +255,9 @@ class Work:
             console.result(lines, details, as_json=self.options["json"])
 
     def step(self, task: str, says: str = "", *, continues: bool = True, **flags: object) -> Step:
-        """The command that runs `task` for this app: with the flags of this call where it is the same task, else with
-        those that say what is built and where. One that takes the place of this call `continues` with what must follow
-        on this command line; of several apps, their summary has that."""
+        """The command that runs `task` for this app: with all flags of this call if it is the same task, else with
+        those that name the target. If it replaces this call, it `continues` with the rest of this command line; with
+        several apps, the summary does."""
         given = self.call.given
         is_same = task == self.call.command.name
         kept = {key: given[key] for key in (given if is_same else _FLAGS_OF.get(task, TARGET)) if key in given}
@@ -265,11 +265,11 @@ class Work:
         return Step(task, {**kept, **app, **flags}, says, continues and not self.is_of_several)
 
     def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
-        """As `step`, without what must follow on this command line."""
+        """As `step`, without the rest of this command line."""
         return self.step(task, says, continues=False, **flags)
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
-        """Makes `values` outputs of the step where GitHub runs this; of several apps, with the app's name before."""
+        """On GitHub, sets `values` as outputs of the step; with several apps, prefixed with the app's name."""
         named = {f"{self.name}-{key}": value for key, value in values.items()}
         github.outputs(title, named if self.is_of_several else values)
 
@@ -283,6 +283,6 @@ class Work:
         self.remember(Record(**fields_of(target, Target), build_id=digest))
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
-        """Shows a request that `--dry` keeps from being sent."""
+        """Shows a request that is not sent because of `--dry`."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
