@@ -282,6 +282,15 @@ def test_a_refused_key_names_its_variable(client: DeployClient, api: requests_mo
     assert error.value.next == ("Check DEPLOY_API_KEY (from .env)",)
 
 
+def test_a_key_that_lacks_a_right_is_refused_in_the_words_of_the_server(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.post(requests_mock.ANY, status_code=403, json={"error": "The key ci has no right to deploy in namespace apps."})
+    with pytest.raises(ApiRefused, match="The key ci has no right to deploy in namespace apps") as error:
+        client.deploy(DEPLOY)
+    assert (error.value.status, error.value.next) == (403, ("Check DEPLOY_API_KEY",))
+
+
 NEVER_OPENED = requests.ConnectionError(
     MaxRetryError(None, "/build", NewConnectionError(None, "refused"))  # type: ignore[arg-type]
 )

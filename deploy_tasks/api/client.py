@@ -35,6 +35,7 @@ from .schemas import (
     Digest,
     FullAppAnswer,
     Log,
+    Refusal,
 )
 
 if TYPE_CHECKING:
@@ -299,7 +300,10 @@ class DeployClient:
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
             key = f"DEPLOY_API_KEY (from {self._key_from})" if self._key_from else "DEPLOY_API_KEY"
-            return ApiRefused(f"{what}: it does not accept the key", status, purpose.effect, f"Check {key}")
+            # A key that is known may lack a right, and some servers say which.
+            why = _said(answer) if status == 403 else None
+            why = f"{what}: {excerpt(why) if why else 'it does not accept the key'}"
+            return ApiRefused(why, status, purpose.effect, f"Check {key}")
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{said} with a web page, which the API does not have")
@@ -318,6 +322,14 @@ def _number(answer: Answer, header: str) -> float:
     """The number in a header; 0 if it is none, such as a Retry-After with a date."""
     text = answer.headers.get(header, "")
     return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
+
+
+def _said(answer: Answer) -> str | None:
+    """Why the API refused, if it says so in the `error` of a JSON object."""
+    try:
+        return decode(answer.body, Refusal).error
+    except ValueError:
+        return None
 
 
 def _says_failed(answer: Answer) -> bool:

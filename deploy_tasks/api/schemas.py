@@ -110,6 +110,12 @@ class BuildState(JsonObject, kw_only=True, frozen=True):
     message: str | None = None
 
 
+class Refusal(JsonObject, kw_only=True, frozen=True):
+    """An answer that is not a success, as some servers say it."""
+
+    error: str | None = None
+
+
 class BuildLogs(JsonObject, kw_only=True, frozen=True):
     """The answer to `GET /build/<job>/logs`."""
 

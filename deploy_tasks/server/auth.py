@@ -17,14 +17,11 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from .schemas import LABEL
+from .schemas import DIGEST, KeyName, KeyNamespace, in_words
 
 Right = Literal["read", "build", "deploy"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 EVERY_NAMESPACE = "*"
-
-KeyName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")]
-Namespace = Annotated[str, Meta(pattern=rf"^\*\Z|{LABEL}")]
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ class Key(Struct, frozen=True):
     """What a request may do: its rights, in its namespaces (`*`: in every one)."""
 
     name: KeyName
-    namespaces: tuple[Namespace, ...]
+    namespaces: tuple[KeyNamespace, ...]
     rights: tuple[Right, ...]
 
     def may(self, right: Right, namespace: str | None) -> bool:
@@ -55,7 +52,7 @@ class Key(Struct, frozen=True):
 
 
 class _Stored(Key, frozen=True):
-    hash: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+    hash: Annotated[str, Meta(pattern=DIGEST)]
 
 
 class _File(Struct, frozen=True):
@@ -134,7 +131,7 @@ def add(path: Path, name: str, namespaces: list[str], rights: list[Right]) -> st
         entry = {"name": name, "hash": _hash(key.encode()), "namespaces": namespaces, "rights": rights}
         _write(path, _File([*stored, msgspec.convert(entry, _Stored)]))
     except msgspec.ValidationError as error:
-        raise KeyFileError(f"This is not a key: {error}. No key was added.") from error
+        raise KeyFileError(f"This is not a key: {in_words(error)}. No key was added.") from error
     except OSError as error:
         raise KeyFileError(f"Cannot write the keys in {path}: {error.strerror}. No key was added.") from error
     return key

@@ -33,16 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="deploy-api", description="The Deploy API server.")
+    parser = ArgumentParser(prog="deploy-api", description="The Deploy API server.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="serve the API", description="Serves the API until Ctrl-C or SIGTERM.")
+    serve = commands.add_parser(
+        "serve", help="serve the API", description="Serves the API until Ctrl-C or SIGTERM.", allow_abbrev=False
+    )
     serve.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the keys, from: deploy-api keys add")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=8080, help="0 picks a free port (default: %(default)s)")
     serve.add_argument("--data", type=Path, metavar="FOLDER", help="keeps images (default: deleted at the end)")
     serve.set_defaults(run=_serve)
     keys = commands.add_parser("keys", help="manage keys").add_subparsers(required=True, metavar="COMMAND")
-    add = keys.add_parser("add", help="create a key", description="Creates a key and prints it, only once.")
+    add = keys.add_parser(
+        "add", help="create a key", description="Creates a key and prints it, only once.", allow_abbrev=False
+    )
     add.add_argument("name", metavar="NAME", help="who uses the key; history and audit show this name")
     add.add_argument("--keys", type=Path, required=True, metavar="FILE", help="the file that gets the key's hash")
     add.add_argument("--namespace", action="append", metavar="N", help="where; repeatable (default: everywhere)")

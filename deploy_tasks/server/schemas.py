@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 IMAGE_NAME = rf"^{_PART}(?:/{_PART})*\Z"
@@ -22,12 +22,34 @@ Digest = Annotated[str, Meta(pattern=DIGEST)]
 Label = Annotated[str, Meta(pattern=LABEL)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Replicas = Annotated[int, Meta(ge=0, le=1000)]
+_KEY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z"
+_KEY_NAMESPACE = rf"^\*\Z|{LABEL}"
 # No leading dash: these reach a git command line.
-Operand = Annotated[str, Meta(pattern=r"^[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z", max_length=2048)]
+_OPERAND = r"^[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z"
+Operand = Annotated[str, Meta(pattern=_OPERAND, max_length=2048)]
 AppClass = Literal["business", "non-business"]
 BuildStatus = Literal["pending", "running", "succeeded", "failed"]
 FailureReason = Literal["build", "cancelled", "deploy"]
 RolloutStatus = Literal["ready", "progressing", "failed"]
+KeyName = Annotated[str, Meta(pattern=_KEY_NAME)]
+KeyNamespace = Annotated[str, Meta(pattern=_KEY_NAMESPACE)]
+_IN_WORDS = {
+    IMAGE_NAME: "an image name: lower-case words joined by . _ - and /, without a host",
+    TAG: "a tag: up to 128 letters, digits, . _ -, not starting with . or -",
+    DIGEST: "a digest: sha256: and 64 lower-case hex digits",
+    LABEL: "a Kubernetes name: up to 63 lower-case letters, digits and -",
+    _OPERAND: "a text without control characters, not starting with -",
+    _KEY_NAME: "a name: up to 64 letters, digits, . _ @ -, not starting with . _ @ or -",
+    _KEY_NAMESPACE: "a namespace, or * for all of them",
+}
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with a value, with the grammar in words in place of its pattern."""
+    text = str(error)
+    for pattern, words in _IN_WORDS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", words)
+    return text
 
 
 class JsonObject(Struct, frozen=True, rename="camel", omit_defaults=True):

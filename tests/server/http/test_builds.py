@@ -299,6 +299,18 @@ def test_a_build_with_a_malformed_field_is_a_400_that_names_it(server: Server, f
     assert field in refused(server.call("POST", "/build", server.build_body(**{field: value})), 400, "malformed")
 
 
+def test_a_malformed_name_is_refused_with_its_grammar_in_words(server: Server) -> None:
+    for field, value in (
+        ("app", "Shop"),
+        ("imageName", "Shop"),
+        ("imageTag", ".1"),
+        ("buildId", "1"),
+        ("gitRef", "-1"),
+    ):
+        said = refused(server.call("POST", "/build", server.build_body(**{field: value})), 400, "malformed")
+        assert said.startswith(f"{field}: Expected a") and "regex" not in said, said
+
+
 def test_what_is_empty_or_null_is_absent_and_what_is_unknown_is_ignored(server: Server) -> None:
     absent = {"gitToken": "", "imageName": None, "imageTag": "", "dockerfile": None, "buildContext": "", "buildId": ""}
     body = server.build_body(**absent, deployConfig=None, deploy=None, cache=None, unheardOf={"deep": [1]})
