@@ -37,7 +37,7 @@ def deploy_part(config: Config, root: Path) -> Mapping[str, object]:
                 )
     merged: dict[str, Any] = {}
     for level in _LEVELS:
-        part = getattr(config, f"_{level}").get("deploy")
+        part = (getattr(config, f"_{level}") or {}).get("deploy")  # Invoke has None for an empty file
         if part is None:
             continue
         if not isinstance(part, Mapping):
