@@ -118,6 +118,13 @@ def test_every_setting_has_every_source(tmp_path: Path, key: str, source: str) -
     assert getattr(settings_from(tmp_path, {source: (key, TWO_VALUES[key][1])}), key) == values_of(key)[1]
 
 
+def test_what_only_the_configuration_has_is_in_no_variable_for_invoke(tmp_path: Path) -> None:
+    rows = [row for row in SETTINGS if row.only_configured]
+    names = ["INVOKE_", *(f"INVOKE_DEPLOY_{row.key.upper()}" for row in rows)]
+    settings = load(tmp_path, environ=dict.fromkeys(names, "x"))
+    assert [settings.known(row.key) for row in rows] == [row.default for row in rows]
+
+
 @pytest.mark.parametrize("source", ["environment", ".env", "configuration", "flag"])
 def test_empty_means_unset(tmp_path: Path, source: str) -> None:
     settings = settings_from(tmp_path, {source: ("app", ""), "git": ("app", "from-git")})

@@ -40,10 +40,10 @@ class LogsPlan(Struct, frozen=True):
 
 
 def _plan(work: Work) -> LogsPlan:
-    given, in_flight, app = work.options["job"], work.state.in_flight(), work.settings.app
-    if given is not None:
+    given, app = work.options["job"], work.settings.app
+    if given is not None:  # then the files need not be readable
         job = of_flag("--job", images.label, given)
-    elif in_flight and in_flight.app == app:
+    elif (in_flight := work.state.in_flight()) and in_flight.app == app:
         job = in_flight.job_name
     elif made := next((entry.job_name for entry in work.state.history() if entry.job_name and entry.app == app), None):
         job = images.label(made)

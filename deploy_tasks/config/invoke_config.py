@@ -37,7 +37,8 @@ def deploy_part(config: Config, root: Path) -> Mapping[str, object]:
                 )
     merged: dict[str, Any] = {}
     for level in _LEVELS:
-        part = getattr(config, f"_{level}").get("deploy")
+        loaded: Any = getattr(config, f"_{level}") or {}  # Invoke has None for an empty file
+        part = loaded.get("deploy")
         if part is None:
             continue
         if not isinstance(part, Mapping):

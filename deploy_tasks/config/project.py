@@ -114,7 +114,7 @@ class Project:
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
         # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration has already. The settings are not put there:
         # a shallow merge at a developer's root collection would delete them.
-        by_invoke = {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_")}
+        by_invoke = {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_DEPLOY_")}
         of_app, of_all, by_name = f"deploy.apps.{name}.{{row.key}}", "deploy.{row.key}", "{row.variable}"
         configured = [
             *([Layer(Source.APP, "configuration", of_app, self.table[name])] if name is not None else []),

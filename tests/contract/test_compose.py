@@ -209,6 +209,14 @@ def test_settings_in_the_invoke_configuration(project: Project, sandbox: Sandbox
     }
 
 
+@pytest.mark.parametrize("text", ["", "# deploy:\n#   port: 3000\n", "---\n"])
+def test_a_configuration_file_may_be_empty(project: Project, sandbox: SandboxProcess, text: str) -> None:
+    project.write("invoke.yaml", text)
+    done = project.invoke("build", "reuse")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.app("apps", "shop")["deployConfig"] == {"port": 3000, "appClass": "business"}
+
+
 def test_a_typo_in_the_configuration_is_refused_with_the_nearest_setting(
     project: Project, sandbox: SandboxProcess
 ) -> None:

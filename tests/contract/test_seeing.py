@@ -95,6 +95,8 @@ def test_the_log_can_be_read_later_and_followed(project: Project, slow: SandboxP
     assert project.invoke("wait").returncode == 0
     later = project.invoke("logs")
     assert later.stdout == project.invoke("logs", "--job", job).stdout == log
+    (project.folder / ".deploy" / "build-id.in-flight.json").write_text("{")
+    assert project.invoke("logs", "--job", job).stdout == log, "whatever is in the file of the build in flight"
 
 
 def test_logs_that_are_not_there_say_so(project: Project, any_sandbox: SandboxProcess) -> None:
