@@ -61,7 +61,8 @@ def taken(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
 
 def in_background(ask: Callable[[], T]) -> Callable[..., T]:
     """Starts `ask` in a thread. The function returned takes the seconds to wait (no limit if none are given) and
-    returns what `ask` returned, raises what it raised, or Empty. The thread does not keep the program from ending."""
+    returns what `ask` returned, raises what it raised, or Empty. It has the outcome once. The thread does not keep the
+    program from ending."""
     outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
 
     def work() -> None:

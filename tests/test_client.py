@@ -119,6 +119,8 @@ def test_the_state_of_an_app_is_read_as_the_features_of_the_server_say(
         status="failed",
     )
     assert client.app("apps", "shop") == full
+    api.get(f"{URL}/api/apps/apps/shop", json={"app": {**numbers, **more, "revision": "seven"}}, headers=headers)
+    assert client.app("apps", "shop") == AppState(replicas=2, ready_replicas=1)
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

@@ -144,7 +144,6 @@ class AppState(JsonObject, kw_only=True, frozen=True):
         return digest if images.DIGEST.fullmatch(digest) else None
 
 
-_Text = Annotated[str, Meta(max_length=4096)]
 
 
 class FullAppState(AppState, kw_only=True, frozen=True):
@@ -153,11 +152,11 @@ class FullAppState(AppState, kw_only=True, frozen=True):
 
     revision: _Count
     commit: _Word | None = None
-    deployed_by: _Text
+    deployed_by: str
     deployed_at: _Word
     status: _Word
-    reason: _Text | None = None
-    message: _Text | None = None
+    reason: str | None = None
+    message: str | None = None
 
 
 class AppAnswer(JsonObject, kw_only=True, frozen=True):

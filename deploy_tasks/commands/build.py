@@ -400,7 +400,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
             try:
                 wait_for_build(work.client, job, deadline=deadline, again=again, tell=console.tell, progress=progress)
             except JobNotFound as gone:
-                build_id = _digest_of(work, build, gone)
+                build_id = _digest_left_behind(work, build, gone)
             else:
                 build_id = _digest_of(work, build)
             # Before the end of the log is waited for: the digest must not hang on that.
@@ -426,30 +426,19 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
     return tell_recorded(work, record, earlier)
 
 
-def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:
-    """The digest of a build that is over; BuildFailed if its tag has none.
-
-    If its job is `gone`, the tag in the registry must be of that build alone: it is the tag of its commit, and no other
-    build had that digest. Otherwise forgets the build in flight and raises JobNotFound with the tag.
-    """
+def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> str:
+    """The digest of a build whose job is `gone`, if the tag in the registry can only be of that build: it is the tag of
+    its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound."""
     job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
     try:
         build_id = work.client.digest(build.image_name, tag=build.image_tag)
-    except (ApiRefused, NothingStarted) as error:
-        if gone:
-            error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
-        else:
-            error.what = f"{job} is over, but its digest is not known yet: {error.what}"
-        error.next = (_step_to_wait(work, build, "Look again" if gone else "Get it"),)
-        raise
-    except DigestNotFound as error:
-        if gone is None:
-            what = f"{job} is over, but {error.what}: the build failed"
-            raise BuildFailed(what, "Nothing was recorded", error.next) from error
+    except DigestNotFound:
         what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
+    except (ApiRefused, NothingStarted) as error:
+        error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
+        error.next = (_step_to_wait(work, build, "Look again"),)
+        raise
     else:
-        if gone is None:
-            return build_id
         others = (entry for entry in work.history.of_image(build.image_name) if entry.job_name != job)
         is_older = any(entry.build_id == build_id for entry in others)
         if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
@@ -462,3 +451,17 @@ def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None
     find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
     again = work.step_alone("build", "Or build again")
     raise JobNotFound(f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find, again])
+
+
+def _digest_of(work: Work, build: BuildInFlight) -> str:
+    """The digest of a build that is over. BuildFailed if its tag has none."""
+    job = build.job_name
+    try:
+        return work.client.digest(build.image_name, tag=build.image_tag)
+    except DigestNotFound as error:
+        what = f"{job} is over, but {error.what}: the build failed"
+        raise BuildFailed(what, "Nothing was recorded", error.next) from error
+    except (ApiRefused, NothingStarted) as error:
+        error.what = f"{job} is over, but its digest is not known yet: {error.what}"
+        error.next = (_step_to_wait(work, build, "Get it"),)
+        raise
