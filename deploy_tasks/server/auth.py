@@ -17,14 +17,20 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from .schemas import LABEL
+from .schemas import LABEL, matching, problem
 
 Right = Literal["read", "build", "deploy"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 EVERY_NAMESPACE = "*"
 
-KeyName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")]
-Namespace = Annotated[str, Meta(pattern=rf"^\*\Z|{LABEL}")]
+KeyName = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z",
+        "the name of a key: up to 64 letters, digits, . _ @ -, beginning with a letter or digit",
+    ),
+]
+Namespace = Annotated[str, matching(rf"^\*\Z|{LABEL}", "a namespace: a Kubernetes name, or * for every one")]
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +140,8 @@ def add(path: Path, name: str, namespaces: list[str], rights: list[Right]) -> st
         entry = {"name": name, "hash": _hash(key.encode()), "namespaces": namespaces, "rights": rights}
         _write(path, _File([*stored, msgspec.convert(entry, _Stored)]))
     except msgspec.ValidationError as error:
-        raise KeyFileError(f"This is not a key: {error}. No key was added.") from error
+        what, where = problem(error)
+        raise KeyFileError(f"{where}: {what}. No key was added.") from error
     except OSError as error:
         raise KeyFileError(f"Cannot write the keys in {path}: {error.strerror}. No key was added.") from error
     return key
@@ -152,6 +159,9 @@ def _version(path: Path) -> object:
 def _read(path: Path) -> _File:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_File)
+    except msgspec.ValidationError as error:
+        what, where = problem(error)
+        raise KeyFileError(f"{path} is not a file of keys: {where or 'all of it'}: {what}") from error
     except msgspec.DecodeError as error:
         raise KeyFileError(f"{path} is not a file of keys: {error}") from error
 
