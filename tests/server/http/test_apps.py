@@ -203,6 +203,24 @@ def test_a_rollback_to_a_revision_puts_what_is_named_over_it(implementation: Imp
     assert values.get("A", "1") == "1"
 
 
+def test_a_rollback_shows_the_commit_of_what_returns_and_not_of_the_checkout_that_asks(server: Server) -> None:
+    digest, other = server.built(), 40 * "d"
+    for port, commit in ((1, COMMIT), (2, other)):
+        server.deploy(digest, {"port": port}, {"X-Deploy-Commit": commit})
+    assert server.app()["commit"] == other
+    server.answer("POST", "/api/apps/apps/shop/rollback", headers={"X-Deploy-Commit": other, "X-Deploy-By": "dev"})
+    app = server.app()
+    assert (app["commit"], app["deployConfig"]["port"], app["deployedBy"]) == (COMMIT, 1, "admin (dev)")
+
+
+def test_a_rollback_never_takes_the_last_port_away(server: Server) -> None:
+    digest = server.built()
+    server.deployed(digest, {"port": 1})
+    server.deployed(digest, {"port": 2})
+    server.answer("POST", "/api/apps/apps/shop/rollback", {"deployConfig": {"ports": [], "port": None}})
+    assert server.app()["deployConfig"]["port"] == 1
+
+
 def test_a_rollback_without_an_earlier_revision_is_refused(server: Server) -> None:
     digest = server.built()
     server.deployed(digest)
