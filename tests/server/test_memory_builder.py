@@ -330,6 +330,18 @@ def test_builds_over_the_limit_wait_for_their_turn(registry: DiskRegistry, proje
     run_with(registry, scenario, held_images, limits=Limits(running=2))
 
 
+def test_a_build_that_never_ends_is_ended_so_that_others_have_their_turn(
+    registry: DiskRegistry, project: Project
+) -> None:
+    async def scenario(builder: MemoryBuilder) -> None:
+        jobs = [(await builder.start(build_of(project), None)).job.job_name for _ in range(2)]
+        ends = [await builder.over(name, SECONDS_A_COMMAND) for name in jobs]
+        assert [(state.status, state.reason) for state in ends] == 2 * [("failed", "build")]
+        assert "longer than 0.3 s" in await builder.log(jobs[1])
+
+    run_with(registry, scenario, lambda _: HeldImages(), limits=Limits(running=1, seconds=0.3))
+
+
 def test_a_wait_answers_at_its_end_with_what_is_known(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         name = (await builder.start(build_of(project), None)).job.job_name

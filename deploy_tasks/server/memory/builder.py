@@ -30,9 +30,11 @@ _SECONDS_A_LINE = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """At most `running` builds run at once. At most `jobs` are kept, and none for longer than `seconds_kept`."""
+    """At most `running` builds run at once, each for at most `seconds`. At most `jobs` are kept, and none for longer
+    than `seconds_kept`."""
 
     running: int = 4
+    seconds: float = 3600.0
     jobs: int = 1000
     seconds_kept: float = 24 * 3600
     log_bytes: int = 16 * 1024 * 1024
@@ -219,7 +221,10 @@ class MemoryBuilder:
 
     async def _run(self, job: _Job) -> None:
         try:
-            digest = await self._built(job)
+            # Else a few clones from a server that never answers would keep everybody's builds waiting.
+            digest = await asyncio.wait_for(self._built(job), self._limits.seconds)
+        except asyncio.TimeoutError:
+            self._end(job, "build", f"the build took longer than {self._limits.seconds:g} s, which is the limit")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a build is that build's failure
             expected = isinstance(error, BuildFailure | Refused)
             self._end(job, "build", str(error) if expected else f"{type(error).__name__}: {error}")
