@@ -11,6 +11,8 @@ import logging
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -133,12 +135,16 @@ class Keys:
 def add(path: Path, name: str, namespaces: list[str], rights: list[Right]) -> str:
     """Writes a new key's hash into the file, which is created if needed; returns the key. Raises KeyFileError."""
     key = secrets.token_hex(32)
+    entry = {"name": name, "hash": _hash(key.encode()), "namespaces": namespaces, "rights": rights}
     try:
-        stored = _read(path).keys if path.exists() else []
-        if any(other.name == name for other in stored):
-            raise KeyFileError(f"{path} has a key called {name} already. Choose another name, or remove that entry.")
-        entry = {"name": name, "hash": _hash(key.encode()), "namespaces": namespaces, "rights": rights}
-        _write(path, _File([*stored, msgspec.convert(entry, _Stored)]))
+        added = msgspec.convert(entry, _Stored)
+        with _locked(path):
+            stored = _read(path).keys if path.exists() else []
+            if any(other.name == name for other in stored):
+                raise KeyFileError(
+                    f"{path} has a key called {name} already. Choose another name, or remove that entry."
+                )
+            _write(path, _File([*stored, added]))
     except msgspec.ValidationError as error:
         what, where = problem(error)
         raise KeyFileError(f"{where}: {what}. No key was added.") from error
@@ -164,6 +170,19 @@ def _read(path: Path) -> _File:
         raise KeyFileError(f"{path} is not a file of keys: {where or 'all of it'}: {what}") from error
     except msgspec.DecodeError as error:
         raise KeyFileError(f"{path} is not a file of keys: {error}") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One at a time changes the file, else a key is lost. It locks the folder, since the file is replaced."""
+    import fcntl  # not on Windows, where no server runs
+
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, file: _File) -> None:
