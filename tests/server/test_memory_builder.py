@@ -503,6 +503,18 @@ def test_old_jobs_are_forgotten_with_their_keys(registry: DiskRegistry, project:
     run_with(registry, scenario, limits=Limits(jobs=2, seconds_kept=100), clock=clock)
 
 
+def test_old_jobs_are_forgotten_whose_logs_take_too_much_memory(registry: DiskRegistry, project: Project) -> None:
+    async def scenario(builder: MemoryBuilder) -> list[bool]:
+        names = []
+        for _ in range(4):
+            names.append((await builder.start(build_of(project), None)).job.job_name)
+            await builder.over(names[-1], SECONDS_A_COMMAND)
+        return [await builder.job(name) is not None for name in names]
+
+    limits = Limits(log_bytes=100, all_log_bytes=400)  # each is full, and one line over its limit
+    assert run_with(registry, scenario, limits=limits) == [False, True, True, True]
+
+
 def test_no_job_is_taken_where_all_that_are_kept_still_run(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         first = (await builder.start(build_of(project), "key-1")).job

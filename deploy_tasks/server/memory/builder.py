@@ -31,13 +31,14 @@ _SECONDS_A_LINE = 0.5
 @dataclass(frozen=True)
 class Limits:
     """At most `running` builds run at once, each for at most `seconds`. At most `jobs` are kept, and none for longer
-    than `seconds_kept`."""
+    than `seconds_kept`. A log has at most `log_bytes`; beyond `all_log_bytes` of all of them, jobs are forgotten."""
 
     running: int = 4
     seconds: float = 3600.0
     jobs: int = 1000
     seconds_kept: float = 24 * 3600
     log_bytes: int = 16 * 1024 * 1024
+    all_log_bytes: int = 256 * 1024 * 1024
 
 
 class Log:
@@ -50,6 +51,9 @@ class Log:
 
     def __str__(self) -> str:
         return self._text.decode()
+
+    def __len__(self) -> int:
+        return len(self._text)
 
     def add(self, line: str) -> None:
         """Adds a line. The line that exceeds the limit is cut, and one more line says so."""
@@ -199,8 +203,11 @@ class MemoryBuilder:
         if too_many > len(over):
             raise Refused(503, "too-many-builds", "Too many builds are waiting. No build was started. Try again later.")
         oldest_first = sorted(over, key=lambda job: job.ended or 0)
+        too_many_bytes = sum(len(job.log) for job in self._jobs.values()) - self._limits.all_log_bytes
         for number, job in enumerate(oldest_first):
-            if number < too_many or (job.ended or 0) < self._clock() - self._limits.seconds_kept:
+            is_old = (job.ended or 0) < self._clock() - self._limits.seconds_kept
+            if number < too_many or too_many_bytes > 0 or is_old:
+                too_many_bytes -= len(job.log)
                 del self._jobs[job.name]
                 if job.key:
                     del self._by_key[job.key]
