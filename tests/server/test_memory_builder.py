@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +328,34 @@ def test_builds_over_the_limit_wait_for_their_turn(registry: DiskRegistry, proje
         assert await builder.log(cancelled) == "error: the build was cancelled\n"
 
     run_with(registry, scenario, held_images, limits=Limits(running=2))
+
+
+def test_the_folder_of_a_build_ends_with_it_whenever_it_is_cancelled(
+    registry: DiskRegistry, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cancels: list[asyncio.Task[object]] = []
+
+    class CancelledAtItsEnd(HeldImages):
+        cancel: Callable[[], Coroutine[Any, Any, object]]
+
+        async def build(self, build: Build, context: Path, dockerfile: Path, log: Callable[[str], None]) -> str:
+            cancels.append(asyncio.create_task(self.cancel()))
+            for _ in range(len(cancels) - 1):  # each build is some steps nearer to its end
+                await asyncio.sleep(0)
+            return self.digest
+
+    held = CancelledAtItsEnd()
+
+    async def scenario(builder: MemoryBuilder) -> None:
+        for _ in range(6):
+            name = (await builder.start(build_of(project), None)).job.job_name
+            held.cancel = functools.partial(builder.cancel, name)
+            await builder.over(name, SECONDS_A_COMMAND)
+        await asyncio.gather(*cancels)
+
+    run_with(registry, scenario, lambda _: held)
+    assert not list(tmp_path.glob("sandbox-build-*"))
 
 
 def test_a_build_that_never_ends_is_ended_so_that_others_have_their_turn(

@@ -253,7 +253,9 @@ class MemoryBuilder:
             context, dockerfile = await to_thread.run_sync(context_and_dockerfile, job.build, checkout)
             digest = await self._images.build(job.build, context, dockerfile, job.log.add)
         finally:
-            await to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+            # It begins before anything is awaited, so that no cancel comes before it.
+            remove = partial(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, remove))
         while (passed := time.monotonic() - start) < self._build_seconds:
             await asyncio.sleep(min(_SECONDS_A_LINE, self._build_seconds - passed))
             job.log.add(f"INFO[{time.monotonic() - start:06.1f}] Taking snapshot of full filesystem...")
