@@ -89,7 +89,9 @@ def test_a_key_may_do_everything_unless_it_is_limited(tmp_path: Path) -> None:
         (["keys", "add", "ci"], "--keys"),
         (["serve", "--keys", "missing.json"], "Run: deploy-api keys add NAME --keys missing.json"),
         (["serve", "--keys", "/dev/null"], "/dev/null is not a file of keys"),
-        (["serve", "--keys", "good.json", "--port", "99999"], "cannot listen on 127.0.0.1:99999"),
+        (["serve", "--keys", "good.json", "--port", "99999"], "99999: name an address, and a port up to 65535"),
+        (["serve", "--keys", "good.json", "--host", ""], "cannot listen on :8080: name an address"),
+        (["serve", "--keys", "good.json", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:8080: "),
         (["serve", "--keys", "good.json", "--port", "0", "--data", "/dev/null/x"], "Not a directory: /dev/null/x"),
         ([], "COMMAND"),
     ],
@@ -98,6 +100,7 @@ def test_what_cannot_be_done_says_why_without_a_traceback(tmp_path: Path, argume
     (tmp_path / "good.json").write_text('{"keys": []}')
     done = program(tmp_path, *arguments)
     assert done.returncode == 2
+    assert "Unknown error" not in done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

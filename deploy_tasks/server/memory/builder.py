@@ -229,7 +229,7 @@ class MemoryBuilder:
     async def _run(self, job: _Job) -> None:
         try:
             # Else a few clones from a server that never answers would keep everybody's builds waiting.
-            digest = await asyncio.wait_for(self._built(job), self._limits.seconds)
+            digest = await asyncio.wait_for(self._built(job), self._build_seconds + self._limits.seconds)
         except asyncio.TimeoutError:
             self._end(job, "build", f"the build took longer than {self._limits.seconds:g} s, which is the limit")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a build is that build's failure
