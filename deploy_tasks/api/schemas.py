@@ -144,8 +144,6 @@ class AppState(JsonObject, kw_only=True, frozen=True):
         return digest if images.DIGEST.fullmatch(digest) else None
 
 
-
-
 class FullAppState(AppState, kw_only=True, frozen=True):
     """How an app runs, as a server with the feature `app-state` says it. `status` is `ready`, `progressing` or
     `failed`; `reason` and `message` say why. Source: docs/deploy-api.md, "What the kit's own server adds"."""

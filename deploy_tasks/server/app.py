@@ -95,7 +95,7 @@ def create_app(
         builds,
         ending,
         [*_routes(operations, keys, most_body_bytes), *routes],
-        [Middleware(_Envelope, measured, None if minimal else FEATURES), *middleware],
+        [Middleware(_Envelope, measured, ending, None if minimal else FEATURES), *middleware],
     )
 
 
@@ -134,8 +134,8 @@ class _Path:
 class _Envelope:
     """Adds the header with the features to every answer, counts it in the metrics, and answers a bug with JSON."""
 
-    def __init__(self, app: ASGIApp, measured: Measured, features: str | None) -> None:
-        self._app, self._measured = app, measured
+    def __init__(self, app: ASGIApp, measured: Measured, ending: asyncio.Event, features: str | None) -> None:
+        self._app, self._measured, self._ending = app, measured, ending
         self._headers = [(b"deploy-api-features", features.encode())] if features else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,6 +158,13 @@ class _Envelope:
                 refusal = Refusal("The server failed. Its log says more. The change may have begun.", "internal")
                 await answer(refusal, 500)(scope, receive, sending)
             raise  # to the server's log
+        except asyncio.CancelledError:
+            if not self._ending.is_set():
+                raise
+            # What is still open is cut: a client that does not send its whole body, or does not read its answer.
+            if not status:
+                refusal = Refusal("The server is shutting down, and the change may have begun. Ask again.", "ending")
+                await answer(refusal, 503)(scope, receive, sending)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             path = getattr(scope.get("endpoint"), "path", "other")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 from starlette.responses import Response, StreamingResponse
 
 from .. import images
@@ -125,9 +125,10 @@ class Apps:
     async def _rollback(self, asked: Asked) -> Response:
         request = await asked.body(RollbackRequest)
         target, before = await self._known(asked, "deploy")
-        revision = await self._cluster.rollback(
-            target, request.revision, request.deploy_config or DeployConfig(), asked.author, asked.expected
-        )
+        changes = request.deploy_config or DeployConfig()
+        if changes.ports == []:  # an app without a port cannot run
+            changes = replace(changes, ports=None)
+        revision = await self._cluster.rollback(target, request.revision, changes, asked.author, asked.expected)
         return answer(self._accepted("rollback", asked.author, target, revision, before))
 
     async def _remove(self, asked: Asked) -> Response:

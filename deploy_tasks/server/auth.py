@@ -11,17 +11,28 @@ import logging
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from .schemas import DIGEST, KeyName, KeyNamespace, in_words
+from .schemas import LABEL, Digest, matching, problem
 
 Right = Literal["read", "build", "deploy"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 EVERY_NAMESPACE = "*"
+
+KeyName = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z",
+        "the name of a key: up to 64 letters, digits, . _ @ -, beginning with a letter or digit",
+    ),
+]
+Namespace = Annotated[str, matching(rf"^\*\Z|{LABEL}", "a namespace: a Kubernetes name, or * for every one")]
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +45,7 @@ class Key(Struct, frozen=True):
     """What a request may do: its rights, in its namespaces (`*`: in every one)."""
 
     name: KeyName
-    namespaces: tuple[KeyNamespace, ...]
+    namespaces: tuple[Namespace, ...]
     rights: tuple[Right, ...]
 
     def may(self, right: Right, namespace: str | None) -> bool:
@@ -52,7 +63,7 @@ class Key(Struct, frozen=True):
 
 
 class _Stored(Key, frozen=True):
-    hash: Annotated[str, Meta(pattern=DIGEST)]
+    hash: Digest
 
 
 class _File(Struct, frozen=True):
@@ -124,14 +135,19 @@ class Keys:
 def add(path: Path, name: str, namespaces: list[str], rights: list[Right]) -> str:
     """Writes a new key's hash into the file, which is created if needed; returns the key. Raises KeyFileError."""
     key = secrets.token_hex(32)
+    entry = {"name": name, "hash": _hash(key.encode()), "namespaces": namespaces, "rights": rights}
     try:
-        stored = _read(path).keys if path.exists() else []
-        if any(other.name == name for other in stored):
-            raise KeyFileError(f"{path} has a key called {name} already. Choose another name, or remove that entry.")
-        entry = {"name": name, "hash": _hash(key.encode()), "namespaces": namespaces, "rights": rights}
-        _write(path, _File([*stored, msgspec.convert(entry, _Stored)]))
+        added = msgspec.convert(entry, _Stored)
+        with _locked(path):
+            stored = _read(path).keys if path.exists() else []
+            if any(other.name == name for other in stored):
+                raise KeyFileError(
+                    f"{path} has a key called {name} already. Choose another name, or remove that entry."
+                )
+            _write(path, _File([*stored, added]))
     except msgspec.ValidationError as error:
-        raise KeyFileError(f"This is not a key: {in_words(error)}. No key was added.") from error
+        what, where = problem(error)
+        raise KeyFileError(f"{where}: {what}. No key was added.") from error
     except OSError as error:
         raise KeyFileError(f"Cannot write the keys in {path}: {error.strerror}. No key was added.") from error
     return key
@@ -149,8 +165,24 @@ def _version(path: Path) -> object:
 def _read(path: Path) -> _File:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_File)
+    except msgspec.ValidationError as error:
+        what, where = problem(error)
+        raise KeyFileError(f"{path} is not a file of keys: {where or 'all of it'}: {what}") from error
     except msgspec.DecodeError as error:
         raise KeyFileError(f"{path} is not a file of keys: {error}") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One at a time changes the file, else a key is lost. It locks the folder, since the file is replaced."""
+    import fcntl  # not on Windows, where no server runs
+
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, file: _File) -> None:

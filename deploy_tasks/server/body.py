@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 
 from .interfaces import Refused
-from .schemas import in_words
+from .schemas import problem
 
 MOST_BYTES = 1024 * 1024
 
@@ -62,6 +62,9 @@ def _present(value: Any, *, is_env: bool = False) -> Any:
 
 
 def _malformed(error: msgspec.ValidationError) -> Refused:
-    what, _, place = in_words(error).partition(" - at `$")
-    where = place.strip("`.") or "The request"
-    return Refused(400, "malformed", f"{where}: {what}. Nothing was done. GET /openapi.json describes every field.")
+    what, where = problem(error)
+    return Refused(
+        400,
+        "malformed",
+        f"{where or 'The request'}: {what}. Nothing was done. GET /openapi.json describes every field.",
+    )

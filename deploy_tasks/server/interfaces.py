@@ -137,7 +137,8 @@ class Cluster(Protocol):
     async def rollback(
         self, target: Target, revision: int | None, changes: DeployConfig, author: Author, expected: int | None
     ) -> Revision:
-        """An earlier revision again, with the values of its variables, as a new revision. Refused (404, 409)."""
+        """An earlier revision again, with its commit and the values of its variables, as a new revision. Refused (404,
+        409)."""
 
     def logs(
         self, target: Target, tail: int | None, since: float | None, follow: bool, previous: bool

@@ -16,40 +16,72 @@ TAG = r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z"
 DIGEST = r"^sha256:[0-9a-f]{64}\Z"
 LABEL = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
 
-ImageName = Annotated[str, Meta(pattern=IMAGE_NAME, max_length=255)]
-Tag = Annotated[str, Meta(pattern=TAG)]
-Digest = Annotated[str, Meta(pattern=DIGEST)]
-Label = Annotated[str, Meta(pattern=LABEL)]
+_DOMAIN_PART = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DURATION = "".join(f"(?:[0-9]{{1,9}}{unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))
+
+_SAYS: dict[str, str] = {}
+
+
+def matching(pattern: str, says: str, max_length: int | None = None) -> Meta:
+    """A text that matches `pattern`; `says` is what it is, for people."""
+    _SAYS[repr(pattern)] = says
+    return Meta(pattern=pattern, max_length=max_length, description=says)
+
+
+def problem(error: ValidationError) -> tuple[str, str]:
+    """What is wrong, in words in place of a pattern, and the path of the field; the path is empty at the top."""
+    text, _, place = str(error).partition(" - at `")
+    is_name = place.startswith("key` in `")
+    path = place.removeprefix("key` in `").strip("`").removeprefix("$").strip(".")
+    _, _, pattern = text.partition(" matching regex ")
+    what = f"this is not {_SAYS[pattern]}" if pattern in _SAYS else text
+    return what, f"a name in {path}" if is_name else path
+
+
+ImageName = Annotated[
+    str, matching(IMAGE_NAME, "an image name: lower-case words joined by . _ - and /, without a host", 255)
+]
+Tag = Annotated[str, matching(TAG, "an image tag: up to 128 letters, digits, . _ -, not starting with . or -")]
+Digest = Annotated[str, matching(DIGEST, "a digest: sha256: and 64 lower-case hex digits")]
+Label = Annotated[
+    str, matching(LABEL, "a Kubernetes name: up to 63 lower-case letters, digits and -, not - at either end")
+]
+# What Kubernetes refuses later, when the answer has long said that the deploy is accepted.
+# Source: k8s.io/apimachinery/pkg/util/validation, IsValidPortName, IsEnvVarName (relaxed), IsWildcardDNS1123Subdomain.
+PortName = Annotated[
+    str,
+    matching(
+        r"^(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z",
+        "the name of a port: up to 15 lower-case letters, digits and single -, with a letter among them",
+        15,
+    ),
+]
+Domain = Annotated[
+    str,
+    matching(
+        rf"^(?:\*\.)?{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*\Z",
+        "a domain in lower case, such as app.example.com or *.example.com",
+        253,
+    ),
+]
+VariableName = Annotated[str, matching(r"^[ -<>-~]+\Z", "the name of a variable: visible ASCII characters without =")]
+VariableValue = Annotated[str, matching(r"^[^\x00]*\Z", "the value of a variable, which may hold anything but NUL")]
+# The field of a ServiceMonitor. Source: prometheus-operator, pkg/apis/monitoring/v1, Duration.
+Interval = Annotated[str, matching(rf"^(?:0|{_DURATION})\Z", "an interval, such as 30s or 1m30s", 64)]
+PathOnSite = Annotated[str, matching(r"^[^\x00-\x20\x7f]+\Z", "a path on the site, such as /health, without spaces")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Replicas = Annotated[int, Meta(ge=0, le=1000)]
-_KEY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z"
-_KEY_NAMESPACE = rf"^\*\Z|{LABEL}"
 # No leading dash: these reach a git command line.
-_OPERAND = r"^[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z"
-Operand = Annotated[str, Meta(pattern=_OPERAND, max_length=2048)]
+Operand = Annotated[
+    str,
+    matching(
+        r"^[^-\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z", "a text in one line that does not begin with -, as git takes it", 2048
+    ),
+]
 AppClass = Literal["business", "non-business"]
 BuildStatus = Literal["pending", "running", "succeeded", "failed"]
 FailureReason = Literal["build", "cancelled", "deploy"]
 RolloutStatus = Literal["ready", "progressing", "failed"]
-KeyName = Annotated[str, Meta(pattern=_KEY_NAME)]
-KeyNamespace = Annotated[str, Meta(pattern=_KEY_NAMESPACE)]
-_IN_WORDS = {
-    IMAGE_NAME: "an image name: lower-case words joined by . _ - and /, without a host",
-    TAG: "a tag: up to 128 letters, digits, . _ -, not starting with . or -",
-    DIGEST: "a digest: sha256: and 64 lower-case hex digits",
-    LABEL: "a Kubernetes name: up to 63 lower-case letters, digits and -",
-    _OPERAND: "a text without control characters, not starting with -",
-    _KEY_NAME: "a name: up to 64 letters, digits, . _ @ -, not starting with . _ @ or -",
-    _KEY_NAMESPACE: "a namespace, or * for all of them",
-}
-
-
-def in_words(error: ValidationError) -> str:
-    """What is wrong with a value, with the grammar in words in place of its pattern."""
-    text = str(error)
-    for pattern, words in _IN_WORDS.items():
-        text = text.replace(f"`str` matching regex {pattern!r}", words)
-    return text
 
 
 class JsonObject(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -58,13 +90,13 @@ class JsonObject(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 class NamedPort(JsonObject, frozen=True):
     port: Port
-    name: str = ""
+    name: PortName = ""
 
 
 class Metrics(JsonObject, frozen=True):
     port: Port
     path: str = "/metrics"
-    scrape_interval: str = "30s"
+    scrape_interval: Interval = "30s"
     scheme: Literal["http", "https"] = "http"
 
 
@@ -77,13 +109,20 @@ class DeployConfig(JsonObject, frozen=True):
     port: Port | None = None
     ports: list[NamedPort] | None = None
     replicas: Replicas | None = None
-    domain: str | None = None
-    domains: list[str] | None = None
+    domain: Domain | None = None
+    domains: list[Domain] | None = None
     tls: bool | None = None
-    health_path: str | None = None
+    health_path: PathOnSite | None = None
     app_class: AppClass | None = None
-    env: dict[str, str | None] | None = None
+    env: dict[VariableName, VariableValue | None] | None = None
     metrics: Metrics | None = None
+
+    def __post_init__(self) -> None:
+        # A Service has neither two ports of one number nor of one name.
+        for what in ("port", "name"):
+            values = [value for port in self.ports or () if (value := getattr(port, what))]
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"ports has the {what} {twice[0]} twice")
 
     def __repr__(self) -> str:  # without the values of variables
         return f"{type(self).__name__}(port={self.port}, replicas={self.replicas})"

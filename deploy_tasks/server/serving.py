@@ -19,16 +19,16 @@ class CannotListen(Exception):
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 picks a free one. Raises CannotListen."""
+    if not host or not 0 <= port <= 65535:  # "" would be every address
+        raise CannotListen(f"cannot listen on {host}:{port}: name an address, and a port up to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=256)
-    except OverflowError as error:
-        raise CannotListen(f"cannot listen on {host}:{port}: a port is a number from 0 to 65535") from error
     except OSError as error:
-        # Python adds the address to the reason.
-        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
-        advice = ". Use another port; 0 picks a free one" if error.errno == errno.EADDRINUSE else ""
-        raise CannotListen(f"cannot listen on {host}:{port}: {reason}{advice}") from error
+        # Python adds its own words, and makes of a name that nobody knows an error with a number below 0.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        hint = ". Use another port; 0 picks a free one" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}{hint}") from error
     # asyncio does not set it of a socket made elsewhere, and each second answer would wait 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

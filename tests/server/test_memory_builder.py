@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -330,6 +330,46 @@ def test_builds_over_the_limit_wait_for_their_turn(registry: DiskRegistry, proje
     run_with(registry, scenario, held_images, limits=Limits(running=2))
 
 
+def test_the_folder_of_a_build_ends_with_it_whenever_it_is_cancelled(
+    registry: DiskRegistry, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cancels: list[asyncio.Task[object]] = []
+
+    class CancelledAtItsEnd(HeldImages):
+        cancel: Callable[[], Coroutine[Any, Any, object]]
+
+        async def build(self, build: Build, context: Path, dockerfile: Path, log: Callable[[str], None]) -> str:
+            cancels.append(asyncio.create_task(self.cancel()))
+            for _ in range(len(cancels) - 1):  # each build is some steps nearer to its end
+                await asyncio.sleep(0)
+            return self.digest
+
+    held = CancelledAtItsEnd()
+
+    async def scenario(builder: MemoryBuilder) -> None:
+        for _ in range(6):
+            name = (await builder.start(build_of(project), None)).job.job_name
+            held.cancel = functools.partial(builder.cancel, name)
+            await builder.over(name, SECONDS_A_COMMAND)
+        await asyncio.gather(*cancels)
+
+    run_with(registry, scenario, lambda _: held)
+    assert not list(tmp_path.glob("sandbox-build-*"))
+
+
+def test_a_build_that_never_ends_is_ended_so_that_others_have_their_turn(
+    registry: DiskRegistry, project: Project
+) -> None:
+    async def scenario(builder: MemoryBuilder) -> None:
+        jobs = [(await builder.start(build_of(project), None)).job.job_name for _ in range(2)]
+        ends = [await builder.over(name, SECONDS_A_COMMAND) for name in jobs]
+        assert [(state.status, state.reason) for state in ends] == 2 * [("failed", "build")]
+        assert "longer than 0.3 s" in await builder.log(jobs[1])
+
+    run_with(registry, scenario, lambda _: HeldImages(), limits=Limits(running=1, seconds=0.3))
+
+
 def test_a_wait_answers_at_its_end_with_what_is_known(registry: DiskRegistry, project: Project) -> None:
     async def scenario(builder: MemoryBuilder) -> None:
         name = (await builder.start(build_of(project), None)).job.job_name
@@ -489,6 +529,18 @@ def test_old_jobs_are_forgotten_with_their_keys(registry: DiskRegistry, project:
         assert await builder.job(names[2]) is None, "older than its time"
 
     run_with(registry, scenario, limits=Limits(jobs=2, seconds_kept=100), clock=clock)
+
+
+def test_old_jobs_are_forgotten_whose_logs_take_too_much_memory(registry: DiskRegistry, project: Project) -> None:
+    async def scenario(builder: MemoryBuilder) -> list[bool]:
+        names = []
+        for _ in range(4):
+            names.append((await builder.start(build_of(project), None)).job.job_name)
+            await builder.over(names[-1], SECONDS_A_COMMAND)
+        return [await builder.job(name) is not None for name in names]
+
+    limits = Limits(log_bytes=100, all_log_bytes=400)  # each is full, and one line over its limit
+    assert run_with(registry, scenario, limits=limits) == [False, True, True, True]
 
 
 def test_no_job_is_taken_where_all_that_are_kept_still_run(registry: DiskRegistry, project: Project) -> None:

@@ -318,7 +318,7 @@ def test_a_rollback_brings_the_revision_before_with_its_values() -> None:
         await shop.deploy()
         await shop.deploy(NEW, config(env={"KEY": "new", "MORE": "1"}))
         before = await shop.cluster.rollback(SHOP, None, DeployConfig(), Author("dev"), None)
-        assert (before.revision, before.image, before.deployed_by, before.commit) == (3, OLD, "dev", None)
+        assert (before.revision, before.image, before.deployed_by, before.commit) == (3, OLD, "dev", CI.commit)
         assert await shop.deploy(OLD, CONFIG) == 3, "just this runs, values and all"
         assert await shop.rollback() == 4, "the one before that again"
         assert await shop.deploy(NEW, config(env={"KEY": "new", "MORE": "1"})) == 4

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from deploy_tasks.server.auth import Keys, add
 from tests.project import SECONDS_A_COMMAND, Process, Project, clean_environment, completed
 
 _PROGRAM = [sys.executable, "-c", "import sys; from deploy_tasks.server.program import main; sys.exit(main())"]
@@ -85,7 +89,8 @@ def test_a_key_may_do_everything_unless_it_is_limited(tmp_path: Path) -> None:
         (["keys", "add", "ci"], "--keys"),
         (["serve", "--keys", "missing.json"], "Run: deploy-api keys add NAME --keys missing.json"),
         (["serve", "--keys", "/dev/null"], "/dev/null is not a file of keys"),
-        (["serve", "--keys", "good.json", "--port", "99999"], "127.0.0.1:99999: a port is a number from 0 to 65535"),
+        (["serve", "--keys", "good.json", "--port", "99999"], "99999: name an address, and a port up to 65535"),
+        (["serve", "--keys", "good.json", "--host", ""], "cannot listen on :8080: name an address"),
         (["serve", "--keys", "good.json", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid:8080: "),
         (["serve", "--keys", "good.json", "--port", "0", "--data", "/dev/null/x"], "Not a directory: /dev/null/x"),
         ([], "COMMAND"),
@@ -95,6 +100,7 @@ def test_what_cannot_be_done_says_why_without_a_traceback(tmp_path: Path, argume
     (tmp_path / "good.json").write_text('{"keys": []}')
     done = program(tmp_path, *arguments)
     assert done.returncode == 2
+    assert "Unknown error" not in done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -124,6 +130,32 @@ def test_a_build_and_its_deploy_are_served_and_audited_on_stdout(tmp_path: Path,
     assert "in memory only" in server.second_line
     assert key not in err + str(audited)
     assert list((tmp_path / "images").iterdir())
+
+
+def test_keys_that_are_added_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(lambda number: add(path, f"key-{number}", ["*"], ["read"]), range(40)))
+    keys = Keys.of_file(path)
+    assert all(keys.find(key) for key in added)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_that_never_ends_is_refused_in_json_when_the_server_ends(tmp_path: Path, number: int) -> None:
+    key = new_key(tmp_path, "ci")
+    server = ServeProcess(tmp_path)
+    address = urlsplit(server.url)
+    with socket.create_connection((str(address.hostname), address.port or 0), SECONDS_A_COMMAND) as slow:
+        head = f"POST /build HTTP/1.1\r\nHost: {address.netloc}\r\nX-API-Key: {key}\r\nContent-Length: 100\r\n\r\n"
+        slow.sendall(f"{head}{{".encode())
+        # The next request is answered, so the server has begun with this one.
+        assert requests.get(f"{server.url}/healthz", timeout=SECONDS_A_COMMAND).ok
+        _, _, err = server.end(number)
+        answer = b"".join(iter(lambda: slow.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"deploy-api-features: " in answer
+    assert b'"code":"ending"' in answer
+    assert "Traceback" not in err
 
 
 def test_a_page_of_another_host_is_refused_through_a_browser_here(tmp_path: Path) -> None:

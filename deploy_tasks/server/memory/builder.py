@@ -29,12 +29,15 @@ _SECONDS_A_LINE = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """At most `running` builds run at once. At most `jobs` are kept, and none for longer than `seconds_kept`."""
+    """At most `running` builds run at once, each for at most `seconds`. At most `jobs` are kept, and none for longer
+    than `seconds_kept`. A log has at most `log_bytes`; beyond `all_log_bytes` of all of them, jobs are forgotten."""
 
     running: int = 4
+    seconds: float = 3600.0
     jobs: int = 1000
     seconds_kept: float = 24 * 3600
     log_bytes: int = 16 * 1024 * 1024
+    all_log_bytes: int = 256 * 1024 * 1024
 
 
 class Log:
@@ -47,6 +50,9 @@ class Log:
 
     def __str__(self) -> str:
         return self._text.decode()
+
+    def __len__(self) -> int:
+        return len(self._text)
 
     def add(self, line: str) -> None:
         """Adds a line. The line that exceeds the limit is cut, and one more line says so."""
@@ -196,8 +202,11 @@ class MemoryBuilder:
         if too_many > len(over):
             raise Refused(503, "too-many-builds", "Too many builds are waiting. No build was started. Try again later.")
         oldest_first = sorted(over, key=lambda job: job.ended or 0)
+        too_many_bytes = sum(len(job.log) for job in self._jobs.values()) - self._limits.all_log_bytes
         for number, job in enumerate(oldest_first):
-            if number < too_many or (job.ended or 0) < self._clock() - self._limits.seconds_kept:
+            is_old = (job.ended or 0) < self._clock() - self._limits.seconds_kept
+            if number < too_many or too_many_bytes > 0 or is_old:
+                too_many_bytes -= len(job.log)
                 del self._jobs[job.name]
                 if job.key:
                     del self._by_key[job.key]
@@ -218,7 +227,10 @@ class MemoryBuilder:
 
     async def _run(self, job: _Job) -> None:
         try:
-            digest = await self._built(job)
+            # Else a few clones from a server that never answers would keep everybody's builds waiting.
+            digest = await asyncio.wait_for(self._built(job), self._build_seconds + self._limits.seconds)
+        except asyncio.TimeoutError:
+            self._end(job, "build", f"the build took longer than {self._limits.seconds:g} s, which is the limit")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a build is that build's failure
             expected = isinstance(error, BuildFailure | Refused)
             self._end(job, "build", str(error) if expected else f"{type(error).__name__}: {error}")
@@ -240,7 +252,9 @@ class MemoryBuilder:
             context, dockerfile = await to_thread.run_sync(context_and_dockerfile, job.build, checkout)
             digest = await self._images.build(job.build, context, dockerfile, job.log.add)
         finally:
-            await to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+            # It begins before anything is awaited, so that no cancel comes before it.
+            remove = partial(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, remove))
         while (passed := time.monotonic() - start) < self._build_seconds:
             await asyncio.sleep(min(_SECONDS_A_LINE, self._build_seconds - passed))
             job.log.add(f"INFO[{time.monotonic() - start:06.1f}] Taking snapshot of full filesystem...")

@@ -95,6 +95,8 @@ class MemoryCluster:
         if earlier is None:
             raise Refused(404, "unknown-revision", f"{target.app} has no revision {number}. Take one from its history.")
         config = _changed(earlier.config, changes)
+        # What the client says is the commit of its own checkout, and not of the image that returns.
+        author = Author(author.key, author.by, earlier.author.commit)
         return self._deploy(Deploy(target, earlier.image, config, author), None)
 
     def logs(

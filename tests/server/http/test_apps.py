@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -202,6 +203,24 @@ def test_a_rollback_to_a_revision_puts_what_is_named_over_it(implementation: Imp
     assert values.get("A", "1") == "1"
 
 
+def test_a_rollback_shows_the_commit_of_what_returns_and_not_of_the_checkout_that_asks(server: Server) -> None:
+    digest, other = server.built(), 40 * "d"
+    for port, commit in ((1, COMMIT), (2, other)):
+        server.deploy(digest, {"port": port}, {"X-Deploy-Commit": commit})
+    assert server.app()["commit"] == other
+    server.answer("POST", "/api/apps/apps/shop/rollback", headers={"X-Deploy-Commit": other, "X-Deploy-By": "dev"})
+    app = server.app()
+    assert (app["commit"], app["deployConfig"]["port"], app["deployedBy"]) == (COMMIT, 1, "admin (dev)")
+
+
+def test_a_rollback_never_takes_the_last_port_away(server: Server) -> None:
+    digest = server.built()
+    server.deployed(digest, {"port": 1})
+    server.deployed(digest, {"port": 2})
+    server.answer("POST", "/api/apps/apps/shop/rollback", {"deployConfig": {"ports": [], "port": None}})
+    assert server.app()["deployConfig"]["port"] == 1
+
+
 def test_a_rollback_without_an_earlier_revision_is_refused(server: Server) -> None:
     digest = server.built()
     server.deployed(digest)
@@ -311,6 +330,47 @@ def test_ports_metrics_and_env_are_taken_as_clients_send_them(server: Server) ->
 def test_a_config_that_cannot_be_deployed_is_a_400_and_nothing_is_deployed(server: Server, config: object) -> None:
     refused(server.deploy(server.built(), config), 400)
     refused(server.call("GET", "/api/apps/apps/shop"), 404)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"ports": [{"port": 80, "name": "web"}, {"port": 80, "name": "admin"}]}, "ports"),
+        ({"ports": [{"port": 80, "name": "web"}, {"port": 81, "name": "web"}]}, "ports"),
+        ({"ports": [{"port": 80, "name": "My Port"}]}, "ports"),
+        ({"ports": [{"port": 80, "name": "a-name-of-16-long"}]}, "ports"),
+        ({"port": 80, "env": {"": "x"}}, "env"),
+        ({"port": 80, "env": {"A=B": "x"}}, "env"),
+        ({"port": 80, "env": {"A\0": "x"}}, "env"),
+        ({"port": 80, "env": {"A": "s3cret\0"}}, "env"),
+        ({"port": 80, "domain": "https://shop.example.com"}, "domain"),
+        ({"port": 80, "domains": ["shop.example.com", "*.*.example.com"]}, "domains"),
+        ({"port": 80, "domains": ["shop.*.example.com"]}, "domains"),
+        ({"port": 80, "domain": "*"}, "domain"),
+        ({"port": 80, "domain": "Shop.example.com"}, "domain"),
+        ({"port": 80, "healthPath": "/health\n"}, "healthPath"),
+        ({"port": 80, "metrics": {"port": 80, "scrapeInterval": "soon"}}, "scrapeInterval"),
+    ],
+)
+def test_a_config_that_kubernetes_would_refuse_is_a_400_that_names_the_field(
+    server: Server, config: dict[str, Any], field: str
+) -> None:
+    text = refused(server.deploy(NO_DIGEST, config), 400, "malformed")
+    assert field in text
+    assert "s3cret" not in text
+    image = {"app": "shop", "namespace": "apps", "image": "ghcr.io/org/shop:v1", **config}
+    refused(server.call("POST", "/api/deploy", image), 400, "malformed")
+
+
+def test_a_config_that_kubernetes_takes_is_deployed(server: Server) -> None:
+    config = {
+        "ports": [{"port": 80, "name": "http2"}, {"port": 81, "name": "x-8"}, {"port": 82}],
+        "domains": ["localhost", "*.example.com", "a--b.1.example.com"],
+        "env": {"a.b-c": "", "A": "ü\n"},
+        "healthPath": "health.json?x=1",
+        "metrics": {"port": 80, "scrapeInterval": "1m30s"},
+    }
+    assert server.deployed(server.built(), config) == 1
 
 
 def test_a_digest_without_deploy_is_a_400(server: Server) -> None:
