@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
@@ -122,7 +124,7 @@ class Builds:
             error = None
             try:
                 image = images.pinned(self._registry.address, build.image_name, digest)
-                deploy = Deploy(build.target, image, deployable(build.config), build.author)
+                deploy = Deploy(build.target, image, deployable(build.config), build.author, build.asked)
                 await self._apps.deploy(deploy, None)
             except Refused as refused:
                 error = refused.message
@@ -162,7 +164,7 @@ class Builds:
         commit = request.git_ref if images.is_commit(request.git_ref) else None
         return Build(
             target=Target(request.namespace, request.app),
-            author=Author(author.key, author.by, author.commit or commit),
+            author=replace(author, commit=author.commit or commit),
             repo_url=request.repo_url,
             git_ref=request.git_ref,
             git_token=request.git_token,
@@ -172,6 +174,7 @@ class Builds:
             image_tag=request.image_tag or "latest",
             cache=request.cache,
             config=deployable(request.deploy_config) if request.deploy else None,
+            asked=time.time_ns(),
         )
 
     async def _deploy(self, asked: Asked, request: BuildRequest, digest: str) -> Response:

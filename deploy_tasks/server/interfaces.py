@@ -47,12 +47,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Deploy:
-    """What is to run. `image` has a digest, unless `/api/deploy` names another registry: then it may have a tag."""
+    """What is to run. `image` has a digest, unless `/api/deploy` names another registry: then it may have a tag.
+
+    `asked` is when the build before it was asked for, in nanoseconds since 1970; None if there was no build.
+    """
 
     target: Target
     image: str
-    config: DeployConfig
+    config: DeployConfig = field(repr=False)
     author: Author
+    asked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Build:
     image_tag: str
     cache: bool
     config: DeployConfig | None = field(repr=False)
+    asked: int
+    """When, in nanoseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,10 @@ class Cluster(Protocol):
     """Runs apps and remembers what ran. `expected` is the revision that must run now (0: none): else Refused (412)."""
 
     async def deploy(self, deploy: Deploy, expected: int | None) -> Revision:
-        """Accepts a deploy: a new revision, or the one that runs where nothing changed, and then no pod is replaced."""
+        """Accepts a deploy: a new revision, or the one that runs where nothing changed, and then no pod is replaced.
+
+        Refused (409, `superseded`) if what runs was asked for later: a build's deploy comes when the build is over.
+        """
 
     async def state(self, target: Target) -> AppState | None: ...
 

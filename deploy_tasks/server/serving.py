@@ -42,7 +42,12 @@ def run(
     Calls `announce` once it answers. `end` lets what is open come to its end. The rest is cut a second later.
     """
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_SECONDS_TO_END
+        app,
+        http="h11",  # bounds the headers of a request, also where another parser is installed
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_SECONDS_TO_END,
     )
     _Server(config, announce, end).run(sockets=[listener])
 

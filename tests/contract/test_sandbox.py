@@ -54,6 +54,23 @@ def test_the_same_commit_has_the_same_digest(sandbox: SandboxProcess, project: P
     assert len(digests) == 1
 
 
+def test_a_build_does_not_deploy_over_what_was_asked_for_later(tmp_path: Path, project: Project) -> None:
+    sandbox = HeldSandbox(tmp_path / "held")
+    try:
+        build = build_body(project, deploy=True, deployConfig={"port": 3000})
+        job = sandbox.call("POST", "/build", build).json()["jobName"]
+        image = f"registry.example.com/shop@sha256:{64 * '1'}"
+        later = {"app": "shop", "namespace": "apps", "image": image, "port": 3000}
+        assert sandbox.call("POST", "/api/deploy", later).status_code == 200
+        sandbox.let_builds_end()
+        state = sandbox.call("POST", f"/build/{job}/wait?timeout=600").json()
+        assert (state["status"], state["reason"]) == ("failed", "deploy")
+        assert "another deploy since this one was asked for" in state["error"]
+        assert (sandbox.app("apps", "shop")["image"], sandbox.app("apps", "shop")["revision"]) == (image, 1)
+    finally:
+        sandbox.stop()
+
+
 def test_the_log_says_that_no_run_was_run(sandbox: SandboxProcess, project: Project) -> None:
     project.write("Dockerfile", "FROM scratch\nRUN make\nCOPY . /\n")
     project.commit("with RUN")

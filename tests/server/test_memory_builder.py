@@ -79,6 +79,7 @@ def build_of(project: Project, **more: Any) -> Build:
         image_tag="v1",
         cache=True,
         config=None,
+        asked=1,
     )
     return replace(build, **more)
 

@@ -274,8 +274,8 @@ class MemoryBuilder:
 
 
 def _hash(build: Build) -> str:
-    """A hash of everything that was asked for, whoever asked."""
-    content = msgspec.json.encode(replace(build, author=Author("")), order="deterministic")
+    """A hash of everything that was asked for, whoever asked, and when."""
+    content = msgspec.json.encode(replace(build, author=Author(""), asked=0), order="deterministic")
     return hashlib.sha256(content).hexdigest()
 
 

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from math import inf
 
@@ -26,7 +26,8 @@ _INSTEAD = {"port": "ports", "ports": "port", "domain": "domains", "domains": "d
 
 @dataclass(eq=False)
 class _Deployed:
-    """A revision, with the values of its variables. `ended_as` is its last status once there is a newer one."""
+    """A revision, with the values of its variables. `asked` is when it was last asked for, as in Deploy; `ended_as` is
+    its last status once there is a newer one."""
 
     number: int
     image: str
@@ -34,6 +35,7 @@ class _Deployed:
     author: Author
     at: float
     template: Template
+    asked: int
     ended_as: RolloutStatus | None = None
 
 
@@ -96,7 +98,7 @@ class MemoryCluster:
             raise Refused(404, "unknown-revision", f"{target.app} has no revision {number}. Take one from its history.")
         config = _changed(earlier.config, changes)
         # What the client says is the commit of its own checkout, and not of the image that returns.
-        author = Author(author.key, author.by, earlier.author.commit)
+        author = replace(author, commit=earlier.author.commit)
         return self._deploy(Deploy(target, earlier.image, config, author), None)
 
     def logs(
@@ -137,12 +139,21 @@ class MemoryCluster:
 
     def _deploy(self, deploy: Deploy, expected: int | None) -> Revision:
         """Without an `await`: nothing else happens between the check and the change."""
-        self._check(deploy.target, expected)
-        now = self._clock()
-        app = self._apps.setdefault(deploy.target, _App(deploy.target))
+        target, now = deploy.target, self._clock()
+        asked = time.time_ns() if deploy.asked is None else deploy.asked
+        self._check(target, expected)
+        app = self._apps.setdefault(target, _App(target))
         template = self._template(deploy)
         if app.revisions:
             newest = app.newest
+            if asked < newest.asked and deploy.asked is not None:
+                raise Refused(
+                    409,
+                    "superseded",
+                    f"{target.app} has got another deploy since this one was asked for, and that stays. Nothing was "
+                    "deployed. If this image is to run, deploy it by its digest.",
+                )
+            newest.asked = asked
             if newest.image == deploy.image and _effective(newest.config) == _effective(deploy.config):
                 return self._shown(app, newest)
             newest.ended_as = self._rollout(app)[0]
@@ -150,7 +161,7 @@ class MemoryCluster:
                 app.replaced.set()
                 app.replaced = asyncio.Event()
         number = app.newest.number + 1 if app.revisions else 1
-        revision = _Deployed(number, deploy.image, deploy.config, deploy.author, now, template)
+        revision = _Deployed(number, deploy.image, deploy.config, deploy.author, now, template, asked)
         app.revisions = [*app.revisions, revision][-_MOST_REVISIONS:]
         seconds = inf if self.fail_rollout else self._replica_seconds
         app.pods = rolled_out(app.pods, template, _replicas(deploy.config), now, seconds)
