@@ -59,9 +59,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._announce, self._end = announce, end
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    async def main_loop(self) -> None:
+        # Not at the end of `startup`: where a signal comes then, uvicorn ends without `shutdown`, and with a traceback.
         self._announce()
+        await super().main_loop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._end()
