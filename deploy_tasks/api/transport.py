@@ -73,9 +73,10 @@ class Transport:
         """Sends one request, once. `seconds` bounds the whole exchange, `most` the bytes of the unpacked body. Raises
         NotSent or NoAnswer, and no exception of requests: those hold the key and the body."""
         # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
-        # this one waits for it. A thread that is given up ends with its connection or with the program.
-        session = self._session
-        answer = in_background(lambda: _attempt(session, method, self._url + path, body, seconds, most))
+        # this one waits for it. A thread that is given up ends with its connection or with the program. It holds no
+        # `self`, which would keep the next session and its connection open.
+        session, url = self._session, self._url + path
+        answer = in_background(lambda: _attempt(session, method, url, body, seconds, most))
         try:
             return answer(seconds)
         except Empty as error:
