@@ -34,15 +34,16 @@ def _checked(pattern: str | re.Pattern[str], what: str, text: str) -> str:
     return text
 
 
-_IMAGE_NAME = rf"(?!.{{256}}){_PART}(?:/{_PART})*"
+REPOSITORY = rf"{_PART}(?:/{_PART})*"
+_IMAGE_NAME = rf"(?!.{{256}}){REPOSITORY}"
 image_name = partial(_checked, _IMAGE_NAME, "an image name: lower-case words joined by . _ - and /, without a host")
 """A repository in a registry, at most 255 characters."""
-_TAG = "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
-tag = partial(_checked, _TAG, "an image tag: up to 128 letters, digits, . _ -, not starting with . or -")
+TAG = "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
+tag = partial(_checked, TAG, "an image tag: up to 128 letters, digits, . _ -, not starting with . or -")
 digest = partial(_checked, DIGEST, "a buildId: sha256: and 64 lower-case hex digits")
 """The digest of an image, which the API calls buildId."""
-_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-label = partial(_checked, _LABEL, "a Kubernetes name: up to 63 lower-case letters, digits and -")
+LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+label = partial(_checked, LABEL, "a Kubernetes name: up to 63 lower-case letters, digits and -")
 """The name of an app, a namespace or a job."""
 
 

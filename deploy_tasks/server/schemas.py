@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, ValidationError
 
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-IMAGE_NAME = rf"^{_PART}(?:/{_PART})*\Z"
-TAG = r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z"
-DIGEST = r"^sha256:[0-9a-f]{64}\Z"
-LABEL = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
+from .. import images
 
-_DOMAIN_PART = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+IMAGE_NAME = rf"^{images.REPOSITORY}\Z"
+TAG = rf"^{images.TAG}\Z"
+DIGEST = rf"^{images.DIGEST.pattern}\Z"
+LABEL = rf"^{images.LABEL}\Z"
+
 _DURATION = "".join(f"(?:[0-9]{{1,9}}{unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))
 
 _SAYS: dict[str, str] = {}
@@ -59,7 +59,7 @@ PortName = Annotated[
 Domain = Annotated[
     str,
     matching(
-        rf"^(?:\*\.)?{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*\Z",
+        rf"^(?:\*\.)?{images.LABEL}(?:\.{images.LABEL})*\Z",
         "a domain in lower case, such as app.example.com or *.example.com",
         253,
     ),

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ...images import DIGEST
 from ..interfaces import Refused
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -27,7 +28,7 @@ ACCEPTED_TYPES = ", ".join(
 )
 # The two algorithms that the image-spec registers, by the number of their hex digits.
 _ALGORITHMS = {64: "sha256", 128: "sha512"}
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_DIGEST = re.compile(rf"{DIGEST.pattern}|sha512:[0-9a-f]{{128}}")
 # Layers that clients fetch from elsewhere (their `urls`), so that no registry has to have them.
 _ELSEWHERE = re.compile(
     r"application/vnd\.oci\.image\.layer\.nondistributable\..*|application/vnd\.docker\.image\.rootfs\.foreign\..*"
