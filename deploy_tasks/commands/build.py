@@ -454,7 +454,7 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
 
 
 def _digest_of(work: Work, build: BuildInFlight) -> str:
-    """The digest of a build that is over. BuildFailed if its tag has none."""
+    """The digest of a finished build. BuildFailed if the registry has no digest for its tag."""
     job = build.job_name
     try:
         return work.client.digest(build.image_name, tag=build.image_tag)

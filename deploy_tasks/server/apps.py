@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from .. import images
 from .audit import Audit, Change
 from .auth import Right
-from .interfaces import Author, Cluster, Deploy, Refused, Registry, Target
+from .interfaces import Author, Cluster, Deploy, Refused, Registry, Target, unknown_app
 from .operation import Asked, Operation, answer
 from .schemas import (
     App,
@@ -134,7 +134,7 @@ class Apps:
     async def _remove(self, asked: Asked) -> Response:
         target, _ = await self._known(asked, "deploy")
         if not await self._cluster.remove(target):
-            raise _unknown(target)
+            raise unknown_app(target)
         self._audit.record("remove", asked.author, target)
         return answer(Removed(success=True))
 
@@ -177,9 +177,5 @@ class Apps:
         asked.must(right, target.namespace)
         state = await self._cluster.state(target)
         if state is None:
-            raise _unknown(target)
+            raise unknown_app(target)
         return target, state
-
-
-def _unknown(target: Target) -> Refused:
-    return Refused(404, "unknown-app", f"There is no app {target.app} in {target.namespace}. Deploy it first.")

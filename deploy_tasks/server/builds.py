@@ -17,7 +17,7 @@ from . import body
 from .apps import Apps, deployable
 from .audit import Audit
 from .auth import Right
-from .interfaces import Author, Build, Builder, Deploy, Refused, Registry, Target
+from .interfaces import Author, Build, Builder, Deploy, Refused, Registry, Target, unknown_job
 from .metrics import Measured
 from .operation import Asked, Operation, answer
 from .schemas import (
@@ -77,7 +77,7 @@ class Builds:
                 "POST",
                 f"{job}/wait",
                 self._wait,
-                "Wait until a build is over; white space comes before the answer's JSON meanwhile",
+                "Wait for a build to finish. White space is sent until then, before the JSON",
                 {200: JobState},
                 errors=(404, 408) if self._minimal else (404,),
                 query=WaitQuery,
@@ -204,7 +204,7 @@ class Builds:
         return StreamingResponse(self._waiting(job.job_name, seconds), media_type="application/json")
 
     async def _waiting(self, job: str, seconds: float) -> AsyncIterator[bytes]:
-        """White space until the build is over, then its state: clients and proxies give up on a silent connection."""
+        """White space while the build runs, then its state. Clients and proxies give up on a silent connection."""
         over = asyncio.ensure_future(self._builder.over(job, seconds))
         try:
             with self._measured.open_wait():
@@ -252,6 +252,6 @@ class Builds:
         name = asked.path("job")
         job, target = await self._builder.job(name), await self._builder.target_of(name)
         if job is None or target is None or not asked.key.sees(target.namespace):
-            raise Refused(404, "unknown-job", "There is no such job, or it ended so long ago that it was forgotten.")
+            raise unknown_job()
         asked.must(right, target.namespace)
         return job

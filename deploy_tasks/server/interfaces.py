@@ -45,6 +45,16 @@ class Target:
     app: str
 
 
+def unknown_app(target: Target) -> Refused:
+    """What answers a request for an app that is not deployed."""
+    return Refused(404, "unknown-app", f"Nothing is deployed as {target.app} in {target.namespace}. Deploy it first.")
+
+
+def unknown_job() -> Refused:
+    """What answers a request for a job that the server does not know, or that the key may not know of."""
+    return Refused(404, "unknown-job", "There is no such job, or it ended so long ago that it was forgotten.")
+
+
 @dataclass(frozen=True)
 class Deploy:
     """What is to run. `image` has a digest, unless `/api/deploy` names another registry: then it may have a tag.
@@ -104,10 +114,10 @@ class Builder(Protocol):
         """The whole log so far: it only ever grows, and ends with a line that says so where it was cut at its limit."""
 
     async def over(self, name: str, seconds: float) -> JobState:
-        """The job once it is over, or as it stands after `seconds`."""
+        """Waits until the job has finished, but at most `seconds`. Returns its state then."""
 
     async def cancel(self, name: str) -> JobState:
-        """Ends a job that is not over as `failed`, reason `cancelled`; one that is over stays as it is."""
+        """Cancels a job: it becomes `failed`, reason `cancelled`. A finished job does not change."""
 
     async def next_to_deploy(self) -> tuple[str, Build, str]:
         """Waits for a job that is built and is to be deployed: its name, its build, the image's digest."""
@@ -135,7 +145,7 @@ class Cluster(Protocol):
     async def deploy(self, deploy: Deploy, expected: int | None) -> Revision:
         """Accepts a deploy: a new revision, or the one that runs where nothing changed, and then no pod is replaced.
 
-        Refused (409, `superseded`) if what runs was asked for later: a build's deploy comes when the build is over.
+        Refused (409, `superseded`) if the deploy follows a build, and what runs was requested after that build was.
         """
 
     async def state(self, target: Target) -> AppState | None: ...

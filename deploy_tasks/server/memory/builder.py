@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from anyio import move_on_after, to_thread
 
-from ..interfaces import Author, Build, Refused, Started, Target
+from ..interfaces import Author, Build, Refused, Started, Target, unknown_job
 from ..schemas import BuildStatus, FailureReason, JobState
 from .checkout import clone, context_and_dockerfile
 from .images import ImageBuilder
@@ -71,7 +71,7 @@ class Log:
 
 @dataclass(eq=False)
 class _Job:
-    """A build. `to_answer` is set when open waits must be answered: the job is over, or the server shuts down."""
+    """A build. `to_answer` is set when open waits must be answered: the job has finished, or the server shuts down."""
 
     name: str
     build: Build
@@ -157,7 +157,7 @@ class MemoryBuilder:
         return job.state
 
     async def cancel(self, name: str) -> JobState:
-        """Ends a job and its processes. A deploy that has begun cannot be cancelled: this waits until it is over."""
+        """Cancels a job and ends its processes. A deploy that has begun is not cancelled, but waited for."""
         job = self._known(name)
         if job.is_deploying:
             await job.to_answer.wait()
@@ -188,9 +188,7 @@ class MemoryBuilder:
     def _known(self, name: str) -> _Job:
         job = self._jobs.get(name)
         if job is None:
-            raise Refused(
-                404, "unknown-job", f"There is no job {name}. The server forgets jobs some time after their end."
-            )
+            raise unknown_job()
         return job
 
     def _refuse_or_forget(self) -> None:
@@ -261,7 +259,7 @@ class MemoryBuilder:
         return digest
 
     def _end(self, job: _Job, reason: FailureReason | None = None, error: str | None = None) -> None:
-        """Ends a job: it failed if there is a reason. One that is over stays as it is."""
+        """Marks a job as finished: failed if there is a reason. A finished job does not change."""
         if job.ended is not None:
             return
         job.status, job.reason, job.error = "failed" if reason else "succeeded", reason, error

@@ -14,7 +14,7 @@ from math import inf
 import msgspec
 from anyio import move_on_after
 
-from ..interfaces import Author, Deploy, Refused, Target
+from ..interfaces import Author, Deploy, Refused, Target, unknown_app
 from ..schemas import AppState, DeployConfig, NamedPort, Revision, RolloutStatus
 from .pods import Pod, Template, rolled_out
 
@@ -122,7 +122,7 @@ class MemoryCluster:
     def _app(self, target: Target) -> _App:
         app = self._apps.get(target)
         if app is None:
-            raise Refused(404, "unknown-app", f"Nothing is deployed as {target.app} in {target.namespace}.")
+            raise unknown_app(target)
         return app
 
     def _check(self, target: Target, expected: int | None) -> None:
