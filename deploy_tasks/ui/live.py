@@ -19,7 +19,7 @@ def live_line(what: str, *, to: TextIO) -> Iterator[tuple[Callable[[str], None],
     function that shows a new state, and one that prints a text above the line."""
     with _live(to) as (lines, print_above):
         task = lines.add_task(escape(what), state="")
-        yield lambda state: lines.update(task, state=escape(state)), print_above
+        yield lambda state: lines.update(task, state=escape(state), refresh=True), print_above
 
 
 @contextmanager
@@ -35,7 +35,8 @@ def live_lines(number: int, *, to: TextIO) -> Iterator[tuple[Callable[[str, str]
             if state and name not in tasks:
                 tasks[name] = lines.add_task(escape(name), state="")
             if state:
-                lines.update(tasks[name], state=escape(state))
+                # Drawn at once: a busy machine may not run the thread that redraws before the next state.
+                lines.update(tasks[name], state=escape(state), refresh=True)
                 return
             done.add(name)
             lines.update(count, state=f"{len(done)}/{number} done")
