@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .errors import (
         ApiRefused,
         BuildFailed,
+        ChangedMeanwhile,
         DeployError,
         DigestNotFound,
         EngineError,
@@ -50,6 +51,7 @@ _TASKS = (
 __all__ = [
     "ApiRefused",
     "BuildFailed",
+    "ChangedMeanwhile",
     "DeployError",
     "DigestNotFound",
     "EngineError",

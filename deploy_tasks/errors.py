@@ -13,6 +13,7 @@ DeployError
 ├── StateError      10  a file under .deploy/ cannot be read or written
 ├── Locked          11  another run holds the lock of this checkout; nothing was sent
 ├── RolloutFailed   12  the deployed app does not become ready
+├── ChangedMeanwhile 13  something else runs than when the deploy was planned; nothing was deployed
 ├── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
 └── SomeFailed      of  several apps; the code of the worst of their errors
 """
@@ -146,6 +147,11 @@ class RolloutFailed(DeployError):
     def __init__(self, what: str, effect: str | None = None, next: Next = (), *, blames: bool = True) -> None:
         super().__init__(what, effect, next)
         self.blames = blames
+
+
+class ChangedMeanwhile(DeployError):
+    exit_code = 13
+    usual_effect = "Nothing was deployed"
 
 
 class SomeFailed(DeployError):

@@ -16,6 +16,7 @@ class Flag(NamedTuple):
     help: str
     repeatable: bool = False
     switch: bool = False
+    short: str | None = None
 
 
 # Which app, and where.
@@ -25,6 +26,9 @@ App = Annotated[
         "The app's name in the cluster (the repository's name); with deploy.apps: a name, several with commas, or all"
     ),
 ]
+Environment = Annotated[
+    str | None, Flag("The environment, a cluster under deploy.environments (the configuration's default)", short="E")
+]
 Namespace = Annotated[str | None, Flag("Its namespace (the app class decides)")]
 ImageName = Annotated[str | None, Flag("The repository in the registry (the app's name)")]
 AppClass = Annotated[str | None, Flag("business or non-business: which nodes run it (business)")]
@@ -33,6 +37,8 @@ AppClass = Annotated[str | None, Flag("business or non-business: which nodes run
 Json = Annotated[bool, Flag("Print one JSON object instead of the plain result")]
 LockTimeout = Annotated[float | None, Flag("Seconds to wait for another run of this checkout (0: not at all)")]
 Jobs = Annotated[int | None, Flag("How many of several apps at once (12; engine builds 2)")]
+
+Yes = Annotated[bool, Flag("Build or deploy in a protected environment without being asked")]
 
 # What is built.
 RepoUrl = Annotated[str | None, Flag("What the cluster clones (the git remote, as https)")]
@@ -100,12 +106,14 @@ class Options(TypedDict, total=False):
     """The flags of one call, by their names; a task has only some of them."""
 
     app: App
+    environment: Environment
     namespace: Namespace
     image_name: ImageName
     app_class: AppClass
     json: Json
     lock_timeout: LockTimeout
     jobs: Jobs
+    yes: Yes
     repo_url: RepoUrl
     git_ref: GitRef
     image_tag: ImageTag

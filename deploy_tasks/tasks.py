@@ -45,9 +45,11 @@ __all__ = [
 def build(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
     json: flag.Json = False,
     lock_timeout: flag.LockTimeout = None,
     jobs: flag.Jobs = None,
@@ -75,6 +77,7 @@ def build(
 def wait(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
@@ -98,6 +101,7 @@ def wait(
 def digest(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
@@ -118,9 +122,11 @@ def digest(
 def reuse(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
     json: flag.Json = False,
     lock_timeout: flag.LockTimeout = None,
     jobs: flag.Jobs = None,
@@ -147,9 +153,11 @@ def reuse(
 def rollback(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
     json: flag.Json = False,
     lock_timeout: flag.LockTimeout = None,
     jobs: flag.Jobs = None,
@@ -176,9 +184,11 @@ def rollback(
 def local(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
     json: flag.Json = False,
     lock_timeout: flag.LockTimeout = None,
     jobs: flag.Jobs = None,
@@ -201,9 +211,11 @@ def local(
 def local_deploy(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
     json: flag.Json = False,
     lock_timeout: flag.LockTimeout = None,
     jobs: flag.Jobs = None,
@@ -235,6 +247,7 @@ def local_deploy(
 def logs(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     job: flag.Job = None,
     follow: flag.FollowLog = False,
     timeout: flag.Timeout = None,
@@ -252,19 +265,21 @@ def logs(
 def history(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     limit: flag.Limit = None,
     json: flag.JsonLines = False,
 ) -> "list[HistoryEntry]":
     """Print what was recorded and deployed, newest first."""
     from .commands import history
 
-    return history.history(c, app, limit, json)
+    return history.history(c, app, environment, limit, json)
 
 
 @deploy_task()
 def status(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     namespace: flag.Namespace = None,
     image_name: flag.ImageName = None,
     app_class: flag.AppClass = None,
@@ -283,12 +298,13 @@ def status(
 def doctor(
     c: Context,
     app: flag.App = None,
+    environment: flag.Environment = None,
     json: flag.Json = False,
 ) -> "list[Finding]":
     """Check settings, git, engine, registry and API, and print how to fix what is broken."""
     from .commands import doctor
 
-    return doctor.doctor(c, app, json)
+    return doctor.doctor(c, app, environment, json)
 
 
 @deploy_task()

@@ -88,7 +88,7 @@ def test_the_flag_app_class_can_be_followed_from_the_task_to_the_request() -> No
     assert command in mentioned(("deploy_tasks.tasks", "reuse"))
     request = ("deploy_tasks.commands.deploy", "deploy_request")
     assert 0 < len(path(command, request)) <= 5
-    assert ("deploy_tasks.api.schemas", "DeployConfig") in mentioned(request)
+    assert ("deploy_tasks.deploy_config", "DeployConfig") in mentioned(request)
 
 
 def test_the_request_can_be_followed_to_the_encoder() -> None:

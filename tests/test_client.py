@@ -15,8 +15,9 @@ from msgspec import structs
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from deploy_tasks.api.client import DeployClient
-from deploy_tasks.api.schemas import AppState, BuildRequest, BuildState, DeployConfig, DeployRequest, FullAppState
+from deploy_tasks.api.schemas import AppState, BuildRequest, BuildState, DeployRequest, FullAppState
 from deploy_tasks.deadline import Deadline
+from deploy_tasks.deploy_config import DeployConfig
 from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import keep_secret

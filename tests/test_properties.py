@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from deploy_tasks import images, redaction
 from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.polling import wait_for_build
-from deploy_tasks.api.schemas import BuildRequest, DeployConfig, DeployRequest
+from deploy_tasks.api.schemas import BuildRequest, DeployRequest
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.config import values as parsing
 from deploy_tasks.config.env_files import env_files
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.deadline import Deadline
+from deploy_tasks.deploy_config import DeployConfig
 from deploy_tasks.errors import DeployError, SettingsError, StateError
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import Lines, fit, keep_secret, redact

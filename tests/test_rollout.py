@@ -9,9 +9,10 @@ import pytest
 from deploy_tasks.api import transport
 from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.rollout import wait_for_health, wait_for_rollout
-from deploy_tasks.api.schemas import AppState, DeployConfig, DeployRequest
+from deploy_tasks.api.schemas import AppState, DeployRequest
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.deadline import Deadline
+from deploy_tasks.deploy_config import DeployConfig
 from deploy_tasks.errors import ApiRefused, DeployError, NothingStarted, RolloutFailed, StillRunning
 from tests.clock import Clock
 

@@ -707,7 +707,7 @@ def test_every_flag_has_a_help_text() -> None:
 @pytest.mark.parametrize("name", ["build", "wait", "digest", "reuse", "local", "local-deploy"])
 def test_the_target_flags_are_the_same_everywhere(name: str) -> None:
     flags = [argument.name for argument in ns[name].get_arguments()]
-    assert flags[:5] == ["app", "namespace", "image_name", "app_class", "json"]
+    assert flags[:5] == ["app", "environment", "namespace", "image_name", "app_class"]
 
 
 def test_a_path_with_spaces_is_one_word(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

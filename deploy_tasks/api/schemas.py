@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from .. import images
+from ..deploy_config import DeployConfig
 from ..encoding import JsonObject
 
 
@@ -32,40 +33,6 @@ class BuildRequest(JsonObject, kw_only=True, frozen=True):
 
     def __repr__(self) -> str:  # without the git token
         return f"BuildRequest({self.app}, {self.repo_url}@{self.git_ref})"
-
-
-class Port(JsonObject, kw_only=True, frozen=True):
-    """One of several ports of an app."""
-
-    port: int
-    name: str | None = None
-
-
-class Metrics(JsonObject, kw_only=True, frozen=True):
-    """Where metrics are scraped; the API decides what is None."""
-
-    port: int
-    path: str | None = None
-    scrape_interval: str | None = None
-    scheme: str | None = None
-
-
-class DeployConfig(JsonObject, kw_only=True, frozen=True):
-    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`."""
-
-    port: int | None = None
-    ports: list[Port] | None = None
-    replicas: int | None = None
-    domain: str | None = None
-    domains: list[str] | None = None
-    health_path: str | None = None
-    tls: bool = True
-    env: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
-    metrics: Metrics | None = None
-    app_class: str
-
-    def __repr__(self) -> str:  # without the app's environment
-        return f"DeployConfig(port={self.port}, app_class={self.app_class})"
 
 
 class DeployRequest(JsonObject, kw_only=True, frozen=True):

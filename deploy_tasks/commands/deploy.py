@@ -11,11 +11,12 @@ from msgspec import Struct, structs
 
 from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
-from ..api.schemas import DeployConfig, DeployRequest, Metrics, Port
+from ..api.schemas import DeployRequest
 from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import as_text, whole_number
 from ..deadline import Deadline
+from ..deploy_config import DeployConfig, Metrics, Port
 from ..encoding import as_builtins, fields_of
 from ..errors import (
     ApiRefused,
@@ -191,7 +192,7 @@ def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) ->
         domains=domains if several else None,
         health_path=settings.health_path,
         tls=settings.tls,
-        env=env,
+        env={**env},
         metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
         app_class=settings.app_class,
     )

@@ -42,11 +42,11 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
+def doctor(c: Context, app: str | None, environment: str | None, json: bool) -> list[Finding]:
     """Checks everything and prints how to fix what is broken; returns the findings. `app` is one app or several."""
     mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
-    findings = sorted(examine(c, app), key=lambda finding: list(mark).index(finding.state))
+    findings = sorted(examine(c, app, environment), key=lambda finding: list(mark).index(finding.state))
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{mark[finding.state]}  {finding.what}: {finding.seen}")
@@ -58,10 +58,10 @@ def doctor(c: Context, app: str | None, json: bool) -> list[Finding]:
     return findings
 
 
-def examine(c: Context, app: str | None = None) -> list[Finding]:
+def examine(c: Context, app: str | None = None, environment: str | None = None) -> list[Finding]:
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
-        call = Call.of(c, _DOCTOR, {"app": app})
+        call = Call.of(c, _DOCTOR, {"app": app, "environment": environment})
         names = call.project.chosen({"app": app or ALL}).names if call.project.table else None
         # What is of all apps, then what each has of its own.
         work = Work.of_all_apps(call)

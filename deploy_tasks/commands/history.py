@@ -18,9 +18,9 @@ from ..state.records import HistoryEntry
 from ..ui import console
 
 
-def history(c: Context, app: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
+def history(c: Context, app: str | None, environment: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
     """Prints what was recorded and deployed, newest first; returns it. `app` is one app or several."""
-    call = Call.of(c, _HISTORY, {"app": app})
+    call = Call.of(c, _HISTORY, {"app": app, "environment": environment})
     names = call.project.chosen(call.options).names if app and call.project.table else None
     works = [Work(call, name) for name in names] if names else [Work.of_all_apps(call)]
     for work in works:

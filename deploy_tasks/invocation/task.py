@@ -5,7 +5,7 @@ It imports only `options.py` of the kit until a task is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Signature
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -49,6 +49,7 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
     that equals an earlier one: of `local --app a reuse local --app b reuse` it ran one `reuse`."""
 
     switches: frozenset[str] = frozenset()
+    shorts: Mapping[str, str] = {}
 
     def __eq__(self, other: object) -> bool:
         return False
@@ -78,6 +79,8 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
             argument.raw_value = (
                 None  # of a repeatable one it is a list, and then Invoke does not notice that none is given
             )
+            if short := self.shorts.get(str(argument.name).replace("-", "_")):
+                argument.names = (str(argument.name), short)
             if argument.name in self.switches:
                 # With it, Invoke takes --no-… as well.
                 argument.kind, argument.default, argument.is_switch = bool, True, True  # type: ignore[attr-defined]
@@ -109,6 +112,7 @@ def deploy_task(*, aliases: tuple[str, ...] = ()) -> Callable[[Callable[P, R]], 
             iterable=[name for name, flag in flags.items() if flag.repeatable],
             aliases=aliases,
         )(function)
+        made.shorts = {name: flag.short for name, flag in flags.items() if flag.short}
         made.switches = frozenset(name for name, flag in flags.items() if flag.switch)
         return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from ..deploy_config import DeployConfig
 from ..encoding import JsonObject, as_builtins
 
 # The keys that other scripts write and read too, in their order.
@@ -24,7 +25,7 @@ class Target(JsonObject, frozen=True, kw_only=True):
 
 class Record(JsonObject, frozen=True, kw_only=True):
     """What `.deploy/build-id.json` holds. Every field may be None, since other scripts write such files. `dirty` means
-    that the image was built with uncommitted changes."""
+    that the image was built with uncommitted changes. `environment` is where it was built, or deployed to."""
 
     repo_url: str | None = None
     git_ref: str | None = None
@@ -35,6 +36,7 @@ class Record(JsonObject, frozen=True, kw_only=True):
     app_class: str | None = None
     build_id: str | None = None
     dirty: bool | None = None
+    environment: str | None = None
 
 
 class BuildInFlight(Target, frozen=True, kw_only=True):
@@ -44,9 +46,23 @@ class BuildInFlight(Target, frozen=True, kw_only=True):
     dockerfile: str | None = None
     build_context: str | None = None
     asked_image: str | None = None
+    environment: str | None = None
     job_name: str
     api_url: str
     started_at: str
+
+
+class Ran(JsonObject, frozen=True, kw_only=True):
+    """What ran in a cluster at some time, as far as it is known. `deploy_config` has names of variables, no values."""
+
+    build_id: str | None = None
+    image_name: str | None = None
+    git_ref: str | None = None
+    dirty: bool | None = None
+    deployed_by: str | None = None
+    deployed_at: str | None = None
+    revision: int | None = None
+    deploy_config: DeployConfig | None = None
 
 
 class HistoryEntry(Record, frozen=True, kw_only=True):
@@ -61,6 +77,10 @@ class HistoryEntry(Record, frozen=True, kw_only=True):
     what: str
     outcome: str
     api_url: str | None = None
+    deploy_config: DeployConfig | None = None
+    revision: int | None = None
+    replaced: Ran | None = None
+    promoted_from: str | None = None
     built: str | None = None
     job_name: str | None = None
     dockerfile: str | None = None
