@@ -43,7 +43,7 @@ NEEDS = (*API, "port", "env_from")
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
     *("build_id", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
-    *("allow_secrets_in_context", "json", "lock_timeout", "jobs"),
+    *("timeout", "cache", "allow_unpushed", "logs", "allow_secrets_in_context", "json", "lock_timeout", "jobs"),
 }
 
 
@@ -137,9 +137,7 @@ rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 
 def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
     """The deploy of `build_id`; `known` is its record, if any. SettingsError if that is the record of another image."""
-    settings, env = work.settings, work.options["env"] or []
-    if work.options["check_health"]:
-        _check_domain(settings)
+    settings, request = work.settings, request_of(work, build_id)
     if known and known.image_name not in (None, settings.image_name):
         steps = steps_to_build(work, None)
         # Of several apps, no record may reach another app.
@@ -147,8 +145,17 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
             steps.append(work.step("reuse", "Or deploy that image", image_name=known.image_name))
         what = f"the recorded digest is of image {known.image_name}, not of {settings.image_name}"
         raise SettingsError(what, "Nothing was deployed", steps)
+    return _plan_to_send(work, request, known, says)
+
+
+def request_of(work: Work, build_id: str) -> DeployRequest:
+    """The deploy of `build_id` that settings and flags ask for. SettingsError if they cannot be used; asks nothing, so
+    that a command can check them before it asks the API for a digest."""
+    settings, env = work.settings, work.options["env"] or []
+    if work.options["check_health"]:
+        _check_domain(settings)
     keep_secret(settings.secret_values_of(env), is_named=True)
-    return _plan_to_send(work, deploy_request(settings, build_id, env=_environment(settings, env)), known, says)
+    return deploy_request(settings, build_id, env=_environment(settings, env))
 
 
 def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:

@@ -31,7 +31,8 @@ from .call import TARGET, Call
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
-_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD}
+_OF_DEPLOY = (*_OF_BUILD, "port", "replicas", "domain", "health_path", "tls", "env", "check_health")
+_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
 
@@ -101,7 +102,9 @@ class Work:
         if self.call.command.builds and self.name:
             self._needs += ("port", "env_from", "cloned_files")
         elif self.call.command.builds:
-            deploy = next((later for later in current.get().later if later.task in ("reuse", "local-deploy")), None)
+            deploy = next(
+                (later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None
+            )
             # Flags of the deploy itself are checked when it is called.
             if deploy and not {"port", "env"} & deploy.given.keys():
                 self._needs += ("port", "env_from")
