@@ -544,7 +544,7 @@ def test_a_local_build_does_not_begin_with_a_wrong_key(api: Any) -> None:
     ready_to_publish(api)
     api.get(re.compile(rf"{URL}/registry/.*"), status_code=401)
     c = context([LOOKED])
-    with pytest.raises(ApiRefused, match="Check DEPLOY_API_KEY"):
+    with pytest.raises(ApiRefused, match="Check shell variable DEPLOY_API_KEY"):
         local(c)
     assert len(c.run.call_args_list) == 1
 

@@ -268,6 +268,7 @@ def _in_flight(settings: Settings, request: BuildRequest, job: str = "") -> Buil
         asked_image=f"{settings.image_name}:{request.image_tag}",
         job_name=job,
         api_url=settings.api_url,
+        environment=settings.environment,
         started_at=timestamp(),
     )
 

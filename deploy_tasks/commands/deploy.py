@@ -171,6 +171,7 @@ def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says
         image_name=request.image_name,
         build_id=request.build_id,
         app_class=request.deploy_config.app_class,
+        environment=work.settings.environment,
     )
     # The deploy that `rollback` would go back to after this one.
     this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
@@ -215,7 +216,7 @@ def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) ->
 
 def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     """The app's environment: what the configuration says, then `texts`, which are `KEY=VALUE`, or `KEY` with its value
-    from the environment or `.env`."""
+    from the shell or `.env`."""
     pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
     for name, equals, value in pairs:
         if not name:

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
-from ..config.schema import SETTINGS
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import Interrupted, SettingsError, StateError
@@ -71,7 +70,7 @@ class Work:
         """What this command line (the chain) has recorded for the image."""
         self._is_locked, self._undivided = False, Lock()
         self.settings = call.project.load(name, call.options)
-        self.state = state = State(self.settings.state_file)
+        self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git answers while the rest is loaded.
@@ -88,7 +87,7 @@ class Work:
     def new_client(self) -> DeployClient:
         """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
         settings = self.settings
-        key_from = settings.origins["api_key"].place
+        key_from = str(settings.origins["api_key"])
         return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from)
 
     client = cached_property(new_client)
@@ -120,9 +119,8 @@ class Work:
         settings = self.settings
         for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-        for row in SETTINGS:
-            if row.secret and row.key in self.call.project.general:
-                console.warn(f"deploy.{row.key} is in Invoke's configuration, which invoke -d prints; keep it in .env")
+        for secret in self.call.project.configuration.secrets():
+            console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
         if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
@@ -149,7 +147,7 @@ class Work:
         self.state.check_writable()
         seconds = self.settings.lock_timeout if seconds is None else seconds
         again = self.step(task, "Wait for it", lock_timeout=600)
-        has_waited = lock.take(path, task, seconds=seconds, tell=tell, again=again)
+        has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
         self.state.sweep()
         if has_waited:
@@ -173,7 +171,7 @@ class Work:
         known, in_chain = self.state.record(), self.call.chain.records.get(self.name)
         record = in_chain or known
         uses_record = record is not None and self.call.command.uses_record
-        recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
+        recorded = {key: getattr(record, key) for key in (*TARGET, "environment")} if uses_record else {}
         self.settings = settings = self.settings.completed(recorded, self._facts)
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
         if in_chain and in_chain.image_name == settings.known("image_name"):
@@ -194,8 +192,8 @@ class Work:
 
     @property
     def history(self) -> History:
-        """The history of this cluster."""
-        return History(self.state.history(), self.settings.api_url)
+        """The history of this cluster and environment."""
+        return History(self.state.history(), self.settings.api_url, self.settings.environment)
 
     # execute
 
@@ -243,7 +241,8 @@ class Work:
             person = str(os.getuid())
         # Of a name in no known encoding, what can be written.
         who = f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
-        fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
+        place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
+        fields = {**fields_of(record, Record), **built, **place}
         what = self.call.command.name
         self.state.append(HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome))
 
@@ -273,6 +272,8 @@ class Work:
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """On GitHub, sets `values` as outputs of the step; with several apps, prefixed with the app's name."""
+        if environment := self.settings.environment:
+            values = {**values, "environment": environment}
         named = {f"{self.name}-{key}": value for key, value in values.items()}
         github.outputs(title, named if self.is_of_several else values)
 
