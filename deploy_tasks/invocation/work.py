@@ -27,6 +27,7 @@ from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call
+from .command import Command, no_plan
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
@@ -34,6 +35,7 @@ _OF_DEPLOY = (*_OF_BUILD, "port", "replicas", "domain", "health_path", "tls", "e
 _FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
+_LOOK = Command("look", no_plan, uses_record=True, changes=False)
 
 
 class Remaining(Enum):
@@ -55,9 +57,14 @@ class Interruption(NamedTuple):
 
 
 class Work:
-    """What one command works with for one app. `complete` adds to its settings what the record and git know."""
+    """What one command works with for one app. `complete` adds to its settings what the record and git know.
 
-    def __init__(self, call: Call[object], name: str | None, *, is_of_several: bool = False) -> None:
+    It is for the selected environment, or for another `environment`, in which flags do not count.
+    """
+
+    def __init__(
+        self, call: Call[object], name: str | None, *, is_of_several: bool = False, environment: str | None = None
+    ) -> None:
         self.call, self.options, self.checkout = call, call.options, call.checkout
         self.name = name
         """The app's name in the table of apps; None if there is no table."""
@@ -69,7 +76,8 @@ class Work:
         self.recorded_in_chain: Record | None = None
         """What this command line (the chain) has recorded for the image."""
         self._is_locked, self._undivided = False, Lock()
-        self.settings = call.project.load(name, call.options)
+        is_selected = environment in (None, call.environment)
+        self.settings = call.project.load(name, call.options, environment=environment, is_selected=is_selected)
         self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
@@ -83,6 +91,14 @@ class Work:
     def of_all_apps(cls, call: Call[object]) -> Work:
         """The work of a command that is not about one app of the table, such as `doctor`."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
+
+    def elsewhere(self, environment: str) -> Work:
+        """The work of a look at this app in another environment. SettingsError if there is none of this name, or if
+        something is missing that the API needs."""
+        call = replace(self.call, command=_LOOK)
+        work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
+        work.complete()
+        return work
 
     def new_client(self) -> DeployClient:
         """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
