@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.commands.init import example
-from deploy_tasks.config.apps import split
+from deploy_tasks.config.apps import Configuration, split
 from deploy_tasks.config.paths import project_root
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import BY_KEY, SECRETS, SETTINGS, WITH_VARIABLE
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 # Two good values for each setting, so that it shows which source won.
 TWO_VALUES: dict[str, tuple[str, str]] = {
+    "environment": ("one", "two"),
     "state_file": ("one.json", "two.json"),
     "api_url": ("https://one.example.com", "https://two.example.com"),
     "api_key": ("k3y-one", "k3y-two"),
@@ -66,7 +67,7 @@ def load(
     environ: dict[str, str] | None = None,
 ) -> Settings:
     """The settings of the only app, without a record and git."""
-    return Project(folder, *split(config or {})).load(None, flags or {}, environ or {})
+    return Project(folder, split(config or {})).load(None, flags or {}, environ or {})
 
 
 def settings_from(folder: Path, given: dict[str, tuple[str, str]]) -> Settings:
@@ -76,6 +77,8 @@ def settings_from(folder: Path, given: dict[str, tuple[str, str]]) -> Settings:
     record: dict[str, object] = {}
     flags: dict[str, object] = {}
     git: dict[str, Any] = {}
+    if any(key == "environment" for key, _ in given.values()):
+        config["environments"] = {"one": {}, "two": {}}
     for source, (key, value) in given.items():
         variable = f"DEPLOY_{key.upper()}"
         if source.startswith(".env"):
@@ -102,8 +105,8 @@ def test_each_setting_has_two_values_here() -> None:
 @pytest.mark.parametrize("key", TWO_VALUES)
 @pytest.mark.parametrize(("stronger", "weaker"), list(itertools.combinations(SOURCES, 2)))
 def test_the_stronger_source_wins(tmp_path: Path, key: str, stronger: str, weaker: str) -> None:
-    if key == "state_file" and {"the record", "git"} & {stronger, weaker}:
-        return  # neither says where the record is
+    if key in ("state_file", "environment") and {"the record", "git"} & {stronger, weaker}:
+        return  # neither says where the record is, or which cluster is meant
     one, two = TWO_VALUES[key]
     settings = settings_from(tmp_path, {stronger: (key, one), weaker: (key, two)})
     expected = tmp_path / one if key == "state_file" else values_of(key)[0]
@@ -364,18 +367,18 @@ def test_env_files_do_not_change_the_environment(tmp_path: Path) -> None:
 
 def test_an_env_file_is_read_once_for_a_project(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEPLOY_APP=one\n")
-    project = Project(tmp_path, {}, {})
+    project = Project(tmp_path, Configuration({}))
     assert project.load(None, {}, {}).app == "one"
     (tmp_path / ".env").write_text("DEPLOY_APP=two\n")
     assert project.load(None, {}, {}).app == "one"
-    assert Project(tmp_path, {}, {}).load(None, {}, {}).app == "two"
+    assert Project(tmp_path, Configuration({})).load(None, {}, {}).app == "two"
 
 
 @pytest.mark.parametrize(("source", "is_refused"), [(".env", True), ("environment", False), ("configuration", False)])
 def test_an_env_file_cannot_name_a_program_that_is_not_an_engine(tmp_path: Path, source: str, is_refused: bool) -> None:
     (tmp_path / ".env").write_text("DEPLOY_DOCKER=./trap\n" if source == ".env" else "")
     config = {"docker": "./trap"} if source == "configuration" else {}
-    project = Project(tmp_path, config, {}, frozenset(("docker", "podman")))
+    project = Project(tmp_path, Configuration(config), frozenset(("docker", "podman")))
     environ = {"DEPLOY_DOCKER": "./trap"} if source == "environment" else {}
     if not is_refused:
         assert project.load(None, {}, environ).docker == "./trap"

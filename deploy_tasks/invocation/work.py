@@ -180,7 +180,7 @@ class Work:
         known, in_chain = self.state.record(), self.call.chain.records.get(self.name)
         record = in_chain or known
         uses_record = record is not None and self.call.command.uses_record
-        recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
+        recorded = {key: getattr(record, key) for key in (*TARGET, "environment")} if uses_record else {}
         self.settings = settings = self.settings.completed(recorded, self._facts)
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
         if in_chain and in_chain.image_name == settings.known("image_name"):
