@@ -3,6 +3,8 @@
 from .github import annotate
 from .progress import Board, board, progress
 from .stderr import (
+    ask,
+    can_ask,
     for_other_threads,
     forgive_stderr,
     message_of,
@@ -18,7 +20,9 @@ from .tables import print_table, tell_table
 __all__ = [
     "Board",
     "annotate",
+    "ask",
     "board",
+    "can_ask",
     "error_as_json",
     "for_other_threads",
     "forgive_stderr",
