@@ -34,6 +34,7 @@ __all__ = [
     "local",
     "local_deploy",
     "logs",
+    "promote",
     "reuse",
     "rollback",
     "sandbox",
@@ -184,6 +185,37 @@ def reuse(
     from .invocation.run import run
 
     return run(c, deploy.reuse, options)
+
+
+@deploy_task()
+def promote(
+    c: Context,
+    app: flag.App = None,
+    environment: flag.Environment = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    from_: flag.From = None,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
+    """Deploy to one environment the digest that runs in another; never builds."""
+    options = dict(locals())
+    from .commands import promote
+    from .invocation.run import run
+
+    return run(c, promote.promote, options)
 
 
 @deploy_task()
@@ -397,7 +429,7 @@ def demo(
 
 
 ns = Collection(
-    *(build, wait, digest, deploy, reuse, rollback, local, local_deploy),
+    *(build, wait, digest, deploy, reuse, promote, rollback, local, local_deploy),
     *(logs, history, status, doctor, init),
     *(sandbox, demo),
 )
