@@ -127,16 +127,6 @@ class Settings:
     configured_environment: Mapping[str, str]
     """The app's environment as the configuration has it, without the names that have no value."""
 
-    # Stand-ins.
-    environment: str | None = None
-    protected: bool = False
-
-    @property
-    def cluster(self) -> str:
-        from urllib.parse import urlsplit
-
-        return urlsplit(self.api_url).netloc
-
     def __init__(self, origins: Mapping[str, Origin], **values: Any) -> None:  # Any: each has been parsed by its row
         follows: dict[str, Origin] = {}
         if origins["namespace"].source is Source.DEFAULT:
