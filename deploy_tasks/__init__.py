@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .tasks import (
         build,
         demo,
+        deploy,
         digest,
         doctor,
         history,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _TASKS = (
-    *("ns", "build", "wait", "digest", "reuse", "rollback", "local", "local_deploy"),
+    *("ns", "build", "wait", "digest", "deploy", "reuse", "rollback", "local", "local_deploy"),
     *("logs", "history", "status", "doctor", "init", "sandbox", "demo"),
 )
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "__version__",
     "build",
     "demo",
+    "deploy",
     "digest",
     "doctor",
     "history",

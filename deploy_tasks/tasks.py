@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
 __all__ = [
     "build",
+    "deploy",
     "digest",
     "doctor",
     "history",
@@ -116,6 +117,42 @@ def digest(
     from .invocation.run import run
 
     return run(c, digest.digest, options)
+
+
+@deploy_task()
+def deploy(
+    c: Context,
+    app: flag.App = None,
+    environment: flag.Environment = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    dockerfile: flag.Dockerfile = None,
+    build_context: flag.BuildContext = None,
+    timeout: flag.Timeout = None,
+    cache: flag.Cache = True,
+    allow_unpushed: flag.AllowUnpushed = False,
+    logs: flag.Logs = True,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
+    """Make HEAD run: deploy the image of its commit, built in the cluster if there is none yet."""
+    options = dict(locals())
+    from .commands import deploy_head
+    from .invocation.run import run
+
+    return run(c, deploy_head.deploy_head, options)
 
 
 @deploy_task(aliases=("reuse-deploy",))
@@ -360,7 +397,7 @@ def demo(
 
 
 ns = Collection(
-    *(build, wait, digest, reuse, rollback, local, local_deploy),
+    *(build, wait, digest, deploy, reuse, rollback, local, local_deploy),
     *(logs, history, status, doctor, init),
     *(sandbox, demo),
 )

@@ -171,7 +171,7 @@ def test_an_error_in_the_table_names_the_path(config: dict[str, Any], says: str)
         ({"env": ["A=1"]}, "deploy.apps.a.env: this is not a table of names and values"),
         (
             {"env": {"A": None}},
-            "deploy.apps.a.env: 'A' has no value (to take it from the environment or .env, name it in env_from)",
+            "deploy.apps.a.env: 'A' has no value (to take it from the shell or .env, name it in env_from)",
         ),
         ({"env": {"A": ["x"]}}, "deploy.apps.a.env: 'A': a list or a table is not allowed here, only one value"),
         ({"env_from": ["A-B"]}, "deploy.apps.a.env_from: 'A-B' is not the name of an environment variable"),
@@ -288,7 +288,7 @@ def test_one_error_lists_everything_that_is_missing(tmp_path: Path) -> None:
     assert refused.value.next == (
         "Name another with deploy.apps.a.dockerfile",
         "Name another with deploy.apps.a.build_context",
-        "Set variables in the environment, or in .env at the project's root",
+        "Set variables in the shell, or in .env at the project's root",
     )
 
 

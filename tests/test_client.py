@@ -296,8 +296,8 @@ def test_a_refused_key_names_its_variable(client: DeployClient, api: requests_mo
     assert (error.value.status, error.value.code) == (status, 4)
     assert (error.value.effect, error.value.next) == ("No build was started", ("Check DEPLOY_API_KEY",))
     with pytest.raises(ApiRefused) as error:
-        DeployClient(URL, "k3y", key_from=".env").start_build(BUILD)
-    assert error.value.next == ("Check DEPLOY_API_KEY (from .env)",)
+        DeployClient(URL, "k3y", key_from=".env DEPLOY_API_KEY").start_build(BUILD)
+    assert error.value.next == ("Check .env DEPLOY_API_KEY",)
 
 
 def test_a_key_that_lacks_a_right_is_refused_in_the_words_of_the_server(

@@ -76,7 +76,9 @@ def test_an_unknown_environment_lists_those_that_exist_the_nearest_first(tmp_pat
     error = refused(tmp_path, "prodction")
     assert error.what == "flag --environment: 'prodction' is not an environment here (did you mean production?)"
     assert error.next == ("Use --environment NAME (available: production, staging)",)
-    assert refused(tmp_path, None, DEPLOY_ENVIRONMENT="stagin").what.startswith("environment DEPLOY_ENVIRONMENT: 'stag")
+    assert refused(tmp_path, None, DEPLOY_ENVIRONMENT="stagin").what.startswith(
+        "shell variable DEPLOY_ENVIRONMENT: 'stag"
+    )
     assert (
         refused(tmp_path, None, {"environment": "x"}).what
         == "configuration deploy.environment: 'x' is not an environment here"
@@ -95,8 +97,8 @@ def test_a_setting_is_taken_from_the_strongest_source_that_has_it(tmp_path: Path
         "configuration deploy.apps.a.environments.production.port": 2,
         "configuration deploy.environments.production.port": 3,
         "configuration deploy.apps.a.port": 4,
-        "environment DEPLOY_PORT_PRODUCTION": 5,
-        "environment DEPLOY_PORT": 6,
+        "shell variable DEPLOY_PORT_PRODUCTION": 5,
+        "shell variable DEPLOY_PORT": 6,
         "own.env DEPLOY_PORT_PRODUCTION": 7,
         "own.env DEPLOY_PORT": 8,
         ".env.production.local DEPLOY_PORT_PRODUCTION": 9,
@@ -118,10 +120,10 @@ def test_a_setting_is_taken_from_the_strongest_source_that_has_it(tmp_path: Path
             ("own.env", ".env.production.local", ".env.production", ".env.local", ".env"), ""
         )
         for source in order[first:]:
-            place, key = source.split(" ")
+            place, key = source.replace("shell variable", "shell").split(" ")
             if place == "flag":
                 flags["port"] = sources[source]
-            elif place == "environment":
+            elif place == "shell":
                 environ[key] = str(sources[source])
             elif place in files:
                 files[place] += f"{key}={sources[source]}\n"
@@ -235,7 +237,7 @@ def test_a_variable_of_the_shell_that_contradicts_the_environment_is_an_error_th
     sandbox = "http://127.0.0.1:8077"
     error = refused(tmp_path, DEPLOY_API_URL=sandbox)
     assert error.what == (
-        "environment DEPLOY_API_URL ('http://127.0.0.1:8077') contradicts the API address of production, "
+        "shell variable DEPLOY_API_URL ('http://127.0.0.1:8077') contradicts the API address of production, "
         "configuration deploy.environments.production.api_url ('https://deploy.example.com')"
     )
     assert error.effect == "Nothing was sent"
@@ -248,7 +250,7 @@ def test_a_variable_of_the_shell_that_contradicts_the_environment_is_an_error_th
         "INVOKE_DEPLOY_API_URL",
         "INVOKE_DEPLOY_ENVIRONMENTS_PRODUCTION_API_URL",
     ):
-        assert refused(tmp_path, **{variable: sandbox}).what.startswith(f"environment {variable} (")
+        assert refused(tmp_path, **{variable: sandbox}).what.startswith(f"shell variable {variable} (")
     assert load(tmp_path, DEPLOY_API_URL=f"{PRODUCTION}/").api_url == PRODUCTION
     assert (
         load(
@@ -262,7 +264,7 @@ def test_a_key_that_contradicts_another_is_never_shown(tmp_path: Path) -> None:
     (tmp_path / ".env.production").write_text("DEPLOY_API_KEY=k3y-of-production\n")
     error = refused(tmp_path, DEPLOY_API_KEY="k3y-of-the-sandbox")
     assert error.what == (
-        "environment DEPLOY_API_KEY contradicts the API key of production, .env.production DEPLOY_API_KEY"
+        "shell variable DEPLOY_API_KEY contradicts the API key of production, .env.production DEPLOY_API_KEY"
     )
     assert load(tmp_path, DEPLOY_API_KEY="k3y-of-production").api_key == "k3y-of-production"
 
@@ -270,7 +272,7 @@ def test_a_key_that_contradicts_another_is_never_shown(tmp_path: Path) -> None:
 def test_two_variables_of_the_shell_may_not_contradict_each_other(tmp_path: Path) -> None:
     error = refused(tmp_path, DEPLOY_API_KEY="old", DEPLOY_API_KEY_PRODUCTION="new")
     assert error.what == (
-        "environment DEPLOY_API_KEY contradicts the API key of production, environment DEPLOY_API_KEY_PRODUCTION"
+        "shell variable DEPLOY_API_KEY contradicts the API key of production, shell variable DEPLOY_API_KEY_PRODUCTION"
     )
     assert load(tmp_path, "staging", DEPLOY_API_KEY="old", DEPLOY_API_KEY_PRODUCTION="new").api_key == "old"
 
@@ -325,7 +327,7 @@ def test_without_an_environment_the_shell_may_not_contradict_deploy_env_file(tmp
     environ: dict[str, Any] = {"DEPLOY_ENV_FILE": ".env.production", variable: "http://127.0.0.1:8077"}
     error = refused(tmp_path, None, {}, **environ)
     assert error.what == (
-        f"environment {variable} ('http://127.0.0.1:8077') contradicts the API address, .env.production "
+        f"shell variable {variable} ('http://127.0.0.1:8077') contradicts the API address, .env.production "
         f"DEPLOY_API_URL ('{PRODUCTION}')"
     )
     assert error.next == (f"Run: unset {variable}",)
@@ -344,7 +346,7 @@ def test_what_is_missing_says_which_file_has_a_variable_that_does_not_count(tmp_
     with pytest.raises(SettingsError) as error:
         load(tmp_path).check("api_key")
     assert error.value.next == (
-        "Set variables in the environment, or in .env.production at the project's root",
+        "Set variables in the shell, or in .env.production at the project's root",
         ".env has DEPLOY_API_KEY, which is not used with an environment: put it into .env.production, or call it "
         "DEPLOY_API_KEY_PRODUCTION",
     )
@@ -373,7 +375,7 @@ def test_for_another_environment_only_its_own_variables_count(tmp_path: Path) ->
         "Use --environment NAME (available: stag"
     )
     assert refused(tmp_path, "staging", is_selected=False, DEPLOY_API_URL_STAGING=PRODUCTION).what.startswith(
-        "environment DEPLOY_API_URL_STAGING"
+        "shell variable DEPLOY_API_URL_STAGING"
     )
 
 

@@ -124,7 +124,7 @@ class DeployClient:
         key: str,
         *,
         timeout: float = 30.0,
-        key_from: str = "",
+        key_from: str = "DEPLOY_API_KEY",
         by: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -368,11 +368,10 @@ class DeployClient:
             )
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
-            key = f"DEPLOY_API_KEY (from {self._key_from})" if self._key_from else "DEPLOY_API_KEY"
             # A key that is known may lack a right, and some servers say which.
             why = _said(answer) if status == 403 else None
             why = f"{what}: {excerpt(why) if why else 'it does not accept the key'}"
-            return ApiRefused(why, status, purpose.effect, f"Check {key}")
+            return ApiRefused(why, status, purpose.effect, f"Check {self._key_from}")
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{said} with a web page, which the API does not have")

@@ -49,7 +49,7 @@ NEEDS = (*API, "port", "env_from")
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
     *("build_id", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
-    *("allow_secrets_in_context", "json", "lock_timeout", "jobs"),
+    *("timeout", "cache", "allow_unpushed", "logs", "allow_secrets_in_context", "json", "lock_timeout", "jobs"),
 }
 
 
@@ -214,6 +214,7 @@ def _plan_to_send(
         image_name=request.image_name,
         build_id=request.build_id or None,
         app_class=request.deploy_config.app_class,
+        environment=work.settings.environment,
     )
     if isinstance(known, Ran):
         again = work.step(rollback.name)

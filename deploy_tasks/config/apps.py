@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
 from ..redaction import quoted
 from .environments import check_names
-from .schema import BY_KEY, JOINED, NOT_GIVEN
+from .schema import BY_KEY, JOINED, NOT_GIVEN, SECRETS
 from .settings import Layer
 from .sources import Origin, Source
 from .values import domains, unknown
@@ -48,6 +48,12 @@ class Configuration(Struct, frozen=True):
         """The names of the environments of an app, or of all apps, in the order of the configuration."""
         tables = [self.own.get(app, {})] if app is not None else self.own.values()
         return tuple(dict.fromkeys(name for table in (self.environments, *tables) for name in table))
+
+    def secrets(self) -> Iterator[str]:
+        """The paths of the secrets in it."""
+        environments = {f"deploy.environments.{name}": entry for name, entry in self.environments.items()}
+        for path, entry in {"deploy": self.general, **environments}.items():
+            yield from (f"{path}.{row.key}" for row in SECRETS if entry.get(row.key) not in NOT_GIVEN)
 
     def levels(self, app: str | None, environment: str | None) -> list[Layer]:
         """What the configuration has for an app in an environment, strongest first."""

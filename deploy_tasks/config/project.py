@@ -105,7 +105,7 @@ class Project:
             self.configuration.all_environments(),
             [
                 Layer(Source.FLAG, "flag", "{row.flag}", flags),
-                _by_variable(Source.VARIABLE, "environment", environ),
+                _by_variable(Source.VARIABLE, "shell variable", environ),
                 *(_by_variable(Source.ENV_FILE, at, file.variables) for at, file in files.items()),
                 Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.general),
                 Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True),
@@ -166,7 +166,7 @@ class Project:
         if self.engines and origin.source is Source.ENV_FILE and settings.docker not in self.engines:
             raise SettingsError(
                 f"{origin} names a program that deploy-tasks does not run",
-                next="If you trust it, set DEPLOY_DOCKER in the environment",
+                next="If you trust it, set DEPLOY_DOCKER in the shell",
             )
         return settings
 
@@ -203,7 +203,7 @@ class Project:
                 values = {key: value for key, value in values.items() if key not in _DECIDE}
             return [*own, _by_variable(source, place, values)]
 
-        shell = of_place(Source.VARIABLE, "environment", environ)
+        shell = of_place(Source.VARIABLE, "shell variable", environ)
         of_files = {at: of_place(Source.ENV_FILE, at, file.variables) for at, file in files.items()}
         invoke = Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True)
         layers = [
@@ -233,7 +233,7 @@ def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_sele
     for row in DECIDES_CLUSTER:
         of_environment = f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}"
         for name in (of_environment, *([f"INVOKE_{row.variable}"] if is_selected else [])):
-            yield [Layer(Source.VARIABLE, "environment", name, {row.key: environ.get(name)})]
+            yield [Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)})]
 
 
 def _not_used(files: Mapping[str, EnvFile]) -> dict[str, str]:

@@ -239,7 +239,7 @@ class Settings:
             parts.append(f"there is no env_file at {self.root / os.path.expanduser(self.env_file)}")  # noqa: PTH111
         if unvalued or any(row.is_global for row in unset):
             file = f".env.{self.environment}" if self.environment else ".env"
-            steps.append(f"Set variables in the environment, or in {file} at the project's root")
+            steps.append(f"Set variables in the shell, or in {file} at the project's root")
         if any(row.is_global for row in unset):
             steps += self._how_to_give_those_of_an_environment(unset)
         if parts:
@@ -280,14 +280,14 @@ class Settings:
             yield "build_context", f"the build context {context} cannot be read"
 
     def values_of(self, names: Collection[str], what: str) -> dict[str, str]:
-        """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
+        """The variables `names`, from the shell or the `.env` files. SettingsError names all that are missing,
         as `what`."""
         if missing := [name for name in names if name not in self.variables]:
             empty = next((name for name in missing if name in self.empty_variables), None)
             hint = f", or {empty}= for an empty value" if empty else ""
             raise SettingsError(
                 f"{what} {', '.join(map(self._named, missing))} has no value",
-                next=f"Give KEY=VALUE{hint}, or set it in the environment or in .env",
+                next=f"Give KEY=VALUE{hint}, or set it in the shell or in .env",
             )
         return {name: self.variables[name] for name in names}
 

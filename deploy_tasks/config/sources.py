@@ -31,7 +31,7 @@ class Source(IntEnum):
 
 class Origin(NamedTuple):
     """The origin of one value: its source; the place where a person finds it, such as `environment` or the name of a
-    `.env` file; and, if there is one, its name there. Its text is what messages show: `environment DEPLOY_PORT`."""
+    `.env` file; and, if there is one, its name there. Its text is what messages show: `shell variable DEPLOY_PORT`."""
 
     source: Source
     place: str

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
-from ..config.schema import SETTINGS
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
@@ -28,13 +27,16 @@ from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
 from .call import TARGET, Call, Place
+from .command import Command, no_plan
 from .running import Running, running
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
-_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD}
+_OF_DEPLOY = (*_OF_BUILD, "port", "replicas", "domain", "health_path", "tls", "env", "check_health")
+_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
+_LOOK = Command("look", no_plan, uses_record=True, changes=False)
 
 
 class Remaining(Enum):
@@ -56,9 +58,14 @@ class Interruption(NamedTuple):
 
 
 class Work:
-    """What one command works with for one app. `complete` adds to its settings what the record and git know."""
+    """What one command works with for one app. `complete` adds to its settings what the record and git know.
 
-    def __init__(self, call: Call[object], name: str | None, *, is_of_several: bool = False) -> None:
+    It is for the selected environment, or for another `environment`, in which flags do not count.
+    """
+
+    def __init__(
+        self, call: Call[object], name: str | None, *, is_of_several: bool = False, environment: str | None = None
+    ) -> None:
         self.call, self.options, self.checkout = call, call.options, call.checkout
         self.name = name
         """The app's name in the table of apps; None if there is no table."""
@@ -72,8 +79,9 @@ class Work:
         self._is_locked, self._undivided = False, Lock()
         self._asked: Callable[[], Running] | None = None
         self._running: Running | None = None
-        self.settings = call.project.load(name, call.options)
-        self.state = state = State(self.settings.state_file)
+        is_selected = environment in (None, call.environment)
+        self.settings = call.project.load(name, call.options, environment=environment, is_selected=is_selected)
+        self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git answers while the rest is loaded.
@@ -87,10 +95,18 @@ class Work:
         """The work of a command that is not about one app of the table, such as `doctor`."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
+    def elsewhere(self, environment: str) -> Work:
+        """The work of a look at this app in another environment. SettingsError if there is none of this name, or if
+        something is missing that the API needs."""
+        call = replace(self.call, command=_LOOK)
+        work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
+        work.complete()
+        return work
+
     def new_client(self) -> DeployClient:
         """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
         settings = self.settings
-        key_from = settings.origins["api_key"].place
+        key_from = str(settings.origins["api_key"])
         return DeployClient(
             settings.api_url,
             settings.api_key,
@@ -110,7 +126,9 @@ class Work:
         if self.call.command.builds and self.name:
             self._needs += ("port", "env_from", "cloned_files")
         elif self.call.command.builds:
-            deploy = next((later for later in current.get().later if later.task in ("reuse", "local-deploy")), None)
+            deploy = next(
+                (later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None
+            )
             # Flags of the deploy itself are checked when it is called.
             if deploy and not {"port", "env"} & deploy.given.keys():
                 self._needs += ("port", "env_from")
@@ -126,9 +144,8 @@ class Work:
         settings = self.settings
         for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-        for row in SETTINGS:
-            if row.secret and row.key in self.call.project.general:
-                console.warn(f"deploy.{row.key} is in Invoke's configuration, which invoke -d prints; keep it in .env")
+        for secret in self.call.project.configuration.secrets():
+            console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
         is_as_set = not self.call.command.restores
@@ -156,7 +173,7 @@ class Work:
         self.state.check_writable()
         seconds = self.settings.lock_timeout if seconds is None else seconds
         again = self.step(task, "Wait for it", lock_timeout=600)
-        has_waited = lock.take(path, task, seconds=seconds, tell=tell, again=again)
+        has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
         self.state.sweep()
         if has_waited:
@@ -201,8 +218,8 @@ class Work:
 
     @property
     def history(self) -> History:
-        """The history of this cluster."""
-        return History(self.state.history(), self.settings.api_url)
+        """The history of this cluster and environment."""
+        return History(self.state.history(), self.settings.api_url, self.settings.environment)
 
     # what runs
 
@@ -280,7 +297,8 @@ class Work:
 
     def note(self, outcome: str, record: Record, **more: object) -> None:
         """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields."""
-        fields = {**fields_of(record, Record), **more, "api_url": self.settings.api_url}
+        place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
+        fields = {**fields_of(record, Record), **more, **place}
         who, what = _who(), self.call.command.name
         self.state.append(HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome))
 
@@ -310,6 +328,8 @@ class Work:
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """On GitHub, sets `values` as outputs of the step; with several apps, prefixed with the app's name."""
+        if environment := self.settings.environment:
+            values = {**values, "environment": environment}
         named = {f"{self.name}-{key}": value for key, value in values.items()}
         github.outputs(title, named if self.is_of_several else values)
 

@@ -21,11 +21,18 @@ _ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
 
 
 class History:
-    """The entries of a history, newest first; with `api_url`, those of one cluster, and those without a cluster, which
-    may belong to any. Each is read when it is needed, and only once."""
+    """The entries of a history, newest first; with `api_url`, those of one cluster and `environment`, and those without
+    either, which may belong to any. Each is read when it is needed, and only once."""
 
-    def __init__(self, entries: Iterable[HistoryEntry], api_url: str | None = None) -> None:
-        wanted = (entry for entry in entries if api_url is None or entry.api_url in (None, api_url))
+    def __init__(
+        self, entries: Iterable[HistoryEntry], api_url: str | None = None, environment: str | None = None
+    ) -> None:
+        of_cluster = (None, api_url), (None, environment)
+        wanted = (
+            entry
+            for entry in entries
+            if api_url is None or (entry.api_url in of_cluster[0] and entry.environment in of_cluster[1])
+        )
         (self._entries,) = tee(wanted, 1)
 
     def __iter__(self) -> Iterator[HistoryEntry]:

@@ -88,11 +88,12 @@ class HistoryEntry(Record, frozen=True, kw_only=True):
 
 
 class LockHolder(JsonObject, frozen=True, kw_only=True):
-    """The process that holds the lock, its task, and since when."""
+    """The process that holds the lock, its task, since when, and for which cluster (`Settings.cluster`)."""
 
     pid: int
     task: str
     since: str
+    cluster: str | None = None
 
 
 def timestamp() -> str:

@@ -15,7 +15,7 @@ from tests.project import SECONDS_A_COMMAND, Process, Project, wait_until
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-NOT_SET = "not set: {}. Nothing was sent. Set variables in the environment, or in .env at the project's root\n"
+NOT_SET = "not set: {}. Nothing was sent. Set variables in the shell, or in .env at the project's root\n"
 NOT_THERE = "sha256:" + 64 * "0"
 
 

@@ -160,7 +160,7 @@ def test_an_empty_variable_gives_nothing_to_a_setting_a_name_or_a_flag(shop: Pro
     config = request(shop.invoke("--dry", *REUSE, **empty))["deployConfig"]
     assert (config["port"], config["env"]) == (8080, {"NAMED": "***"}), "a weaker source counts"
     said = refusal(shop.invoke("--dry", *REUSE, "--env=TYPED", **empty))
-    assert "Give KEY=VALUE, or TYPED= for an empty value, or set it in the environment or in .env" in said
+    assert "Give KEY=VALUE, or TYPED= for an empty value, or set it in the shell or in .env" in said
     assert request(shop.invoke("--dry", *REUSE, "--env=TYPED=", **empty))["deployConfig"]["env"]["TYPED"] == ""
 
 
