@@ -336,7 +336,7 @@ class DeployClient:
 
         start, outcome = time.monotonic(), "interrupted"
         try:
-            answer = self._transport.exchange(method, path, body, headers, seconds=seconds, most=most)
+            answer = self._transport.exchange(method, path, body, seconds=seconds, most=most, headers=headers)
             outcome = f"{answer.status}, {answer.transferred} bytes"
             self.features = frozenset(answer.headers.get("Deploy-Api-Features", "").replace(" ", "").split(","))
         except NotSent as error:
@@ -432,22 +432,19 @@ def _deployed(
 def _as_it_runs(answer: Answer, build_id: str | None, config: DeployConfig | None, look: Step) -> Deployed:
     """The deploy that made what runs, if 412 answers a repeat of that request. Otherwise raises ChangedMeanwhile; or
     MayHaveStarted if it is not known what became of the request before."""
-    now = None
+    now, runs = None, "what runs now is not known"
     with suppress(ValueError):
-        now = decode(answer.body, RevisionChanged).app
-    if now is None:
-        runs = "it does not say what runs now" if answer.body.strip() == b"" else "nothing is deployed now"
-    else:
+        now, runs = decode(answer.body, RevisionChanged).app, "nothing is deployed now"
+    if now:
         digest = images.shortened(now.digest) if now.digest else excerpt(now.image or "")
-        runs = (
-            f"revision {now.revision} runs now: {digest}, by {excerpt(now.deployed_by)} at {excerpt(now.deployed_at)}"
-        )
+        when = f"deployed {excerpt(now.deployed_at)} by {excerpt(now.deployed_by)}"
+        runs = f"revision {now.revision} runs now, {digest}, {when}"
     if not answer.is_repeat:
-        raise ChangedMeanwhile(f"something else was deployed meanwhile; {runs}", next=look)
+        raise ChangedMeanwhile(f"something else was deployed meanwhile: {runs}", next=look)
     is_ours = now and now.digest == build_id and not (config and differences(now.deploy_config or config, config))
     if now and is_ours:
         return Deployed(skipped=True, image=now.image, revision=now.revision)
-    what = f"the first answer to the deploy was lost, and the API refused to deploy again; {runs}"
+    what = f"the first answer to the deploy was lost, and the API refused to deploy again: {runs}"
     raise MayHaveStarted(what, "The deploy may have happened, and something else after it", look)
 
 

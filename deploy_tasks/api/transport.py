@@ -71,7 +71,14 @@ class Transport:
         self._session = _Session(url, key)
 
     def exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, seconds: float, most: int
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        seconds: float,
+        most: int,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Sends one request, once, with `headers` beside those of every request. `seconds` bounds the whole exchange,
         `most` the bytes of the unpacked body. Raises NotSent or NoAnswer, and no exception of requests: those hold the
@@ -80,9 +87,9 @@ class Transport:
         # this one waits for it. A thread that is given up ends with its connection or with the program. It holds no
         # `self`, which would keep the next session and its connection open.
         session, url = self._session, self._url + path
-        if body is not None:
-            headers = {"Content-Type": "application/json", **headers}
-        answer = in_background(lambda: _attempt(session, method, url, body, headers, seconds, most))
+        of_body = {"Content-Type": "application/json"} if body is not None else {}
+        all_headers = {**of_body, **(headers or {})}
+        answer = in_background(lambda: _attempt(session, method, url, body, all_headers, seconds, most))
         try:
             return answer(seconds)
         except Empty as error:

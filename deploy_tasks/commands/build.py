@@ -78,6 +78,10 @@ class BuildPlan(Struct, frozen=True):
             work.would_send("POST", "/build", self.request)
         work.pretend(self.build)
 
+    def lines(self, _work: Work) -> list[str]:
+        """What would be built, for a protected environment."""
+        return [f"build {self.request.app}: {self.request.repo_url} at {images.short_ref(self.request.git_ref, 12)}"]
+
     def execute(self, work: Work) -> Record | BuildInFlight:
         if self.waits or self.existing:
             return self.made(work)
@@ -322,7 +326,7 @@ def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
         with work.undivided():
             # Told before it is written, so that not even a crash in between loses the job.
             commit = images.short_ref(plan.request.git_ref, 12)
-            console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit}")
+            console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit} in {work.settings.cluster}")
             work.state.save_in_flight(build)
             _goes_on(work, build, remaining=_to_pick_up(work))
     except StateError as error:
