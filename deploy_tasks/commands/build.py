@@ -80,6 +80,8 @@ class BuildPlan(Struct, frozen=True):
 
     def lines(self, _work: Work) -> list[str]:
         """What would be built, for a protected environment."""
+        if self.existing:
+            return [self.existing.says]
         return [f"build {self.request.app}: {self.request.repo_url} at {images.short_ref(self.request.git_ref, 12)}"]
 
     def execute(self, work: Work) -> Record | BuildInFlight:
