@@ -20,7 +20,7 @@ from .invocation.task import deploy_task
 
 if TYPE_CHECKING:
     from .commands.doctor import Finding
-    from .commands.status import Status
+    from .commands.status import AllStatus, Status
     from .state.records import BuildInFlight, HistoryEntry, Record
 
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
@@ -354,8 +354,8 @@ def status(
     app_class: flag.AppClass = None,
     json: flag.Json = False,
     jobs: flag.Jobs = None,
-) -> "Status":
-    """Show target, record, build in flight, replicas and last deploys."""
+) -> "Status | AllStatus":
+    """Show what runs in all environments; or in one, with record, build in flight and last deploys."""
     options = dict(locals())
     from .commands import status
     from .invocation.run import run
