@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,8 +70,12 @@ class _Configuration(Config):
     def load_project(self, merge: bool = True) -> None:
         super().load_project(merge=False)
         part = (self._project or {}).get("deploy")
-        for path, entry in _entries("deploy", part):
-            if entry.get("docker") not in (None, *_ENGINES):
+        environments = part.get("environments") if isinstance(part, dict) else None
+        of_environments = environments.items() if isinstance(environments, dict) else ()
+        tables = {"deploy": part, **{f"deploy.environments.{name}": table for name, table in of_environments}}
+        for path, table in tables.items():
+            docker = table.get("docker") if isinstance(table, dict) else None
+            if docker not in (None, *_ENGINES):
                 raise _refused(
                     f"{path}.docker in {self._project_path} names a program that deploy-tasks does not run",
                     "If you trust it, set DEPLOY_DOCKER",
@@ -95,15 +98,6 @@ class _DeployProgram(Program):
             self.config.set_project_location(project_root(Path.cwd()))
             self.config.load_project(merge=False)
         super().update_config(merge)
-
-
-def _entries(path: str, part: object) -> Iterator[tuple[str, dict[str, object]]]:
-    """The tables under `deploy` that may name an engine, with their paths: itself, and its environments."""
-    if isinstance(part, dict):
-        yield path, part
-        environments = part.get("environments")
-        for name, entry in environments.items() if isinstance(environments, dict) else ():
-            yield from _entries(f"{path}.environments.{name}", entry)
 
 
 def _check_finite(name: str, part: object) -> None:

@@ -214,7 +214,7 @@ def test_an_environment_of_one_app_is_unknown_for_the_others(tmp_path: Path) -> 
         ({"environments": {"a": {"env": ["A=1"]}}}, "deploy.environments.a.env: this is not a table"),
         (
             {"apps": {"a": {}, "b": {}}, "environments": {"x": {"domain": "x.example.com"}}},
-            "deploy.apps.a and deploy.apps.b both have domain x.example.com",
+            "deploy.apps.a in x and deploy.apps.b in x both have domain x.example.com",
         ),
     ],
 )

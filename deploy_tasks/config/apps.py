@@ -87,11 +87,13 @@ def split(config: Entry) -> Configuration:
         table[name] = {"app": name, **_given(_checked(entry, path))}
     found = Configuration(general, table, environments, own)
     every = found.all_environments()
-    check_names(every)
+    if every:
+        check_names(every)
     if table:
         # As written, so that a conflict is found even if only one of the two apps is meant.
         for environment in (None, *every):
-            check_apart({f"deploy.apps.{name}": _merged(found.levels(name, environment)) for name in table})
+            where = f" in {environment}" if environment else ""
+            check_apart({f"deploy.apps.{name}{where}": _merged(found.levels(name, environment)) for name in table})
     return found
 
 

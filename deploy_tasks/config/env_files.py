@@ -28,8 +28,10 @@ class EnvFile(NamedTuple):
     path: Path
     variables: Mapping[str, str]
     """All of them, the empty ones too."""
+    has_secret: bool
+    """Whether it holds a secret of the kit."""
     exposes_secret: bool
-    """Whether it holds a secret of the kit, and others on this machine can read it."""
+    """Whether it does, and others on this machine can read it."""
 
 
 def env_files(root: Path, own: Sequence[str], named: str | None, read: dict[str, EnvFile | None]) -> dict[str, EnvFile]:
@@ -72,4 +74,4 @@ def _read(path: Path) -> EnvFile | None:
     variables = {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
     secrets = [value for name, value in variables.items() if value and is_secret_variable(name)]
     keep_secret(secrets)
-    return EnvFile(path, variables, bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))
+    return EnvFile(path, variables, bool(secrets), bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))

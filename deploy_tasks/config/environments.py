@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
 
 from .. import images
 from ..errors import SettingsError
@@ -42,23 +41,26 @@ def selected(names: Sequence[str], layers: Sequence[Layer]) -> tuple[str | None,
     an empty variable of the shell. SettingsError if it is not one of `names`, or if a flag is empty."""
     row = BY_KEY["environment"]
     for layer in layers:
-        origin, value = layer.origin(row), layer.get(row)
+        value = layer.get(row)
         if value == "" and layer.source is Source.FLAG:
-            raise SettingsError(f"{origin}: the name is empty", next=_choose(names))
+            raise SettingsError(f"{layer.origin(row)}: the name is empty", next=_choose(names))
         if value == "" and layer.source is Source.VARIABLE:
-            return None, origin
+            return None, layer.origin(row)
         if value not in NOT_GIVEN:
+            origin = layer.origin(row)
             name = origin.parsed(row.parse, value)
-            check_known(name, names, str(origin))
+            check_known(name, names, f"{origin}: ")
             return name, origin
     return None, Origin(Source.DEFAULT, "default")
 
 
-def check_known(name: str, names: Sequence[str], says: str) -> None:
-    """SettingsError if `name`, which `says` names, is not an environment of the configuration."""
+def check_known(name: str, names: Sequence[str], where: str) -> None:
+    """SettingsError, which begins with `where`, if `name` is not one of the environments `names`."""
     if name not in names:
+        from difflib import SequenceMatcher
+
         nearest = sorted(names, key=lambda known: SequenceMatcher(None, name, known).ratio(), reverse=True)
-        raise SettingsError(f"{says}: {unknown('an environment here', name, names)}", next=_choose(nearest))
+        raise SettingsError(f"{where}{unknown('an environment here', name, names)}", next=_choose(nearest))
 
 
 def _choose(names: Sequence[str]) -> str:

@@ -65,18 +65,15 @@ class Project:
         written = deploy_part(c.config, root)
         # Before anything is parsed: the error of another setting may quote a secret.
         keep_secret(value for name, value in os.environ.items() if is_secret_variable(name))
-        for part in (written, *_tables(written.get("environments"))):
+        of_environments = written.get("environments")
+        tables = of_environments.values() if isinstance(of_environments, Mapping) else ()
+        for part in (written, *(table for table in tables if isinstance(table, Mapping))):
             keep_secret(str(part.get(row.key) or "") for row in SECRETS)
         configuration = apps.split(written)
         as_filed = None
         if any(name.startswith("INVOKE_DEPLOY_") for name in os.environ):
             as_filed = apps.split(deploy_part(c.config, root, without_variables=True))
         return cls(root, configuration, getattr(c.config, "only_engines", None), as_filed)
-
-    @property
-    def general(self) -> apps.Entry:
-        """What the configuration has for all apps and environments, each value as it is written."""
-        return self.configuration.general
 
     @property
     def table(self) -> apps.Table:
@@ -107,7 +104,7 @@ class Project:
                 Layer(Source.FLAG, "flag", "{row.flag}", flags),
                 _by_variable(Source.VARIABLE, "shell variable", environ),
                 *(_by_variable(Source.ENV_FILE, at, file.variables) for at, file in files.items()),
-                Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.general),
+                Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.configuration.general),
                 Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True),
             ],
         )
@@ -136,8 +133,8 @@ class Project:
         else:
             flags, selected_by = {"app": flags.get("app")}, Origin(Source.DEFAULT, "default")
         if environment is not None:
-            known = self.configuration.all_environments(name) if name else self.configuration.all_environments()
-            environments.check_known(environment, known, f"app {name}" if name else str(selected_by))
+            known = self.configuration.all_environments(name)
+            environments.check_known(environment, known, f"app {name}: " if name else "")
         # With a table, the flag chooses among its apps, and the entry says what the app is called.
         flags = {**flags, "app": None} if self.table and "app" in flags else flags
         layers, files = self._layers(name, flags, environ, environment, is_selected=is_selected)
@@ -184,7 +181,7 @@ class Project:
         by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
         levels = self.configuration.levels(name, environment)
-        named, suffix = environ.get("DEPLOY_ENV_FILE"), suffix_of(environment)
+        named, suffix = environ.get("DEPLOY_ENV_FILE"), suffix_of(environment) if environment else ""
         env_file, origins = settle((BY_KEY["env_file"],), levels)
         of_app = [path for path in env_file.values() if path]
         is_of_environment = origins["env_file"].source in (Source.ENVIRONMENT, Source.APP_ENVIRONMENT)
@@ -231,8 +228,8 @@ def _by_variable(source: Source, place: str, values: Mapping[str, object], suffi
 def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_selected: bool) -> Iterator[list[Layer]]:
     """The variables from which Invoke itself takes the settings that decide the cluster, each in a place of its own."""
     for row in DECIDES_CLUSTER:
-        of_environment = f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}"
-        for name in (of_environment, *([f"INVOKE_{row.variable}"] if is_selected else [])):
+        names = [f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}"] if environment else []
+        for name in (*names, *([f"INVOKE_{row.variable}"] if is_selected else [])):
             yield [Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)})]
 
 
@@ -240,12 +237,6 @@ def _not_used(files: Mapping[str, EnvFile]) -> dict[str, str]:
     """The variables of the general files that do not count with an environment, with the file of each."""
     general = ((at, files[at]) for at in reversed(GENERAL) if at in files)
     return {key: at for at, file in general for key in _DECIDE if file.variables.get(key)}
-
-
-def _tables(found: object) -> Iterator[Mapping[str, object]]:
-    """The tables in the table `found`; what is none is refused later."""
-    if isinstance(found, Mapping):
-        yield from (part for part in found.values() if isinstance(part, Mapping))
 
 
 def _by_invoke(environ: Mapping[str, str]) -> dict[str, str]:

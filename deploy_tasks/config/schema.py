@@ -153,9 +153,9 @@ NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
 
 
-def suffix_of(environment: str | None) -> str:
-    """The end of the name of a variable that counts for one environment alone: `_PRODUCTION`; "" for none."""
-    return f"_{environment.upper().replace('-', '_')}" if environment else ""
+def suffix_of(environment: str) -> str:
+    """The end of the name of a variable that counts for one environment alone: `_PRODUCTION`."""
+    return f"_{environment.upper().replace('-', '_')}"
 
 
 def is_secret_variable(name: str) -> bool:

@@ -11,14 +11,24 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
-from urllib.parse import urlsplit
 
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
+from ..hosts import host_of
 from ..redaction import keep_secret
 from .env_files import EnvFile
 from .paths import mode_of
-from .schema import BY_KEY, NOT_GIVEN, SECRETS, SETTINGS, WITH_VARIABLE, Setting, is_secret_variable, suffix_of
+from .schema import (
+    BY_KEY,
+    DECIDES_CLUSTER,
+    NOT_GIVEN,
+    SECRETS,
+    SETTINGS,
+    WITH_VARIABLE,
+    Setting,
+    is_secret_variable,
+    suffix_of,
+)
 from .sources import Origin, Source
 from .values import Metrics, Port, nearest
 
@@ -158,7 +168,7 @@ class Settings:
     def cluster(self) -> str:
         """What lines say of where something happens: the environment and the API's host, `production
         (deploy.example.com)`; without an environment only the host."""
-        host = urlsplit(self.known("api_url") or "").netloc
+        host = host_of(self.known("api_url") or "")
         return f"{self.environment} ({host})" if self.environment and host else self.environment or host
 
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
@@ -232,7 +242,8 @@ class Settings:
             parts.append(wrong)
             steps.append(f"Name another with {f'deploy.apps.{self.name}.{key}' if self.name else BY_KEY[key].flag}")
         if unset:
-            parts.append(f"not set: {', '.join(map(self.ways_to_set, unset))}")
+            where = f" in {self.environment}" if self.environment else ""
+            parts.append(f"not set{where}: {', '.join(map(self.ways_to_set, unset))}")
         if unvalued:
             parts.append(f"no value for {', '.join(map(self._named, unvalued))}")
         if parts and self.env_file and self.env_file not in self.env_files and (unset or unvalued):
@@ -253,7 +264,7 @@ class Settings:
         for variable in (row.variable for row in unset if row.variable in self.not_used):
             yield (
                 f"{self.not_used[variable]} has {variable}, which is not used with an environment: put it into "
-                f".env.{self.environment}, or call it {variable}{suffix_of(self.environment)}"
+                f".env.{self.environment}, or call it {variable}{suffix_of(self.environment or '')}"
             )
 
     def ways_to_set(self, row: Setting) -> str:
@@ -261,6 +272,10 @@ class Settings:
         flag = [row.flag] if row.key in self.flags else []
         if self.name is not None and not row.is_global:
             return " or ".join([*flag, f"deploy.apps.{self.name}.{row.key} in invoke.yaml"])
+        of_environment = f"environments.{self.environment}" if self.environment else ""
+        if of_environment and row in DECIDES_CLUSTER:
+            committed = [] if row.secret else [f"{row.key} under deploy.{of_environment} in invoke.yaml"]
+            return " or ".join([self._named(f"{row.variable}{suffix_of(self.environment or '')}"), *committed])
         committed = [f"{row.key} under deploy: in invoke.yaml"] if row.committed else []
         return " or ".join([*flag, self._named(row.variable), *committed])
 
