@@ -73,7 +73,9 @@ class Exchanges:
         self._answer = answer
         self.paths: list[str] = []
 
-    def exchange(self, method: str, path: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
+    def exchange(
+        self, method: str, path: str, body: bytes | None, *, seconds: float, most: int, headers: object
+    ) -> Answer:
         assert PATHS.fullmatch(path), path
         assert 0 < seconds <= 86_400
         self.paths.append(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext, suppress
 from posixpath import isabs, join, normpath, relpath
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..api.schemas import BuildRequest
 from ..app_class import APP_CLASSES
+from ..config.schema import BY_KEY
 from ..config.settings import Settings
 from ..config.sources import Source, of_flag
 from ..deadline import Deadline
@@ -37,52 +38,133 @@ from .digest import digest_of_tag, flags_of, keep, save, target_of, tell_recorde
 _HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
 
 
+class Existing(NamedTuple):
+    """The image of a build that is made already."""
+
+    build: BuildInFlight
+    """That build, with the tag that its image has."""
+    build_id: str
+    earlier: HistoryEntry | None
+    """Its entry in this history; None if another machine built it."""
+
+    @property
+    def record(self) -> Record:
+        return Record(**fields_of(self.build, Target), build_id=self.build_id)
+
+    @property
+    def says(self) -> str:
+        build, earlier = self.build, self.earlier
+        how = f"{earlier.time}, {earlier.job_name}" if earlier else f"{build.image_name} has its tag in the registry"
+        return f"commit {str(build.git_ref)[:12]} is built already ({how}); nothing was started"
+
+
 class BuildPlan(Struct, frozen=True):
-    """A build in the cluster: what to ask for, and what else may make it unnecessary."""
+    """A build in the cluster: what to ask for, unless the image exists or the build in flight makes it."""
 
     request: BuildRequest
     build: BuildInFlight
     """What is to be remembered of it while it runs, before it has a job."""
-    known: HistoryEntry | None
-    """An earlier build of exactly this, which may do."""
+    existing: Existing | None
+    """The image, if it exists: then nothing is built."""
     in_flight: BuildInFlight | None
     """The build that was started from here and not recorded yet."""
     waits: bool
     shows_log: bool
 
     def show(self, work: Work) -> None:
-        work.would_send("POST", "/build", self.request)
+        if self.existing:
+            console.tell(self.existing.says)
+        else:
+            work.would_send("POST", "/build", self.request)
         work.pretend(self.build)
 
+    def lines(self, _work: Work) -> list[str]:
+        """What would be built, for a protected environment."""
+        if self.existing:
+            return [self.existing.says]
+        return [f"build {self.request.app}: {self.request.repo_url} at {images.short_ref(self.request.git_ref, 12)}"]
+
     def execute(self, work: Work) -> Record | BuildInFlight:
-        if self.known and (record := _built_already(work, self.build, self.known)):
-            return record
-        build = _joined(work, self) or _started(work, self)
-        if self.waits:
-            return finish(work, build, shows_log=self.shows_log)
+        if self.waits or self.existing:
+            return self.made(work)
+        build = _running(work, self)
         step = _step_to_wait(work, build)._replace(continues=False)
         console.tell(f"the build goes on in the cluster. Pick it up: {step}")
         work.result(build.job_name, build)
         return build
 
+    def made(self, work: Work) -> Record:
+        """Makes the image if it does not exist, and records it."""
+        if found := self.existing:
+            console.tell(found.says)
+            return keep(work, found.build, found.build_id)
+        return finish(work, _running(work, self), shows_log=self.shows_log)
 
-def _plan_build(work: Work) -> BuildPlan:
+
+def plan_of(work: Work, *, if_needed: bool, waits: bool = True) -> BuildPlan:
+    """The build of the commit or branch that the settings mean; with `if_needed` not of one whose image exists."""
     options, settings = work.options, work.settings
     request = build_request(settings, work.checkout, cache=options["cache"])
-    _check_git_token(request)
-    _check_clonable(work, request.git_ref, allow_unpushed=options["allow_unpushed"])
-    # The API takes no build args, and an image without them may be another than is thought.
-    if named := [*(text.partition("=")[0] for text in settings.build_args), *settings.build_args_from]:
-        of = f"{work.name}: " if work.name else ""
-        here = work.step_alone("local")
-        console.warn(f"{of}the cluster builds without the build args {', '.join(named)}; to build with them: {here}")
-    build, known = _in_flight(settings, request), None
-    if settings.build_if_needed and request.cache and images.is_commit(request.git_ref):
-        known = work.state.history().same_build(build)
-    if known and settings.given("image_tag") not in (None, known.image_tag):
-        known = None
+    build = _in_flight(settings, request)
     in_flight = None if work.call.is_dry else work.state.in_flight()
-    return BuildPlan(request, build, known, in_flight, options["wait"], options["logs"])
+    existing = None
+    # What is in flight must be joined, even if its image is there by now: else it would stay in flight for ever.
+    if if_needed and request.cache and not (in_flight and _is_same(in_flight, build)):
+        existing = existing_image(work, build)
+    if existing is None:
+        _check_git_token(request)
+        _check_clonable(work, request.git_ref, allow_unpushed=options["allow_unpushed"])
+        # The API takes no build args, and an image without them may be another than is thought.
+        if args := [*(text.partition("=")[0] for text in settings.build_args), *settings.build_args_from]:
+            of = f"{work.name}: " if work.name else ""
+            here = work.step_alone("local")
+            console.warn(f"{of}the cluster builds without the build args {', '.join(args)}; to build with them: {here}")
+    if request.git_ref == work.checkout.commit and work.checkout.dirty:
+        what = "build: the cluster builds" if existing is None else "image: it is that of"
+        console.warn(f"uncommitted changes are not part of this {what} commit {request.git_ref[:12]}")
+    return BuildPlan(request, build, existing, in_flight, waits, options["logs"])
+
+
+def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
+    """The image that `build` would make, if the registry has it; None if it must be built. Asks the API.
+
+    Only a commit can be found, since a branch moves: by the tag of the same build in this history, else by the commit
+    as the tag, which another machine may have built. Other machines build with the Dockerfile and the context that are
+    the defaults, unless this history says that they did not.
+    """
+    settings, tag = work.settings, work.settings.given("image_tag")
+    if not images.is_commit(build.git_ref):
+        return None
+    entries = work.state.history().of_image(build.image_name)
+    earlier = entries.same_build(build)
+    if earlier and tag not in (None, earlier.image_tag):
+        earlier = None
+    usual = [BY_KEY[key].default for key in ("dockerfile", "build_context")]
+    is_usual = [normpath(settings.dockerfile), normpath(settings.build_context)] == usual
+    by_commit = build.image_tag if is_usual and build.image_tag == build.git_ref else None
+    for known in dict.fromkeys((earlier and earlier.image_tag, by_commit)):
+        made = replace(build, image_tag=known) if known else None
+        build_id = digest_of_tag(work.client, made) if made else None
+        if made is None or build_id is None:
+            continue
+        if earlier and build_id == earlier.build_id:
+            return Existing(made, build_id, earlier)
+        if known == by_commit and not any(_is_other(entry, build) for entry in entries if entry.build_id == build_id):
+            return Existing(made, build_id, None)
+    return None
+
+
+def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:
+    """Whether the history says that the image of `entry` is not what `build` makes: of a dirty tree, or from another
+    Dockerfile or context."""
+    names = ("dockerfile", "build_context")
+    return bool(entry.dirty) or (
+        entry.built == "cluster" and any(getattr(entry, name) != getattr(build, name) for name in names)
+    )
+
+
+def _plan_build(work: Work) -> BuildPlan:
+    return plan_of(work, if_needed=work.settings.build_if_needed, waits=work.options["wait"])
 
 
 build = Command(
@@ -162,6 +244,7 @@ def _check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
     checkout, repo_url = work.checkout, work.settings.repo_url
     if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
+    here = "local-deploy" if work.call.command.joins_again else "local"
     pushed = allow_unpushed or checkout.pushed(git_ref, repo_url)
     if pushed is None:
         console.warn(f"this checkout cannot tell whether {repo_url} has commit {git_ref[:12]}, which the cluster needs")
@@ -171,7 +254,7 @@ def _check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
             "Nothing was started",
             [
                 f"Push it ({checkout.how_to_push(git_ref, repo_url)}), or pass --allow-unpushed.",
-                work.step("local", "Or build here"),
+                work.step(here, "Or build here"),
             ],
         )
     is_from_here = work.settings.origins["repo_url"].source is Source.GIT
@@ -180,8 +263,6 @@ def _check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
             f"{work.settings.dockerfile} is not in commit {git_ref[:12]}, which the cluster clones",
             next="Commit and push it",
         )
-    if git_ref == checkout.commit and checkout.dirty:
-        console.warn(f"uncommitted changes are not part of this build: the cluster builds commit {git_ref[:12]}")
 
 
 def _in_flight(settings: Settings, request: BuildRequest, job: str = "") -> BuildInFlight:
@@ -198,16 +279,15 @@ def _in_flight(settings: Settings, request: BuildRequest, job: str = "") -> Buil
     )
 
 
-def _built_already(work: Work, build: BuildInFlight, known: HistoryEntry) -> Record | None:
-    """The record of the earlier build `known`, made current, where its image is still there; else None."""
-    if known.image_tag is None or known.build_id is None:
-        return None
-    made = replace(build, job_name=known.job_name or build.job_name, image_tag=known.image_tag)
-    if digest_of_tag(work.client, made) != known.build_id:
-        return None
-    commit, when = str(build.git_ref)[:12], f"{known.time}, {known.job_name}"
-    console.tell(f"commit {commit} is built already ({when}); nothing was started")
-    return keep(work, made, known.build_id)
+def _running(work: Work, plan: BuildPlan) -> BuildInFlight:
+    """The build, which runs in the cluster from now on: the one in flight if it makes the same, else a new one."""
+    return _joined(work, plan) or _started(work, plan)
+
+
+def _is_same(earlier: BuildInFlight, build: BuildInFlight) -> bool:
+    """Whether a build in flight makes the image of `build`."""
+    compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
+    return all(getattr(earlier, name) == getattr(build, name) for name in compared)
 
 
 def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
@@ -215,10 +295,8 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
     earlier, request = plan.in_flight, plan.request
     if earlier is None:
         return None
-    compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
-    is_same = all(getattr(earlier, name) == getattr(plan.build, name) for name in compared)
     # A branch may have moved in between; a commit cannot.
-    may_join = request.cache and images.is_commit(request.git_ref) and is_same
+    may_join = request.cache and images.is_commit(request.git_ref) and _is_same(earlier, plan.build)
     if may_join:
         with suppress(ApiRefused, NothingStarted):  # the wait for it will tell
             state = work.client.status(earlier.job_name)
@@ -228,16 +306,17 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
         console.warn(f"{earlier.job_name} goes on in the cluster. To get its image: {step}")
         return None
     console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
-    work.remaining = Remaining.WAIT
+    work.remaining = _to_pick_up(work)
     return replace(plan.build, job_name=earlier.job_name, image_name=earlier.image_name, image_tag=earlier.image_tag)
 
 
 def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
     """Starts the build, and keeps its job."""
-    again = work.step("build", "Look for it in the cluster before you run")
+    task = work.call.command.name
+    again = work.step(task, "Look for it in the cluster before you run")
     work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK, starts=True)
     try:
-        started = work.client.start_build(plan.request, again=work.step("build"))
+        started = work.client.start_build(plan.request, again=work.step(task))
     except (ApiRefused, NothingStarted):
         work.remaining = Remaining.AGAIN
         raise
@@ -249,9 +328,9 @@ def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
         with work.undivided():
             # Told before it is written, so that not even a crash in between loses the job.
             commit = images.short_ref(plan.request.git_ref, 12)
-            console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit}")
+            console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit} in {work.settings.cluster}")
             work.state.save_in_flight(build)
-            _goes_on(work, build, remaining=Remaining.WAIT)
+            _goes_on(work, build, remaining=_to_pick_up(work))
     except StateError as error:
         effect, next = work.interruption.effect, work.interruption.next
         raise StateError(error.what, f"{error.effect}. {effect}" if error.effect else effect, next) from error
@@ -264,8 +343,15 @@ def _goes_on(work: Work, build: BuildInFlight, remaining: Remaining | None = Non
     work.on_interrupt(f"{build.job_name} goes on in the cluster", step, remaining=remaining)
 
 
+def _to_pick_up(work: Work) -> Remaining:
+    """What remains to be done for a build that is in flight."""
+    return Remaining.AGAIN if work.call.command.joins_again else Remaining.WAIT
+
+
 def _step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
     """The command that waits for the build, and goes on with what must follow on this command line."""
+    if work.call.command.joins_again:
+        return work.step(work.call.command.name, says)
     flags = _flags_to_wait(work, build)
     with suppress(StateError):
         kept = work.state.in_flight()
@@ -414,7 +500,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
             except StateError as error:  # the digest must not be lost to that
                 console.warn(f"{error}; {job} is recorded all the same")
     except BuildFailed as error:
-        work.remaining = Remaining.AGAIN if work.call.command.name == "build" else Remaining.BUILD
+        work.remaining = Remaining.BUILD if work.call.command.name == "wait" else Remaining.AGAIN
         with suppress(StateError):  # that it failed is what matters
             # First the note: a failure that is neither noted nor in flight would be forgotten.
             work.note(history.FAILED, Record(**fields_of(build, Target)), built="cluster", job_name=job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import Lock, Thread, current_thread
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from invoke.context import Context
@@ -17,6 +17,7 @@ from ..git import Checkout
 from ..options import Options
 from ..state.records import Record
 from .command import Command
+from .running import Running
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -31,6 +32,14 @@ TARGET = ("app", "namespace", "image_name", "app_class")
 _PLACE = ("namespace", "app_class")
 
 
+class Place(NamedTuple):
+    """Where an app runs."""
+
+    environment: str | None
+    namespace: str
+    app: str
+
+
 class Chain(Struct):
     """What the calls of one command line share: the flags that say the target, and what was recorded."""
 
@@ -41,6 +50,10 @@ class Chain(Struct):
     """The environment that the target belongs to."""
     records: dict[str | None, Record] = {}
     """What was recorded, by the app's name in the table of apps; None if there is no table."""
+    confirmed: set[str | None] = set()
+    """The protected environments whose plan a person has confirmed, or `--yes`."""
+    seen: dict[Place, Running] = {}
+    """What ran at each place when that was confirmed, or was deployed by this command line since."""
 
 
 def _chain_of(c: Context) -> Chain:

@@ -124,10 +124,10 @@ def test_what_no_test_can_run_is_run_by_ci() -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_a_command_within_a_sentence_is_one_that_invoke_understands(page: str) -> None:
-    known = Collection(*tasks.ns.tasks.values(), deploy=ns)
+    known = [*tasks.ns.to_contexts(), *Collection(deploy=ns).to_contexts()]
     for words in inline_commands(PAGES[page].read_text()):
         core = Parser(initial=Program().initial_context, ignore_unknown=True).parse_argv(words)
-        Parser(contexts=known.to_contexts()).parse_argv(core.unparsed)
+        Parser(contexts=known).parse_argv(core.unparsed)
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
