@@ -93,10 +93,10 @@ def wait(
 ) -> "Record | None":
     """Wait for the build in flight, and record its digest."""
     options = dict(locals())
-    from .commands import build
+    from .commands import wait
     from .invocation.run import run
 
-    return run(c, build.wait, options)
+    return run(c, wait.wait, options)
 
 
 @deploy_task()
