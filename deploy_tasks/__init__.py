@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .tasks import (
         build,
         demo,
+        deploy,
         digest,
         doctor,
         history,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         local_deploy,
         logs,
         ns,
+        promote,
         reuse,
         rollback,
         sandbox,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _TASKS = (
-    *("ns", "build", "wait", "digest", "reuse", "rollback", "local", "local_deploy"),
+    *("ns", "build", "wait", "digest", "deploy", "reuse", "promote", "rollback", "local", "local_deploy"),
     *("logs", "history", "status", "doctor", "init", "sandbox", "demo"),
 )
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "__version__",
     "build",
     "demo",
+    "deploy",
     "digest",
     "doctor",
     "history",
@@ -76,6 +79,7 @@ __all__ = [
     "local_deploy",
     "logs",
     "ns",
+    "promote",
     "reuse",
     "rollback",
     "sandbox",

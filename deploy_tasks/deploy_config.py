@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from .app_class import DEFAULT_APP_CLASS
 from .encoding import JsonObject
 
 
@@ -22,8 +25,8 @@ class Metrics(JsonObject, kw_only=True, frozen=True):
 
 
 class DeployConfig(JsonObject, kw_only=True, frozen=True):
-    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. A variable of None has a value that
-    is not said: a server and the history keep the names alone."""
+    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. The API decides what is None; `tls`
+    is then true. A variable of None has a value that is not said: a server and the history keep the names alone."""
 
     port: int | None = None
     ports: list[Port] | None = None
@@ -31,10 +34,58 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
     domain: str | None = None
     domains: list[str] | None = None
     health_path: str | None = None
-    tls: bool = True
+    tls: bool | None = None
     env: dict[str, str | None] = {}  # noqa: RUF012 - msgspec copies it
     metrics: Metrics | None = None
     app_class: str | None = None
 
     def __repr__(self) -> str:  # without the app's environment
         return f"DeployConfig(port={self.port}, app_class={self.app_class})"
+
+    @property
+    def without_values(self) -> DeployConfig:
+        """The same, with the names of variables alone."""
+        return replace(self, env=dict.fromkeys(self.env))
+
+    @property
+    def all_domains(self) -> list[str]:
+        return self.domains or ([self.domain] if self.domain else [])
+
+    @property
+    def in_words(self) -> dict[str, str]:
+        """What it says, without the variables: equal words for configs that mean the same."""
+        ports = self.ports or ([Port(port=self.port)] if self.port else [])
+        metrics = "none"
+        if of := self.metrics:
+            path, interval = of.path or "/metrics", of.scrape_interval or "30s"
+            metrics = f"{of.scheme or 'http'}, port {of.port}, {path}, every {interval}"
+        return {
+            "replicas": "default" if self.replicas is None else str(self.replicas),
+            "domain": " ".join(self.all_domains) or "none",
+            "port": " ".join(f"{one.port} ({one.name})" if one.name else str(one.port) for one in ports) or "none",
+            "health path": self.health_path or "none",
+            "TLS": "off" if self.tls is False else "on",
+            "class": self.app_class or DEFAULT_APP_CLASS,
+            "metrics": metrics,
+        }
+
+
+def differences(old: DeployConfig, new: DeployConfig) -> list[str]:
+    """What changes from `old` to `new`, in words: `replicas 1 → 2`; of variables, `variables +A -B`: the names that
+    come and go. Empty if both mean the same, but for the values of variables."""
+    before = old.in_words
+    changed = [f"{what} {before[what]} → {now}" for what, now in new.in_words.items() if now != before[what]]
+    names = [f"+{name}" for name in new.env if name not in old.env] + [
+        f"-{name}" for name in old.env if name not in new.env
+    ]
+    return [*changed, *([f"variables {' '.join(names)}"] if names else [])]
+
+
+def put_over(config: DeployConfig, changes: DeployConfig) -> DeployConfig:
+    """`config` with what `changes` say in its place; variables are added one by one. A server does the same when it
+    restores a revision."""
+    named = {name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) not in (None, {})}
+    for one, other in (("port", "ports"), ("domain", "domains")):
+        if one in named or other in named:
+            named = {one: None, other: None, **named}
+    return replace(config, **{**named, "env": {**config.env, **changes.env}})

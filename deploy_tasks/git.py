@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import NamedTuple
 
 from .images import as_label, is_commit
 from .remotes import clone_url, environment, refs_of, ssh_host, without_suffix
@@ -31,6 +32,13 @@ def top_of(folder: Path) -> Path | None:
     """The top of the checkout around `folder`, or None. Does not run git."""
     places = (folder, *folder.parents)
     return next((place for place in places if (place / ".git").is_file() or (place / ".git" / "HEAD").exists()), None)
+
+
+class Between(NamedTuple):
+    """The commits that only one of two has, newest first; each as its hash, a space, and its subject."""
+
+    only_in_one: list[str]
+    only_in_other: list[str]
 
 
 class Checkout:
@@ -150,6 +158,18 @@ class Checkout:
         if not since:
             return f"built from HEAD ({commit[:7]})"
         return f"built {len(since)} commit{'s' * (len(since) > 1)} ago ({commit[:7]} → HEAD {since[0]})"
+
+    def between(self, one: str, other: str) -> Between | None:
+        """The commits between the commits `one` and `other`; None if this checkout does not have both."""
+        if not (is_commit(one) and is_commit(other)):
+            return None
+        options = ("--left-right", "--pretty=oneline", "--no-abbrev-commit", "--end-of-options")
+        listed = self._ask("rev-list", *options, f"{one}...{other}")
+        if listed is None:
+            return None
+        # Each line begins with the side that has the commit. A subject may hold what Python, too, takes for a line end.
+        lines = [line for line in listed.split("\n") if line]
+        return Between(*([line[1:] for line in lines if line[0] == side] for side in "<>"))
 
     def tracked(self, paths: Collection[Path]) -> list[Path]:
         """Those of `paths`, files of one folder, that git tracks: they came with the repository."""

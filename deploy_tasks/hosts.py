@@ -13,6 +13,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def host_of(url: str) -> str:
+    """The `host` or `host:port` of a URL without a user."""
+    return url.partition("://")[2].partition("/")[0]
+
+
 def registry_url(registry: str) -> str:
     """The URL at which the API of `registry` (`host` or `host:port`) begins: http only on this machine."""
     scheme = "http" if is_loopback(registry.partition(":")[0]) else "https"

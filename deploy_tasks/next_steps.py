@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+_OF_NO_ENVIRONMENT = ("init", "sandbox")
 _MAY_BE_SECRET = ("env", "build_arg")
 LEFT_OUT = "=…"
 """Stands for a value that is not repeated."""
@@ -18,8 +19,9 @@ class Step(NamedTuple):
     """A command to run next.
 
     `task` is the name of a task of the kit, or several with spaces between them; `flags` are by their Python names, and
-    None is "not given"; `says` introduces the command. With `continues`, the tasks that come after the present one on
-    this command line follow, the first of them with the flags `target` unless it names its app.
+    None is "not given"; `says` introduces the command. It is for the selected environment, unless a flag names another
+    one or None. With `continues`, the tasks that come after the present one on this command line follow, the first of
+    them with the flags `target` unless it names its app.
     """
 
     task: str
@@ -35,12 +37,17 @@ class Step(NamedTuple):
         # A developer's tasks.py need not have all tasks; the kit's own program has.
         is_here = line.names is None or all(task in line.names for task in tasks)
         called = [line.names[task] if line.names and is_here else task for task in tasks]
-        # Without it, the same words would go to another cluster.
-        file = os.environ.get("DEPLOY_ENV_FILE")
+        # Without these, the same words would go to another cluster.
+        file, environment = os.environ.get("DEPLOY_ENV_FILE"), self.flags.get("environment", line.environment)
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
+        if environment is None and os.environ.get("DEPLOY_ENVIRONMENT") == "":
+            start.append("DEPLOY_ENVIRONMENT=")
+        if environment is not None and tasks[0] not in _OF_NO_ENVIRONMENT:
+            called[0] += f" --environment {environment}"
         dry = ["--dry"] if self.is_dry else []
         words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *called])
-        return _with_flags(words, self.flags) + (rest(self.target, after=tasks[-1]) if self.continues else "")
+        flags = {key: value for key, value in self.flags.items() if key != "environment"}
+        return _with_flags(words, flags) + (rest(self.target, after=tasks[-1]) if self.continues else "")
 
 
 class Parsed(NamedTuple):
@@ -56,13 +63,14 @@ class CommandLine(NamedTuple):
     """The command line that a task runs on: its program, with the flags that decide which tasks and settings it loads;
     the names of the kit's tasks there; the calls after the present one. `follows` says that those must follow once the
     present call is repeated: it is a call of the command line, and not of a developer's task. `usual` are the values of
-    the present task's flags where they are not given."""
+    the present task's flags where they are not given. `environment` is the selected one, once it is known."""
 
     program: str = "invoke"
     names: Mapping[str, str] | None = None
     later: Sequence[Parsed] = ()
     follows: bool = False
     usual: Mapping[str, object] = {}
+    environment: str | None = None
 
 
 current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
@@ -77,6 +85,11 @@ def on(command_line: CommandLine) -> Iterator[None]:
         yield
     finally:
         current.reset(token)
+
+
+def select(environment: str | None) -> None:
+    """From now on, commands are written for `environment`, in this thread and those with a copy of its context."""
+    current.set(current.get()._replace(environment=environment))
 
 
 def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
@@ -117,7 +130,7 @@ def _with_flags(command: str, flags: Mapping[str, object], *, are_secret: bool =
     it was typed. Where all flags `are_secret`, they are another's, and no value is known not to be one."""
     words = [command]
     for key, value in flags.items():
-        flag = key.replace("_", "-")
+        flag = key.strip("_").replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None and are_secret:

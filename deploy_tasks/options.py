@@ -51,7 +51,7 @@ Dockerfile = Annotated[str | None, Flag("The Dockerfile, from the project's root
 BuildContext = Annotated[str | None, Flag("The build context, from the project's root (.)")]
 BuildArg = Annotated[
     list[str] | None,
-    Flag("KEY=VALUE, or KEY with its value from the environment or .env; repeatable", repeatable=True),
+    Flag("KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
 ]
 Platform = Annotated[str | None, Flag("What the image is built for; several with commas between them (linux/amd64)")]
 AllowSecretsInContext = Annotated[bool, Flag("Build although .env or .deploy may get into the image")]
@@ -71,6 +71,7 @@ BuildId = Annotated[
     str | None,
     Flag("The digest to deploy, its first 12 digits or more, or 7 or more of its commit (the recorded one)"),
 ]
+From = Annotated[str | None, Flag("The environment whose running digest is deployed")]
 Back = Annotated[int | None, Flag("How many digests to go back (1)")]
 Port = Annotated[int | None, Flag("The port the app listens on")]
 Replicas = Annotated[int | None, Flag("How many replicas run (the API's default)")]
@@ -79,7 +80,7 @@ HealthPath = Annotated[str | None, Flag("A path that answers 2xx once the app is
 Tls = Annotated[bool | None, Flag("Whether the domains are served over TLS", switch=True)]
 Env = Annotated[
     list[str] | None,
-    Flag("KEY=VALUE, or KEY with its value from the environment or .env, for the app; repeatable", repeatable=True),
+    Flag("KEY=VALUE, or KEY with its value from the shell or .env, for the app; repeatable", repeatable=True),
 ]
 Follow = Annotated[bool, Flag("Whether to wait until all replicas are ready")]
 RolloutTimeout = Annotated[float | None, Flag("Seconds to wait until the deployed app is ready (300)")]
@@ -130,6 +131,7 @@ class Options(TypedDict, total=False):
     logs: Logs
     job: Job
     build_id: BuildId
+    from_: From
     back: Back
     port: Port
     replicas: Replicas

@@ -70,12 +70,16 @@ class _Configuration(Config):
     def load_project(self, merge: bool = True) -> None:
         super().load_project(merge=False)
         part = (self._project or {}).get("deploy")
-        docker = part.get("docker") if isinstance(part, dict) else None
-        if docker not in (None, *_ENGINES):
-            raise _refused(
-                f"deploy.docker in {self._project_path} names a program that deploy-tasks does not run",
-                "If you trust it, set DEPLOY_DOCKER",
-            )
+        environments = part.get("environments") if isinstance(part, dict) else None
+        of_environments = environments.items() if isinstance(environments, dict) else ()
+        tables = {"deploy": part, **{f"deploy.environments.{name}": table for name, table in of_environments}}
+        for path, table in tables.items():
+            docker = table.get("docker") if isinstance(table, dict) else None
+            if docker not in (None, *_ENGINES):
+                raise _refused(
+                    f"{path}.docker in {self._project_path} names a program that deploy-tasks does not run",
+                    "If you trust it, set DEPLOY_DOCKER",
+                )
         if merge:
             self.merge()
 

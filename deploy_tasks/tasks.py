@@ -20,12 +20,13 @@ from .invocation.task import deploy_task
 
 if TYPE_CHECKING:
     from .commands.doctor import Finding
-    from .commands.status import Status
+    from .commands.status import AllStatus, Status
     from .state.records import BuildInFlight, HistoryEntry, Record
 
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
 __all__ = [
     "build",
+    "deploy",
     "digest",
     "doctor",
     "history",
@@ -33,6 +34,7 @@ __all__ = [
     "local",
     "local_deploy",
     "logs",
+    "promote",
     "reuse",
     "rollback",
     "sandbox",
@@ -91,10 +93,10 @@ def wait(
 ) -> "Record | None":
     """Wait for the build in flight, and record its digest."""
     options = dict(locals())
-    from .commands import build
+    from .commands import wait
     from .invocation.run import run
 
-    return run(c, build.wait, options)
+    return run(c, wait.wait, options)
 
 
 @deploy_task()
@@ -116,6 +118,42 @@ def digest(
     from .invocation.run import run
 
     return run(c, digest.digest, options)
+
+
+@deploy_task()
+def deploy(
+    c: Context,
+    app: flag.App = None,
+    environment: flag.Environment = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    dockerfile: flag.Dockerfile = None,
+    build_context: flag.BuildContext = None,
+    timeout: flag.Timeout = None,
+    cache: flag.Cache = True,
+    allow_unpushed: flag.AllowUnpushed = False,
+    logs: flag.Logs = True,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
+    """Make HEAD run: deploy the image of its commit, built in the cluster if there is none yet."""
+    options = dict(locals())
+    from .commands import deploy_head
+    from .invocation.run import run
+
+    return run(c, deploy_head.deploy_head, options)
 
 
 @deploy_task(aliases=("reuse-deploy",))
@@ -150,6 +188,37 @@ def reuse(
 
 
 @deploy_task()
+def promote(
+    c: Context,
+    app: flag.App = None,
+    environment: flag.Environment = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    from_: flag.From = None,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
+    """Deploy to one environment the digest that runs in another; never builds."""
+    options = dict(locals())
+    from .commands import promote
+    from .invocation.run import run
+
+    return run(c, promote.promote, options)
+
+
+@deploy_task()
 def rollback(
     c: Context,
     app: flag.App = None,
@@ -174,10 +243,10 @@ def rollback(
 ) -> "Record | None":
     """Deploy the digest that was deployed before the current one."""
     options = dict(locals())
-    from .commands import deploy
+    from .commands import rollback
     from .invocation.run import run
 
-    return run(c, deploy.rollback, options)
+    return run(c, rollback.rollback, options)
 
 
 @deploy_task()
@@ -285,8 +354,8 @@ def status(
     app_class: flag.AppClass = None,
     json: flag.Json = False,
     jobs: flag.Jobs = None,
-) -> "Status":
-    """Show target, record, build in flight, replicas and last deploys."""
+) -> "Status | AllStatus":
+    """Show what runs in all environments; or in one, with record, build in flight and last deploys."""
     options = dict(locals())
     from .commands import status
     from .invocation.run import run
@@ -360,7 +429,7 @@ def demo(
 
 
 ns = Collection(
-    *(build, wait, digest, reuse, rollback, local, local_deploy),
+    *(build, wait, digest, deploy, reuse, promote, rollback, local, local_deploy),
     *(logs, history, status, doctor, init),
     *(sandbox, demo),
 )

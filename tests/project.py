@@ -125,6 +125,14 @@ class Project:
         config.write_text(config.read_text().replace(str(self.origin), str(copied.origin)))
         return copied
 
+    def clone(self, name: str, *options: str) -> Project:
+        """A fresh clone of the origin beside this one, as another machine has it, with the same environment."""
+        cloned = Project(self.folder.parent / "clones" / name, {**self.environment})
+        self.git("clone", "--quiet", *options, f"file://{self.origin}", str(cloned.folder))
+        # The remote is called as this one is, since the cluster clones what it says.
+        cloned.git("remote", "set-url", "origin", str(self.origin))
+        return cloned
+
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from invoke.vendor.yaml import safe_load
 
-from deploy_tasks.config.apps import SEVERAL, Table, check_apart, check_flags_of_several, split
+from deploy_tasks.config.apps import SEVERAL, Configuration, Table, check_apart, check_flags_of_several, split
 from deploy_tasks.config.project import Chosen, Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.config.settings import Settings
@@ -41,11 +41,11 @@ def settings(
     environ: dict[str, str] | None = None,
     flags: dict[str, object] | None = None,
 ) -> Settings:
-    return Project(folder, *split(config)).load(name, flags or {}, environ or {})
+    return Project(folder, split(config)).load(name, flags or {}, environ or {})
 
 
 def chosen(table: Table, **flags: object) -> Chosen:
-    return Project(Path("/nowhere"), {}, table).chosen(flags)
+    return Project(Path("/nowhere"), Configuration({}, table)).chosen(flags)
 
 
 def test_the_example_of_the_page_is_that_of_the_tests() -> None:
@@ -54,10 +54,10 @@ def test_the_example_of_the_page_is_that_of_the_tests() -> None:
     yaml: Any = safe_load
     shown = split(yaml(block[1])["deploy"])
     sample = split(yaml((ROOT / "tests" / "three_apps" / "invoke.yaml").read_text())["deploy"])
-    assert shown[0] == sample[0]
-    assert {"backend", "frontend"} == shown[1].keys() < sample[1].keys()
-    assert shown[1]["frontend"] == sample[1]["frontend"]
-    assert shown[1]["backend"] == {**sample[1]["backend"], "env": {"NODE_ENV": "production"}}
+    assert shown.general == sample.general
+    assert {"backend", "frontend"} == shown.table.keys() < sample.table.keys()
+    assert shown.table["frontend"] == sample.table["frontend"]
+    assert shown.table["backend"] == {**sample.table["backend"], "env": {"NODE_ENV": "production"}}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_an_error_in_the_table_names_the_path(config: dict[str, Any], says: str)
         ({"env": ["A=1"]}, "deploy.apps.a.env: this is not a table of names and values"),
         (
             {"env": {"A": None}},
-            "deploy.apps.a.env: 'A' has no value (to take it from the environment or .env, name it in env_from)",
+            "deploy.apps.a.env: 'A' has no value (to take it from the shell or .env, name it in env_from)",
         ),
         ({"env": {"A": ["x"]}}, "deploy.apps.a.env: 'A': a list or a table is not allowed here, only one value"),
         ({"env_from": ["A-B"]}, "deploy.apps.a.env_from: 'A-B' is not the name of an environment variable"),
@@ -204,7 +204,7 @@ def test_a_bad_value_of_an_app_is_one_line_with_its_path(tmp_path: Path, own: di
 
 
 def test_a_setting_for_all_apps_is_not_allowed_for_one() -> None:
-    split({"apps": {"a": {row.key: None for row in SETTINGS if not row.is_global}}})
+    split({"apps": {"a": {row.key: None for row in SETTINGS if not row.is_global and not row.of_environments}}})
     for row in (row for row in SETTINGS if row.is_global):
         with pytest.raises(SettingsError, match="is for all apps"):
             split({"apps": {"a": {row.key: None}}})
@@ -288,7 +288,7 @@ def test_one_error_lists_everything_that_is_missing(tmp_path: Path) -> None:
     assert refused.value.next == (
         "Name another with deploy.apps.a.dockerfile",
         "Name another with deploy.apps.a.build_context",
-        "Set variables in the environment, or in .env at the project's root",
+        "Set variables in the shell, or in .env at the project's root",
     )
 
 
@@ -323,7 +323,7 @@ def test_a_variable_for_all_apps_cannot_give_two_apps_the_same_place(
     ids=["another class", "another namespace", "another commit"],
 )
 def test_two_apps_of_one_name_in_different_places_are_allowed(config: dict[str, Any]) -> None:
-    assert split(config)[1].keys() == {"a", "b"}
+    assert split(config).table.keys() == {"a", "b"}
 
 
 def test_two_entries_with_the_same_place_are_refused() -> None:

@@ -86,9 +86,9 @@ def path(start: Place, end: Place) -> list[Place]:
 def test_the_flag_app_class_can_be_followed_from_the_task_to_the_request() -> None:
     command = ("deploy_tasks.commands.deploy", "reuse")
     assert command in mentioned(("deploy_tasks.tasks", "reuse"))
-    request = ("deploy_tasks.commands.deploy", "deploy_request")
+    request = ("deploy_tasks.commands.deploy", "request_of")
     assert 0 < len(path(command, request)) <= 5
-    assert ("deploy_tasks.deploy_config", "DeployConfig") in mentioned(request)
+    assert 0 < len(path(request, ("deploy_tasks.deploy_config", "DeployConfig"))) <= 3
 
 
 def test_the_request_can_be_followed_to_the_encoder() -> None:
@@ -98,7 +98,8 @@ def test_the_request_can_be_followed_to_the_encoder() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["build", "wait", "digest", "reuse", "rollback", "local", "local_deploy", "logs", "status"]
+    "name",
+    ["build", "wait", "digest", "reuse", "rollback", "local", "local_deploy", "deploy", "promote", "logs", "status"],
 )
 def test_every_task_for_apps_hands_its_command_to_run(name: str) -> None:
     assert path(("deploy_tasks.tasks", name), ("deploy_tasks.invocation.run", "run"))

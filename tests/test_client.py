@@ -15,16 +15,31 @@ from msgspec import structs
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from deploy_tasks.api.client import DeployClient
-from deploy_tasks.api.schemas import AppState, BuildRequest, BuildState, DeployRequest, FullAppState
+from deploy_tasks.api.schemas import (
+    AppState,
+    BuildRequest,
+    BuildState,
+    DeployRequest,
+    FullAppState,
+    RollbackRequest,
+)
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.deploy_config import DeployConfig
-from deploy_tasks.errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
+from deploy_tasks.errors import (
+    ApiRefused,
+    ChangedMeanwhile,
+    DeployError,
+    DigestNotFound,
+    JobNotFound,
+    MayHaveStarted,
+    NothingStarted,
+)
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import keep_secret
 from tests.clock import Clock
 
 URL = "https://deploy.example.com"
-DIGEST = "sha256:" + 64 * "a"
+DIGEST, OTHER = "sha256:" + 64 * "a", "sha256:" + 64 * "b"
 BUILD = BuildRequest(
     app="shop",
     namespace="apps",
@@ -281,8 +296,8 @@ def test_a_refused_key_names_its_variable(client: DeployClient, api: requests_mo
     assert (error.value.status, error.value.code) == (status, 4)
     assert (error.value.effect, error.value.next) == ("No build was started", ("Check DEPLOY_API_KEY",))
     with pytest.raises(ApiRefused) as error:
-        DeployClient(URL, "k3y", key_from=".env").start_build(BUILD)
-    assert error.value.next == ("Check DEPLOY_API_KEY (from .env)",)
+        DeployClient(URL, "k3y", key_from=".env DEPLOY_API_KEY").start_build(BUILD)
+    assert error.value.next == ("Check .env DEPLOY_API_KEY",)
 
 
 def test_a_key_that_lacks_a_right_is_refused_in_the_words_of_the_server(
@@ -424,9 +439,9 @@ def test_a_deploy_whose_outcome_is_not_known_can_be_repeated(client: DeployClien
 
 def test_a_deploy_returns_the_reference_that_the_api_deployed(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.post(requests_mock.ANY, json={"skipped": True, "image": f"other.example.com/shop@{DIGEST}"})
-    assert client.deploy(DEPLOY) == f"other.example.com/shop@{DIGEST}"
+    assert client.deploy(DEPLOY).image == f"other.example.com/shop@{DIGEST}"
     api.post(requests_mock.ANY, json={"skipped": True, "image": "other.example.com/shop:v1"})
-    assert client.deploy(DEPLOY) is None
+    assert client.deploy(DEPLOY).image is None
 
 
 def test_a_deploy_of_another_image_suggests_to_look_at_the_app(client: DeployClient, api: requests_mock.Mocker) -> None:
@@ -479,3 +494,125 @@ def test_the_log_of_exchanges_has_no_headers_bodies_or_secrets(
     with pytest.raises(DigestNotFound):
         client.digest("shop", tag="tag-with-secret")
     assert exchanges() == ["POST /build: 200, 22 bytes, T", "GET /registry/shop/digest?tag=***: 404, 0 bytes, T"]
+
+
+# --- what runs, and who deploys -------------------------------------------------------------------------------------
+
+FEATURES = {"Deploy-Api-Features": "app-state, app-history, rollback, revision-check"}
+RUNS = {
+    **{"revision": 8, "image": f"r:1/shop@{OTHER}", "commit": 40 * "c", "deployedBy": "ann", "status": "ready"},
+    **{"deployedAt": "2026-11-26T06:00:00Z", "deployConfig": {"port": 3000, "replicas": 2, "env": {"A": None}}},
+}
+
+
+def sent(api: requests_mock.Mocker) -> Any:
+    """The last request."""
+    return api.request_history[-1]
+
+
+def test_every_start_and_deploy_says_who_asks_for_which_commit(api: requests_mock.Mocker) -> None:
+    client = DeployClient(URL, "k3y", by="Zo\xeb\n@laptop")
+    api.post(f"{URL}/build", json={"jobName": "build-1", "skipped": True})
+    client.start_build(structs.replace(BUILD, git_ref=40 * "a"))
+    client.start_build(BUILD)
+    client.deploy(DEPLOY, commit=f"{40 * 'b'}-dirty")
+    client.deploy(DEPLOY, commit="main")
+    commits = [request.headers.get("X-Deploy-Commit") for request in api.request_history]
+    assert commits == [40 * "a", None, f"{40 * 'b'}-dirty", None]
+    assert {request.headers["X-Deploy-By"] for request in api.request_history} == {"Zo??@laptop"}
+
+
+def test_a_revision_is_expected_only_of_a_server_that_checks_it(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.post(f"{URL}/build", json={"skipped": True, "revision": 9})
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404)
+    client.app("apps", "shop")
+    client.deploy(DEPLOY, expected=8)
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404, headers=FEATURES)
+    for expected in (8, 0, None):
+        client.app("apps", "shop")
+        assert client.deploy(DEPLOY, expected=expected).revision == 9
+    sent = [request.headers.get("If-Match") for request in api.request_history if request.method == "POST"]
+    assert sent == [None, '"8"', '"0"', None]
+
+
+def test_another_revision_than_the_expected_one_is_an_error_that_says_what_runs(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404, headers=FEATURES)
+    client.app("apps", "shop")
+    api.post(f"{URL}/build", status_code=412, json={"error": "no", "app": RUNS}, headers=FEATURES)
+    with pytest.raises(ChangedMeanwhile) as raised:
+        client.deploy(DEPLOY, expected=7)
+    assert raised.value.what == (
+        "something else was deployed meanwhile: revision 8 runs now, sha256:bbbbbbbbbbbb…, deployed "
+        "2026-11-26T06:00:00Z by ann"
+    )
+    assert (raised.value.exit_code, raised.value.effect) == (13, "Nothing was deployed")
+    for body, says in (({"error": "no"}, "nothing is deployed now"), (None, "what runs now is not known")):
+        api.post(f"{URL}/build", status_code=412, json=body, headers=FEATURES)
+        with pytest.raises(ChangedMeanwhile) as raised:
+            client.deploy(DEPLOY, expected=7)
+        assert raised.value.what == f"something else was deployed meanwhile: {says}"
+
+
+def test_the_own_deploy_is_not_taken_for_another_where_its_answer_was_lost(
+    client: DeployClient, api: requests_mock.Mocker
+) -> None:
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404, headers=FEATURES)
+    client.app("apps", "shop")
+    ours = {**RUNS, "image": f"r:1/shop@{DIGEST}", "deployConfig": {"port": 3000}}
+    api.post(f"{URL}/build", [{"status_code": 502}, {"status_code": 412, "json": {"app": ours}, "headers": FEATURES}])
+    assert client.deploy(DEPLOY, expected=7).revision == 8
+    for theirs in (RUNS, {**ours, "deployConfig": {"port": 3000, "replicas": 5}}):
+        api.post(
+            f"{URL}/build", [{"status_code": 502}, {"status_code": 412, "json": {"app": theirs}, "headers": FEATURES}]
+        )
+        with pytest.raises(MayHaveStarted) as raised:
+            client.deploy(DEPLOY, expected=7)
+        assert raised.value.effect == "The deploy may have happened, and something else after it"
+        assert "revision 8 runs now" in raised.value.what
+
+
+def test_a_revision_returns_with_what_is_put_over_it(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404, headers=FEATURES)
+    client.app("apps", "shop")
+    place = f"{URL}/api/apps/apps/shop/rollback"
+    answer = {"skipped": True, "success": True, "revision": 9, "image": f"r:1/shop@{DIGEST}", "status": "succeeded"}
+    api.post(place, json=answer)
+    changes = DeployConfig(replicas=3, tls=True)
+    request = RollbackRequest(revision=7, deploy_config=changes)
+    done = client.rollback("apps", "shop", request, image_name="shop", build_id=DIGEST, expected=8)
+    assert (done.revision, done.image) == (9, f"r:1/shop@{DIGEST}")
+    assert sent(api).json() == {"revision": 7, "deployConfig": {"replicas": 3, "tls": True}}
+    assert sent(api).headers["If-Match"] == '"8"'
+    client.rollback("apps", "shop", RollbackRequest(revision=7), image_name="shop", build_id=None)
+    assert sent(api).json() == {"revision": 7}
+    api.post(place, json={**answer, "image": f"r:1/shop@{OTHER}"})
+    with pytest.raises(MayHaveStarted, match="not shop@"):
+        client.rollback("apps", "shop", request, image_name="shop", build_id=DIGEST)
+    api.post(place, status_code=502)
+    with pytest.raises(MayHaveStarted) as raised:
+        client.rollback("apps", "shop", request, image_name="shop", build_id=DIGEST)
+    assert [step.task for step in raised.value.next if isinstance(step, Step)] == ["status"], "not the same again"
+
+
+def test_the_history_is_asked_for_only_where_the_server_has_it(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/api/apps/apps/shop/history", json={"history": [RUNS]}, headers=FEATURES)
+    assert client.history("apps", "shop") is None
+    assert not api.called
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404, headers=FEATURES)
+    client.app("apps", "shop")
+    found = client.history("apps", "shop")
+    assert found is not None
+    assert (found[0].revision, found[0].image, found[0].status) == (8, f"r:1/shop@{OTHER}", "ready")
+    assert found[0].deploy_config == DeployConfig(port=3000, replicas=2, env={"A": None})
+
+
+def test_a_look_before_a_deploy_is_repeated_once(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/api/apps/apps/shop", status_code=503)
+    with pytest.raises(NothingStarted) as raised:
+        client.app("apps", "shop", before_deploy=True)
+    assert len(api.request_history) == 2
+    assert raised.value.effect == "Nothing was deployed"

@@ -23,7 +23,9 @@ def test_replicas_and_health_path_have_one_deadline(
     api.post(f"{URL}/build", json={"skipped": True})
     given: list[Deadline] = []
 
-    def replicas(client: object, request: DeployRequest, *, deadline: Deadline, progress: object) -> int:
+    def replicas(
+        client: object, request: DeployRequest, *, deadline: Deadline, progress: object, revision: int | None
+    ) -> int:
         given.append(deadline)
         return 1
 

@@ -421,3 +421,33 @@ def count_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return count
+
+
+# --- between --------------------------------------------------------------------------------------------------------
+
+
+def test_the_commits_between_two_are_those_of_one_side_each(project: Project) -> None:
+    base = project.head
+    one = [project.commit(subject) for subject in ("first of one", "second of one\n\nA body, and more of it")]
+    project.git("checkout", "--quiet", base)
+    other = project.commit("only\u2028line\x85of other")
+    between = Checkout(project.folder).between(one[1], other)
+    assert between is not None
+    assert between.only_in_one == [f"{one[1]} second of one", f"{one[0]} first of one"]
+    assert between.only_in_other == [f"{other} only\u2028line\x85of other"]
+    assert Checkout(project.folder).between(base, one[1]) == ([], [f"{one[1]} second of one", f"{one[0]} first of one"])
+    assert Checkout(project.folder).between(base, base) == ([], [])
+
+
+def test_the_commits_between_are_listed_whatever_the_users_git_shows(project: Project) -> None:
+    base = project.head
+    head = project.commit("subject")
+    for setting in ("log.showSignature=true", "core.abbrev=5", "color.ui=always", "format.pretty=fuller"):
+        project.git("config", *setting.split("="))
+    assert Checkout(project.folder).between(base, head) == ([], [f"{head} subject"])
+
+
+@pytest.mark.parametrize("ref", ["main", 40 * "a", "--all"])
+def test_what_is_no_commit_here_has_none_between(project: Project, ref: str) -> None:
+    assert Checkout(project.folder).between(project.head, ref) is None
+    assert Checkout(project.folder).between(ref, project.head) is None

@@ -12,7 +12,6 @@ from deploy_tasks.next_steps import Step
 from deploy_tasks.state.history import History, described, source
 from deploy_tasks.state.records import BuildInFlight, HistoryEntry
 
-OTHER = Step("reuse", {"build_id": "sha256:…"}, says="Deploy another digest")
 COMMIT = 40 * "c"
 
 
@@ -33,16 +32,6 @@ def oldest_first(*letters: str) -> list[HistoryEntry]:
         if letter.endswith("!"):
             entries.append(entry(letter[0], "not ready"))
     return entries[::-1]
-
-
-def going_back(entries: list[HistoryEntry], by: int, running: str | None = None) -> str:
-    """The letter of the digest that is `by` before the present one."""
-    found = History(entries).digest_back("shop", "apps", by, running and digest(running), other=OTHER)
-    return str(found.build_id)[7]
-
-
-def back(by: int, *letters: str) -> str:
-    return going_back(oldest_first(*letters), by)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -78,44 +67,6 @@ def test_the_entries_of_another_image_are_left_out() -> None:
 # --- deploys --------------------------------------------------------------------------------------------------------
 
 
-def test_it_goes_back_to_the_digest_before() -> None:
-    assert back(1, "a", "b", "c") == "b"
-    assert back(2, "a", "b", "c") == "a"
-
-
-@pytest.mark.parametrize(("running", "target"), [("c", "b"), ("b", "a"), ("z", "c"), (None, "b")])
-def test_it_goes_back_from_what_runs(running: str | None, target: str) -> None:
-    assert going_back(oldest_first("a", "b", "c"), 1, running) == target
-
-
-def test_it_goes_back_from_what_runs_and_did_not_become_ready() -> None:
-    assert going_back([entry("c", "unknown"), *oldest_first("a", "b!")], 1, "b") == "a"
-
-
-def test_it_goes_back_from_a_deploy_with_an_unknown_outcome() -> None:
-    assert going_back([entry("b", "unknown"), entry("a")], 1) == "a"
-
-
-def test_deploying_a_digest_again_is_no_step() -> None:
-    assert back(1, "a", "b", "b", "b") == "a"
-
-
-def test_going_back_twice_is_going_forward() -> None:
-    assert back(1, "a", "b", "a") == "b"
-
-
-def test_it_skips_deploys_that_did_not_become_ready() -> None:
-    assert back(1, "a", "b!", "c!") == "a"
-    assert back(1, "a", "b!") == "a"
-
-
-def test_one_deploy_that_did_not_become_ready_does_not_exclude_its_digest() -> None:
-    assert back(2, "a", "b", "a!", "c") == "a", "it became ready the first time"
-    assert back(1, "a", "b", "a!", "c") == "b"
-    assert back(1, "a!", "a", "b") == "a", "it became ready the second time"
-    assert back(1, "b", "a", "a!") == "b", "what runs now is no step back"
-
-
 def test_each_deploy_has_one_outcome() -> None:
     entries = [
         entry("c", "unknown"),
@@ -128,23 +79,16 @@ def test_each_deploy_has_one_outcome() -> None:
     assert found == ["c unknown", "a deployed", "b not ready", "a deployed"]
 
 
-def test_deploys_of_another_app_or_namespace_do_not_count() -> None:
-    entries = [entry("c"), entry("b", namespace="other"), entry("b", app="other"), entry("a")]
-    assert going_back(entries, 1) == "a"
-    found = [one.build_id for one in History(entries).deploys("shop", "apps")]
-    assert found == [digest("c"), digest("a")]
-
-
-@pytest.mark.parametrize(
-    ("letters", "says"),
-    [((), "nothing was"), (("a", "a"), "only one digest was"), (("a", "b"), "only 2 digests were")],
-)
-def test_the_error_says_how_many_digests_were_deployed(letters: tuple[str, ...], says: str) -> None:
-    with pytest.raises(SettingsError) as error:
-        back(2, *letters)
-    assert error.value.what == f"shop in apps cannot go back by 2: {says} deployed from here"
-    assert error.value.effect == "Nothing was deployed"
-    assert error.value.next == (OTHER,)
+def test_a_deploy_counts_whether_or_not_it_became_ready() -> None:
+    entries = [
+        entry("c", "unknown"),
+        *oldest_first("a", "b!"),
+        entry("d", app="other"),
+        entry("d", namespace="elsewhere"),
+        entry("d", "recorded"),
+    ]
+    found = [str(one.build_id)[7] for one in History(entries).deploys("shop", "apps")]
+    assert found == ["c", "b", "a"]
 
 
 # --- abbreviations --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from deploy_tasks.api.polling import wait_for_build
 from deploy_tasks.api.schemas import BuildRequest, DeployRequest
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.config import values as parsing
+from deploy_tasks.config.apps import Configuration
 from deploy_tasks.config.env_files import env_files
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import SETTINGS
@@ -72,7 +73,9 @@ class Exchanges:
         self._answer = answer
         self.paths: list[str] = []
 
-    def exchange(self, method: str, path: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
+    def exchange(
+        self, method: str, path: str, body: bytes | None, *, seconds: float, most: int, headers: object
+    ) -> Answer:
         assert PATHS.fullmatch(path), path
         assert 0 < seconds <= 86_400
         self.paths.append(path)
@@ -192,7 +195,7 @@ def test_any_bytes_as_a_state_file(content: bytes) -> None:
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_as_each_setting(row: Any, value: Any) -> None:
     for flags, config in (({row.parameter or row.key: value}, {}), ({}, {row.key: value})):
-        project = Project(Path("/"), config, {})
+        project = Project(Path("/"), Configuration(config))
         settled = result(lambda project=project, flags=flags: project.load(None, flags, {}))  # type: ignore[misc]
         assert isinstance(settled, DeployError) or settled.origins[row.key]
 
@@ -202,7 +205,7 @@ def test_any_text_as_each_setting(row: Any, value: Any) -> None:
 def test_any_bytes_as_an_env_file(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / ".env").write_bytes(content)
-        read = result(lambda: env_files(Path(folder), None, None, {}))
+        read = result(lambda: env_files(Path(folder), (), None, {}))
         assert isinstance(read, DeployError) or list(read) == [".env"]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from deploy_tasks.api import transport
 from deploy_tasks.api.client import DeployClient
 from deploy_tasks.api.rollout import wait_for_health, wait_for_rollout
-from deploy_tasks.api.schemas import AppState, DeployRequest
+from deploy_tasks.api.schemas import AppState, DeployRequest, FullAppState
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.deploy_config import DeployConfig
@@ -27,7 +28,9 @@ class Apps(DeployClient):
         super().__init__("https://deploy.example.com", "k3y")
         self._answers = list(answers)
 
-    def app(self, namespace: str, app: str, *, within: Deadline | None = None) -> AppState | None:
+    def app(
+        self, namespace: str, app: str, *, within: Deadline | None = None, before_deploy: bool = False
+    ) -> AppState | None:
         assert within is not None
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, DeployError):
@@ -35,7 +38,12 @@ class Apps(DeployClient):
         return answer
 
 
-def follow(*answers: AppState | DeployError | None, replicas: int | None = 2, seconds: float = 30) -> list[str]:
+def follow(
+    *answers: AppState | DeployError | None,
+    replicas: int | None = 2,
+    seconds: float = 30,
+    revision: int | None = None,
+) -> list[str]:
     """What `progress` was told, and the number of replicas at the end."""
     clock = Clock()
     told: list[str] = []
@@ -48,7 +56,7 @@ def follow(*answers: AppState | DeployError | None, replicas: int | None = 2, se
         deploy_config=DeployConfig(port=1, replicas=replicas, app_class="business"),
     )
     deadline = Deadline(seconds, clock, clock.sleep)
-    ready = wait_for_rollout(Apps(answers), request, deadline=deadline, progress=told.append)
+    ready = wait_for_rollout(Apps(answers), request, deadline=deadline, progress=told.append, revision=revision)
     assert clock.now <= seconds
     return [*told, str(ready)]
 
@@ -96,6 +104,32 @@ def test_a_rollout_that_does_not_finish_says_how_far_it_came() -> None:
         follow(state(1, image=OURS))
     assert failed.value.what == "shop is deployed, but only 1/2 ready after 30 s"
     assert failed.value.blames
+
+
+def full(status: str, revision: int = 7, **more: Any) -> FullAppState:
+    known: dict[str, Any] = {
+        "replicas": 2,
+        "image": OURS,
+        "revision": revision,
+        "deployed_by": "ann",
+        "deployed_at": "now",
+    }
+    return FullAppState(**known, status=status, **more)
+
+
+def test_a_rollout_that_the_api_calls_failed_is_not_waited_for() -> None:
+    why: dict[str, Any] = {"reason": "CrashLoopBackOff", "message": "The container\nkeeps crashing."}
+    with pytest.raises(RolloutFailed) as failed:
+        follow(full("progressing"), full("failed", **why), state(2, image=OURS), revision=7)
+    assert failed.value.what == (
+        "shop is deployed, but its rollout failed: CrashLoopBackOff: The container\\nkeeps crashing."
+    )
+    with pytest.raises(RolloutFailed, match="its rollout failed: the API does not say why"):
+        follow(full("failed"))
+
+
+def test_a_rollout_of_another_revision_that_failed_says_nothing() -> None:
+    assert follow(full("failed", 6), full("ready", 7, ready_replicas=2), revision=7)[-1] == "2"
 
 
 def test_an_api_that_does_not_answer_does_not_blame_the_image() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.commands.init import example
-from deploy_tasks.config.apps import split
+from deploy_tasks.config.apps import Configuration, split
 from deploy_tasks.config.paths import project_root
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import BY_KEY, SECRETS, SETTINGS, WITH_VARIABLE
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 # Two good values for each setting, so that it shows which source won.
 TWO_VALUES: dict[str, tuple[str, str]] = {
+    "environment": ("one", "two"),
     "state_file": ("one.json", "two.json"),
     "api_url": ("https://one.example.com", "https://two.example.com"),
     "api_key": ("k3y-one", "k3y-two"),
@@ -56,7 +57,7 @@ TWO_VALUES: dict[str, tuple[str, str]] = {
     "lock_timeout": ("0", "5"),
     "jobs": ("1", "2"),
 }
-SOURCES = ["flag", "environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
+SOURCES = ["flag", "shell variable", ".env.local", ".env", "configuration", "INVOKE_DEPLOY", "the record", "git"]
 
 
 def load(
@@ -66,7 +67,7 @@ def load(
     environ: dict[str, str] | None = None,
 ) -> Settings:
     """The settings of the only app, without a record and git."""
-    return Project(folder, *split(config or {})).load(None, flags or {}, environ or {})
+    return Project(folder, split(config or {})).load(None, flags or {}, environ or {})
 
 
 def settings_from(folder: Path, given: dict[str, tuple[str, str]]) -> Settings:
@@ -76,14 +77,16 @@ def settings_from(folder: Path, given: dict[str, tuple[str, str]]) -> Settings:
     record: dict[str, object] = {}
     flags: dict[str, object] = {}
     git: dict[str, Any] = {}
+    if any(key == "environment" for key, _ in given.values()):
+        config["environments"] = {"one": {}, "two": {}}
     for source, (key, value) in given.items():
         variable = f"DEPLOY_{key.upper()}"
         if source.startswith(".env"):
             (folder / source).write_text(f"{variable}='{value}'\n")
         elif source == "git":
             git[key] = lambda value=value: value
-        elif source in ("environment", "INVOKE_DEPLOY"):
-            environ[variable if source == "environment" else f"INVOKE_{variable}"] = value
+        elif source in ("shell variable", "INVOKE_DEPLOY"):
+            environ[variable if source == "shell variable" else f"INVOKE_{variable}"] = value
         else:
             name = (BY_KEY[key].parameter or key) if source == "flag" else key
             {"flag": flags, "configuration": config, "the record": record}[source][name] = value
@@ -102,8 +105,8 @@ def test_each_setting_has_two_values_here() -> None:
 @pytest.mark.parametrize("key", TWO_VALUES)
 @pytest.mark.parametrize(("stronger", "weaker"), list(itertools.combinations(SOURCES, 2)))
 def test_the_stronger_source_wins(tmp_path: Path, key: str, stronger: str, weaker: str) -> None:
-    if key == "state_file" and {"the record", "git"} & {stronger, weaker}:
-        return  # neither says where the record is
+    if key in ("state_file", "environment") and {"the record", "git"} & {stronger, weaker}:
+        return  # neither says where the record is, or which cluster is meant
     one, two = TWO_VALUES[key]
     settings = settings_from(tmp_path, {stronger: (key, one), weaker: (key, two)})
     expected = tmp_path / one if key == "state_file" else values_of(key)[0]
@@ -113,7 +116,7 @@ def test_the_stronger_source_wins(tmp_path: Path, key: str, stronger: str, weake
 
 
 @pytest.mark.parametrize("key", [key for key in TWO_VALUES if key != "state_file"])
-@pytest.mark.parametrize("source", ["environment", ".env.local", ".env", "configuration", "INVOKE_DEPLOY"])
+@pytest.mark.parametrize("source", ["shell variable", ".env.local", ".env", "configuration", "INVOKE_DEPLOY"])
 def test_every_setting_has_every_source(tmp_path: Path, key: str, source: str) -> None:
     assert getattr(settings_from(tmp_path, {source: (key, TWO_VALUES[key][1])}), key) == values_of(key)[1]
 
@@ -125,7 +128,7 @@ def test_what_only_the_configuration_has_is_in_no_variable_for_invoke(tmp_path: 
     assert [settings.known(row.key) for row in rows] == [row.default for row in rows]
 
 
-@pytest.mark.parametrize("source", ["environment", ".env", "configuration", "flag"])
+@pytest.mark.parametrize("source", ["shell variable", ".env", "configuration", "flag"])
 def test_empty_means_unset(tmp_path: Path, source: str) -> None:
     settings = settings_from(tmp_path, {source: ("app", ""), "git": ("app", "from-git")})
     assert (settings.app, str(settings.origins["app"])) == ("from-git", "git")
@@ -170,7 +173,7 @@ def test_git_is_asked_only_for_what_nobody_gave(tmp_path: Path) -> None:
         ({"the record": ("namespace", "recorded")}, "recorded"),
         ({"the record": ("namespace", "recorded"), "flag": ("app_class", "non-business")}, "non-business-apps"),
         ({"the record": ("namespace", "recorded"), "flag": ("app_class", "business")}, "recorded"),
-        ({"flag": ("app_class", "non-business"), "environment": ("namespace", "said")}, "said"),
+        ({"flag": ("app_class", "non-business"), "shell variable": ("namespace", "said")}, "said"),
     ],
 )
 def test_the_app_class_decides_the_namespace_unless_it_is_given(
@@ -194,9 +197,9 @@ def test_a_record_without_an_app_counts_for_every_app(tmp_path: Path) -> None:
 
 
 def test_a_chosen_value_differs_from_a_default(tmp_path: Path) -> None:
-    settings = settings_from(tmp_path, {"environment": ("app", "one")})
+    settings = settings_from(tmp_path, {"shell variable": ("app", "one")})
     assert (settings.image_name, settings.given("image_name")) == ("one", None)
-    settings = settings_from(tmp_path, {"environment": ("image_name", "one")})
+    settings = settings_from(tmp_path, {"shell variable": ("image_name", "one")})
     assert settings.given("image_name") == "one"
 
 
@@ -259,8 +262,8 @@ BAD = {
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
 def test_a_bad_value_is_one_line_that_names_its_source(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(SettingsError) as error:
-        settings_from(tmp_path, {"environment": (key, value)})
-    assert error.value.what.startswith(f"environment DEPLOY_{key.upper()}: ")
+        settings_from(tmp_path, {"shell variable": (key, value)})
+    assert error.value.what.startswith(f"shell variable DEPLOY_{key.upper()}: ")
     assert error.value.effect == "Nothing was sent"
     assert "\n" not in str(error.value)
     assert error.value.code == 2
@@ -271,7 +274,7 @@ def test_a_bad_secret_is_not_repeated(tmp_path: Path, value: str) -> None:
     texts = {"api_key": f"{value}\n", "api_url": f"https://u:{value}@x", "registry_password": f"{value}\n"}
     for key, text in texts.items():
         with pytest.raises(SettingsError) as error:
-            settings_from(tmp_path, {"environment": (key, text)})
+            settings_from(tmp_path, {"shell variable": (key, text)})
         assert value not in str(error.value)
 
 
@@ -280,7 +283,7 @@ def test_a_bad_secret_is_not_repeated(tmp_path: Path, value: str) -> None:
     ["http://localhost:8080", "http://127.0.0.1:1/base/", "http://[::1]:80", "https://[2001:db8::1]", "https://h/p/"],
 )
 def test_a_url_that_keeps_the_key_secret_is_accepted(tmp_path: Path, url: str) -> None:
-    assert settings_from(tmp_path, {"environment": ("api_url", url)}).api_url == url.rstrip("/")
+    assert settings_from(tmp_path, {"shell variable": ("api_url", url)}).api_url == url.rstrip("/")
 
 
 def test_a_number_from_yaml_or_python_is_a_number(tmp_path: Path) -> None:
@@ -330,7 +333,7 @@ def test_build_args_as_a_table_a_list_and_text(tmp_path: Path, value: Any) -> No
 
 
 def test_domains_from_text_and_from_a_list(tmp_path: Path) -> None:
-    from_text = settings_from(tmp_path, {"environment": ("domain", "a.example.com, *.b.example.com")})
+    from_text = settings_from(tmp_path, {"shell variable": ("domain", "a.example.com, *.b.example.com")})
     from_list = load(tmp_path, {"domain": ["a.example.com", "*.b.example.com"]})
     assert from_text.domain == from_list.domain == ("a.example.com", "*.b.example.com")
 
@@ -364,19 +367,21 @@ def test_env_files_do_not_change_the_environment(tmp_path: Path) -> None:
 
 def test_an_env_file_is_read_once_for_a_project(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEPLOY_APP=one\n")
-    project = Project(tmp_path, {}, {})
+    project = Project(tmp_path, Configuration({}))
     assert project.load(None, {}, {}).app == "one"
     (tmp_path / ".env").write_text("DEPLOY_APP=two\n")
     assert project.load(None, {}, {}).app == "one"
-    assert Project(tmp_path, {}, {}).load(None, {}, {}).app == "two"
+    assert Project(tmp_path, Configuration({})).load(None, {}, {}).app == "two"
 
 
-@pytest.mark.parametrize(("source", "is_refused"), [(".env", True), ("environment", False), ("configuration", False)])
+@pytest.mark.parametrize(
+    ("source", "is_refused"), [(".env", True), ("shell variable", False), ("configuration", False)]
+)
 def test_an_env_file_cannot_name_a_program_that_is_not_an_engine(tmp_path: Path, source: str, is_refused: bool) -> None:
     (tmp_path / ".env").write_text("DEPLOY_DOCKER=./trap\n" if source == ".env" else "")
     config = {"docker": "./trap"} if source == "configuration" else {}
-    project = Project(tmp_path, config, {}, frozenset(("docker", "podman")))
-    environ = {"DEPLOY_DOCKER": "./trap"} if source == "environment" else {}
+    project = Project(tmp_path, Configuration(config), frozenset(("docker", "podman")))
+    environ = {"DEPLOY_DOCKER": "./trap"} if source == "shell variable" else {}
     if not is_refused:
         assert project.load(None, {}, environ).docker == "./trap"
         return

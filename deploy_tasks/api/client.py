@@ -13,15 +13,26 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
+from msgspec import structs
+
 from .. import images
 from ..deadline import Deadline
+from ..deploy_config import DeployConfig, differences
 from ..encoding import decode, encode
-from ..errors import ApiRefused, DeployError, DigestNotFound, JobNotFound, MayHaveStarted, NothingStarted
+from ..errors import (
+    ApiRefused,
+    ChangedMeanwhile,
+    DeployError,
+    DigestNotFound,
+    JobNotFound,
+    MayHaveStarted,
+    NothingStarted,
+)
 from ..next_steps import Step
 from ..redaction import excerpt, fit, redact
 from .schemas import (
@@ -37,6 +48,10 @@ from .schemas import (
     FullAppAnswer,
     Log,
     Refusal,
+    Revision,
+    RevisionChanged,
+    RevisionsAnswer,
+    RollbackRequest,
 )
 
 if TYPE_CHECKING:
@@ -54,11 +69,14 @@ _NOT_SERVED = {404, 405, 501}
 # An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.
 _REFUSES_TO_SAY = {401, 403, 429, *range(300, 400)} | _NOT_SERVED
 _PAUSES = (0.5, 1.5)
-_BUILD, _REUSE = Step("build"), Step("reuse")
+_BUILD, _REUSE, _ROLLBACK, _STATUS = Step("build"), Step("reuse"), Step("rollback"), Step("status")
+_NO_HEADERS: Mapping[str, str] = {}
 # Also at the deadline, a server gets a moment to answer.
 _LEAST_SECONDS = 1.0
 # When the server's wait was as long as the client's read timeout, 19 of 20 waits failed.
 _SPARE_SECONDS = 10.0
+_SECONDS_TO_LOOK = 10.0
+_LONGEST_HEADER = 255
 
 
 class _Purpose(NamedTuple):
@@ -79,11 +97,14 @@ class _Purpose(NamedTuple):
     """Whether an answer that says that the build failed counts, whatever its HTTP status."""
     is_optional: bool = False
     """Whether only some servers have the endpoint: then an answer of `_NOT_SERVED` is returned."""
+    repeats: int = 2
+    """How often it is sent again at most, if it is repeatable."""
 
 
 _DIGEST = _Purpose("ask for the digest", is_api_only=True)
 _SIZE = _Purpose("look at the build or the app")
 _LOOK = _SIZE._replace(is_optional=True)
+_BEFORE_DEPLOY = _LOOK._replace(what="ask what runs", effect="Nothing was deployed", repeats=1)
 _LOOK_AT_BUILD = _LOOK._replace(is_of_build=True)
 _WAIT = _Purpose("wait for the build", "The build goes on", (), is_repeatable=False, is_api_only=True, is_of_build=True)
 
@@ -91,7 +112,8 @@ _WAIT = _Purpose("wait for the build", "The build goes on", (), is_repeatable=Fa
 class DeployClient:
     """Talks to the Deploy API at `url` (without a trailing slash), with `key` in `X-API-Key`.
 
-    `timeout` bounds one request, in seconds; `key_from` names the source of the key in errors. Methods raise the errors
+    `timeout` bounds one request, in seconds; `key_from` names the source of the key in errors; `by` is who asks, for
+    the server to note. Methods raise the errors
     of `errors.py`, without key and git token, and ValueError for a name that is none. Where a method has `again`, that
     is the command that its errors suggest to repeat; they introduce it in their own words.
     """
@@ -102,13 +124,16 @@ class DeployClient:
         key: str,
         *,
         timeout: float = 30.0,
-        key_from: str = "",
+        key_from: str = "DEPLOY_API_KEY",
+        by: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         from .transport import Transport
 
         self._host = urlsplit(url).netloc
         self._key_from, self._timeout, self._sleep = key_from, timeout, sleep
+        # What a header may hold.
+        self._by = re.sub(r"[^ -~]", "?", by)[:_LONGEST_HEADER].strip()
         self._transport = Transport(url, key)
         self.features: frozenset[str] = frozenset()
         """The extensions of the API that the server's last answer lists (docs/deploy-api.md)."""
@@ -124,7 +149,8 @@ class DeployClient:
             ("The build may have started, so it was not sent again", unsure),
             is_repeatable=False,
         )
-        started = _decoded(start, BuildStarted, self._request(start, "POST", "/build", request))
+        answer = self._request(start, "POST", "/build", request, headers=self._author(request.git_ref))
+        started = _decoded(start, BuildStarted, answer)
         if (built := started.reference) and request.image_name not in (None, built.name):
             raise MayHaveStarted(
                 f"the API started {started.job_name} for image {built.name}, not for {request.image_name}",
@@ -165,17 +191,28 @@ class DeployClient:
             return None
         return int(_number(answer, "Content-Length")) or None
 
-    def app(self, namespace: str, app: str, *, within: Deadline | None = None) -> AppState | None:
+    def app(
+        self, namespace: str, app: str, *, within: Deadline | None = None, before_deploy: bool = False
+    ) -> AppState | None:
         """How an app runs, or None if this server does not say, or does not know the app. A FullAppState if the server
-        has the feature `app-state`."""
-        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}"
-        answer = self._request(_LOOK, "GET", path, within=within)
+        has the feature `app-state`. `before_deploy`, a server that is slow or away is not waited for as long."""
+        purpose = _BEFORE_DEPLOY if before_deploy else _LOOK
+        within = within or (Deadline(_SECONDS_TO_LOOK, sleep=self._sleep) if before_deploy else None)
+        answer = self._request(purpose, "GET", _path(namespace, app), within=within)
         if answer.status in _NOT_SERVED:
             return None
         if "app-state" in self.features:
             with suppress(ValueError):  # what every server says is enough to follow a rollout
                 return decode(answer.body, FullAppAnswer).app
-        return _decoded(_LOOK, AppAnswer, answer).app
+        return _decoded(purpose, AppAnswer, answer).app
+
+    def history(self, namespace: str, app: str) -> list[Revision] | None:
+        """What was deployed of an app, newest first; None if the last answer did not list the feature `app-history`,
+        or the server does not know the app."""
+        if "app-history" not in self.features:
+            return None
+        answer = self._request(_BEFORE_DEPLOY, "GET", f"{_path(namespace, app)}/history")
+        return None if answer.status in _NOT_SERVED else _decoded(_BEFORE_DEPLOY, RevisionsAnswer, answer).history
 
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound if there is none."""
@@ -192,18 +229,27 @@ class DeployClient:
             raise NothingStarted(what, _DIGEST.effect)
         return answer.build_id
 
-    def deploy(self, request: DeployRequest, *, again: Step = _REUSE) -> str | None:
-        """Deploys a digest without a build. Returns the pinned reference that the API says it deployed, or None if it
-        does not say; its registry may have another name than here. DigestNotFound if the registry has no such manifest.
-        MayHaveStarted if its outcome is not known, or if the API deployed something else."""
-        deploy = _Purpose(
-            "deploy",
-            "Nothing was deployed",
-            (again._replace(says="Try again"),),
-            ("The deploy may have happened", (again._replace(says="It is safe to deploy the same again"),)),
-        )
+    def deploy(
+        self,
+        request: DeployRequest,
+        *,
+        commit: str | None = None,
+        expected: int | None = None,
+        again: Step = _REUSE,
+        unsure: Step | None = None,
+    ) -> Deployed:
+        """Deploys a digest without a build. `image` of what is returned is the pinned reference that the API says it
+        deployed, or None if it does not say; its registry may have another name than here. `commit` is what the image
+        was built from, `expected` the revision that must run now (0: none), for a server with `revision-check`;
+        `unsure` is the next step if it may have happened (default: `again`).
+
+        DigestNotFound if the registry has no such manifest. MayHaveStarted if its outcome is not known, or if the API
+        deployed something else. ChangedMeanwhile if another revision runs.
+        """
+        deploy = _to_deploy(again, unsure or again._replace(says="It is safe to deploy the same again"))
+        headers = {**self._author(commit), **self._if_match(expected)}
         try:
-            response = self._request(deploy, "POST", "/build", request)
+            response = self._request(deploy, "POST", "/build", request, headers=headers)
         except ApiRefused as error:
             if error.status != 404 or error.is_page:
                 raise
@@ -211,28 +257,36 @@ class DeployClient:
                 f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}",
                 "Nothing was built or deployed",
             ) from error
-        answer = _decoded(deploy, Deployed, response)
-        if not answer.skipped:
-            job = f" (job {answer.job_name})" if answer.job_name else ""
-            effect = "A build may be running, and what is deployed is not certain"
-            next = "Look at the cluster before you run anything else"
-            raise MayHaveStarted(f"the API did not say that it skipped the build{job}", effect, next)
-        if not answer.success or answer.status == "failed":
-            what = "the API accepted the deploy and says that it did not succeed"
-            raise ApiRefused(what, 200, next="Look at the app's events")
-        other = f"buildId {answer.build_id}"
-        if answer.build_id in (None, "", request.build_id):
-            if not answer.image:
-                return None
-            if reference := _reference_to(request.image_name, request.build_id, answer.image):
-                return answer.image if reference.digest else None
-            other = answer.image
-        place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
-        raise MayHaveStarted(
-            f"the API says that it deployed {excerpt(other)}, not {request.image_name}@{request.build_id}",
-            "Another image may run now",
-            Step("status", place, says="Look before you run anything else"),
-        )
+        return _deployed(deploy, response, request.image_name, request.build_id, again, config=request.deploy_config)
+
+    def rollback(
+        self,
+        namespace: str,
+        app: str,
+        request: RollbackRequest,
+        *,
+        image_name: str,
+        build_id: str | None,
+        expected: int | None = None,
+        again: Step = _ROLLBACK,
+        unsure: Step = _STATUS,
+    ) -> Deployed:
+        """Lets an earlier revision return, on a server with the feature `rollback`. `image_name` and `build_id` are the
+        image that it must have; otherwise as `deploy`."""
+        purpose = _to_deploy(again, unsure)
+        headers = {**self._author(None), **self._if_match(expected)}
+        response = self._request(purpose, "POST", f"{_path(namespace, app)}/rollback", request, headers=headers)
+        return _deployed(purpose, response, image_name, build_id, again)
+
+    def _author(self, commit: str | None) -> dict[str, str]:
+        """The headers that say who starts or deploys which commit, as far as that is known."""
+        headers = {"X-Deploy-By": self._by, "X-Deploy-Commit": commit or ""}
+        if not images.is_commit((commit or "").removesuffix("-dirty")):
+            del headers["X-Deploy-Commit"]
+        return {name: text for name, text in headers.items() if text}
+
+    def _if_match(self, expected: int | None) -> dict[str, str]:
+        return {} if expected is None or "revision-check" not in self.features else {"If-Match": f'"{expected}"'}
 
     def _request(
         self,
@@ -241,21 +295,25 @@ class DeployClient:
         path: str,
         body: object = None,
         *,
+        headers: Mapping[str, str] = _NO_HEADERS,
         timeout: float | None = None,
         within: Deadline | None = None,
         most: int = _MOST_BYTES,
     ) -> Answer:
-        """Sends a request, again after a failure if it is repeatable. Returns an answer that its purpose expects;
-        anything else is raised. `timeout` bounds one exchange (default: the client's), `within` all of them and the
-        pauses in between."""
+        """Sends a request, again after a failure if it is repeatable. Returns an answer that its purpose expects, or
+        412 if `headers` name a revision; anything else is raised. `timeout` bounds one exchange (default: the
+        client's), `within` all of them and the pauses in between."""
         text = None if body is None else encode(body)
         deadline = within or Deadline(math.inf, sleep=self._sleep)
-        pauses = iter(_PAUSES if purpose.is_repeatable else ())
+        pauses = iter(_PAUSES[: purpose.repeats] if purpose.is_repeatable else ())
+        is_repeat = False
         while True:
             seconds = max(_LEAST_SECONDS, min(timeout or self._timeout, deadline.left()))
             try:
-                return self._exchange(purpose, method, path, text, seconds=seconds, most=most)
+                answer = self._exchange(purpose, method, path, text, headers, seconds=seconds, most=most)
+                return answer._replace(is_repeat=is_repeat)
             except (NothingStarted, MayHaveStarted) as error:
+                is_repeat = is_repeat or isinstance(error, MayHaveStarted)
                 pause = next(pauses, math.inf) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
                 pause += min(error.retry_after, self._timeout)
                 if pause >= deadline.left():
@@ -263,14 +321,22 @@ class DeployClient:
             deadline.pause(pause)
 
     def _exchange(
-        self, purpose: _Purpose, method: str, path: str, body: bytes | None, *, seconds: float, most: int
+        self,
+        purpose: _Purpose,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        seconds: float,
+        most: int,
     ) -> Answer:
         """The only way to the network."""
         from .transport import NoAnswer, NotSent
 
         start, outcome = time.monotonic(), "interrupted"
         try:
-            answer = self._transport.exchange(method, path, body, seconds=seconds, most=most)
+            answer = self._transport.exchange(method, path, body, seconds=seconds, most=most, headers=headers)
             outcome = f"{answer.status}, {answer.transferred} bytes"
             self.features = frozenset(answer.headers.get("Deploy-Api-Features", "").replace(" ", "").split(","))
         except NotSent as error:
@@ -284,6 +350,7 @@ class DeployClient:
         finally:
             _log.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in _NOT_SERVED)
+        is_expected = is_expected or (answer.status == 412 and "If-Match" in headers)
         if is_expected or (purpose.is_of_build and _says_failed(answer)):
             return answer
         raise self._refusal(purpose, answer)
@@ -301,15 +368,84 @@ class DeployClient:
             )
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
-            key = f"DEPLOY_API_KEY (from {self._key_from})" if self._key_from else "DEPLOY_API_KEY"
             # A key that is known may lack a right, and some servers say which.
             why = _said(answer) if status == 403 else None
             why = f"{what}: {excerpt(why) if why else 'it does not accept the key'}"
-            return ApiRefused(why, status, purpose.effect, f"Check {key}")
+            return ApiRefused(why, status, purpose.effect, f"Check {self._key_from}")
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{said} with a web page, which the API does not have")
         return ApiRefused(f"{what}: {excerpt(answer.body)}", status, purpose.effect, is_page=is_page)
+
+
+def _path(namespace: str, app: str) -> str:
+    return f"/api/apps/{images.label(namespace)}/{images.label(app)}"
+
+
+def _to_deploy(again: Step, unsure: Step) -> _Purpose:
+    return _Purpose(
+        "deploy",
+        "Nothing was deployed",
+        (again._replace(says="Try again"),),
+        ("The deploy may have happened", (unsure,)),
+    )
+
+
+def _deployed(
+    purpose: _Purpose,
+    answer: Answer,
+    image_name: str,
+    build_id: str | None,
+    again: Step,
+    *,
+    config: DeployConfig | None = None,
+) -> Deployed:
+    """What a server answers to a deploy or a rollback, if it deployed that image; see `DeployClient.deploy`. `config`
+    is what was sent, where that is all of it."""
+    place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
+    look = Step("status", place, says="Look before you run anything else")
+    if answer.status == 412:
+        return _as_it_runs(answer, build_id, config, look)
+    said = _decoded(purpose, Deployed, answer)
+    if not said.skipped:
+        job = f" (job {said.job_name})" if said.job_name else ""
+        effect = "A build may be running, and what is deployed is not certain"
+        next = "Look at the cluster before you run anything else"
+        raise MayHaveStarted(f"the API did not say that it skipped the build{job}", effect, next)
+    if not said.success or said.status == "failed":
+        what = "the API accepted the deploy and says that it did not succeed"
+        raise ApiRefused(what, 200, next="Look at the app's events")
+    other = f"buildId {said.build_id}"
+    if build_id is None or said.build_id in (None, "", build_id):
+        if not said.image or build_id is None:
+            return said
+        if reference := _reference_to(image_name, build_id, said.image):
+            return said if reference.digest else structs.replace(said, image=None)
+        other = said.image
+    raise MayHaveStarted(
+        f"the API says that it deployed {excerpt(other)}, not {image_name}@{build_id}",
+        "Another image may run now",
+        look,
+    )
+
+
+def _as_it_runs(answer: Answer, build_id: str | None, config: DeployConfig | None, look: Step) -> Deployed:
+    """The deploy that made what runs, if 412 answers a repeat of that request. Otherwise raises ChangedMeanwhile; or
+    MayHaveStarted if it is not known what became of the request before."""
+    now, runs = None, "what runs now is not known"
+    with suppress(ValueError):
+        now, runs = decode(answer.body, RevisionChanged).app, "nothing is deployed now"
+    if now:
+        digest = images.shortened(now.digest) if now.digest else excerpt(now.image or "")
+        when = f"deployed {excerpt(now.deployed_at)} by {excerpt(now.deployed_by)}"
+        runs = f"revision {now.revision} runs now, {digest}, {when}"
+    if not answer.is_repeat:
+        raise ChangedMeanwhile(f"something else was deployed meanwhile: {runs}", next=look)
+    is_ours = now and now.digest == build_id and not (config and differences(now.deploy_config or config, config))
+    if now and is_ours:
+        return Deployed(skipped=True, image=now.image, revision=now.revision)
+    what = f"the first answer to the deploy was lost, and the API refused to deploy again: {runs}"
+    raise MayHaveStarted(what, "The deploy may have happened, and something else after it", look)
 
 
 def _decoded(purpose: _Purpose, kind: type[T], answer: Answer) -> T:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ApiRefused, NothingStarted, RolloutFailed, StillRunning
-from .schemas import DeployRequest
+from ..redaction import excerpt
+from .schemas import DeployRequest, FullAppState
 
 if TYPE_CHECKING:
     from ..deadline import Deadline
@@ -19,11 +20,18 @@ Progress = Callable[[str], None]
 
 
 def wait_for_rollout(
-    client: DeployClient, request: DeployRequest, *, deadline: Deadline, progress: Progress
+    client: DeployClient,
+    request: DeployRequest,
+    *,
+    deadline: Deadline,
+    progress: Progress,
+    revision: int | None = None,
 ) -> int | None:
     """The number of replicas that run the deployed digest, once all of them are ready; None if the API does not tell.
+    `revision` is the number that the deploy got, if the API said it.
 
-    `progress` gets `1/2 ready`. At the deadline RolloutFailed, or StillRunning if the API did not answer then.
+    `progress` gets `1/2 ready`. RolloutFailed as soon as the API says that it failed, and at the deadline; StillRunning
+    if the API did not answer then.
     """
     looks_ready, state, seen = 0, None, ""
     for _ in deadline.turns(*_PAUSES):
@@ -40,6 +48,8 @@ def wait_for_rollout(
             wanted = max(state.replicas, request.deploy_config.replicas or 0)
             seen = f"{state.ready_replicas}/{wanted} ready"
             is_deployed = state.image is None or state.image.endswith(request.build_id)
+            if is_deployed and isinstance(state, FullAppState) and revision in (None, state.revision):
+                _check_not_failed(request.app, state)
             updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
             is_ready = state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
             looks_ready = looks_ready + 1 if is_deployed and is_ready else 0
@@ -51,6 +61,12 @@ def wait_for_rollout(
     if state is None:
         raise StillRunning(f"{request.app} is deployed, but whether it came up is not known: {seen}")
     raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {deadline.seconds:g} s")
+
+
+def _check_not_failed(app: str, state: FullAppState) -> None:
+    if state.status == "failed":
+        why = ": ".join(excerpt(text) for text in (state.reason, state.message) if text)
+        raise RolloutFailed(f"{app} is deployed, but its rollout failed: {why or 'the API does not say why'}")
 
 
 def wait_for_health(url: str, *, deadline: Deadline, progress: Progress) -> None:

@@ -46,6 +46,13 @@ class DeployRequest(JsonObject, kw_only=True, frozen=True):
     deploy_config: DeployConfig
 
 
+class RollbackRequest(JsonObject, kw_only=True, frozen=True):
+    """`POST /api/apps/<namespace>/<app>/rollback`: the revision that returns, with `deploy_config` put over it."""
+
+    revision: int
+    deploy_config: DeployConfig | None = None
+
+
 # Bounds of what an answer may hold. Longer values are refused before they are shown.
 _Word = Annotated[str, Meta(max_length=100)]
 _ImageReference = Annotated[str, Meta(max_length=512)]
@@ -111,14 +118,34 @@ class AppState(JsonObject, kw_only=True, frozen=True):
         return digest if images.DIGEST.fullmatch(digest) else None
 
 
+class Revision(JsonObject, kw_only=True, frozen=True):
+    """A deploy, as a server with the feature `app-history` lists it. `commit` may end with `-dirty`; `status` is
+    `ready`, `progressing` or `failed`. Source: docs/deploy-api.md, "What the kit's own server adds"."""
+
+    revision: _Count
+    image: _ImageReference
+    commit: _Word | None = None
+    deployed_by: str
+    deployed_at: _Word
+    deploy_config: DeployConfig | None = None
+    status: _Word
+
+
+class RevisionsAnswer(JsonObject, kw_only=True, frozen=True):
+    """The answer to `GET /api/apps/<namespace>/<app>/history`, newest first."""
+
+    history: list[Revision]
+
+
 class FullAppState(AppState, kw_only=True, frozen=True):
-    """How an app runs, as a server with the feature `app-state` says it. `status` is `ready`, `progressing` or
-    `failed`; `reason` and `message` say why. Source: docs/deploy-api.md, "What the kit's own server adds"."""
+    """How an app runs, as a server with the feature `app-state` says it: the newest revision, and how its rollout
+    stands; `reason` and `message` say why. Source: as of Revision."""
 
     revision: _Count
     commit: _Word | None = None
     deployed_by: str
     deployed_at: _Word
+    deploy_config: DeployConfig | None = None
     status: _Word
     reason: str | None = None
     message: str | None = None
@@ -136,6 +163,12 @@ class FullAppAnswer(JsonObject, kw_only=True, frozen=True):
     app: FullAppState
 
 
+class RevisionChanged(JsonObject, kw_only=True, frozen=True):
+    """The answer 412: another revision runs than `If-Match` named. `app` is None if nothing is deployed."""
+
+    app: FullAppState | None = None
+
+
 class Digest(JsonObject, kw_only=True, frozen=True):
     """The answer to a request for a tag's digest. `image` is the image that it belongs to, if the server says so."""
 
@@ -147,9 +180,9 @@ class Digest(JsonObject, kw_only=True, frozen=True):
 
 
 class Deployed(JsonObject, kw_only=True, frozen=True):
-    """The answer to a DeployRequest. `skipped`: no build was started. `image` is what was deployed, as
-    `<registry>/<imageName>@<buildId>`, if the server says so. `status` and `build_id` are not specified, so they may
-    have any type."""
+    """The answer to a DeployRequest or a RollbackRequest. `skipped`: no build was started. `image` is what was
+    deployed, as `<registry>/<imageName>@<buildId>`, `revision` its number, and `unchanged` that it ran already, if the
+    server says so. `status` and `build_id` are not specified, so they may have any type."""
 
     skipped: bool = False
     success: bool = True
@@ -157,3 +190,5 @@ class Deployed(JsonObject, kw_only=True, frozen=True):
     build_id: object = None
     job_name: Annotated[str, Meta(max_length=253)] | None = None
     image: str | None = None
+    revision: _Count | None = None
+    unchanged: bool = False

@@ -54,12 +54,13 @@ class NoAnswer(Exception):
 
 class Answer(NamedTuple):
     """An HTTP answer. `body` is complete for 2xx and only its beginning otherwise; `transferred` is its size on the
-    wire, in bytes."""
+    wire, in bytes. `is_repeat`: the request was sent before, and what became of that is not known."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     transferred: int = 0
+    is_repeat: bool = False
 
 
 class Transport:
@@ -69,14 +70,26 @@ class Transport:
         self._url, self._key = url, key
         self._session = _Session(url, key)
 
-    def exchange(self, method: str, path: str, body: bytes | None, *, seconds: float, most: int) -> Answer:
-        """Sends one request, once. `seconds` bounds the whole exchange, `most` the bytes of the unpacked body. Raises
-        NotSent or NoAnswer, and no exception of requests: those hold the key and the body."""
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        seconds: float,
+        most: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Sends one request, once, with `headers` beside those of every request. `seconds` bounds the whole exchange,
+        `most` the bytes of the unpacked body. Raises NotSent or NoAnswer, and no exception of requests: those hold the
+        key and the body."""
         # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
         # this one waits for it. A thread that is given up ends with its connection or with the program. It holds no
         # `self`, which would keep the next session and its connection open.
         session, url = self._session, self._url + path
-        answer = in_background(lambda: _attempt(session, method, url, body, seconds, most))
+        of_body = {"Content-Type": "application/json"} if body is not None else {}
+        all_headers = {**of_body, **(headers or {})}
+        answer = in_background(lambda: _attempt(session, method, url, body, all_headers, seconds, most))
         try:
             return answer(seconds)
         except Empty as error:
@@ -106,14 +119,22 @@ class _Session(requests.Session):
         """None: requests would read the body of a redirect and parse its target even if it does not follow it."""
 
 
-def _attempt(session: _Session, method: str, url: str, body: bytes | None, seconds: float, most: int) -> Answer:
+def _attempt(
+    session: _Session,
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    seconds: float,
+    most: int,
+) -> Answer:
     bundle = _ca_bundle() if url.startswith("https:") else None
     try:
         with session.request(
             method,
             url,
             data=body,
-            headers={"Content-Type": "application/json"} if body is not None else None,
+            headers=headers,
             # Connecting must time out first: it is the case in which nothing was sent.
             timeout=(min(_SECONDS_TO_CONNECT, 0.8 * seconds), seconds),
             # requests would send X-API-Key to any host that a redirect names.

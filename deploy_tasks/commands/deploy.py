@@ -1,8 +1,8 @@
-"""`reuse` and `rollback`: deploy a digest, follow the rollout, say how to undo it."""
+"""`reuse`: deploys a digest over what runs, says how to undo that, and follows the rollout. So does every deploy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -11,79 +11,98 @@ from msgspec import Struct, structs
 
 from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
-from ..api.schemas import DeployRequest
-from ..config.settings import Settings
-from ..config.sources import of_flag
-from ..config.values import as_text, whole_number
+from ..api.schemas import Deployed, DeployRequest, RollbackRequest
 from ..deadline import Deadline
-from ..deploy_config import DeployConfig, Metrics, Port
-from ..encoding import as_builtins, fields_of
+from ..encoding import as_builtins
 from ..errors import (
-    ApiRefused,
+    ChangedMeanwhile,
     DigestNotFound,
     MayHaveStarted,
-    NothingStarted,
     RolloutFailed,
     SettingsError,
     StateError,
     StillRunning,
 )
 from ..invocation.command import API, Command
+from ..invocation.confirm import confirm_change
+from ..invocation.running import Running
 from ..invocation.work import Remaining, Work
-from ..next_steps import LEFT_OUT, Step
+from ..next_steps import Step
 from ..redaction import keep_secret
 from ..signals import in_background
 from ..state import history
-from ..state.records import HistoryEntry, Record
+from ..state.records import Ran, Record
 from ..ui import console
+from .app_config import check_domain, config_of, environment_of
+from .deploy_lines import lines_of, place, when
 from .digest import steps_to_build
+from .way_back import Undo, undo_of
 
-_SECONDS_TO_LOOK = 10.0
 NEEDS = (*API, "port", "env_from")
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
-    *("build_id", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
-    *("allow_secrets_in_context", "json", "lock_timeout", "jobs"),
+    *("build_id", "from_", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
+    *("timeout", "cache", "allow_unpushed", "logs", "allow_secrets_in_context", "json", "lock_timeout", "jobs"),
 }
 
 
 class DeployPlan(Struct, frozen=True):
-    """A deploy of a digest: the request, what is known of that image, and how it is undone."""
+    """A deploy of a digest: the request, and what is known of that image."""
 
     request: DeployRequest
     deployed: Record
-    """The record to write once it is deployed."""
-    known: Record | None
-    """The record of this digest here, if there is one."""
-    before: HistoryEntry | None
-    """The deploy of another digest that `rollback` goes back to."""
-    flags: Mapping[str, object]
-    """The flags that a suggested deploy must repeat: flags are recorded nowhere."""
-    says: str = ""
-    """A line to print before the deploy."""
+    """What the history keeps of the image."""
+    known: Record | Ran | None
+    """What is known of this digest, if anything is."""
+    again: Step
+    """The same deploy again, where it has not happened."""
+    unsure: Step
+    """What to do where it may have happened."""
+    says: tuple[str, ...] = ()
+    """Lines to print before the deploy."""
+    restores: RollbackRequest | None = None
+    """What is sent in place of `request` to a server that restores a revision with the values of its variables."""
+    is_late: bool = False
+    """Whether something was built since it was planned, so that something else may run by now."""
+    promoted_from: str | None = None
 
     def show(self, work: Work) -> None:
-        if self.says:
-            console.tell(self.says)
-        # Hides the values that the app gets by name, even short ones, which redaction would miss.
-        settings = work.settings
-        body: dict[str, object] = as_builtins(self.request)
-        typed = [text for text in work.options["env"] or [] if "=" not in text]
-        by_name = {*settings.env_from, *settings.env_from_optional, *typed}
-        config = body["deployConfig"]
-        if isinstance(config, dict) and "env" in config:
-            config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
-        work.would_send("POST", "/build", body)
+        for line in self.lines(work):
+            console.tell(line)
+        if self.restores:
+            path = f"/api/apps/{self.request.namespace}/{self.request.app}/rollback"
+            work.would_send("POST", path, _hidden(work, self.restores))
+        else:
+            work.would_send("POST", "/build", _hidden(work, self.request))
+
+    def lines(self, work: Work) -> list[str]:
+        """What runs, what is to run in its place, and what changes, in lines for people."""
+        return [*self.says, *lines_of(work, self.request, self.deployed, self.known)]
 
     def execute(self, work: Work) -> Record:
-        if self.says:
-            console.tell(self.says)
-        _tell_age(work, self.known)
-        reference = _send(work, self)
-        _follow(work, self)
-        if self.before:
-            undo = Step("rollback", self.flags)
-            console.tell(f"undo: {undo} (back to {history.described(self.before)})")
+        # Only where time has passed since somebody saw what runs, or since this was planned.
+        seen = work.call.chain.seen.get(work.place) or (work.running() if self.is_late else None)
+        now = work.look_again() if seen else work.running()
+        changed = _changed(work, now) if seen and now.differs_from(seen) else None
+        while True:
+            if changed:
+                confirm_change(work, changed, self.lines(work))
+                confirmed, now = now, work.look_again()
+                changed = _changed(work, now) if now.differs_from(confirmed) else None
+                if changed:
+                    continue
+            else:
+                _tell_plan(work, self)
+            try:
+                accepted = _send(work, self, now)
+                break
+            except ChangedMeanwhile as error:
+                work.on_interrupt("Nothing was deployed")
+                changed, now = error, work.look_again()
+        reference, new = _record(work, self, now, accepted)
+        undo = undo_of(work, new, now, is_unchanged=accepted.unchanged)
+        _follow(work, self, accepted, undo)
+        console.tell(undo.line)
         outputs = {"build-id": self.request.build_id, "image": reference}
         work.output(f"deployed {self.request.app}", outputs)
         work.result(reference, {**as_builtins(self.deployed), "image": reference})
@@ -112,34 +131,13 @@ def _plan_reuse(work: Work) -> DeployPlan:
     return plan_of(work, build_id, known)
 
 
-def _plan_rollback(work: Work) -> DeployPlan:
-    given = work.options["back"]
-    back = of_flag("--back", partial(whole_number, "a number of digests", 1, 1000), 1 if given is None else given)
-    if work.options["check_health"]:
-        _check_domain(work.settings)  # before the API is asked
-    app, namespace, now = work.settings.app, work.settings.namespace, None
-    if not work.call.is_dry:
-        with suppress(ApiRefused, NothingStarted):
-            state = work.client.app(namespace, app, within=Deadline(_SECONDS_TO_LOOK))
-            now = state.digest if state else None
-    other = work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST")
-    before = work.history.digest_back(app, namespace, back, now, other=other)
-    newest = next(work.history.deploys(app, namespace))
-    if now not in (None, newest.build_id):
-        console.warn(f"what runs now ({now}) is not what was deployed from here last ({newest.build_id})")
-    says = f"going back to {history.described(before)}, deployed {before.time} by {before.who}"
-    return plan_of(work, str(before.build_id), before, says)
-
-
 reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True)
-rollback = Command("rollback", _plan_rollback, needs=NEEDS, uses_record=True)
 
 
-def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> DeployPlan:
-    """The deploy of `build_id`; `known` is its record, if any. SettingsError if that is the record of another image."""
-    settings, env = work.settings, work.options["env"] or []
-    if work.options["check_health"]:
-        _check_domain(settings)
+def plan_of(work: Work, build_id: str, known: Record | None, *, promoted_from: str | None = None) -> DeployPlan:
+    """The deploy of `build_id` with the settings. `known` is its record, if any; `promoted_from` is the environment
+    that it comes from. SettingsError if `known` is of another image."""
+    settings = work.settings
     if known and known.image_name not in (None, settings.image_name):
         steps = steps_to_build(work, None)
         # Of several apps, no record may reach another app.
@@ -147,111 +145,119 @@ def plan_of(work: Work, build_id: str, known: Record | None, says: str = "") -> 
             steps.append(work.step("reuse", "Or deploy that image", image_name=known.image_name))
         what = f"the recorded digest is of image {known.image_name}, not of {settings.image_name}"
         raise SettingsError(what, "Nothing was deployed", steps)
+    request = request_of(work, build_id)
+    if known and known.git_ref:
+        in_background(partial(work.checkout.age, known.git_ref))  # git answers meanwhile
+    work.begin_to_look()
+    return plan_to_send(work, request, known, promoted_from=promoted_from)
+
+
+def request_of(work: Work, build_id: str) -> DeployRequest:
+    """The request that deploys `build_id` with the settings and flags, which are checked."""
+    settings, env = work.settings, work.options["env"] or []
     keep_secret(settings.secret_values_of(env), is_named=True)
-    return _plan_to_send(work, deploy_request(settings, build_id, env=_environment(settings, env)), known, says)
-
-
-def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
-    """`plan` with the digest of `record`, which was built after `plan` was made."""
-    return _plan_to_send(work, structs.replace(plan.request, build_id=str(record.build_id)), record, plan.says)
-
-
-def _plan_to_send(work: Work, request: DeployRequest, known: Record | None, says: str) -> DeployPlan:
-    deployed = structs.replace(
-        Record(**fields_of(known, Record)) if known else Record(),
-        app=request.app,
-        namespace=request.namespace,
-        image_name=request.image_name,
-        build_id=request.build_id,
-        app_class=request.deploy_config.app_class,
-    )
-    # The deploy that `rollback` would go back to after this one.
-    this = HistoryEntry(**fields_of(deployed, Record), time="", who="", what="", outcome=history.DEPLOYED)
-    deploys = history.History(chain([this], work.history)).deploys(request.app, request.namespace)
-    before = next((entry for entry in deploys if entry.build_id != request.build_id), None)
-    flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
-    return DeployPlan(request, deployed, known, before, {**flags, **({"app": work.name} if work.name else {})}, says)
-
-
-def _check_domain(settings: Settings) -> None:
-    """SettingsError if there is no domain that `--check-health` can request."""
-    if all(domain.startswith("*") for domain in settings.domain):
-        what = "--check-health needs a domain to ask at, one without *"
-        raise SettingsError(what, next="Set --domain or DEPLOY_DOMAIN")
-
-
-def deploy_request(settings: Settings, build_id: str, *, env: dict[str, str]) -> DeployRequest:
-    """The body of `POST /build` that deploys a digest without a build."""
-    domains = list(settings.domain)
-    several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
-    config = DeployConfig(
-        port=None if settings.ports else settings.port,
-        ports=[Port(**fields_of(port)) for port in settings.ports] or None,
-        replicas=settings.replicas,
-        domain=domains[0] if domains and not several else None,
-        domains=domains if several else None,
-        health_path=settings.health_path,
-        tls=settings.tls,
-        env={**env},
-        metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
-        app_class=settings.app_class,
-    )
-    return DeployRequest(
+    request = DeployRequest(
         app=settings.app,
         namespace=settings.namespace,
         image_name=settings.image_name,
         build_id=build_id,
         deploy=True,
-        deploy_config=config,
+        deploy_config=config_of(settings, environment_of(settings, env)),
     )
+    if work.options["check_health"]:
+        check_domain(request.deploy_config)
+    return request
 
 
-def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
-    """The app's environment: what the configuration says, then `texts`, which are `KEY=VALUE`, or `KEY` with its value
-    from the environment or `.env`."""
-    pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
-    for name, equals, value in pairs:
-        if not name:
-            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")
-        if equals + value == LEFT_OUT:
-            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it")
-    named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
-    typed = {name: value if equals else named[name] for name, equals, value in pairs}
-    environment = {**settings.configured_environment, **typed}
-    if secret := settings.secrets_among(environment):
-        raise SettingsError(f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app")
-    return environment
+def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
+    """`plan` with the digest of `record`, which was built after `plan` was made."""
+    request = structs.replace(plan.request, build_id=str(record.build_id))
+    return plan_to_send(work, request, record, is_late=True, promoted_from=plan.promoted_from)
 
 
-def _tell_age(work: Work, known: Record | None) -> None:
-    """Prints how the deployed commit relates to HEAD: people must see which code they deploy."""
+def plan_to_send(
+    work: Work,
+    request: DeployRequest,
+    known: Record | Ran | None,
+    *,
+    says: Sequence[str] = (),
+    restores: RollbackRequest | None = None,
+    is_late: bool = False,
+    promoted_from: str | None = None,
+) -> DeployPlan:
+    shared = {name: getattr(known, name) for name in Record.__struct_fields__ if hasattr(known, name)}
+    deployed = structs.replace(
+        Record(**shared),
+        app=request.app,
+        namespace=request.namespace,
+        image_name=request.image_name,
+        build_id=request.build_id or None,
+        app_class=request.deploy_config.app_class,
+        environment=work.settings.environment,
+    )
+    if isinstance(known, Ran):
+        again = work.step(work.call.command.name)
+        # Once it has happened, the same command would go back from there.
+        unsure = work.step_alone("status", "Look at what runs first")
+    else:
+        flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
+        flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
+        again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
+        unsure = again
+    return DeployPlan(request, deployed, known, again, unsure, tuple(says), restores, is_late, promoted_from)
+
+
+def _hidden(work: Work, request: DeployRequest | RollbackRequest) -> dict[str, object]:
+    """`request` without the values that the app gets by name, even short ones, which redaction would miss."""
+    settings = work.settings
+    body: dict[str, object] = as_builtins(request)
+    typed = [text for text in work.options["env"] or [] if "=" not in text]
+    by_name = {*settings.env_from, *settings.env_from_optional, *typed}
+    config = body.get("deployConfig")
+    if isinstance(config, dict) and "env" in config:
+        config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
+    return body
+
+
+def _tell_plan(work: Work, plan: DeployPlan) -> None:
     in_flight = work.state.in_flight()
     if in_flight and in_flight.app == work.settings.app:
         console.warn(
             f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed is older; "
             f"for that one: {work.step_alone('wait')}, then reuse"
         )
-    if known is None or known.build_id is None:
-        return
-    if known.dirty:
-        console.tell(f"built from {history.source(known)}")
-    elif known.git_ref and images.is_commit(known.git_ref):
-        unknown = work.checkout.trouble or "which is not in this checkout"
-        age = in_background(partial(work.checkout.age, known.git_ref))
-        _ = work.client  # imports requests while git answers
-        console.tell(age() or f"built from {known.git_ref[:7]}, {unknown}")
+    for line in plan.lines(work):
+        console.tell(line)
 
 
-def _send(work: Work, plan: DeployPlan) -> str:
-    """Deploys, and adds it to the history. Returns the pinned reference that runs then: the API's, as the cluster may
-    know the registry by another name."""
+def _changed(work: Work, now: Running) -> ChangedMeanwhile:
+    """The error of a deploy whose plan was made when something else ran."""
+    runs = f"{history.described(now.ran)} runs now{when(now.ran)}" if now.ran else "nothing runs now"
+    again = work.step(work.call.command.name, "Or do it all the same")
+    return ChangedMeanwhile(
+        f"something else was deployed meanwhile: {runs}", next=[work.step_alone("status", "Look"), again]
+    )
+
+
+def _send(work: Work, plan: DeployPlan, now: Running) -> Deployed:
+    """Deploys over what runs `now`. The history keeps it if the outcome is not known."""
     request, deployed = plan.request, plan.deployed
-    flags = {"build_id": request.build_id, **plan.flags}
-    again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
-    unknown = partial(work.note, history.UNKNOWN, deployed)
-    work.on_interrupt("The deploy may have happened", again, note=unknown, starts=True)
+    unknown = partial(_note, work, history.UNKNOWN, plan, now)
+    work.on_interrupt("The deploy may have happened", plan.unsure, note=unknown, starts=True)
     try:
-        said = work.client.deploy(request, again=again)
+        if plan.restores:
+            return work.client.rollback(
+                request.namespace,
+                request.app,
+                plan.restores,
+                image_name=request.image_name,
+                build_id=request.build_id or None,
+                expected=now.revision,
+                again=plan.again,
+                unsure=plan.unsure,
+            )
+        commit = f"{deployed.git_ref or ''}{'-dirty' if deployed.dirty else ''}"
+        return work.client.deploy(request, commit=commit, expected=now.revision, again=plan.again, unsure=plan.unsure)
     except MayHaveStarted:
         with suppress(StateError):
             unknown()
@@ -259,30 +265,58 @@ def _send(work: Work, plan: DeployPlan) -> str:
     except DigestNotFound as error:
         steps = steps_to_build(work, None if deployed.dirty else deployed.git_ref)
         raise DigestNotFound(error.what, error.effect, [*steps, work.step_alone("history", "Others")]) from error
-    reference = said or images.pinned(work.settings.registry, request.image_name, request.build_id)
+
+
+def _note(work: Work, outcome: str, plan: DeployPlan, now: Running, revision: int | None = None) -> None:
+    work.note(
+        outcome,
+        plan.deployed,
+        deploy_config=plan.request.deploy_config.without_values,
+        replaced=now.ran,
+        revision=revision,
+        promoted_from=plan.promoted_from,
+    )
+
+
+def _record(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> tuple[str, Ran]:
+    """Adds the deploy to the history and tells of it. Returns the pinned reference of what runs now, and that itself.
+    The reference is the API's, as the cluster may know the registry by another name."""
+    request, deployed = plan.request, plan.deployed
+    reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
     work.remaining = Remaining.NOTHING
     try:
         with work.undivided():
-            work.note(history.DEPLOYED, deployed)
+            _note(work, history.DEPLOYED, plan, now, accepted.revision)
             work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", work.step_alone("status", "Look"))
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
-    classes = f"{request.namespace} ({work.settings.app_class} nodes)"
-    console.tell(f"deployed {request.app} to {classes}, without a build")
-    return reference
+    new = Ran(
+        build_id=deployed.build_id,
+        image_name=deployed.image_name,
+        git_ref=deployed.git_ref,
+        dirty=deployed.dirty,
+        revision=accepted.revision,
+        deploy_config=request.deploy_config.without_values,
+    )
+    if work.place in work.call.chain.seen:
+        work.call.chain.seen[work.place] = Running(new, is_from_here=True)
+    console.tell(f"deployed {request.app} to {place(request)} in {work.settings.cluster}, without a build")
+    return reference, new
 
 
-def _follow(work: Work, plan: DeployPlan) -> None:
+def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> None:
     """Waits for the replicas (`--follow`) and the health path (`--check-health`), both within one deadline. Raises
     RolloutFailed or StillRunning."""
     request, config = plan.request, plan.request.deploy_config
-    named = [domain for domain in [config.domain, *(config.domains or [])] if domain and not domain.startswith("*")]
-    url = f"{'https' if config.tls else 'http'}://{named[0]}" if named else ""
+    named = [domain for domain in config.all_domains if not domain.startswith("*")]
+    url = f"{'http' if config.tls is False else 'https'}://{named[0]}" if named else ""
     deadline = Deadline(work.settings.rollout_timeout)
     try:
         if work.options["follow"]:
             with console.progress(request.app) as progress:
-                ready = wait_for_rollout(work.client, request, deadline=deadline, progress=progress)
+                ready = wait_for_rollout(
+                    work.client, request, deadline=deadline, progress=progress, revision=accepted.revision
+                )
             if ready is None:
                 console.tell("the API does not say how apps run, so the rollout was not followed")
             else:
@@ -299,8 +333,9 @@ def _follow(work: Work, plan: DeployPlan) -> None:
         if error.blames:
             with suppress(StateError):  # the rollout's failure is what matters
                 work.note(history.NOT_READY, plan.deployed)
-        if plan.before:
-            error.next = (*error.next, Step("rollback", plan.flags, f"Go back to {history.described(plan.before)}"))
+        if undo.step:
+            back = f"Go back to {history.described(undo.to)}" if undo.to else "Go back"
+            error.next = (*error.next, undo.step._replace(says=back))
         else:
-            error.effect = "There is nothing to go back to yet"
+            error.effect = undo.line[:1].upper() + undo.line[1:]
         raise

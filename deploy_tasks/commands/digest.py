@@ -94,7 +94,9 @@ def save(
 
     StateError if it cannot be written.
     """
-    record = Record(**fields_of(target, Target), build_id=build_id, dirty=dirty or None)
+    record = Record(
+        **fields_of(target, Target), build_id=build_id, dirty=dirty or None, environment=work.settings.environment
+    )
     work.remember(record)
     try:
         earlier = work.state.record()

@@ -23,7 +23,7 @@ from ..images import shortened
 from ..invocation.call import Call
 from ..invocation.command import Command, no_plan
 from ..invocation.work import Work
-from ..next_steps import Step
+from ..next_steps import Step, advice
 from ..redaction import without_login
 from ..ui import console
 from .init import written
@@ -62,7 +62,8 @@ def examine(c: Context, app: str | None = None, environment: str | None = None) 
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
     try:
         call = Call.of(c, _DOCTOR, {"app": app, "environment": environment})
-        names = call.project.chosen({"app": app or ALL}).names if call.project.table else None
+        named = {"app": app or ALL, "environment": call.options["environment"]}
+        names = call.project.chosen(named).names if call.project.table else None
         # What is of all apps, then what each has of its own.
         work = Work.of_all_apps(call)
         work.complete()
@@ -72,7 +73,8 @@ def examine(c: Context, app: str | None = None, environment: str | None = None) 
     call.keep_target(work.settings.known("app"))
     engine = Engine(c, work.settings.docker, builder=work.settings.builder)
     return [
-        *_findings(_settings, work.settings, of_all),
+        *_findings(_environment, work.settings),
+        *_findings(_settings, work.settings, of_all - {"environment"}),
         *_findings(_git, work),
         *_findings(_engine, engine),  # which then knows whose ignore files count
         *(_apps(engine, call, names) if names else (*_findings(_files, engine, work), *_findings(_state, work))),
@@ -93,7 +95,7 @@ def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Ite
 
 
 def _unusable(error: DeployError) -> Finding:
-    return Finding("settings", "failed", error.what, "correct it, and ask again")
+    return Finding("settings", "failed", error.what, advice(error.next) or "correct it, and ask again")
 
 
 def _apps(engine: Engine, call: Call[None], names: Sequence[str]) -> Iterator[Finding]:
@@ -108,7 +110,7 @@ def _apps(engine: Engine, call: Call[None], names: Sequence[str]) -> Iterator[Fi
 def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
     work = Work(call, name)
     work.complete()
-    settings, own = work.settings, (Source.APP, Source.CONFIG)
+    settings, own = work.settings, (Source.APP_ENVIRONMENT, Source.ENVIRONMENT, Source.APP, Source.CONFIG)
     rows = [row for row in WITH_VARIABLE if not row.is_global and settings.origins[row.key].source in own]
     yield Finding("settings", "ok", "; ".join(f"{row.key} {_shown(settings.known(row.key))}" for row in rows))
     yield from (*_files(engine, work), *_state(work))
@@ -117,6 +119,17 @@ def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
         settings.check("build_args_from")
     except SettingsError as error:
         yield Finding("needs", "failed", error.what, "names into .env, keys under deploy.apps in invoke.yaml")
+
+
+def _environment(settings: Settings) -> Iterator[Finding]:
+    available = f"available: {', '.join(settings.environments)}"
+    if settings.environment:
+        protected = ", protected" if settings.protected else ""
+        seen = f"{settings.cluster}{protected} ({settings.origins['environment']}; {available})"
+        yield Finding("environment", "ok", seen)
+    elif settings.environments:
+        state = "ok" if settings.known("api_url") else "warning"
+        yield Finding("environment", state, f"none is selected ({available})", "select one with --environment NAME")
 
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
@@ -153,7 +166,8 @@ def _git(work: Work) -> Iterator[Finding]:
         seen = f"{repo_url} {'does not have it' if pushed is False else 'may not have it: it cannot be asked'}"
         push = checkout.how_to_push(checkout.commit, repo_url)
         yield Finding("git remote", "warning", seen, f"push it ({push}), before {Step('build')}")
-    if shown := [name for name in _NEVER_SHOWN if not checkout.ignores(name)]:
+    names = dict.fromkeys((*_NEVER_SHOWN, *(at for at, file in work.settings.env_files.items() if file.has_secret)))
+    if shown := [name for name in names if not checkout.ignores(name)]:
         lines = " and ".join(sorted({".deploy/" if name.startswith(".deploy") else ".env*" for name in shown}))
         seen = f"git would take {', '.join(shown)}"
         yield Finding(".gitignore", "warning", seen, f"add {lines} to it, or: {Step('init')}")

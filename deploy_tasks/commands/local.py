@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from msgspec.structs import replace
 
+from .. import images
 from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import build_args as parsed_build_args
@@ -46,6 +47,12 @@ class LocalPlan:
         engine.detect()
         self._build_and_push(work, engine)
         work.pretend(self.target)
+
+    def lines(self, work: Work) -> list[str]:
+        """What would be built, for a protected environment."""
+        changes = " with uncommitted changes" if work.checkout.dirty else ""
+        commit = images.short_ref(self.target.git_ref, 12) if self.target.git_ref else "no commit"
+        return [f"build on this machine and push {self.image.reference}: {commit}{changes}"]
 
     def execute(self, work: Work) -> Record:
         engine = _engine(work)
@@ -109,6 +116,9 @@ class LocalDeployPlan:
     build: LocalPlan
     deploy: deploy.DeployPlan
     """Complete but for the digest."""
+
+    def lines(self, work: Work) -> list[str]:
+        return [*self.build.lines(work), *self.deploy.lines(work)]
 
     def show(self, work: Work) -> None:
         self.build.show(work)

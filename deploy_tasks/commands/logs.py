@@ -45,7 +45,7 @@ def _plan(work: Work) -> LogsPlan:
         job = of_flag("--job", images.label, given)
     elif (in_flight := work.state.in_flight()) and in_flight.app == app:
         job = in_flight.job_name
-    elif made := next((entry.job_name for entry in work.state.history() if entry.job_name and entry.app == app), None):
+    elif made := next((entry.job_name for entry in work.history if entry.job_name and entry.app == app), None):
         job = images.label(made)
     else:
         raise SettingsError("no build was started from here yet", next="Name one: --job JOB")

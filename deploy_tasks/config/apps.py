@@ -1,15 +1,19 @@
-"""The table of apps, `deploy.apps` in the Invoke configuration: what each app has, and which apps a call means."""
+"""The tables of apps and environments in the Invoke configuration: what each has, and which apps a call means."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
 
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
 from ..redaction import quoted
-from .schema import BY_KEY, NOT_GIVEN, SETTINGS
+from .environments import check_names
+from .schema import BY_KEY, JOINED, NOT_GIVEN, SECRETS
+from .settings import Layer
 from .sources import Origin, Source
 from .values import domains, unknown
 
@@ -18,6 +22,8 @@ SEVERAL = re.compile(f"{ALL}|.*,.*")
 """What asks for apps in the plural."""
 # The state file of an app called so would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
+# What stands under `deploy` and is not a setting; the last one under an app, too.
+_TABLES = ("apps", "environments")
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
 # One value of these cannot be meant for several apps.
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
@@ -26,21 +32,101 @@ Entry = Mapping[str, object]
 Table = Mapping[str, Entry]
 
 
-def split(config: Entry) -> tuple[Entry, Table]:
-    """The part of the configuration for all apps, and the entry of each app. SettingsError names the path of what is
-    wrong in any of them."""
-    general = _checked({key: value for key, value in config.items() if key != "apps"}, "deploy")
-    entries = config.get("apps") or {}
-    if not isinstance(entries, Mapping):
-        raise SettingsError("configuration deploy.apps is not a table of apps")
-    table = {str(name): _entry(general, str(name), entry or {}) for name, entry in entries.items()}
+class Configuration(Struct, frozen=True):
+    """The `deploy` part of the configuration, each value as it is written."""
+
+    general: Entry
+    """What holds for all apps and environments."""
+    table: Table = {}
+    """`deploy.apps`: the entry of each app, with its `app`."""
+    environments: Table = {}
+    """`deploy.environments`: the entry of each environment."""
+    own: Mapping[str, Table] = {}
+    """`deploy.apps.<name>.environments`: by the app, what it has of its own in environments."""
+
+    def all_environments(self, app: str | None = None) -> tuple[str, ...]:
+        """The names of the environments of an app, or of all apps, in the order of the configuration."""
+        tables = [self.own.get(app, {})] if app is not None else self.own.values()
+        return tuple(dict.fromkeys(name for table in (self.environments, *tables) for name in table))
+
+    def secrets(self) -> Iterator[str]:
+        """The paths of the secrets in it."""
+        environments = {f"deploy.environments.{name}": entry for name, entry in self.environments.items()}
+        for path, entry in {"deploy": self.general, **environments}.items():
+            yield from (f"{path}.{row.key}" for row in SECRETS if entry.get(row.key) not in NOT_GIVEN)
+
+    def levels(self, app: str | None, environment: str | None) -> list[Layer]:
+        """What the configuration has for an app in an environment, strongest first."""
+        levels = [Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.general)]
+        if app is not None:
+            shown = f"deploy.apps.{app}.{{row.key}}"
+            levels.append(Layer(Source.APP, "configuration", shown, self.table[app]))
+        if environment is not None:
+            shown, values = f"deploy.environments.{environment}.{{row.key}}", self.environments.get(environment, {})
+            if app is not None:  # what an app is called is its own; here it is a choice among apps
+                values = {key: value for key, value in values.items() if key != "app"}
+            levels.append(Layer(Source.ENVIRONMENT, "configuration", shown, values))
+        if app is not None and environment is not None:
+            shown, values = f"deploy.apps.{app}.environments.{environment}.{{row.key}}", self.own.get(app, {})
+            levels.append(Layer(Source.APP_ENVIRONMENT, "configuration", shown, values.get(environment, {})))
+        return _joined(levels[::-1])
+
+
+def split(config: Entry) -> Configuration:
+    """The parts of the configuration. SettingsError names the path of what is wrong in any of them."""
+    general = _checked({key: value for key, value in config.items() if key not in _TABLES}, "deploy")
+    environments = _environments(config.get("environments"), "deploy")
+    table, own = {}, {}
+    for name, values in _entries(config.get("apps"), "deploy.apps", "apps").items():
+        path = f"deploy.apps.{name}"
+        Origin(Source.CONFIG, "configuration", "deploy.apps").parsed(images.label, name)
+        if name in _RESERVED:
+            raise SettingsError(f"configuration {path}: an app cannot be called {name} here, since that has a meaning")
+        own[name] = _environments(values.get("environments"), path)
+        entry = {key: value for key, value in values.items() if key != "environments"}
+        table[name] = {"app": name, **_given(_checked(entry, path))}
+    found = Configuration(general, table, environments, own)
+    every = found.all_environments()
+    if every:
+        check_names(every)
     if table:
         # As written, so that a conflict is found even if only one of the two apps is meant.
-        check_apart({f"deploy.apps.{name}": {**general, **entry} for name, entry in table.items()})
-    return general, table
+        for environment in (None, *every):
+            where = f" in {environment}" if environment else ""
+            check_apart({f"deploy.apps.{name}{where}": _merged(found.levels(name, environment)) for name in table})
+    return found
 
 
-def _checked(values: Entry, path: str) -> Entry:
+def _entries(table: object, path: str, what: str) -> dict[str, Entry]:
+    """The entries of the table at `path`, by their names; one without a value is empty."""
+    if not isinstance(table or {}, Mapping):
+        raise SettingsError(f"configuration {path} is not a table of {what}")
+    entries: dict[str, Entry] = {}
+    for name, values in dict(table or {}).items():  # type: ignore[call-overload]  # a Mapping
+        if not isinstance(values or {}, Mapping):
+            raise SettingsError(f"configuration {path}.{name} is not a table of settings")
+        entries[str(name)] = values or {}
+    return entries
+
+
+def _environments(table: object, path: str) -> dict[str, Entry]:
+    """The entries of the environments under `path`."""
+    path = f"{path}.environments"
+    return {
+        name: _given(_checked(values, f"{path}.{name}", is_environment=True))
+        for name, values in _entries(table, path, "environments").items()
+    }
+
+
+def _given(values: Entry) -> Entry:
+    return {key: value for key, value in values.items() if value not in NOT_GIVEN}
+
+
+def _merged(levels: Iterable[Layer]) -> Entry:
+    return {key: value for level in reversed([*levels]) for key, value in level.values.items()}
+
+
+def _checked(values: Entry, path: str, *, is_environment: bool = False) -> Entry:
     """`values` with `domains`, as the API calls it, under `domain`. SettingsError for a key that is not a setting."""
     for one, other in (("domain", "domains"), ("port", "ports")):
         if values.get(one) not in NOT_GIVEN and values.get(other) not in NOT_GIVEN:
@@ -48,38 +134,50 @@ def _checked(values: Entry, path: str) -> Entry:
     renamed = {**values}
     if "domains" in renamed:
         renamed["domain"] = renamed.pop("domains") or renamed.get("domain")
-    for key in renamed:
-        if key not in BY_KEY:
-            known = [f"{path}.{name}" for name in (*BY_KEY, "domains", *(["apps"] if path == "deploy" else []))]
+    is_of_app = path.startswith("deploy.apps.")
+    tables = () if is_environment else _TABLES[1:] if is_of_app else _TABLES
+    for key, value in renamed.items():
+        row = BY_KEY.get(key)
+        if row is None:
+            known = [f"{path}.{name}" for name in (*BY_KEY, "domains", *tables)]
             raise SettingsError(f"configuration: {unknown('a setting', f'{path}.{key}', known)}")
-        if BY_KEY[key].is_global and path != "deploy":
-            raise SettingsError(f"configuration {path}.{key} is for all apps, so it must be under deploy")
+        if row.is_global and is_of_app:
+            where = "deploy or deploy.environments" if row.key != "environment" else "deploy"
+            raise SettingsError(f"configuration {path}.{key} is for all apps, so it must be under {where}")
+        if row.key == "environment" and is_environment:
+            raise SettingsError(f"configuration {path}.{key}: an environment cannot select another")
+        if row.of_environments and not is_environment:
+            raise SettingsError(f"configuration {path}.{key}: only an environment can be {key}")
+        if row.joined and value not in NOT_GIVEN:
+            Origin(Source.CONFIG, "configuration", f"{path}.{key}").parsed(row.parse, value)
     return renamed
 
 
-def _entry(general: Entry, name: str, values: object) -> Entry:
-    """What the app `name` has of its own. Some lists and tables are the general entries and its own; a variable with a
-    value of the app is then not taken from elsewhere."""
-    path = f"deploy.apps.{name}"
-    Origin(Source.CONFIG, "configuration", "deploy.apps").parsed(images.label, name)
-    if name in _RESERVED:
-        raise SettingsError(f"configuration {path}: an app cannot be called {name} here, since that has a meaning")
-    if not isinstance(values, Mapping):
-        raise SettingsError(f"configuration {path} is not a table of settings")
-    own = {key: value for key, value in _checked(values, path).items() if value not in NOT_GIVEN}
-    entry, variables = {"app": name, **own}, own.get("env")
-    for row in SETTINGS:
-        if not row.joined or general.get(row.key) in NOT_GIVEN:
-            continue
-        for_all = Origin(Source.CONFIG, "configuration", f"deploy.{row.key}").parsed(row.parse, general[row.key])
-        origin = Origin(Source.APP, "configuration", f"{path}.{row.key}")
-        of_app = origin.parsed(row.parse, own[row.key]) if row.key in own else ()
-        if isinstance(for_all, Mapping):
-            entry[row.key] = {**for_all, **dict(of_app)}
-        else:
-            with_value = variables if isinstance(variables, Mapping) and row.key != "build_args" else ()
-            entry[row.key] = [*(text for text in for_all if text not in with_value), *of_app]
-    return entry
+def _joined(levels: Sequence[Layer]) -> list[Layer]:
+    """`levels`, strongest first. What they have of each joined list or table stands in the strongest that has any of
+    it. Where a level has the value of a variable, weaker levels do not name it."""
+    found = [level._replace(values={**level.values}) for level in levels]
+    for row in JOINED:
+        table: dict[str, object] = {}
+        items: list[object] = []
+        having: list[dict[str, object]] = []
+        for level, joined in zip(levels[::-1], found[::-1], strict=True):
+            own, with_value = level.values.get(row.key), level.values.get("env") or ()
+            if row.key not in ("env", "build_args"):
+                items = [item for item in items if item not in with_value]  # type: ignore[operator]  # a table
+            if own in NOT_GIVEN:
+                continue
+            parsed = level.origin(row).parsed(row.parse, own)
+            if isinstance(parsed, Mapping):
+                table.update(parsed)
+            else:
+                items += parsed
+            having.append(joined.values)  # type: ignore[arg-type]  # made above
+        for values in having:
+            del values[row.key]
+        if having:
+            having[-1][row.key] = table or items
+    return found
 
 
 def named(table: Table, text: str | None, origin: Origin) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,10 @@ from typing import NamedTuple
 from ..errors import SettingsError
 from ..redaction import keep_secret
 from .paths import mode_of, unreadable
-from .schema import SECRET_VARIABLES
+from .schema import is_secret_variable
+
+GENERAL = (".env.local", ".env")
+"""The files of every checkout, stronger first."""
 
 
 class EnvFile(NamedTuple):
@@ -25,18 +28,20 @@ class EnvFile(NamedTuple):
     path: Path
     variables: Mapping[str, str]
     """All of them, the empty ones too."""
+    has_secret: bool
+    """Whether it holds a secret of the kit."""
     exposes_secret: bool
-    """Whether it holds a secret of the kit, and others on this machine can read it."""
+    """Whether it does, and others on this machine can read it."""
 
 
-def env_files(root: Path, named: str | None, of_app: str | None, read: dict[str, EnvFile | None]) -> dict[str, EnvFile]:
+def env_files(root: Path, own: Sequence[str], named: str | None, read: dict[str, EnvFile | None]) -> dict[str, EnvFile]:
     """The files that count for the project at `root` by their names, strongest first. Raises SettingsError. From now
     on their secrets are redacted.
 
-    `of_app` is the file of one app and may be missing; `named` (DEPLOY_ENV_FILE) replaces `.env.local` and `.env`.
-    Each file is read once: `read` holds those that were read before.
+    `own` are the files of one app and of the environment, and may be missing; `named` (DEPLOY_ENV_FILE) replaces
+    `.env.local` and `.env`. Each file is read once: `read` holds those that were read before.
     """
-    names = [*([of_app] if of_app else []), *([named] if named else [".env.local", ".env"])]
+    names = [*own, *([named] if named else GENERAL)]
     for name in names:
         if name not in read:
             read[name] = _read(root / os.path.expanduser(name))  # noqa: PTH111 - leaves an unknown user's as it is
@@ -67,6 +72,6 @@ def _read(path: Path) -> EnvFile | None:
             # The line may hold a secret, so only its number is shown.
             raise SettingsError(f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?)")
     variables = {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
-    secrets = [variables[name] for name in SECRET_VARIABLES if variables.get(name)]
+    secrets = [value for name, value in variables.items() if value and is_secret_variable(name)]
     keep_secret(secrets)
-    return EnvFile(path, variables, bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))
+    return EnvFile(path, variables, bool(secrets), bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))

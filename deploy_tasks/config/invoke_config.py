@@ -21,8 +21,8 @@ _LEVELS = ("defaults", "collection", "system", "user", "project", "env", "runtim
 _YAML = (".yaml", ".yml")
 
 
-def deploy_part(config: Config, root: Path) -> Mapping[str, object]:
-    """The table under `deploy` in the configuration of a context.
+def deploy_part(config: Config, root: Path, *, without_variables: bool = False) -> Mapping[str, object]:
+    """The table under `deploy` in the configuration of a context, or only that which INVOKE_* variables did not change.
 
     SettingsError if it is not a table; also if the context was made without the settings of the project at `root`, as
     `Context()` is: without them, another app would be deployed, or to another place.
@@ -39,7 +39,7 @@ def deploy_part(config: Config, root: Path) -> Mapping[str, object]:
     for level in _LEVELS:
         loaded: Any = getattr(config, f"_{level}") or {}  # Invoke has None for an empty file
         part = loaded.get("deploy")
-        if part is None:
+        if part is None or (level == "env" and without_variables):
             continue
         if not isinstance(part, Mapping):
             raise SettingsError("deploy: in the Invoke configuration is not a table of settings")

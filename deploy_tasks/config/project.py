@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +15,23 @@ from invoke.context import Context
 from ..errors import SettingsError
 from ..git import top_of
 from ..redaction import keep_secret
-from . import apps
-from .env_files import EnvFile, env_files
+from . import apps, environments
+from .env_files import GENERAL, EnvFile, env_files
 from .invoke_config import deploy_part
 from .paths import project_root
-from .schema import BY_KEY, SECRET_VARIABLES, SECRETS, SETTINGS, WITH_VARIABLE
+from .schema import (
+    BY_KEY,
+    DECIDES_CLUSTER,
+    SECRETS,
+    SETTINGS,
+    WITH_VARIABLE,
+    is_secret_variable,
+    suffix_of,
+)
 from .settings import Layer, Settings, settle
-from .sources import Source
+from .sources import Origin, Source
+
+_DECIDE = frozenset(row.variable for row in DECIDES_CLUSTER)
 
 
 class Chosen(NamedTuple):
@@ -39,12 +49,11 @@ class Project:
     """What is known of a checkout before any app is looked at."""
 
     root: Path
-    general: Mapping[str, object]
-    """The `deploy` part of the configuration without its apps, each value as it is written."""
-    table: apps.Table
-    """`deploy.apps`: the entry of each app, with its `app` and joined lists."""
+    configuration: apps.Configuration
     engines: frozenset[str] | None = None
     """The programs that an `.env` file may name as the engine; None: any."""
+    without_variables: apps.Configuration | None = None
+    """The configuration without what INVOKE_* variables put there, if there are any."""
     read: dict[str, EnvFile | None] = field(default_factory=dict, repr=False)
     """The `.env` files that were read, by their names; None is one that does not exist."""
 
@@ -55,46 +64,98 @@ class Project:
         root = root_of(c)
         written = deploy_part(c.config, root)
         # Before anything is parsed: the error of another setting may quote a secret.
-        keep_secret(os.environ.get(name, "") for name in SECRET_VARIABLES)
-        keep_secret(str(written.get(row.key) or "") for row in SECRETS)
-        general, table = apps.split(written)
-        return cls(root, general, table, getattr(c.config, "only_engines", None))
+        keep_secret(value for name, value in os.environ.items() if is_secret_variable(name))
+        of_environments = written.get("environments")
+        tables = of_environments.values() if isinstance(of_environments, Mapping) else ()
+        for part in (written, *(table for table in tables if isinstance(table, Mapping))):
+            keep_secret(str(part.get(row.key) or "") for row in SECRETS)
+        configuration = apps.split(written)
+        as_filed = None
+        if any(name.startswith("INVOKE_DEPLOY_") for name in os.environ):
+            as_filed = apps.split(deploy_part(c.config, root, without_variables=True))
+        return cls(root, configuration, getattr(c.config, "only_engines", None), as_filed)
+
+    @property
+    def table(self) -> apps.Table:
+        """`deploy.apps`: the entry of each app, with its `app`."""
+        return self.configuration.table
 
     def chosen(self, flags: Mapping[str, object]) -> Chosen:
         """The apps that `flags` mean; with a table of apps, DEPLOY_APP is a choice among them, too. SettingsError if
         that cannot be told."""
         if not self.table:
             return Chosen(None, is_several=False, jobs=None)
-        layers, _ = self._layers(None, flags, os.environ)
+        layers, _ = self._layers(None, flags, os.environ, self.selected(flags)[0])
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
         is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
             apps.check_flags_of_several(flags)
         return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
 
-    def load(self, name: str | None, flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
+    def selected(
+        self, flags: Mapping[str, object], environ: Mapping[str, str] = os.environ
+    ) -> tuple[str | None, Origin]:
+        """The environment that is selected, and where: by the flag, else by DEPLOY_ENVIRONMENT in the shell or in a
+        `.env` file, else by the configuration. SettingsError if there is none of this name."""
+        files = env_files(self.root, (), environ.get("DEPLOY_ENV_FILE"), self.read)
+        return environments.selected(
+            self.configuration.all_environments(),
+            [
+                Layer(Source.FLAG, "flag", "{row.flag}", flags),
+                _by_variable(Source.VARIABLE, "shell variable", environ),
+                *(_by_variable(Source.ENV_FILE, at, file.variables) for at, file in files.items()),
+                Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.configuration.general),
+                Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True),
+            ],
+        )
+
+    def load(
+        self,
+        name: str | None,
+        flags: Mapping[str, object],
+        environ: Mapping[str, str] = os.environ,
+        *,
+        environment: str | None = None,
+        is_selected: bool = True,
+    ) -> Settings:
         """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`
         by their parameters, without the record and git (`Settings.completed`). Raises SettingsError. From now on the
-        secrets in the `.env` files are redacted."""
+        secrets in the `.env` files are redacted.
+
+        They are those of the selected environment; `environment` selects it like a flag. Unless it `is_selected`, they
+        are of another environment than the selected one: then of `flags` only `app` counts, and of the variables that
+        the shell and DEPLOY_ENV_FILE have only those for that environment.
+        """
+        environ = dict(environ)  # each look into os.environ costs three calls
+        if is_selected:
+            flags = {**flags, "environment": environment} if environment is not None else flags
+            environment, selected_by = self.selected(flags, environ)
+        else:
+            flags, selected_by = {"app": flags.get("app")}, Origin(Source.DEFAULT, "default")
+        if environment is not None:
+            known = self.configuration.all_environments(name)
+            environments.check_known(environment, known, f"app {name}: " if name else "")
         # With a table, the flag chooses among its apps, and the entry says what the app is called.
         flags = {**flags, "app": None} if self.table and "app" in flags else flags
-        environ = dict(environ)  # each look into os.environ costs three calls
-        layers, files = self._layers(name, flags, environ)
-        values, origins = settle(SETTINGS, layers)
+        layers, files = self._layers(name, flags, environ, environment, is_selected=is_selected)
+        values, origins = settle([row for row in SETTINGS if row.key != "environment"], layers)
         state_file = self.root / values.pop("state_file")
         if name is not None:
             state_file = state_file.with_name(f"{state_file.stem}.{name}{state_file.suffix or '.json'}")
         sources = [environ, *(file.variables for file in files.values())]
         settings = Settings(
-            origins,
+            {**origins, "environment": selected_by},
             **values,
             name=name,
             root=self.root,
+            environment=environment,
+            environments=self.configuration.all_environments(name),
             state_file=state_file,
             flags=frozenset(row.key for row in WITH_VARIABLE if (row.parameter or row.key) in flags),
             variables=ChainMap(*({key: value for key, value in has.items() if value} for has in sources)),
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
+            not_used=_not_used(files) if environment else {},
         )
         if not self.table and apps.SEVERAL.fullmatch(settings.known("app") or ""):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
@@ -102,34 +163,86 @@ class Project:
         if self.engines and origin.source is Source.ENV_FILE and settings.docker not in self.engines:
             raise SettingsError(
                 f"{origin} names a program that deploy-tasks does not run",
-                next="If you trust it, set DEPLOY_DOCKER in the environment",
+                next="If you trust it, set DEPLOY_DOCKER in the shell",
             )
         return settings
 
     def _layers(
-        self, name: str | None, flags: Mapping[str, object], environ: Mapping[str, str]
+        self,
+        name: str | None,
+        flags: Mapping[str, object],
+        environ: Mapping[str, str],
+        environment: str | None,
+        *,
+        is_selected: bool = True,
     ) -> tuple[list[Layer], dict[str, EnvFile]]:
-        """The values of every source, strongest first, and the `.env` files among them."""
+        """The values of every source, strongest first, and the `.env` files among them. SettingsError if they disagree
+        about the cluster."""
         by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
-        # Invoke reads INVOKE_DEPLOY_* only for keys that its configuration has already. The settings are not put there:
-        # a shallow merge at a developer's root collection would delete them.
-        by_invoke = {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_DEPLOY_")}
-        of_app, of_all, by_name = f"deploy.apps.{name}.{{row.key}}", "deploy.{row.key}", "{row.variable}"
-        configured = [
-            *([Layer(Source.APP, "configuration", of_app, self.table[name])] if name is not None else []),
-            Layer(Source.CONFIG, "configuration", of_all, self.general),
-            Layer(Source.CONFIG, "configuration", of_all, by_invoke, by_variable=True),
-        ]
-        values, _ = settle((BY_KEY["env_file"],), configured)
-        files = env_files(self.root, environ.get("DEPLOY_ENV_FILE"), values["env_file"], self.read)
+        levels = self.configuration.levels(name, environment)
+        named, suffix = environ.get("DEPLOY_ENV_FILE"), suffix_of(environment) if environment else ""
+        env_file, origins = settle((BY_KEY["env_file"],), levels)
+        of_app = [path for path in env_file.values() if path]
+        is_of_environment = origins["env_file"].source in (Source.ENVIRONMENT, Source.APP_ENVIRONMENT)
+        of_environment = [f".env.{environment}.local", f".env.{environment}"] if environment else []
+        files = env_files(self.root, [*of_app, *of_environment], named, self.read)
+        # What counts for all environments says nothing about the cluster of one, but DEPLOY_ENV_FILE does for a call.
+        own_files = {*of_environment, *(of_app if is_of_environment else [])}
+
+        def of_place(source: Source, place: str, values: Mapping[str, str]) -> list[Layer]:
+            """What `place` has for the environment alone, then for all."""
+            own = [_by_variable(source, place, values, suffix)] if suffix else []
+            is_of_call = source is Source.VARIABLE or (place == named and place not in own_files)
+            if is_of_call and not is_selected:
+                return own
+            if suffix and not is_of_call and place not in own_files:
+                values = {key: value for key, value in values.items() if key not in _DECIDE}
+            return [*own, _by_variable(source, place, values)]
+
+        shell = of_place(Source.VARIABLE, "shell variable", environ)
+        of_files = {at: of_place(Source.ENV_FILE, at, file.variables) for at, file in files.items()}
+        invoke = Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True)
         layers = [
             Layer(Source.FLAG, "flag", "{row.flag}", by_flag),
-            Layer(Source.VARIABLE, "environment", by_name, environ, by_variable=True),
-            *(Layer(Source.ENV_FILE, at, by_name, has.variables, by_variable=True) for at, has in files.items()),
-            *configured,
+            *shell,
+            *(layer for place in of_files.values() for layer in place),
+            *levels,
+            *([invoke] if is_selected else []),
         ]
-        return sorted(layers, key=lambda layer: layer.source), files
+        layers.sort(key=lambda layer: layer.source)
+        if named or environment:
+            of_call = of_files.pop(named, []) if named and named not in own_files else []
+            written = self.without_variables or self.configuration
+            known = [*written.levels(name, environment), *(layer for place in of_files.values() for layer in place)]
+            known.sort(key=lambda layer: layer.source)
+            by_name = [*([known] if environment else []), of_call, *([layer] for layer in shell)]
+            environments.check_agree([*by_name, *_said_to_invoke(environ, environment, is_selected)], environment)
+        return layers, files
+
+
+def _by_variable(source: Source, place: str, values: Mapping[str, object], suffix: str = "") -> Layer:
+    return Layer(source, place, f"{{row.variable}}{suffix}", values, by_variable=True, suffix=suffix)
+
+
+def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_selected: bool) -> Iterator[list[Layer]]:
+    """The variables from which Invoke itself takes the settings that decide the cluster, each in a place of its own."""
+    for row in DECIDES_CLUSTER:
+        names = [f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}"] if environment else []
+        for name in (*names, *([f"INVOKE_{row.variable}"] if is_selected else [])):
+            yield [Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)})]
+
+
+def _not_used(files: Mapping[str, EnvFile]) -> dict[str, str]:
+    """The variables of the general files that do not count with an environment, with the file of each."""
+    general = ((at, files[at]) for at in reversed(GENERAL) if at in files)
+    return {key: at for at, file in general for key in _DECIDE if file.variables.get(key)}
+
+
+def _by_invoke(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables INVOKE_DEPLOY_<KEY>, without INVOKE_. Invoke reads them only for keys that its configuration has
+    already. The settings are not put there: a shallow merge at a developer's root collection would delete them."""
+    return {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_DEPLOY_")}
 
 
 def root_of(c: Context) -> Path:

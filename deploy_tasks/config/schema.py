@@ -1,11 +1,13 @@
 """The table of settings: one row each. A new setting is a new row here and a typed attribute in `Settings`.
 
-A setting is `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the environment and in `.env` files. A task that
-has a parameter of its name has a flag for it. docs/settings.md and .env.example are written from this table.
+A setting is `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the shell and in `.env` files; for one
+environment it is `deploy.environments.<name>.<key>` and `DEPLOY_<KEY>_<NAME>`. A task that has a parameter of its name
+has a flag for it. docs/settings.md and .env.example are written from this table.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,7 +34,10 @@ class Setting(NamedTuple):
     only_configured: bool = False
     """Whether only the configuration has it, since it is a list or a table: no flag, no variable."""
     joined: bool = False
-    """Whether an app gets its own entries and those of `deploy.<key>`, which otherwise is replaced."""
+    """Whether the entries of an app and of an environment go along with those of `deploy.<key>`, which otherwise are
+    replaced."""
+    of_environments: bool = False
+    """Whether only an environment has it."""
     committed: bool = False
     """Whether it belongs in a committed file: it does not depend on who deploys, and git does not know it for sure."""
     parameter: str = ""
@@ -59,6 +64,12 @@ _REPLICAS = partial(parse.whole_number, "a number of replicas", 0, 1000)
 _JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
 _NAMES = parse.variable_names
 SETTINGS = (
+    _for_all(
+        "environment",
+        _LABEL,
+        None,
+        "which environment: the name of a cluster under `deploy.environments`; empty: none",
+    ),
     _for_all("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded"),
     _for_all("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine"),
     _for_all("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True),
@@ -112,7 +123,7 @@ SETTINGS = (
     _for_all("lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once"),
     _for_all("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine"),
     _joined("env", parse.environment, {}, "the app's environment: names and values"),
-    _joined("env_from", _NAMES, (), "names of variables for it, with values from the environment or `.env`"),
+    _joined("env_from", _NAMES, (), "names of variables for it, with values from the shell or `.env`"),
     _joined("env_from_optional", _NAMES, (), "as `env_from`, but names without a value are left out"),
     _in_config("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
     _joined("build_args_from", _NAMES, (), "for `local`: names of build args, with values as in `env_from`"),
@@ -123,10 +134,30 @@ SETTINGS = (
         None,
         "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
     ),
+    _in_config(
+        "protected",
+        parse.switch,
+        False,
+        "of an environment: whether each build and deploy there must be confirmed",
+        of_environments=True,
+    ),
 )
 BY_KEY = {row.key: row for row in SETTINGS}
 WITH_VARIABLE = tuple(row for row in SETTINGS if not row.only_configured)
 SECRETS = tuple(row for row in SETTINGS if row.secret)
-SECRET_VARIABLES = tuple(f"{prefix}{row.variable}" for row in SECRETS for prefix in ("", "INVOKE_"))
+JOINED = tuple(row for row in SETTINGS if row.joined)
+DECIDES_CLUSTER = tuple(BY_KEY[key] for key in ("api_url", "api_key", "registry"))
+"""The settings that decide which cluster a request reaches: with an environment, nothing replaces them unseen."""
+_SECRET_VARIABLE = re.compile(f"(INVOKE_)?({'|'.join(row.variable for row in SECRETS)})(_[A-Z0-9_]+)?")
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
+
+
+def suffix_of(environment: str) -> str:
+    """The end of the name of a variable that counts for one environment alone: `_PRODUCTION`."""
+    return f"_{environment.upper().replace('-', '_')}"
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether the variable `name` holds a secret of the kit, for all environments or for one, configured or not."""
+    return _SECRET_VARIABLE.fullmatch(name) is not None

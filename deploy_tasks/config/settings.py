@@ -1,6 +1,6 @@
 """The settings of one call for one app, frozen. Each value has an origin.
 
-Precedence: flag, `deploy.apps.<name>.<key>`, environment, `.env` files, `deploy.<key>`, the record, git, default.
+Precedence is that of `Source`. Variables and `.env` files that count for one environment go before those for all.
 `Project.load` settles all of these but the record and git, which `Settings.completed` adds.
 """
 
@@ -14,10 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
+from ..hosts import host_of
 from ..redaction import keep_secret
 from .env_files import EnvFile
 from .paths import mode_of
-from .schema import BY_KEY, NOT_GIVEN, SECRET_VARIABLES, SECRETS, SETTINGS, WITH_VARIABLE, Setting
+from .schema import (
+    BY_KEY,
+    DECIDES_CLUSTER,
+    NOT_GIVEN,
+    SECRETS,
+    SETTINGS,
+    WITH_VARIABLE,
+    Setting,
+    is_secret_variable,
+    suffix_of,
+)
 from .sources import Origin, Source
 from .values import Metrics, Port, nearest
 
@@ -26,14 +37,24 @@ _REQUIRED = ("api_url", "api_key", "app", "image_name", "port", "repo_url", "git
 
 
 class Layer(NamedTuple):
-    """The values of one source: by the variables of settings if `by_variable`, else by their keys. `shown` is a format
-    of what messages call a setting there, such as `deploy.{row.key}`."""
+    """The values of one source: by the variables of settings with the `suffix` of an environment if `by_variable`, else
+    by their keys. `shown` is a format of what messages call a setting there, such as `deploy.{row.key}`."""
 
     source: Source
     place: str
     shown: str
     values: Mapping[str, object]
     by_variable: bool = False
+    suffix: str = ""
+
+    def get(self, row: Setting) -> object:
+        """The value of a setting as it is written here; None if it is not here."""
+        if not self.by_variable:
+            return self.values.get(row.key)
+        return self.values.get(f"{row.variable}{self.suffix}") if row.variable else None
+
+    def origin(self, row: Setting) -> Origin:
+        return Origin(self.source, self.place, self.shown.format(row=row))
 
 
 def settle(rows: Iterable[Setting], layers: Collection[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
@@ -42,12 +63,11 @@ def settle(rows: Iterable[Setting], layers: Collection[Layer]) -> tuple[dict[str
     origins: dict[str, Origin] = {}
     default = Origin(Source.DEFAULT, "default")
     for row in rows:
-        variable = row.variable
         values[row.key], origins[row.key] = row.default, default
         for layer in layers:
-            value = layer.values.get(variable if layer.by_variable else row.key)
+            value = layer.get(row)
             if value not in NOT_GIVEN:
-                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row=row))
+                origins[row.key] = origin = layer.origin(row)
                 values[row.key] = origin.parsed(row.parse, value)
                 break
     return values, origins
@@ -60,6 +80,8 @@ class Settings:
     name: str | None
     """The app's name in the table of apps; None without a table."""
     root: Path
+    environment: str | None
+    """The selected environment; None if none is."""
     state_file: Path
     api_url: str
     api_key: str
@@ -98,6 +120,7 @@ class Settings:
     build_args_from: tuple[str, ...]
     ports: tuple[Port, ...]
     metrics: Metrics | None
+    protected: bool
     origins: Mapping[str, Origin]
     flags: frozenset[str]
     """The keys of settings that the task has a flag for."""
@@ -107,6 +130,10 @@ class Settings:
     """The names of variables without a value, for messages."""
     env_files: Mapping[str, EnvFile]
     """The `.env` files by their names."""
+    environments: tuple[str, ...]
+    """The names of all environments, in the order of the configuration."""
+    not_used: Mapping[str, str]
+    """Variables that do not count because an environment is selected, with the `.env` file that has each."""
     configured_environment: Mapping[str, str]
     """The app's environment as the configuration has it, without the names that have no value."""
 
@@ -137,13 +164,25 @@ class Settings:
     def __setattr__(self, key: str, value: object) -> NoReturn:
         raise AttributeError(f"{key} cannot be changed")
 
+    @property
+    def cluster(self) -> str:
+        """What lines say of where something happens: the environment and the API's host, `production
+        (deploy.example.com)`; without an environment only the host."""
+        host = host_of(self.known("api_url") or "")
+        return f"{self.environment} ({host})" if self.environment and host else self.environment or host
+
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
         """These settings with what `record` has and then git, both only for what no source gives. SettingsError if a
         value is invalid. From now on the values that the app gets by name are redacted.
 
-        `record` is the target of the last build, {} if there is none; the record of another app does not count.
-        `facts` ask git, by the keys of settings.
+        `record` is the target of the last build, {} if there is none; the record of another app does not count, and
+        of one that was made for another environment only the image's name. `facts` ask git, by the keys of settings.
         """
+        if record and record.get("environment") != self.environment:
+            asked = self.known("app") or (facts["app"]() if "app" in facts else None)
+            is_same_app = record.get("app") in (None, asked)
+            record = {"image_name": record.get("image_name")} if is_same_app else {}
+        record = {key: value for key, value in record.items() if key != "environment"}
         app = self.known("app")
         if app is not None and record.get("app") not in (None, app):
             record = {}
@@ -203,21 +242,40 @@ class Settings:
             parts.append(wrong)
             steps.append(f"Name another with {f'deploy.apps.{self.name}.{key}' if self.name else BY_KEY[key].flag}")
         if unset:
-            parts.append(f"not set: {', '.join(map(self.ways_to_set, unset))}")
+            where = f" in {self.environment}" if self.environment else ""
+            parts.append(f"not set{where}: {', '.join(map(self.ways_to_set, unset))}")
         if unvalued:
             parts.append(f"no value for {', '.join(map(self._named, unvalued))}")
         if parts and self.env_file and self.env_file not in self.env_files and (unset or unvalued):
             parts.append(f"there is no env_file at {self.root / os.path.expanduser(self.env_file)}")  # noqa: PTH111
         if unvalued or any(row.is_global for row in unset):
-            steps.append("Set variables in the environment, or in .env at the project's root")
+            file = f".env.{self.environment}" if self.environment else ".env"
+            steps.append(f"Set variables in the shell, or in {file} at the project's root")
+        if any(row.is_global for row in unset):
+            steps += self._how_to_give_those_of_an_environment(unset)
         if parts:
             raise SettingsError(", and ".join(parts) + (f" ({trouble})" if trouble else ""), next=steps)
+
+    def _how_to_give_those_of_an_environment(self, unset: Iterable[Setting]) -> Iterator[str]:
+        """What may be meant where a setting of a cluster is missing: no environment is selected, or a file has a
+        variable that does not count with one."""
+        if self.environments and not self.environment:
+            yield f"No environment is selected: use --environment NAME (available: {', '.join(self.environments)})"
+        for variable in (row.variable for row in unset if row.variable in self.not_used):
+            yield (
+                f"{self.not_used[variable]} has {variable}, which is not used with an environment: put it into "
+                f".env.{self.environment}, or call it {variable}{suffix_of(self.environment or '')}"
+            )
 
     def ways_to_set(self, row: Setting) -> str:
         """How to give the value of a setting."""
         flag = [row.flag] if row.key in self.flags else []
         if self.name is not None and not row.is_global:
             return " or ".join([*flag, f"deploy.apps.{self.name}.{row.key} in invoke.yaml"])
+        of_environment = f"environments.{self.environment}" if self.environment else ""
+        if of_environment and row in DECIDES_CLUSTER:
+            committed = [] if row.secret else [f"{row.key} under deploy.{of_environment} in invoke.yaml"]
+            return " or ".join([self._named(f"{row.variable}{suffix_of(self.environment or '')}"), *committed])
         committed = [f"{row.key} under deploy: in invoke.yaml"] if row.committed else []
         return " or ".join([*flag, self._named(row.variable), *committed])
 
@@ -237,14 +295,14 @@ class Settings:
             yield "build_context", f"the build context {context} cannot be read"
 
     def values_of(self, names: Collection[str], what: str) -> dict[str, str]:
-        """The variables `names`, from the environment or the `.env` files. SettingsError names all that are missing,
+        """The variables `names`, from the shell or the `.env` files. SettingsError names all that are missing,
         as `what`."""
         if missing := [name for name in names if name not in self.variables]:
             empty = next((name for name in missing if name in self.empty_variables), None)
             hint = f", or {empty}= for an empty value" if empty else ""
             raise SettingsError(
                 f"{what} {', '.join(map(self._named, missing))} has no value",
-                next=f"Give KEY=VALUE{hint}, or set it in the environment or in .env",
+                next=f"Give KEY=VALUE{hint}, or set it in the shell or in .env",
             )
         return {name: self.variables[name] for name in names}
 
@@ -252,8 +310,8 @@ class Settings:
         """The names in `values` that carry a secret of the deploy: by their name, or by their value."""
         places = (self.variables, *(file.variables for file in self.env_files.values()))
         secrets = {self.known(row.key) for row in SECRETS}
-        secrets |= {has.get(name) for has in places for name in SECRET_VARIABLES}
-        return [name for name, value in values.items() if name in SECRET_VARIABLES or (value and value in secrets)]
+        secrets |= {value for has in places for name, value in has.items() if is_secret_variable(name)}
+        return [name for name, value in values.items() if is_secret_variable(name) or (value and value in secrets)]
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
         """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,
@@ -265,7 +323,8 @@ class Settings:
 
     def misspelt(self) -> Iterator[str]:
         """A warning for each `DEPLOY_*` variable that is not a setting but is spelled almost like one."""
-        keys = ["ENV_FILE", *(row.key.upper() for row in WITH_VARIABLE)]
+        suffixes = ["", *map(suffix_of, self.environments)]
+        keys = ["ENV_FILE", *(f"{row.key.upper()}{suffix}" for row in WITH_VARIABLE for suffix in suffixes)]
         for name in sorted(self.variables):
             key = name.removeprefix("DEPLOY_")
             # Other tools have variables of this kind, too, so it must be very much like one.

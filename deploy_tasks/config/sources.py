@@ -15,19 +15,23 @@ class Source(IntEnum):
     """Where a value may come from. A lower number is stronger."""
 
     FLAG = 1
-    APP = 2
+    APP_ENVIRONMENT = 2
+    """What one app has of its own in an environment: `deploy.apps.<name>.environments.<environment>.<key>`."""
+    ENVIRONMENT = 3
+    """An environment: `deploy.environments.<environment>.<key>`."""
+    APP = 4
     """The configuration of one app: `deploy.apps.<name>.<key>`."""
-    VARIABLE = 3
-    ENV_FILE = 4
-    CONFIG = 5
-    RECORD = 6
-    GIT = 7
-    DEFAULT = 8
+    VARIABLE = 5
+    ENV_FILE = 6
+    CONFIG = 7
+    RECORD = 8
+    GIT = 9
+    DEFAULT = 10
 
 
 class Origin(NamedTuple):
     """The origin of one value: its source; the place where a person finds it, such as `environment` or the name of a
-    `.env` file; and, if there is one, its name there. Its text is what messages show: `environment DEPLOY_PORT`."""
+    `.env` file; and, if there is one, its name there. Its text is what messages show: `shell variable DEPLOY_PORT`."""
 
     source: Source
     place: str

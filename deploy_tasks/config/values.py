@@ -201,9 +201,7 @@ def environment(value: object) -> dict[str, str]:
     if wrong := [name for name in value if not str(name) or "=" in str(name)]:
         raise ValueError(f"{quoted(wrong[0])} is not the name of a variable")
     if empty := [name for name, item in value.items() if item is None]:
-        raise ValueError(
-            f"{quoted(empty[0])} has no value (to take it from the environment or .env, name it in env_from)"
-        )
+        raise ValueError(f"{quoted(empty[0])} has no value (to take it from the shell or .env, name it in env_from)")
     return {str(name): _of_key(name, item) for name, item in value.items()}
 
 

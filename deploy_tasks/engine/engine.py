@@ -16,6 +16,7 @@ from invoke.exceptions import CommandTimedOut
 from invoke.runners import Result
 
 from .. import images
+from ..config.schema import is_secret_variable
 from ..encoding import decode
 from ..errors import EngineError
 from .docker import Buildx, Docker
@@ -27,8 +28,6 @@ from .runner import AtOnce, streaming
 KINDS: Sequence[type[Kind]] = (Podman, Buildx, Docker)
 
 _NOT_FOUND = 127  # the exit code of a shell for an unknown command
-_SECRETS = ("DEPLOY_API_KEY", "DEPLOY_REGISTRY_PASSWORD", "DEPLOY_GIT_TOKEN")
-_SECRET_VARIABLES = {*_SECRETS, *(f"INVOKE_{name}" for name in _SECRETS)}
 _REFUSED = re.compile(
     r"unauthorized|\b401\b|\b403\b|denied|no basic auth|authorization failed|authentication required|incorrect user"
     r"|invalid username",
@@ -178,7 +177,7 @@ class Engine:
         """Runs the program through `c.run`, with Invoke's settings except those that would break a build."""
         # warn=True: with a bare -w, a failed push was followed by a deploy. in_stream: the default one would consume
         # the input of a shell loop around the call.
-        environment = {key: value for key, value in os.environ.items() if key not in _SECRET_VARIABLES}
+        environment = {key: value for key, value in os.environ.items() if not is_secret_variable(key)}
         # With an attestation, an unchanged image would get a new digest with each build.
         environment["BUILDX_NO_DEFAULT_ATTESTATIONS"] = environment.get("BUILDX_NO_DEFAULT_ATTESTATIONS") or "1"
         with streaming(self._c):

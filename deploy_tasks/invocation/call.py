@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import Lock, Thread, current_thread
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from invoke.context import Context
@@ -17,6 +17,7 @@ from ..git import Checkout
 from ..options import Options
 from ..state.records import Record
 from .command import Command
+from .running import Running
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -28,14 +29,31 @@ TARGET = ("app", "namespace", "image_name", "app_class")
 """The flags that name the target: an app, its place and its image."""
 
 
+_PLACE = ("namespace", "app_class")
+
+
+class Place(NamedTuple):
+    """Where an app runs."""
+
+    environment: str | None
+    namespace: str
+    app: str
+
+
 class Chain(Struct):
     """What the calls of one command line share: the flags that say the target, and what was recorded."""
 
     target: Mapping[str, object] = {}
     app: str | None = None
     """The apps that the target belongs to, separated by commas, whether a flag named them or not."""
+    environment: str | None = None
+    """The environment that the target belongs to."""
     records: dict[str | None, Record] = {}
     """What was recorded, by the app's name in the table of apps; None if there is no table."""
+    confirmed: set[str | None] = set()
+    """The protected environments whose plan a person has confirmed, or `--yes`."""
+    seen: dict[Place, Running] = {}
+    """What ran at each place when that was confirmed, or was deployed by this command line since."""
 
 
 def _chain_of(c: Context) -> Chain:
@@ -63,6 +81,8 @@ class Call(Struct, Generic[R_co], frozen=True):
     given: Mapping[str, object]
     target: Mapping[str, object]
     project: Project
+    environment: str | None
+    """The selected environment."""
     checkout: Checkout
     chain: Chain
     is_dry: bool
@@ -75,17 +95,26 @@ class Call(Struct, Generic[R_co], frozen=True):
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
             flags["app"] = ",".join(cast("list[str]", flags["app"]))
-        # Flags of the target that are missing come from earlier calls, unless those were for another app.
+        if flags.get("environment") is None:
+            flags["environment"] = chain.environment
+        environment, _ = project.selected(flags)
+        next_steps.select(environment)
+        # Flags of the target that are missing come from earlier calls, unless those were for another app. The place of
+        # an app in one environment is not its place in another.
         is_of_another = flags.get("app") and not apps.are_among(str(flags["app"]), chain.app)
         earlier = {} if is_of_another else chain.target
+        if environment != chain.environment:
+            earlier = {key: value for key, value in earlier.items() if key not in _PLACE}
         target = {key: found for key in (*TARGET, "jobs") if (found := flags.get(key) or earlier.get(key))}
         flags.update(target)
         usual = next_steps.current.get().usual
+        # Commands to run next name the environment anyway, however it was selected.
         given = {key: value for key, value in flags.items() if value not in (None, [], usual.get(key))}
+        given.pop("environment", None)
         checkout, is_dry = Checkout(project.root), bool(c.config.run.dry)
-        return Call(c, command, cast(Options, flags), given, target, project, checkout, chain, is_dry)
+        return Call(c, command, cast(Options, flags), given, target, project, environment, checkout, chain, is_dry)
 
     def keep_target(self, apps_meant: str | None) -> None:
         """Makes later calls of the command line inherit this call's target, which belongs to `apps_meant`."""
         self.chain.app = self.options.get("app") or apps_meant
-        self.chain.target = self.target
+        self.chain.target, self.chain.environment = self.target, self.environment

@@ -51,6 +51,10 @@ class Command(Struct, Generic[R_co], frozen=True):
     """Whether it builds, deploys or records: then it takes the lock."""
     builds: bool = False
     """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
+    joins_again: bool = False
+    """Whether the same command again, and not `wait`, picks up a build that it left in flight: it deploys that, too."""
+    restores: bool = False
+    """Whether the app runs again as it ran before, and not as the settings say."""
     all_or_none: bool = True
     """Whether one app that cannot be planned stops all. If not, as for a wait or a look, the others go on."""
     at_once: int = 12

@@ -10,6 +10,7 @@ from invoke.context import Context
 from ..signals import signal_number
 from .call import Call
 from .command import Command
+from .confirm import confirm
 from .work import Work
 
 R = TypeVar("R")
@@ -37,6 +38,7 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
             # There was no lock file before, and another run held it meanwhile: the plan may be outdated.
             work.complete()
             plan = command.plan(work)
+        confirm([(work, plan)])
         call.keep_target(work.name or work.settings.known("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
     except KeyboardInterrupt as interrupt:

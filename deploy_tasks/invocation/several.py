@@ -19,6 +19,7 @@ from ..signals import held_back, signal_number, taken
 from ..ui import console
 from .call import Call
 from .command import Plan
+from .confirm import confirm
 from .work import Remaining, Work
 
 _LONGEST_DETAIL = 100
@@ -81,6 +82,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
             if changes:
                 _lock(batch, if_used=False)
                 plans = {name: plan for name, plan in plans.items() if name not in batch.outcomes}
+            confirm([(works[name], plan) for name, plan in plans.items()])
             call.keep_target(",".join(works))
             waiting.extend(plans)
             over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)

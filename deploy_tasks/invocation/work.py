@@ -16,10 +16,9 @@ from msgspec.structs import replace
 
 from ..api.client import DeployClient
 from ..app_class import APP_CLASSES
-from ..config.schema import SETTINGS
 from ..config.sources import Source
 from ..encoding import encode, fields_of
-from ..errors import Interrupted, SettingsError, StateError
+from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
 from ..next_steps import Step, current
 from ..signals import held_back, in_background
 from ..state import lock
@@ -27,13 +26,17 @@ from ..state.files import State
 from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
 from ..ui import console, github
-from .call import TARGET, Call
+from .call import TARGET, Call, Place
+from .command import Command, no_plan
+from .running import Running, running
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
-_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD}
+_OF_DEPLOY = (*_OF_BUILD, "port", "replicas", "domain", "health_path", "tls", "env", "check_health")
+_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
+_LOOK = Command("look", no_plan, uses_record=True, changes=False)
 
 
 class Remaining(Enum):
@@ -55,9 +58,14 @@ class Interruption(NamedTuple):
 
 
 class Work:
-    """What one command works with for one app. `complete` adds to its settings what the record and git know."""
+    """What one command works with for one app. `complete` adds to its settings what the record and git know.
 
-    def __init__(self, call: Call[object], name: str | None, *, is_of_several: bool = False) -> None:
+    It is for the selected environment, or for another `environment`, in which flags do not count.
+    """
+
+    def __init__(
+        self, call: Call[object], name: str | None, *, is_of_several: bool = False, environment: str | None = None
+    ) -> None:
         self.call, self.options, self.checkout = call, call.options, call.checkout
         self.name = name
         """The app's name in the table of apps; None if there is no table."""
@@ -69,8 +77,11 @@ class Work:
         self.recorded_in_chain: Record | None = None
         """What this command line (the chain) has recorded for the image."""
         self._is_locked, self._undivided = False, Lock()
-        self.settings = call.project.load(name, call.options)
-        self.state = state = State(self.settings.state_file)
+        self._asked: Callable[[], Running] | None = None
+        self._running: Running | None = None
+        is_selected = environment in (None, call.environment)
+        self.settings = call.project.load(name, call.options, environment=environment, is_selected=is_selected)
+        self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git answers while the rest is loaded.
@@ -84,11 +95,25 @@ class Work:
         """The work of a command that is not about one app of the table, such as `doctor`."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
+    def elsewhere(self, environment: str) -> Work:
+        """The work of a look at this app in another environment. SettingsError if there is none of this name, or if
+        something is missing that the API needs."""
+        call = replace(self.call, command=_LOOK)
+        work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
+        work.complete()
+        return work
+
     def new_client(self) -> DeployClient:
         """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
         settings = self.settings
-        key_from = settings.origins["api_key"].place
-        return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from)
+        key_from = str(settings.origins["api_key"])
+        return DeployClient(
+            settings.api_url,
+            settings.api_key,
+            timeout=settings.api_timeout,
+            key_from=key_from,
+            by=os.environ.get("GITHUB_ACTOR") or _who(),
+        )
 
     client = cached_property(new_client)
 
@@ -101,7 +126,9 @@ class Work:
         if self.call.command.builds and self.name:
             self._needs += ("port", "env_from", "cloned_files")
         elif self.call.command.builds:
-            deploy = next((later for later in current.get().later if later.task in ("reuse", "local-deploy")), None)
+            deploy = next(
+                (later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None
+            )
             # Flags of the deploy itself are checked when it is called.
             if deploy and not {"port", "env"} & deploy.given.keys():
                 self._needs += ("port", "env_from")
@@ -117,12 +144,12 @@ class Work:
         settings = self.settings
         for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-        for row in SETTINGS:
-            if row.secret and row.key in self.call.project.general:
-                console.warn(f"deploy.{row.key} is in Invoke's configuration, which invoke -d prints; keep it in .env")
+        for secret in self.call.project.configuration.secrets():
+            console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
-        if settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
+        is_as_set = not self.call.command.restores
+        if is_as_set and settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
             of = f"{self.name}: " if self.name else ""
             console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
 
@@ -146,7 +173,7 @@ class Work:
         self.state.check_writable()
         seconds = self.settings.lock_timeout if seconds is None else seconds
         again = self.step(task, "Wait for it", lock_timeout=600)
-        has_waited = lock.take(path, task, seconds=seconds, tell=tell, again=again)
+        has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
         self.state.sweep()
         if has_waited:
@@ -170,7 +197,7 @@ class Work:
         known, in_chain = self.state.record(), self.call.chain.records.get(self.name)
         record = in_chain or known
         uses_record = record is not None and self.call.command.uses_record
-        recorded = {key: getattr(record, key) for key in TARGET} if uses_record else {}
+        recorded = {key: getattr(record, key) for key in (*TARGET, "environment")} if uses_record else {}
         self.settings = settings = self.settings.completed(recorded, self._facts)
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
         if in_chain and in_chain.image_name == settings.known("image_name"):
@@ -191,8 +218,44 @@ class Work:
 
     @property
     def history(self) -> History:
-        """The history of this cluster."""
-        return History(self.state.history(), self.settings.api_url)
+        """The history of this cluster and environment."""
+        return History(self.state.history(), self.settings.api_url, self.settings.environment)
+
+    # what runs
+
+    @property
+    def place(self) -> Place:
+        return Place(self.settings.environment, self.settings.namespace, self.settings.app)
+
+    def begin_to_look(self) -> None:
+        """Asks the API in the background what runs, for `running`."""
+        _ = self.client  # imports requests in this thread
+        self._asked = in_background(self._ask)
+
+    def running(self) -> Running:
+        """What runs, as it was looked at last. ApiRefused if the API refuses the key, NothingStarted if there is no
+        connection, both not with `--dry`; after any other failure it is not known."""
+        if self._asked:
+            asked, self._asked = self._asked, None
+            self._running = asked()
+        self._running = self._running or self._ask()
+        return self._running
+
+    def look_again(self) -> Running:
+        """What runs now."""
+        self._asked = self._running = None
+        return self.running()
+
+    def _ask(self) -> Running:
+        app, namespace, state = self.settings.app, self.settings.namespace, None
+        try:
+            state = self.client.app(namespace, app, before_deploy=True)
+        except (ApiRefused, NothingStarted) as error:
+            is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
+            if is_the_end and not self.call.is_dry:
+                raise
+            return Running(why=error.what)
+        return running(state, "app-state" in self.client.features, self.history, app, namespace)
 
     # execute
 
@@ -232,16 +295,11 @@ class Work:
         """Hands `record` to the later tasks of this command line."""
         self.call.chain.records[self.name] = self.recorded_in_chain = record
 
-    def note(self, outcome: str, record: Record, **built: str | None) -> None:
-        """Adds the image of `record` and its `outcome` to the history. `built` are HistoryEntry's fields of a build."""
-        try:
-            person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-        except (KeyError, OSError):  # a container's user may have no name
-            person = str(os.getuid())
-        # Of a name in no known encoding, what can be written.
-        who = f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
-        fields = {**fields_of(record, Record), **built, "api_url": self.settings.api_url}
-        what = self.call.command.name
+    def note(self, outcome: str, record: Record, **more: object) -> None:
+        """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields."""
+        place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
+        fields = {**fields_of(record, Record), **more, **place}
+        who, what = _who(), self.call.command.name
         self.state.append(HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome))
 
     # show
@@ -270,6 +328,8 @@ class Work:
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """On GitHub, sets `values` as outputs of the step; with several apps, prefixed with the app's name."""
+        if environment := self.settings.environment:
+            values = {**values, "environment": environment}
         named = {f"{self.name}-{key}": value for key, value in values.items()}
         github.outputs(title, named if self.is_of_several else values)
 
@@ -286,3 +346,13 @@ class Work:
         """Shows a request that is not sent because of `--dry`."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
+
+
+def _who() -> str:
+    """Who runs this, and on which machine: `ann@laptop`."""
+    try:
+        person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        person = str(os.getuid())
+    # Of a name in no known encoding, what can be written.
+    return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()

@@ -32,16 +32,18 @@ ANOTHER_PLACE = "Set DEPLOY_STATE_FILE to use another place"
 
 
 class State:
-    """The state of one checkout. `path` is the record's file; the others are beside it.
+    """The state of one checkout. `path` is the record's file; the others are beside it. Each environment has a build in
+    flight of its own, so that a build in one does not replace that of another.
 
     `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
     None. `history()` is without torn and invalid lines. Each is read from disk once, until this object writes it or
     `reread()`. Reading and writing raise StateError; a file that cannot be written is unchanged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environment: str | None = None) -> None:
         self.path = path
-        self.in_flight_path = path.with_name(f"{path.stem}.in-flight.json")
+        of_environment = f".{environment}" if environment else ""
+        self.in_flight_path = path.with_name(f"{path.stem}.in-flight{of_environment}.json")
         self.lock_path = path.with_name(f"{path.name}.lock")
         self.history_path = path.with_name("history.jsonl")
         self.record = cache(partial(_read, path, Record))

@@ -10,7 +10,7 @@ from itertools import islice, tee
 from .. import images
 from ..errors import SettingsError
 from ..next_steps import Step
-from .records import BuildInFlight, HistoryEntry, Record
+from .records import BuildInFlight, HistoryEntry, Ran, Record
 
 # The outcomes of builds, and those of deploys.
 RECORDED, FAILED = "recorded", "failed"
@@ -21,11 +21,18 @@ _ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
 
 
 class History:
-    """The entries of a history, newest first; with `api_url`, those of one cluster, and those without a cluster, which
-    may belong to any. Each is read when it is needed, and only once."""
+    """The entries of a history, newest first; with `api_url`, those of one cluster and `environment`, and those without
+    either, which may belong to any. Each is read when it is needed, and only once."""
 
-    def __init__(self, entries: Iterable[HistoryEntry], api_url: str | None = None) -> None:
-        wanted = (entry for entry in entries if api_url is None or entry.api_url in (None, api_url))
+    def __init__(
+        self, entries: Iterable[HistoryEntry], api_url: str | None = None, environment: str | None = None
+    ) -> None:
+        of_cluster = (None, api_url), (None, environment)
+        wanted = (
+            entry
+            for entry in entries
+            if api_url is None or (entry.api_url in of_cluster[0] and entry.environment in of_cluster[1])
+        )
         (self._entries,) = tee(wanted, 1)
 
     def __iter__(self) -> Iterator[HistoryEntry]:
@@ -49,32 +56,11 @@ class History:
                     yield entry
                 not_ready.discard(entry.build_id)
 
-    def deploys(self, app: str, namespace: str, *, since: str | None = None) -> Iterator[HistoryEntry]:
-        """The deploys of an app, each digest once; those before the last one of the digest `since`, and that itself.
-        One that did not become ready is left out, unless it is the newest, which is what runs now."""
-        seen: set[str | None] = set()
-        for entry in self.outcomes(app, namespace):
-            if since is not None and not seen and entry.build_id != since:
-                continue
-            if entry.build_id not in seen and (entry.outcome != NOT_READY or not seen):
+    def deploys(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
+        """Each deploy of an app that the API accepted, or may have. Whether it became ready does not matter."""
+        for entry in islice(self, _MOST_SEARCHED):
+            if (entry.app, entry.namespace) == (app, namespace) and entry.outcome in (DEPLOYED, UNKNOWN):
                 yield entry
-                seen.add(entry.build_id)
-
-    def digest_back(self, app: str, namespace: str, back: int, running: str | None, *, other: Step) -> HistoryEntry:
-        """The deploy that is `back` digests before the present one: before `running`, the digest that the API reports,
-        or before the newest deploy if that is None. If `running` was not deployed from here, the newest deploy is one
-        digest before it. SettingsError, with `other` as the next step, if there are not enough deploys."""
-        known = list(self.deploys(app, namespace))
-        if running not in (None, *(entry.build_id for entry in known)):
-            # It did not become ready, and may run all the same. Then the deploys before it count.
-            known = list(self.deploys(app, namespace, since=running)) or known
-        digests = [entry.build_id for entry in known]
-        present = 0 if running is None else digests.index(running) if running in digests else -1
-        if present + back < len(known):
-            return known[present + back]
-        deployed = {0: "nothing was", 1: "only one digest was"}.get(len(known), f"only {len(known)} digests were")
-        too_few = f"{app} in {namespace} cannot go back by {back}: {deployed} deployed from here"
-        raise SettingsError(too_few, "Nothing was deployed", other)
 
     def digest_for(self, text: str) -> str:
         """The digest that `text` abbreviates: by its first 12 or more digits, as they are printed or without the
@@ -111,13 +97,13 @@ class History:
         return next((one for one in built if all(getattr(one, name) == getattr(build, name) for name in names)), None)
 
 
-def described(entry: Record) -> str:
+def described(entry: Record | Ran) -> str:
     """A shortened digest and what it was built from."""
     digest = images.shortened(entry.build_id) if entry.build_id else ""
     return ", ".join(text for text in (digest, source(entry)) if text)
 
 
-def source(entry: Record) -> str:
+def source(entry: Record | Ran) -> str:
     """What an image was built from: `commit 1234567` or a branch, with its uncommitted changes; "" if unknown."""
     short = images.short_ref(entry.git_ref) if entry.git_ref else ""
     if entry.dirty:

@@ -40,15 +40,17 @@ _locks: dict[Path, _Lock] = {}
 _mutex = threading.Lock()
 
 
-def take(path: Path, task: str, *, seconds: float, tell: Callable[[str], None], again: Next = ()) -> bool:
-    """Takes the lock of `path` for `task`: for this process until it ends, for this thread until `let_go`.
+def take(
+    path: Path, task: str, cluster: str = "", *, seconds: float, tell: Callable[[str], None], again: Next = ()
+) -> bool:
+    """Takes the lock of `path` for `task` in `cluster`: for this process until it ends, for this thread until `let_go`.
 
     While another run holds it, waits for up to `seconds` and `tell`s so, then raises Locked with `again` as the next
     step. Returns whether it waited: what was read before may be old then. StateError if the file cannot be used.
     """
     deadline, has_waited = Deadline(seconds), False
     try:
-        while not _try_to_take(path, task):
+        while not _try_to_take(path, task, cluster):
             holder = _holder(path)
             if not deadline.left():
                 waited = f" after {seconds:g} s" if seconds else ""
@@ -76,7 +78,7 @@ def release() -> None:
         os.close(_locks.popitem()[1].file)
 
 
-def _try_to_take(path: Path, task: str) -> bool:
+def _try_to_take(path: Path, task: str, cluster: str) -> bool:
     thread = threading.current_thread()
     with _mutex:
         lock = _locks.get(path)
@@ -105,7 +107,8 @@ def _try_to_take(path: Path, task: str) -> bool:
         # For people; the lock works without it, for example if the disk is full.
         with suppress(OSError):
             os.ftruncate(file, 0)
-            os.pwrite(file, encode(LockHolder(pid=os.getpid(), task=task, since=timestamp())), 0)
+            holder = LockHolder(pid=os.getpid(), task=task, since=timestamp(), cluster=cluster or None)
+            os.pwrite(file, encode(holder), 0)
         return True
 
 
@@ -116,5 +119,8 @@ def _holder(path: Path) -> str:
             holder = decode(file.read(_LONGEST_HOLDER), LockHolder)
         with suppress(PermissionError):
             os.kill(holder.pid, 0)
-        return f"another run (pid {holder.pid}: {Step(holder.task)}, since {holder.since})"
+        where = f" in {holder.cluster}" if holder.cluster else ""
+        # Its own environment is part of where; the selected one may be another.
+        task = Step(holder.task, {"environment": None})
+        return f"another run (pid {holder.pid}: {task}{where}, since {holder.since})"
     return "another run"

@@ -3,6 +3,8 @@
 from .github import annotate
 from .progress import Board, board, progress
 from .stderr import (
+    ask,
+    can_ask,
     for_other_threads,
     forgive_stderr,
     message_of,
@@ -13,12 +15,14 @@ from .stderr import (
     warn,
 )
 from .stdout import error_as_json, print_json, print_lines, result
-from .tables import print_table, tell_table
+from .tables import print_table, table, tell_table
 
 __all__ = [
     "Board",
     "annotate",
+    "ask",
     "board",
+    "can_ask",
     "error_as_json",
     "for_other_threads",
     "forgive_stderr",
@@ -31,6 +35,7 @@ __all__ = [
     "progress",
     "result",
     "shown",
+    "table",
     "tell",
     "tell_table",
     "warn",

@@ -68,6 +68,18 @@ def warnings() -> set[str]:
     return _warned.get()
 
 
+def can_ask() -> bool:
+    """Whether there is a person to ask: both stdin and stderr are a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def ask(question: str) -> bool:
+    """Whether a person answers `question` with y or yes."""
+    with one_at_a_time:
+        tell(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def pass_on(text: str) -> None:
     """Writes third-party output, the log of a build or of an engine, line by line."""
     write(fit(plain(line)) for line in text.split("\n"))

@@ -18,6 +18,7 @@ from invoke.vendor.yaml import safe_load
 import tasks
 from deploy_tasks import ns
 from docs.pages import pages
+from tests.clusters import two_clusters
 from tests.documents import PAGES, ROOT, blocks, commands, follow, inline_commands, with_programs
 from tests.engine.test_documents import WITH_ENGINES
 from tests.project import Project
@@ -29,7 +30,6 @@ from tests.workflows import run_workflow
 HERE = {
     "docs/exit-codes.md",
     "docs/recipes/own-tasks.md",
-    "docs/recipes/promotion.md",
 }
 # What builds or tests the whole of it, so it cannot be run by a test: CI does.
 BY_CI = {"make demo", "make test", "make lint"}
@@ -52,6 +52,16 @@ def test_a_pages_commands_do_what_it_shows(page: str, with_sandbox: Project) -> 
     if page == "docs/exit-codes.md":
         with_sandbox.invoke("build")
     follow(page, with_sandbox)
+
+
+def test_the_page_on_promotion(myapp: Project, tmp_path: Path) -> None:
+    for clusters in two_clusters(tmp_path, is_registry_shared=True):
+        clusters.joined(myapp)
+        here = {
+            "https://deploy.staging.example.com": clusters.staging.url,
+            "https://deploy.example.com": clusters.production.url,
+        }
+        follow("docs/recipes/promotion.md", myapp, here)
 
 
 def test_the_sandboxs_page(myapp: Project) -> None:
@@ -109,7 +119,13 @@ def test_every_page_with_commands_is_run() -> None:
         for block in blocks(path.read_text())
         if block.language in ("sh", "console")
     }
-    alone = {"docs/sandbox.md", "docs/server.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
+    alone = {
+        "docs/recipes/promotion.md",
+        "docs/sandbox.md",
+        "docs/server.md",
+        "docs/recipes/proxy.md",
+        "docs/recipes/github-actions.md",
+    }
     assert with_commands <= HERE | WITH_ENGINES.keys() | alone | {"CONTRIBUTING.md"}
 
 
@@ -124,10 +140,10 @@ def test_what_no_test_can_run_is_run_by_ci() -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_a_command_within_a_sentence_is_one_that_invoke_understands(page: str) -> None:
-    known = Collection(*tasks.ns.tasks.values(), deploy=ns)
+    known = [*tasks.ns.to_contexts(), *Collection(deploy=ns).to_contexts()]
     for words in inline_commands(PAGES[page].read_text()):
         core = Parser(initial=Program().initial_context, ignore_unknown=True).parse_argv(words)
-        Parser(contexts=known.to_contexts()).parse_argv(core.unparsed)
+        Parser(contexts=known).parse_argv(core.unparsed)
 
 
 @pytest.mark.parametrize("name", sorted(pages()))

@@ -15,7 +15,7 @@ from tests.project import SECONDS_A_COMMAND, Process, Project, wait_until
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-NOT_SET = "not set: {}. Nothing was sent. Set variables in the environment, or in .env at the project's root\n"
+NOT_SET = "not set: {}. Nothing was sent. Set variables in the shell, or in .env at the project's root\n"
 NOT_THERE = "sha256:" + 64 * "0"
 
 
@@ -489,7 +489,7 @@ def test_a_stopped_server_is_one_line(project: Project) -> None:
 def test_a_wrong_key_names_its_variable(project: Project, any_sandbox: SandboxProcess) -> None:
     failed = project.invoke("build", DEPLOY_API_KEY="wr0ng")
     assert failed.returncode == 4
-    assert "does not accept the key. No build was started. Check DEPLOY_API_KEY" in failed.stderr
+    assert "does not accept the key. No build was started. Check shell variable DEPLOY_API_KEY" in failed.stderr
     assert "wr0ng" not in failed.stderr
 
 

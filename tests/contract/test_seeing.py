@@ -243,11 +243,12 @@ def test_the_history_has_every_record_and_every_deploy(project: Project, any_san
     assert build["jobName"].startswith("build-shop-")
     table = project.invoke("history", "--limit", "1").stdout.splitlines()
     assert [line.split() for line in table] == [
-        ["TIME", "(UTC)", "WHAT", "OUTCOME", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE"],
+        ["TIME", "(UTC)", "WHAT", "OUTCOME", "ENVIRONMENT", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE"],
         [
             *entries[0]["time"][:16].split("T"),
             "reuse",
             "deployed",
+            any_sandbox.url.removeprefix("http://"),
             "shop",
             two[7:19],
             project.head[:7],
@@ -362,8 +363,8 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandb
     before = project.files()
     well = project.invoke("doctor", DEPLOY_DOCKER="no-such-engine")
     assert well.returncode == 0, well.stdout + well.stderr
-    assert f"ok       DEPLOY_API_URL: {any_sandbox.url} (environment DEPLOY_API_URL)" in well.stdout
-    assert "ok       DEPLOY_API_KEY: set (environment DEPLOY_API_KEY)" in well.stdout
+    assert f"ok       DEPLOY_API_URL: {any_sandbox.url} (shell variable DEPLOY_API_URL)" in well.stdout
+    assert "ok       DEPLOY_API_KEY: set (shell variable DEPLOY_API_KEY)" in well.stdout
     assert any_sandbox.key not in well.stdout
     assert "ok       API: " in well.stdout
     assert "ok       clock: " in well.stdout
@@ -388,7 +389,7 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandb
     assert "FAILED   API: could not ask for the digest: no connection" in away.stdout
     bad = project.invoke("doctor", DEPLOY_PORT="0")
     assert bad.returncode == 2
-    assert "FAILED   settings: environment DEPLOY_PORT" in bad.stdout
+    assert "FAILED   settings: shell variable DEPLOY_PORT" in bad.stdout
     findings = json.loads(project.invoke("doctor", "--json", DEPLOY_API_KEY="").stdout)
     missing = next(finding for finding in findings if finding["what"] == "DEPLOY_API_KEY")
     assert (missing["state"], missing["seen"]) == ("failed", "unset")
@@ -712,7 +713,7 @@ def test_a_command_to_try_again_has_the_flags_of_the_call(project: Project, sand
     assert away.returncode == 5
     assert "Try again: invoke build --image-tag x --no-cache" in away.stderr
     wrong = project.invoke("build", DEPLOY_API_KEY="wr0ng")
-    assert "No build was started. Check DEPLOY_API_KEY (from environment)" in wrong.stderr
+    assert "No build was started. Check shell variable DEPLOY_API_KEY" in wrong.stderr
 
 
 def test_a_configuration_that_is_no_yaml_is_one_line(project: Project) -> None:

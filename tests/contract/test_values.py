@@ -160,7 +160,7 @@ def test_an_empty_variable_gives_nothing_to_a_setting_a_name_or_a_flag(shop: Pro
     config = request(shop.invoke("--dry", *REUSE, **empty))["deployConfig"]
     assert (config["port"], config["env"]) == (8080, {"NAMED": "***"}), "a weaker source counts"
     said = refusal(shop.invoke("--dry", *REUSE, "--env=TYPED", **empty))
-    assert "Give KEY=VALUE, or TYPED= for an empty value, or set it in the environment or in .env" in said
+    assert "Give KEY=VALUE, or TYPED= for an empty value, or set it in the shell or in .env" in said
     assert request(shop.invoke("--dry", *REUSE, "--env=TYPED=", **empty))["deployConfig"]["env"]["TYPED"] == ""
 
 
@@ -312,7 +312,7 @@ SECRETS = {
 @pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in SECRETS.items() for value in values])
 def test_an_error_does_not_repeat_a_password_or_a_query(shop: Project, variable: str, value: str) -> None:
     said = refusal(shop.invoke("--dry", "build", "local", *REUSE, **{variable: value}))
-    assert f"environment {variable}: " in said
+    assert f"shell variable {variable}: " in said
     assert CANARY not in said
 
 

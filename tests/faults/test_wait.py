@@ -123,7 +123,7 @@ def test_17_a_key_that_is_refused_midway_keeps_the_job(waiting: Project, api: Fa
     done = waiting.invoke("wait")
     line = saw("faults", "17", "wait: 401 midway", done, api.summary)
     assert done.returncode == 4
-    assert "The build goes on. Check DEPLOY_API_KEY (from environment)" in line
+    assert "The build goes on. Check shell variable DEPLOY_API_KEY" in line
     assert (waiting.in_flight or {})["jobName"] == JOB
     api.answers.clear()
     assert waiting.invoke("wait").returncode == 0

@@ -1,0 +1,61 @@
+"""What a person must confirm: what is built or deployed in a protected environment, and a deploy over something new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from ..errors import ChangedMeanwhile, SettingsError
+from ..next_steps import rest
+from ..ui import console
+from .work import Work
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A plan that builds or deploys, which a protected environment does not let happen unconfirmed."""
+
+    def lines(self, work: Work, /) -> Sequence[str]:
+        """What would be built or deployed, in lines."""
+
+
+def confirm(planned: Sequence[tuple[Work, object]]) -> None:
+    """Asks a person whether the plans for protected environments shall be executed, once for each environment of a
+    command line. SettingsError if the answer is no, or if there is no terminal and no `--yes`.
+
+    What runs now is kept, so that a later deploy of this command line notices if it changes.
+    """
+    guarded = [(work, plan) for work, plan in planned if work.settings.protected and isinstance(plan, Guarded)]
+    if not guarded or guarded[0][0].call.is_dry:
+        return
+    first, chain = guarded[0][0], guarded[0][0].call.chain
+    cluster, environment = first.settings.cluster, first.settings.environment
+    if environment not in chain.confirmed:
+        if not first.options["yes"]:
+            if not console.can_ask():
+                step = first.step(first.call.command.name, "Confirm it", yes=True)
+                raise SettingsError(f"{cluster} is protected, and there is no terminal", "Nothing was changed", step)
+            console.tell(f"{cluster} is protected. This is what would happen there:")
+            for work, plan in guarded:
+                for line in plan.lines(work):
+                    console.tell(line if len(guarded) == 1 else f"{work.name}: {line}")
+            if then := rest():
+                console.tell(f"then:{then}")
+            if not console.ask(f"Go on in {cluster}?"):
+                raise SettingsError("it was not confirmed", "Nothing was changed")
+        chain.confirmed.add(environment)
+    for work, _ in guarded:
+        chain.seen.setdefault(work.place, work.running())
+
+
+def confirm_change(work: Work, changed: ChangedMeanwhile, lines: Sequence[str]) -> None:
+    """Asks a person whether to deploy over what somebody deployed meanwhile; `lines` are the new plan. Raises `changed`
+    if the answer is no, or if nobody can be asked: without a terminal, with several apps, in a protected environment.
+    """
+    if work.settings.protected or work.is_of_several or not console.can_ask():
+        raise changed
+    console.tell(f"{changed.what}. The new plan:")
+    for line in lines:
+        console.tell(line)
+    if not console.ask("Deploy over that?"):
+        raise changed

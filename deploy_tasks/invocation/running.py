@@ -1,0 +1,95 @@
+"""What runs of an app now, as the API says it, and as the history of this checkout completes it."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .. import images
+from ..api.schemas import AppState, FullAppState, Revision
+from ..redaction import excerpt
+from ..state.history import History
+from ..state.records import Ran
+
+_MOST_SEARCHED = 1_000
+
+
+class Running(Struct, frozen=True):
+    """What runs. `ran` is None if nothing does, or if that is not known; then `why` says why not."""
+
+    ran: Ran | None = None
+    why: str = ""
+    is_from_here: bool = False
+    """Whether it is what this checkout deployed last."""
+    has_failed: bool = False
+    """Whether its rollout failed, as the server says."""
+
+    @property
+    def revision(self) -> int | None:
+        """The number of its revision, 0 if nothing is deployed, None if it is not known."""
+        if self.ran:
+            return self.ran.revision
+        return None if self.why else 0
+
+    def differs_from(self, earlier: Running) -> bool:
+        """Whether something else ran `earlier`, as far as both are known."""
+        if None not in (self.revision, earlier.revision):
+            return self.revision != earlier.revision
+        if self.why or earlier.why:
+            return False
+        return (self.ran and self.ran.build_id) != (earlier.ran and earlier.ran.build_id)
+
+
+def running(state: AppState | None, says_all: bool, history: History, app: str, namespace: str) -> Running:
+    """What runs, from the answer of the API. It `says_all` if no answer means that nothing is deployed."""
+    if state is None:
+        return Running(why="" if says_all else "the API does not say what runs")
+    if not state.image:
+        return Running(why="the API does not say what runs")
+    newest = next(history.deploys(app, namespace), None)
+    if isinstance(state, FullAppState):
+        ran = ran_of(state)
+    else:
+        ran = Ran(build_id=state.digest, image_name=_name(state.image))
+    is_from_here = newest is not None and ran.build_id is not None and newest.build_id == ran.build_id
+    if newest and None not in (newest.revision, ran.revision):
+        is_from_here = newest.revision == ran.revision
+    known = newest if newest and is_from_here else None
+    if not known and not ran.git_ref:
+        known = next((one for one in islice(history, _MOST_SEARCHED) if one.build_id == ran.build_id), None)
+    if known and not ran.git_ref:
+        ran = replace(ran, git_ref=known.git_ref, dirty=known.dirty)
+    if newest and is_from_here and ran.deploy_config is None:
+        config = newest.deploy_config
+        # Another number of replicas shows that somebody else deployed the same digest.
+        if config and config.replicas in (None, state.replicas):
+            ran = replace(ran, deploy_config=config)
+    has_failed = isinstance(state, FullAppState) and state.status == "failed"
+    return Running(replace(ran, replicas=state.replicas), "", is_from_here, has_failed)
+
+
+def ran_of(said: FullAppState | Revision) -> Ran:
+    """What a server with the feature `app-state` or `app-history` says, without values of variables."""
+    image, commit = said.image or "", said.commit or ""
+    digest = image.partition("@")[2]
+    return Ran(
+        build_id=digest if images.DIGEST.fullmatch(digest) else None,
+        image_name=_name(image),
+        git_ref=commit.removesuffix("-dirty") or None,
+        dirty=commit.endswith("-dirty") or None,
+        deployed_by=excerpt(said.deployed_by),
+        deployed_at=excerpt(said.deployed_at),
+        revision=said.revision,
+        deploy_config=said.deploy_config and said.deploy_config.without_values,
+    )
+
+
+def _name(image: str) -> str:
+    """The name of an image with a digest, else all of the reference."""
+    try:
+        reference = images.parse(image)
+    except ValueError:
+        return excerpt(image)
+    return reference.name if reference.digest else image

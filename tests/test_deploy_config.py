@@ -1,0 +1,54 @@
+"""How an app runs: what differs, and what is put over what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy_tasks.deploy_config import DeployConfig, Metrics, Port, differences, put_over
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ({"replicas": 1}, {"replicas": 2}, ["replicas 1 → 2"]),
+        ({"replicas": 3}, {}, ["replicas 3 → default"]),
+        ({}, {"domain": "a.example.com"}, ["domain none → a.example.com"]),
+        ({"domain": "a"}, {"domains": ["a", "*.b"]}, ["domain a → a *.b"]),
+        ({"port": 1}, {"ports": [Port(port=1), Port(port=2, name="admin")]}, ["port 1 → 1 2 (admin)"]),
+        ({"health_path": "/a"}, {"health_path": "/b"}, ["health path /a → /b"]),
+        ({}, {"tls": False}, ["TLS on → off"]),
+        ({}, {"app_class": "non-business"}, ["class business → non-business"]),
+        ({}, {"metrics": Metrics(port=9)}, ["metrics none → http, port 9, /metrics, every 30s"]),
+        ({"env": {"A": None, "B": None}}, {"env": {"B": "b", "C": "c"}}, ["variables +C -A"]),
+        ({"replicas": 1}, {"replicas": 2, "tls": False}, ["replicas 1 → 2", "TLS on → off"]),
+    ],
+)
+def test_what_differs_is_said_in_words(old: dict[str, Any], new: dict[str, Any], says: list[str]) -> None:
+    assert differences(DeployConfig(**old), DeployConfig(**new)) == says
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"port": 1}, {"ports": [Port(port=1)]}),
+        ({"domain": "a"}, {"domains": ["a"]}),
+        ({}, {"tls": True, "app_class": "business"}),
+        ({"metrics": Metrics(port=9)}, {"metrics": Metrics(port=9, path="/metrics", scheme="http")}),
+        ({"env": {"A": None}}, {"env": {"A": "a value, which nobody can compare"}}),
+    ],
+)
+def test_two_that_mean_the_same_do_not_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert differences(DeployConfig(**one), DeployConfig(**other)) == []
+
+
+def test_changes_are_put_over_a_config_as_a_server_does_it() -> None:
+    before = DeployConfig(ports=[Port(port=1)], domain="a", replicas=3, tls=False, env={"A": None, "B": None})
+    assert put_over(before, DeployConfig()) == before
+    after = put_over(before, DeployConfig(port=2, domains=["b", "c"], tls=True, env={"B": "b", "C": "c"}))
+    assert after == DeployConfig(port=2, domains=["b", "c"], replicas=3, tls=True, env={"A": None, "B": "b", "C": "c"})
+
+
+def test_what_is_kept_has_no_values_of_variables() -> None:
+    assert DeployConfig(env={"A": "secret"}).without_values == DeployConfig(env={"A": None})
