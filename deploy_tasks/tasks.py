@@ -93,10 +93,10 @@ def wait(
 ) -> "Record | None":
     """Wait for the build in flight, and record its digest."""
     options = dict(locals())
-    from .commands import build
+    from .commands import wait
     from .invocation.run import run
 
-    return run(c, build.wait, options)
+    return run(c, wait.wait, options)
 
 
 @deploy_task()
@@ -243,10 +243,10 @@ def rollback(
 ) -> "Record | None":
     """Deploy the digest that was deployed before the current one."""
     options = dict(locals())
-    from .commands import deploy
+    from .commands import rollback
     from .invocation.run import run
 
-    return run(c, deploy.rollback, options)
+    return run(c, rollback.rollback, options)
 
 
 @deploy_task()

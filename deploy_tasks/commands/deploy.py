@@ -1,32 +1,23 @@
-"""`reuse` and `rollback`: deploy a digest or what ran before, say what that replaces, follow the rollout, say how to
-undo it."""
+"""`reuse`: deploys a digest over what runs, says how to undo that, and follows the rollout. So does every deploy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import chain
 
 from msgspec import Struct, structs
 
 from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
-from ..app_class import DEFAULT_APP_CLASS
-from ..config.settings import Settings
-from ..config.sources import Source, of_flag
-from ..config.values import as_text, whole_number
 from ..deadline import Deadline
-from ..deploy_config import DeployConfig, Metrics, Port, differences, put_over
-from ..encoding import as_builtins, fields_of
+from ..encoding import as_builtins
 from ..errors import (
-    ApiRefused,
     ChangedMeanwhile,
     DigestNotFound,
     MayHaveStarted,
-    NothingStarted,
     RolloutFailed,
     SettingsError,
     StateError,
@@ -34,16 +25,18 @@ from ..errors import (
 )
 from ..invocation.command import API, Command
 from ..invocation.confirm import confirm_change
-from ..invocation.running import Running, ran_of
+from ..invocation.running import Running
 from ..invocation.work import Remaining, Work
-from ..next_steps import LEFT_OUT, Step
+from ..next_steps import Step
 from ..redaction import keep_secret
 from ..signals import in_background
 from ..state import history
 from ..state.records import Ran, Record
-from ..state.what_ran import goes_back, is_same, ran, what_ran
 from ..ui import console
+from .app_config import check_domain, config_of, environment_of
+from .deploy_lines import lines_of, place, when
 from .digest import steps_to_build
+from .way_back import Undo, undo_of
 
 NEEDS = (*API, "port", "env_from")
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
@@ -84,21 +77,7 @@ class DeployPlan(Struct, frozen=True):
 
     def lines(self, work: Work) -> list[str]:
         """What runs, what is to run in its place, and what changes, in lines for people."""
-        request, now = self.request, work.running()
-        config, runs = request.deploy_config, now.ran
-        lines = [*self.says, f"deploy {request.app} to {_place(request)} in {work.settings.cluster}"]
-        if runs is None:
-            lines.append(f"  now: {now.why or 'nothing'}")
-        else:
-            known = [_digits(runs), history.source(runs), _author(runs), _replicas(runs.deploy_config, now.replicas)]
-            lines.append(f"  now: {', '.join(text for text in known if text)}")
-        if not request.build_id and not self.restores:
-            return lines
-        new = [_digits(self.deployed), _age(work, self.known), _replicas(config, None)]
-        lines.append(f"  new: {', '.join(text for text in new if text)}")
-        if runs and runs.deploy_config and (changes := differences(runs.deploy_config, config)):
-            lines.append(f"  changes: {', '.join(changes)}")
-        return lines
+        return [*self.says, *lines_of(work, self.request, self.deployed, self.known)]
 
     def execute(self, work: Work) -> Record:
         # Only where time has passed since somebody saw what runs, or since this was planned.
@@ -113,15 +92,15 @@ class DeployPlan(Struct, frozen=True):
                 if changed:
                     continue
             else:
-                _tell_plan(work, self, now)
+                _tell_plan(work, self)
             try:
                 accepted = _send(work, self, now)
                 break
             except ChangedMeanwhile as error:
                 work.on_interrupt("Nothing was deployed")
                 changed, now = error, work.look_again()
-        reference = _record(work, self, now, accepted)
-        undo = _undo(work, self, now, accepted)
+        reference, new = _record(work, self, now, accepted)
+        undo = undo_of(work, new, now, is_unchanged=accepted.unchanged)
         _follow(work, self, accepted, undo)
         console.tell(undo.line)
         outputs = {"build-id": self.request.build_id, "image": reference}
@@ -170,7 +149,7 @@ def plan_of(work: Work, build_id: str, known: Record | None, *, promoted_from: s
     if known and known.git_ref:
         in_background(partial(work.checkout.age, known.git_ref))  # git answers meanwhile
     work.begin_to_look()
-    return _plan_to_send(work, request, known, promoted_from=promoted_from)
+    return plan_to_send(work, request, known, promoted_from=promoted_from)
 
 
 def request_of(work: Work, build_id: str) -> DeployRequest:
@@ -183,20 +162,20 @@ def request_of(work: Work, build_id: str) -> DeployRequest:
         image_name=settings.image_name,
         build_id=build_id,
         deploy=True,
-        deploy_config=_config(settings, _environment(settings, env)),
+        deploy_config=config_of(settings, environment_of(settings, env)),
     )
     if work.options["check_health"]:
-        _check_domain(request.deploy_config)
+        check_domain(request.deploy_config)
     return request
 
 
 def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
     """`plan` with the digest of `record`, which was built after `plan` was made."""
     request = structs.replace(plan.request, build_id=str(record.build_id))
-    return _plan_to_send(work, request, record, is_late=True, promoted_from=plan.promoted_from)
+    return plan_to_send(work, request, record, is_late=True, promoted_from=plan.promoted_from)
 
 
-def _plan_to_send(
+def plan_to_send(
     work: Work,
     request: DeployRequest,
     known: Record | Ran | None,
@@ -217,7 +196,7 @@ def _plan_to_send(
         environment=work.settings.environment,
     )
     if isinstance(known, Ran):
-        again = work.step(rollback.name)
+        again = work.step(work.call.command.name)
         # Once it has happened, the same command would go back from there.
         unsure = work.step_alone("status", "Look at what runs first")
     else:
@@ -226,158 +205,6 @@ def _plan_to_send(
         again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
         unsure = again
     return DeployPlan(request, deployed, known, again, unsure, tuple(says), restores, is_late, promoted_from)
-
-
-# --- back to what ran before ----------------------------------------------------------------------------------------
-
-
-def _plan_rollback(work: Work) -> DeployPlan:
-    """Of what ran before, with how it ran then; only flags change that."""
-    settings, texts, given = work.settings, work.options["env"] or [], work.options["back"]
-    back = of_flag("--back", partial(whole_number, "a number of deploys", 1, 1000), 1 if given is None else given)
-    keep_secret(settings.secret_values_of(texts), is_named=True)
-    changes = _config(settings, _typed(settings, texts), is_by_flag=True)
-    target, says = _before(work, work.running().ran, back)
-    then = target.deploy_config
-    says = [f"going back to {history.described(target)}{_when(target)}", *says]
-    restores = None
-    if target.revision is not None and "rollback" in work.client.features:
-        config = put_over(then or DeployConfig(), changes)
-        restores = RollbackRequest(
-            revision=target.revision, deploy_config=changes if changes != DeployConfig() else None
-        )
-    else:
-        if not target.build_id:
-            what = f"what ran before ({target.image_name or 'not known'}) has no digest, so it cannot be deployed again"
-            raise SettingsError(what, "Nothing was deployed", _other(work))
-        config, more = _as_then(work, then, changes, texts)
-        says += more
-    if work.options["check_health"]:
-        _check_domain(config)
-    request = DeployRequest(
-        app=settings.app,
-        namespace=settings.namespace,
-        image_name=target.image_name or settings.image_name,
-        build_id=target.build_id or "",
-        deploy=True,
-        deploy_config=config,
-    )
-    return _plan_to_send(work, request, target, says=says, restores=restores)
-
-
-rollback = Command("rollback", _plan_rollback, uses_record=True, restores=True)
-
-
-class _WaysBack(NamedTuple):
-    """What `rollback` can go back to, nearest first; the revisions that it passes over; and who says so."""
-
-    ones: Iterator[Ran]
-    failed: Sequence[int]
-    source: str
-
-
-def _ways_back(work: Work, now: Ran | None) -> _WaysBack:
-    """From the history of the server, if it has one, else from the history here. `now` is what runs, if it is known."""
-    app, namespace = work.settings.app, work.settings.namespace
-    revisions = work.client.history(namespace, app) if now else None
-    if revisions is None:
-        ran_here = what_ran(work.history, app, namespace, now)
-        return _WaysBack(goes_back(ran_here, is_numbered=False), [], "as far as is known here")
-    failed = [one.revision for one in revisions[1:] if one.status == "failed"]
-    well = [one for one in revisions if one.revision not in failed]
-    is_numbered = well[:2] == revisions[:2]
-    return _WaysBack(goes_back(map(ran_of, well), is_numbered=is_numbered), failed, "as the API says")
-
-
-def _before(work: Work, now: Ran | None, back: int) -> tuple[Ran, list[str]]:
-    """What ran `back` deploys ago, and what a person should know of it, in lines. SettingsError if nothing did."""
-    ways = _ways_back(work, now)
-    found = list(islice(ways.ones, back))
-    if len(found) < back:
-        earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
-            len(found), f"only {len(found)} other deploys ran before"
-        )
-        what = f"{work.settings.app} in {work.settings.namespace} cannot go back by {back}: {earlier}, {ways.source}"
-        raise SettingsError(what, "Nothing was deployed", _other(work))
-    target = found[-1]
-    passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]
-    return target, [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
-
-
-def _other(work: Work) -> Step:
-    return work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST")
-
-
-def _as_then(
-    work: Work, then: DeployConfig | None, changes: DeployConfig, texts: Sequence[str]
-) -> tuple[DeployConfig, list[str]]:
-    """How the app ran `then`, with `changes`, and today's values of its variables, since no other place has them; and
-    what a person should know of it, in lines."""
-    settings = work.settings
-    settings.check("env_from", *(() if then else ("port",)), given=[text.partition("=")[0] for text in texts])
-    env = _environment(settings, texts)
-    if then is None:
-        return _config(settings, env), ["how it ran then is not known, so it gets the settings of now"]
-    config = structs.replace(put_over(then, changes), env={**env})
-    names = differences(DeployConfig(env=then.env), DeployConfig(env={**env}))
-    since = f" ({names[0]} since then)" if names else ""
-    return config, [f"its variables get the values of now{since}"] if env or names else []
-
-
-# --- what is sent ---------------------------------------------------------------------------------------------------
-
-
-def _check_domain(config: DeployConfig) -> None:
-    """SettingsError if there is no domain that `--check-health` can request."""
-    if all(domain.startswith("*") for domain in config.all_domains):
-        what = "--check-health needs a domain to ask at, one without *"
-        raise SettingsError(what, next="Set --domain or DEPLOY_DOMAIN")
-
-
-def _config(settings: Settings, env: Mapping[str, str], *, is_by_flag: bool = False) -> DeployConfig:
-    """How the settings let the app run, with the variables `env`; if it `is_by_flag`, only what flags say."""
-
-    def has(key: str) -> bool:
-        return settings.is_by_flag(key) or not is_by_flag
-
-    domains = list(settings.domain) if has("domain") else []
-    several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
-    tls = settings.tls if settings.is_by_flag("tls") and is_by_flag else None
-    return DeployConfig(
-        port=settings.port if has("port") and not settings.ports else None,
-        ports=[Port(**fields_of(port)) for port in settings.ports] or None if has("ports") else None,
-        replicas=settings.replicas if has("replicas") else None,
-        domain=domains[0] if domains and not several else None,
-        domains=domains if several else None,
-        health_path=settings.health_path if has("health_path") else None,
-        tls=tls if is_by_flag else None if settings.tls else False,
-        env={**env},
-        metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics and has("metrics") else None,
-        app_class=settings.app_class if has("app_class") else None,
-    )
-
-
-def _typed(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
-    """The variables that `texts` name: `KEY=VALUE`, or `KEY` with its value from the environment or `.env`."""
-    pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
-    for name, equals, value in pairs:
-        if not name:
-            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")
-        if equals + value == LEFT_OUT:
-            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it")
-    named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
-    return _checked(settings, {name: value if equals else named[name] for name, equals, value in pairs})
-
-
-def _environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
-    """The app's environment: what the configuration says, then what `texts` say (see `_typed`)."""
-    return _checked(settings, {**settings.configured_environment, **_typed(settings, texts)})
-
-
-def _checked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
-    if secret := settings.secrets_among(environment):
-        raise SettingsError(f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app")
-    return environment
 
 
 def _hidden(work: Work, request: DeployRequest | RollbackRequest) -> dict[str, object]:
@@ -392,43 +219,7 @@ def _hidden(work: Work, request: DeployRequest | RollbackRequest) -> dict[str, o
     return body
 
 
-# --- what is said ---------------------------------------------------------------------------------------------------
-
-
-def _place(request: DeployRequest) -> str:
-    return f"{request.namespace} ({request.deploy_config.app_class or DEFAULT_APP_CLASS} nodes)"
-
-
-def _digits(image: Record | Ran) -> str:
-    """The first 12 digits of the digest; of an image without one, its name."""
-    return image.build_id.removeprefix("sha256:")[:12] if image.build_id else image.image_name or "an unknown image"
-
-
-def _author(image: Ran) -> str:
-    return f"by {image.deployed_by} at {image.deployed_at}" if image.deployed_by else ""
-
-
-def _when(image: Ran) -> str:
-    return f", deployed {image.deployed_at} by {image.deployed_by}" if image.deployed_by else ""
-
-
-def _replicas(config: DeployConfig | None, seen: int | None) -> str:
-    replicas = config.replicas if config and config.replicas is not None else seen
-    return "" if replicas is None else f"replicas {replicas}"
-
-
-def _age(work: Work, known: Record | Ran | None) -> str:
-    """How the image relates to HEAD: people must see which code they deploy."""
-    if known is None or known.build_id is None:
-        return ""
-    if known.dirty or not images.is_commit(known.git_ref):
-        source = history.source(known)
-        return f"built from {source}" if source else ""
-    unknown = work.checkout.trouble or "which is not in this checkout"
-    return work.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}"
-
-
-def _tell_plan(work: Work, plan: DeployPlan, now: Running) -> None:
+def _tell_plan(work: Work, plan: DeployPlan) -> None:
     in_flight = work.state.in_flight()
     if in_flight and in_flight.app == work.settings.app:
         console.warn(
@@ -437,20 +228,15 @@ def _tell_plan(work: Work, plan: DeployPlan, now: Running) -> None:
         )
     for line in plan.lines(work):
         console.tell(line)
-    if now.ran and not now.is_from_here:
-        console.warn(f"what runs now ({_digits(now.ran)}) was not deployed from here")
 
 
 def _changed(work: Work, now: Running) -> ChangedMeanwhile:
     """The error of a deploy whose plan was made when something else ran."""
-    runs = f"{history.described(now.ran)} runs now{_when(now.ran)}" if now.ran else "nothing runs now"
+    runs = f"{history.described(now.ran)} runs now{when(now.ran)}" if now.ran else "nothing runs now"
     again = work.step(work.call.command.name, "Or do it all the same")
     return ChangedMeanwhile(
         f"something else was deployed meanwhile: {runs}", next=[work.step_alone("status", "Look"), again]
     )
-
-
-# --- what is done ---------------------------------------------------------------------------------------------------
 
 
 def _send(work: Work, plan: DeployPlan, now: Running) -> Deployed:
@@ -492,10 +278,10 @@ def _note(work: Work, outcome: str, plan: DeployPlan, now: Running, revision: in
     )
 
 
-def _record(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> str:
-    """Adds the deploy to the history and tells of it. Returns the pinned reference that runs now: the API's, as the
-    cluster may know the registry by another name."""
-    request = plan.request
+def _record(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> tuple[str, Ran]:
+    """Adds the deploy to the history and tells of it. Returns the pinned reference of what runs now, and that itself.
+    The reference is the API's, as the cluster may know the registry by another name."""
+    request, deployed = plan.request, plan.deployed
     reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
     work.remaining = Remaining.NOTHING
     try:
@@ -504,64 +290,21 @@ def _record(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> s
             work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", work.step_alone("status", "Look"))
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
+    new = Ran(
+        build_id=deployed.build_id,
+        image_name=deployed.image_name,
+        git_ref=deployed.git_ref,
+        dirty=deployed.dirty,
+        revision=accepted.revision,
+        deploy_config=request.deploy_config.without_values,
+    )
     if work.place in work.call.chain.seen:
-        work.call.chain.seen[work.place] = Running(_new(plan, accepted), is_from_here=True)
-    console.tell(f"deployed {request.app} to {_place(request)} in {work.settings.cluster}, without a build")
-    return reference
+        work.call.chain.seen[work.place] = Running(new, is_from_here=True)
+    console.tell(f"deployed {request.app} to {place(request)} in {work.settings.cluster}, without a build")
+    return reference, new
 
 
-def _new(plan: DeployPlan, accepted: Deployed) -> Ran:
-    shared = {name: getattr(plan.deployed, name) for name in ("build_id", "image_name", "git_ref", "dirty")}
-    return Ran(**shared, revision=accepted.revision, deploy_config=plan.request.deploy_config.without_values)
-
-
-class _Undo(NamedTuple):
-    """The command that goes back to what ran before a deploy, None if there is nothing to go back to; what that is, if
-    it is known; and a line that says it."""
-
-    step: Step | None
-    to: Ran | None
-    line: str
-
-
-def _undo(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> _Undo:
-    """How to undo a deploy in the place of what ran until `now`. It is the choice that `rollback` makes."""
-    app, namespace, settings = plan.request.app, plan.request.namespace, work.settings
-    new, before = _new(plan, accepted), now.ran
-    if now.why:
-        # The deploy before, as far as is known here.
-        before = next((ran(entry) for entry in islice(work.history.deploys(app, namespace), 1, None)), None)
-    elif before is None:
-        return _Undo(None, None, "nothing ran before, so there is nothing to go back to yet")
-    if before and (accepted.unchanged or (is_same(before, new) and accepted.revision in (None, before.revision))):
-        return _Undo(None, None, "nothing changed: the same ran before")
-    if now.why or now.has_failed or "app-history" not in work.client.features:
-        try:
-            to = next(_ways_back(work, new).ones, None)
-        except (ApiRefused, NothingStarted):
-            to = None
-    else:
-        to = before
-    if to is None and now.why:
-        return _Undo(
-            None, None, f"{now.why}, and nothing else was deployed from here: there is nothing to go back to yet"
-        )
-    by_class = settings.is_by_flag("app_class") and settings.origins["namespace"].source is Source.DEFAULT
-    needed = {
-        "app": work.name or (settings.app if settings.is_by_flag("app") else None),
-        "namespace": settings.namespace if settings.is_by_flag("namespace") or by_class else None,
-    }
-    step = Step("rollback", needed)
-    if to is None:
-        return _Undo(step, None, f"undo: {step}")
-    source = history.source(to)
-    text = f"{_digits(to)}{f' ({source})' if source else ''}"
-    if to.build_id == new.build_id and to.deploy_config and new.deploy_config:
-        text = ", ".join([text, *differences(new.deploy_config, to.deploy_config)])
-    return _Undo(step, to, f"undo: {step} → {text}")
-
-
-def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: _Undo) -> None:
+def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> None:
     """Waits for the replicas (`--follow`) and the health path (`--check-health`), both within one deadline. Raises
     RolloutFailed or StillRunning."""
     request, config = plan.request, plan.request.deploy_config

@@ -21,7 +21,6 @@ class Running(Struct, frozen=True):
 
     ran: Ran | None = None
     why: str = ""
-    replicas: int | None = None
     is_from_here: bool = False
     """Whether it is what this checkout deployed last."""
     has_failed: bool = False
@@ -48,7 +47,7 @@ def running(state: AppState | None, says_all: bool, history: History, app: str, 
     if state is None:
         return Running(why="" if says_all else "the API does not say what runs")
     if not state.image:
-        return Running(why="the API does not say what runs", replicas=state.replicas)
+        return Running(why="the API does not say what runs")
     newest = next(history.deploys(app, namespace), None)
     if isinstance(state, FullAppState):
         ran = ran_of(state)
@@ -68,7 +67,7 @@ def running(state: AppState | None, says_all: bool, history: History, app: str, 
         if config and config.replicas in (None, state.replicas):
             ran = replace(ran, deploy_config=config)
     has_failed = isinstance(state, FullAppState) and state.status == "failed"
-    return Running(ran, "", state.replicas, is_from_here, has_failed)
+    return Running(replace(ran, replicas=state.replicas), "", is_from_here, has_failed)
 
 
 def ran_of(said: FullAppState | Revision) -> Ran:

@@ -53,7 +53,8 @@ class BuildInFlight(Target, frozen=True, kw_only=True):
 
 
 class Ran(JsonObject, frozen=True, kw_only=True):
-    """What ran in a cluster at some time, as far as it is known. `deploy_config` has names of variables, no values."""
+    """What ran in a cluster at some time, as far as it is known. `deploy_config` has names of variables, no values;
+    `replicas` is how many were wanted then."""
 
     build_id: str | None = None
     image_name: str | None = None
@@ -63,6 +64,7 @@ class Ran(JsonObject, frozen=True, kw_only=True):
     deployed_at: str | None = None
     revision: int | None = None
     deploy_config: DeployConfig | None = None
+    replicas: int | None = None
 
 
 class HistoryEntry(Record, frozen=True, kw_only=True):

@@ -1,0 +1,95 @@
+"""`rollback`: deploy what ran before, as it ran then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+
+from msgspec import structs
+
+from ..api.schemas import DeployRequest, RollbackRequest
+from ..config.sources import of_flag
+from ..config.values import whole_number
+from ..deploy_config import DeployConfig, differences, put_over
+from ..errors import SettingsError
+from ..invocation.command import Command
+from ..invocation.work import Work
+from ..next_steps import Step
+from ..redaction import keep_secret
+from ..state import history
+from ..state.records import Ran
+from .app_config import check_domain, config_of, environment_of
+from .deploy import DeployPlan, plan_to_send
+from .deploy_lines import how_known, when
+from .way_back import ways_back
+
+
+def _plan_rollback(work: Work) -> DeployPlan:
+    """Of what ran before, with how it ran then; only flags change that."""
+    settings, texts, given = work.settings, work.options["env"] or [], work.options["back"]
+    back = of_flag("--back", partial(whole_number, "a number of deploys", 1, 1000), 1 if given is None else given)
+    keep_secret(settings.secret_values_of(texts), is_named=True)
+    changes = config_of(settings, typed_environment(settings, texts), is_by_flag=True)
+    target, says = _before(work, work.running().ran, back)
+    says = [f"going back to {history.described(target)}{when(target)}", *says]
+    restores = None
+    if target.revision is not None and "rollback" in work.client.features:
+        config = put_over(target.deploy_config or DeployConfig(), changes)
+        restores = RollbackRequest(
+            revision=target.revision, deploy_config=changes if changes != DeployConfig() else None
+        )
+    else:
+        if not target.build_id:
+            what = f"what ran before ({target.image_name or 'not known'}) has no digest, so it cannot be deployed again"
+            raise SettingsError(what, "Nothing was deployed", _other(work))
+        config, more = _as_then(work, target, changes, texts)
+        says += more
+    if work.options["check_health"]:
+        check_domain(config)
+    request = DeployRequest(
+        app=settings.app,
+        namespace=settings.namespace,
+        image_name=target.image_name or settings.image_name,
+        build_id=target.build_id or "",
+        deploy=True,
+        deploy_config=config,
+    )
+    return plan_to_send(work, request, target, says=says, restores=restores)
+
+
+def _before(work: Work, now: Ran | None, back: int) -> tuple[Ran, list[str]]:
+    """What ran `back` deploys ago, and what a person should know of it, in lines. SettingsError if nothing did."""
+    ways = ways_back(work, now)
+    found = list(islice(ways.ones, back))
+    if len(found) < back:
+        earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
+            len(found), f"only {len(found)} other deploys ran before"
+        )
+        what = f"{work.settings.app} in {work.settings.namespace} cannot go back by {back}: {earlier}, {ways.source}"
+        raise SettingsError(what, "Nothing was deployed", _other(work))
+    target = found[-1]
+    passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]
+    return target, [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
+
+
+def _other(work: Work) -> Step:
+    return work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST")
+
+
+def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str]) -> tuple[DeployConfig, list[str]]:
+    """How `target` ran, with `changes`, and the values that its variables have now, since no other place has them; and
+    what a person should know of it, in lines."""
+    settings, then = work.settings, target.deploy_config
+    settings.check("env_from", *(() if then else ("port",)), given=[text.partition("=")[0] for text in texts])
+    env = environment_of(settings, texts)
+    if then is None:
+        config = put_over(config_of(settings, env), DeployConfig(replicas=target.replicas))
+        return put_over(config, DeployConfig(replicas=changes.replicas)), [how_known(target)]
+    config = structs.replace(put_over(then, changes), env={**env})
+    names = differences(DeployConfig(env=then.env), DeployConfig(env={**env}))
+    since = f" ({names[0]} since then)" if names else ""
+    return config, [f"its variables get the values of now{since}"] if env or names else []
+
+
+rollback = Command("rollback", _plan_rollback, uses_record=True, restores=True)
