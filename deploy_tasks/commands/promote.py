@@ -128,7 +128,7 @@ def _name_of_source(work: Work) -> str:
     available = f"(available: {', '.join(known)})" if known else "(none is configured)"
     if not name:
         raise SettingsError("the environment to take the image from is missing", next=f"Use --from NAME {available}")
-    check_known(name, known, "flag --from")
+    check_known(name, known, "flag --from: ")
     if here in (None, name):
         what = f"{name} is the selected environment, too" if here else "no environment is selected to deploy to"
         raise SettingsError(f"{what}, and promote needs two", next=f"Use --environment NAME {available}")
