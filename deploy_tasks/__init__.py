@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         local_deploy,
         logs,
         ns,
+        promote,
         reuse,
         rollback,
         sandbox,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _TASKS = (
-    *("ns", "build", "wait", "digest", "deploy", "reuse", "rollback", "local", "local_deploy"),
+    *("ns", "build", "wait", "digest", "deploy", "reuse", "promote", "rollback", "local", "local_deploy"),
     *("logs", "history", "status", "doctor", "init", "sandbox", "demo"),
 )
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "local_deploy",
     "logs",
     "ns",
+    "promote",
     "reuse",
     "rollback",
     "sandbox",

@@ -130,7 +130,7 @@ def _with_flags(command: str, flags: Mapping[str, object], *, are_secret: bool =
     it was typed. Where all flags `are_secret`, they are another's, and no value is known not to be one."""
     words = [command]
     for key, value in flags.items():
-        flag = key.replace("_", "-")
+        flag = key.strip("_").replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None and are_secret:

@@ -71,6 +71,7 @@ BuildId = Annotated[
     str | None,
     Flag("The digest to deploy, its first 12 digits or more, or 7 or more of its commit (the recorded one)"),
 ]
+From = Annotated[str | None, Flag("The environment whose running digest is deployed")]
 Back = Annotated[int | None, Flag("How many digests to go back (1)")]
 Port = Annotated[int | None, Flag("The port the app listens on")]
 Replicas = Annotated[int | None, Flag("How many replicas run (the API's default)")]
@@ -130,6 +131,7 @@ class Options(TypedDict, total=False):
     logs: Logs
     job: Job
     build_id: BuildId
+    from_: From
     back: Back
     port: Port
     replicas: Replicas

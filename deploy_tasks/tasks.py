@@ -20,7 +20,7 @@ from .invocation.task import deploy_task
 
 if TYPE_CHECKING:
     from .commands.doctor import Finding
-    from .commands.status import Status
+    from .commands.status import AllStatus, Status
     from .state.records import BuildInFlight, HistoryEntry, Record
 
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
@@ -34,6 +34,7 @@ __all__ = [
     "local",
     "local_deploy",
     "logs",
+    "promote",
     "reuse",
     "rollback",
     "sandbox",
@@ -92,10 +93,10 @@ def wait(
 ) -> "Record | None":
     """Wait for the build in flight, and record its digest."""
     options = dict(locals())
-    from .commands import build
+    from .commands import wait
     from .invocation.run import run
 
-    return run(c, build.wait, options)
+    return run(c, wait.wait, options)
 
 
 @deploy_task()
@@ -184,6 +185,37 @@ def reuse(
     from .invocation.run import run
 
     return run(c, deploy.reuse, options)
+
+
+@deploy_task()
+def promote(
+    c: Context,
+    app: flag.App = None,
+    environment: flag.Environment = None,
+    namespace: flag.Namespace = None,
+    image_name: flag.ImageName = None,
+    app_class: flag.AppClass = None,
+    yes: flag.Yes = False,
+    json: flag.Json = False,
+    lock_timeout: flag.LockTimeout = None,
+    jobs: flag.Jobs = None,
+    from_: flag.From = None,
+    port: flag.Port = None,
+    replicas: flag.Replicas = None,
+    domain: flag.Domain = None,
+    health_path: flag.HealthPath = None,
+    tls: flag.Tls = None,
+    env: flag.Env = None,
+    follow: flag.Follow = True,
+    rollout_timeout: flag.RolloutTimeout = None,
+    check_health: flag.CheckHealth = False,
+) -> "Record | None":
+    """Deploy to one environment the digest that runs in another; never builds."""
+    options = dict(locals())
+    from .commands import promote
+    from .invocation.run import run
+
+    return run(c, promote.promote, options)
 
 
 @deploy_task()
@@ -322,8 +354,8 @@ def status(
     app_class: flag.AppClass = None,
     json: flag.Json = False,
     jobs: flag.Jobs = None,
-) -> "Status":
-    """Show target, record, build in flight, replicas and last deploys."""
+) -> "Status | AllStatus":
+    """Show what runs in all environments; or in one, with record, build in flight and last deploys."""
     options = dict(locals())
     from .commands import status
     from .invocation.run import run
@@ -397,7 +429,7 @@ def demo(
 
 
 ns = Collection(
-    *(build, wait, digest, deploy, reuse, rollback, local, local_deploy),
+    *(build, wait, digest, deploy, reuse, promote, rollback, local, local_deploy),
     *(logs, history, status, doctor, init),
     *(sandbox, demo),
 )

@@ -117,7 +117,7 @@ def _table(flags: Iterable[Argument], *, are_settings: bool = True) -> Iterator[
 
 
 def _name(flag: Argument) -> str:
-    return (flag.name or "").replace("_", "-")
+    return (flag.name or "").strip("_").replace("_", "-")
 
 
 def _written_flag(flag: Argument) -> str:

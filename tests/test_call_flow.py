@@ -98,7 +98,8 @@ def test_the_request_can_be_followed_to_the_encoder() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["build", "wait", "digest", "reuse", "rollback", "local", "local_deploy", "deploy", "logs", "status"]
+    "name",
+    ["build", "wait", "digest", "reuse", "rollback", "local", "local_deploy", "deploy", "promote", "logs", "status"],
 )
 def test_every_task_for_apps_hands_its_command_to_run(name: str) -> None:
     assert path(("deploy_tasks.tasks", name), ("deploy_tasks.invocation.run", "run"))

@@ -17,7 +17,7 @@ from typing import assert_type
 
 from invoke.context import Context
 
-from deploy_tasks import BuildFailed, DeployError, build, deploy, local_deploy, reuse, status, wait
+from deploy_tasks import BuildFailed, DeployError, build, deploy, local_deploy, promote, reuse, status, wait
 from deploy_tasks.state.records import BuildInFlight, Record
 
 
@@ -31,6 +31,7 @@ def ship(c: Context) -> str:
     assert_type(built, Record | BuildInFlight | None)
     assert_type(wait(c), Record | None)
     assert_type(deploy(c, replicas=2), Record | None)
+    assert_type(promote(c, from_="staging", environment="production"), Record | None)
     deployed = reuse(c, port=3000, domain=["a.example.com"])
     return (deployed.build_id or "") if deployed else ""
 """

@@ -693,7 +693,7 @@ def test_a_record_of_the_files_is_used_in_any_folder_below_it(
 
 def test_the_namespace_has_every_task_once() -> None:
     looking = ["logs", "history", "status", "doctor", "init"]
-    acting = ["build", "wait", "digest", "deploy", "reuse", "rollback", "local", "local-deploy"]
+    acting = ["build", "wait", "digest", "deploy", "reuse", "promote", "rollback", "local", "local-deploy"]
     assert sorted(ns.task_names) == sorted([*acting, *looking, "sandbox", "demo"])
     assert ns.task_names["reuse"] == ["reuse-deploy"]
 
@@ -704,7 +704,7 @@ def test_every_flag_has_a_help_text() -> None:
             assert argument.help, f"{name} --{argument.name}"
 
 
-@pytest.mark.parametrize("name", ["build", "wait", "digest", "deploy", "reuse", "local", "local-deploy"])
+@pytest.mark.parametrize("name", ["build", "wait", "digest", "deploy", "reuse", "promote", "local", "local-deploy"])
 def test_the_target_flags_are_the_same_everywhere(name: str) -> None:
     flags = [argument.name for argument in ns[name].get_arguments()]
     assert flags[:5] == ["app", "environment", "namespace", "image_name", "app_class"]

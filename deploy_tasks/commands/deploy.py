@@ -41,7 +41,7 @@ from .way_back import Undo, undo_of
 NEEDS = (*API, "port", "env_from")
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
-    *("build_id", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
+    *("build_id", "from_", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
     *("timeout", "cache", "allow_unpushed", "logs", "allow_secrets_in_context", "json", "lock_timeout", "jobs"),
 }
 

@@ -1,24 +1,38 @@
-"""`status`: the target, the record, the build in flight, the replicas, the last deploys."""
+"""`status`: what runs in all environments, in a line each; or one in full: the target, the record, the build in flight,
+the replicas, the last deploys."""
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TypedDict
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice, pairwise
+from typing import NamedTuple, TypedDict
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from ..api.schemas import AppState, FullAppState
+from ..config.settings import Settings
+from ..config.sources import Source
+from ..deadline import Deadline
 from ..encoding import as_builtins
-from ..errors import ApiRefused, NothingStarted
+from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, SomeFailed
+from ..git import Between
 from ..images import short_ref, shortened
 from ..invocation.call import TARGET
-from ..invocation.command import Command
+from ..invocation.command import API, Command
+from ..invocation.running import Running, running
 from ..invocation.work import Work
 from ..redaction import excerpt
+from ..signals import in_background
 from ..state.history import source
 from ..state.records import BuildInFlight, HistoryEntry, Record
+from ..ui import console
 
 _LAST_DEPLOYS = 3
+_SECONDS_TO_LOOK = 10.0
+_TITLES = ("ENVIRONMENT", "HOST", "DIGEST", "COMMIT", "READY", "BY", "SINCE")
 
 
 class Status(TypedDict, total=False):
@@ -30,6 +44,21 @@ class Status(TypedDict, total=False):
     cluster: dict[str, object] | None
     deploys: list[dict[str, object]]
     trouble: str | None
+
+
+class EnvironmentStatus(TypedDict):
+    """What runs in one of all environments. `ahead` and `behind` are how many commits only this one has, and only the
+    next one, if that is known; `trouble` says why the API could not be asked."""
+
+    target: dict[str, object] | None
+    cluster: dict[str, object] | None
+    commit: str | None
+    ahead: int | None
+    behind: int | None
+    trouble: str | None
+
+
+AllStatus = dict[str, EnvironmentStatus]
 
 
 class StatusPlan(Struct, frozen=True):
@@ -53,7 +82,7 @@ class StatusPlan(Struct, frozen=True):
         except (NothingStarted, ApiRefused) as error:
             trouble = error
         rows = [
-            ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) at {settings.api_url}"),
+            ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) {_where(settings)}"),
             ("record", _record_line(work, self.record)),
         ]
         if build:
@@ -67,9 +96,8 @@ class StatusPlan(Struct, frozen=True):
             digest, dirty = shortened(entry.build_id or ""), f", {source(entry)}," if entry.dirty else ""
             rows.append(("deployed", f"{entry.time} {entry.what} {digest}{dirty} by {entry.who}: {entry.outcome}"))
         width = max(len(title) for title, _ in rows)
-        target = {key: getattr(settings, key) for key in TARGET}
         details: Status = {
-            "target": {**as_builtins(Record(**target)), "apiUrl": settings.api_url},
+            "target": _target(settings),
             "record": as_builtins(self.record) if self.record else None,
             "buildInFlight": {**as_builtins(build), "phase": phase.status if phase else None} if build else None,
             "cluster": as_builtins(state) if state else None,
@@ -82,15 +110,166 @@ class StatusPlan(Struct, frozen=True):
         return details
 
 
-def _plan(work: Work) -> StatusPlan:
-    settings, build = work.settings, work.state.in_flight()
+class _Found(NamedTuple):
+    """What the API of an environment says of the app."""
+
+    state: AppState | None
+    running: Running
+
+
+class AllPlan(Struct, frozen=True):
+    """A look at all environments."""
+
+    works: Mapping[str, Work]
+    """By the environments that can be asked."""
+    troubles: Mapping[str, DeployError]
+    """Why the others cannot."""
+
+    def show(self, _work: Work) -> AllStatus:
+        for work in self.works.values():
+            work.would_send("GET", f"/api/apps/{work.settings.namespace}/{work.settings.app}")
+        return {}
+
+    def execute(self, work: Work) -> AllStatus:
+        work.on_interrupt("Nothing else was stopped")
+        names, found, troubles = work.settings.environments, dict[str, _Found](), {**self.troubles}
+        for there in self.works.values():
+            _ = there.client  # imports requests in this thread
+        asked = {name: in_background(partial(_look, there)) for name, there in self.works.items()}
+        for name, answer in asked.items():
+            try:
+                found[name] = answer()
+            except (ApiRefused, NothingStarted) as error:
+                troubles[name] = error
+        between = {one: _between(work, found.get(one), found.get(other)) for one, other in pairwise(names)}
+        lines = console.table(_TITLES, [_row(name, self.works.get(name), found.get(name)) for name in names])
+        lines += [line for one, other in pairwise(names) for line in _between_line(one, other, found, between[one])]
+        details: AllStatus = {}
+        for name in names:
+            known, commits = found.get(name), between.get(name)
+            details[name] = {
+                "target": _target(self.works[name].settings) if name in self.works else None,
+                "cluster": as_builtins(known.state) if known and known.state else None,
+                "commit": known.running.ran.git_ref if known and known.running.ran else None,
+                "ahead": len(commits.only_in_one) if commits else None,
+                "behind": len(commits.only_in_other) if commits else None,
+                "trouble": str(troubles[name]) if name in troubles else None,
+            }
+        work.result(lines, details)
+        if troubles:
+            raise _summed_up(troubles, len(names))
+        return details
+
+
+def _plan(work: Work) -> StatusPlan | AllPlan:
+    settings = work.settings
+    if not _is_of_one(settings):
+        works, troubles = dict[str, Work](), dict[str, DeployError]()
+        for name in settings.environments:
+            try:
+                works[name] = work.elsewhere(name)
+            except SettingsError as error:
+                troubles[name] = error
+        return AllPlan(works, troubles)
+    settings.check(*API)
+    build = work.state.in_flight()
     if build and build.app != settings.app:
         build = None  # another app's, of a repository without a table of them
     last = list(islice(work.history.outcomes(settings.app, settings.namespace), _LAST_DEPLOYS))
     return StatusPlan(work.state.record(), build, last)
 
 
-status = Command("status", _plan, uses_record=True, changes=False, all_or_none=False)
+status: Command[Status | AllStatus] = Command(
+    "status", _plan, needs=("app",), uses_record=True, changes=False, all_or_none=False
+)
+
+
+def _is_of_one(settings: Settings) -> bool:
+    """Whether one cluster is meant: by a flag or in the shell. A default selects it for other tasks."""
+    by_call = (Source.FLAG, Source.VARIABLE)
+    is_chosen = settings.origins["environment"].source in by_call or os.environ.get("DEPLOY_ENV_FILE")
+    return bool(not settings.environments or is_chosen or any(settings.is_by_flag(key) for key in TARGET[1:]))
+
+
+def _target(settings: Settings) -> dict[str, object]:
+    target = {key: getattr(settings, key) for key in (*TARGET, "environment")}
+    return {**as_builtins(Record(**target)), "apiUrl": settings.api_url}
+
+
+# --- all environments -----------------------------------------------------------------------------------------------
+
+
+def _look(work: Work) -> _Found:
+    """What runs in the environment of `work`. ApiRefused or NothingStarted if its API cannot be asked."""
+    app, namespace = work.settings.app, work.settings.namespace
+    state = work.client.app(namespace, app, within=Deadline(_SECONDS_TO_LOOK))
+    return _Found(state, running(state, "app-state" in work.client.features, work.history, app, namespace))
+
+
+def _between(work: Work, one: _Found | None, other: _Found | None) -> Between | None:
+    """The commits between what runs in two environments; None if that is not known."""
+    refs = [found.running.ran.git_ref if found and found.running.ran else None for found in (one, other)]
+    return work.checkout.between(refs[0] or "", refs[1] or "")
+
+
+def _row(name: str, work: Work | None, found: _Found | None) -> list[str]:
+    """The cells of an environment in the table."""
+    cells = [name, urlsplit(work.settings.api_url).netloc if work else ""]
+    if found is None:
+        cells.append("not known, see below")
+    elif found.running.ran is None:
+        cells.append("not known" if found.running.why else "nothing")
+    else:
+        ran = found.running.ran
+        digest = (ran.build_id or "")[7:19] or excerpt(ran.image_name or "")
+        commit = f"{excerpt(short_ref(ran.git_ref or ''))}{' dirty' if ran.dirty else ''}"
+        cells += [digest, commit, _ready(found), ran.deployed_by or "", ran.deployed_at or ""]
+    return [cell or "-" for cell in [*cells, *[""] * (len(_TITLES) - len(cells))]]
+
+
+def _ready(found: _Found) -> str:
+    state = found.state
+    if state is None:
+        return ""
+    failed = " failed" if found.running.has_failed else ""
+    return f"{state.ready_replicas}/{'?' if state.replicas is None else state.replicas}{failed}"
+
+
+def _between_line(one: str, other: str, found: Mapping[str, _Found], commits: Between | None) -> Iterator[str]:
+    """How many commits lie between what runs in two environments, if something runs in both."""
+    here, there = (found[name].running.ran if name in found else None for name in (one, other))
+    if here is None or there is None:
+        return
+    if here.build_id and here.build_id == there.build_id:
+        yield f"{one} and {other} run the same image"
+    elif commits is None:
+        yield f"how many commits lie between {one} and {other} is not known here"
+    elif not any(commits):
+        yield f"{one} and {other} run different images of the same commit"
+    else:
+        ways = zip(commits, (f"ahead of {other}", f"behind {other}"), strict=True)
+        yield f"{one} is {' and '.join(f'{_counted(len(listed))} {way}' for listed, way in ways if listed)}"
+
+
+def _counted(commits: int) -> str:
+    return f"{commits} commit{'s' * (commits != 1)}"
+
+
+def _summed_up(troubles: Mapping[str, DeployError], of: int) -> DeployError:
+    """The error of a look at `of` environments, some of which cannot be asked."""
+    if len(troubles) == 1:
+        ((name, error),) = troubles.items()
+        error.what = f"{name} cannot be asked: {error.what}"
+        return error
+    lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in troubles.items()]
+    return SomeFailed(f"{len(troubles)} of {of} environments cannot be asked:", troubles, lines=lines)
+
+
+# --- one in full ----------------------------------------------------------------------------------------------------
+
+
+def _where(settings: Settings) -> str:
+    return f"in {settings.cluster}" if settings.environment else f"at {settings.api_url}"
 
 
 def _record_line(work: Work, record: Record | None) -> str:

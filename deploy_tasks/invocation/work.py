@@ -319,8 +319,10 @@ class Work:
         given = self.call.given
         is_same = task == self.call.command.name
         kept = {key: given[key] for key in (given if is_same else _FLAGS_OF.get(task, TARGET)) if key in given}
-        app = {"app": self.name} if self.name else {}
-        return Step(task, {**kept, **app, **flags}, says, continues and not self.is_of_several)
+        place: dict[str, object] = {"app": self.name} if self.name else {}
+        if self.settings.environment != self.call.environment:  # where flags do not count
+            kept, place = {}, {**place, "environment": self.settings.environment}
+        return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
 
     def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
         """As `step`, without the rest of this command line."""

@@ -15,7 +15,7 @@ from .stderr import (
     warn,
 )
 from .stdout import error_as_json, print_json, print_lines, result
-from .tables import print_table, tell_table
+from .tables import print_table, table, tell_table
 
 __all__ = [
     "Board",
@@ -35,6 +35,7 @@ __all__ = [
     "progress",
     "result",
     "shown",
+    "table",
     "tell",
     "tell_table",
     "warn",

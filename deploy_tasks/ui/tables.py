@@ -20,8 +20,8 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     stdout.write(table(titles, rows, to=sys.stdout))
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None) -> list[str]:
-    """The lines of a table for the stream `to`; the first are its titles."""
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None = None) -> list[str]:
+    """The lines of a table for the stream `to`, or for any; the first are its titles."""
     rows = [[fit(cell) for cell in row] for row in rows]
     if stderr.is_drawn_on(to):
         from .live import drawn_table

@@ -18,6 +18,7 @@ from invoke.vendor.yaml import safe_load
 import tasks
 from deploy_tasks import ns
 from docs.pages import pages
+from tests.clusters import two_clusters
 from tests.documents import PAGES, ROOT, blocks, commands, follow, inline_commands, with_programs
 from tests.engine.test_documents import WITH_ENGINES
 from tests.project import Project
@@ -29,7 +30,6 @@ from tests.workflows import run_workflow
 HERE = {
     "docs/exit-codes.md",
     "docs/recipes/own-tasks.md",
-    "docs/recipes/promotion.md",
 }
 # What builds or tests the whole of it, so it cannot be run by a test: CI does.
 BY_CI = {"make demo", "make test", "make lint"}
@@ -52,6 +52,16 @@ def test_a_pages_commands_do_what_it_shows(page: str, with_sandbox: Project) -> 
     if page == "docs/exit-codes.md":
         with_sandbox.invoke("build")
     follow(page, with_sandbox)
+
+
+def test_the_page_on_promotion(myapp: Project, tmp_path: Path) -> None:
+    for clusters in two_clusters(tmp_path, is_registry_shared=True):
+        clusters.joined(myapp)
+        here = {
+            "https://deploy.staging.example.com": clusters.staging.url,
+            "https://deploy.example.com": clusters.production.url,
+        }
+        follow("docs/recipes/promotion.md", myapp, here)
 
 
 def test_the_sandboxs_page(myapp: Project) -> None:
@@ -109,7 +119,13 @@ def test_every_page_with_commands_is_run() -> None:
         for block in blocks(path.read_text())
         if block.language in ("sh", "console")
     }
-    alone = {"docs/sandbox.md", "docs/server.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
+    alone = {
+        "docs/recipes/promotion.md",
+        "docs/sandbox.md",
+        "docs/server.md",
+        "docs/recipes/proxy.md",
+        "docs/recipes/github-actions.md",
+    }
     assert with_commands <= HERE | WITH_ENGINES.keys() | alone | {"CONTRIBUTING.md"}
 
 

@@ -490,7 +490,7 @@ def test_a_stopped_server_is_one_line(project: Project) -> None:
 def test_a_wrong_key_names_its_variable(project: Project, any_sandbox: SandboxProcess) -> None:
     failed = project.invoke("build", DEPLOY_API_KEY="wr0ng")
     assert failed.returncode == 4
-    assert "does not accept the key. No build was started. Check DEPLOY_API_KEY" in failed.stderr
+    assert "does not accept the key. No build was started. Check shell variable DEPLOY_API_KEY" in failed.stderr
     assert "wr0ng" not in failed.stderr
 
 

@@ -312,7 +312,7 @@ SECRETS = {
 @pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in SECRETS.items() for value in values])
 def test_an_error_does_not_repeat_a_password_or_a_query(shop: Project, variable: str, value: str) -> None:
     said = refusal(shop.invoke("--dry", "build", "local", *REUSE, **{variable: value}))
-    assert f"environment {variable}: " in said
+    assert f"shell variable {variable}: " in said
     assert CANARY not in said
 
 

@@ -1,0 +1,244 @@
+"""`wait`: waits for a build in the cluster, records its digest; and how a build that goes on is picked up."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .. import images
+from ..api.build_log import LogFollower, tail
+from ..api.polling import wait_for_build
+from ..app_class import APP_CLASSES
+from ..config.sources import of_flag
+from ..deadline import Deadline
+from ..encoding import fields_of
+from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
+from ..invocation.call import TARGET
+from ..invocation.command import Command
+from ..invocation.work import Remaining, Work
+from ..next_steps import Step
+from ..state import history
+from ..state.records import BuildInFlight, Record, Target, record_as_json
+from ..ui import console
+from .build_request import build_request, in_flight_of
+from .digest import flags_of, save, tell_recorded
+
+
+def goes_on(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
+    """From now on an interrupt leaves the build running, and says how to pick it up."""
+    step = step_to_wait(work, build, "Pick it up")
+    work.on_interrupt(f"{build.job_name} goes on in the cluster", step, remaining=remaining)
+
+
+def to_pick_up(work: Work) -> Remaining:
+    """What remains to be done for a build that is in flight."""
+    return Remaining.AGAIN if work.call.command.joins_again else Remaining.WAIT
+
+
+def step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
+    """The command that waits for the build, and goes on with what must follow on this command line."""
+    if work.call.command.joins_again:
+        return work.step(work.call.command.name, says)
+    flags = flags_to_wait(work, build)
+    with suppress(StateError):
+        kept = work.state.in_flight()
+        if kept and kept.job_name == build.job_name:  # all the rest is in the file
+            given = {key: getattr(build, key) for key in TARGET if work.settings.is_by_flag(key)}
+            flags = {**given, "app": work.name or given.get("app")}
+    return Step("wait", flags, says, continues=not work.is_of_several)
+
+
+def flags_to_wait(work: Work, build: BuildInFlight) -> dict[str, object]:
+    """The flags with which `wait` finds the build where no file says that it is in flight."""
+    return {"job": build.job_name, **flags_of(work, build), "image_tag": build.image_tag}
+
+
+class WaitPlan(Struct, frozen=True):
+    """The wait for a build that is in flight."""
+
+    build: BuildInFlight
+    shows_log: bool
+
+    def show(self, work: Work) -> None:
+        work.would_send("POST", f"/build/{self.build.job_name}/wait")
+        work.pretend(self.build)
+
+    def execute(self, work: Work) -> Record:
+        return finish(work, self.build, shows_log=self.shows_log)
+
+
+class RecordedPlan(Struct, frozen=True):
+    """Nothing to wait for: the build is recorded already."""
+
+    record: Record
+    why: str
+
+    def show(self, _work: Work) -> None:
+        console.tell(self.why)
+
+    def execute(self, work: Work) -> Record:
+        console.tell(self.why)
+        work.remember(self.record)
+        work.result(str(self.record.build_id), record_as_json(self.record, {}))
+        return self.record
+
+
+class PretendedWait(Struct, frozen=True):
+    """With `--dry`: a wait for a build that an earlier task would have started."""
+
+    job: str
+
+    def show(self, work: Work) -> None:
+        work.would_send("POST", f"/build/{self.job}/wait")
+
+    def execute(self, _work: Work) -> NoReturn:
+        raise NotImplementedError("it is only shown")
+
+
+def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
+    settings, record = work.settings, work.record
+    job, known, shows_log = work.options["job"], work.state.in_flight(), work.options["logs"]
+    if known and job in (None, known.job_name):
+        return WaitPlan(_checked(work, known), shows_log)
+    if work.call.is_dry:
+        return PretendedWait(job or "<job>")
+    # This run may have waited for another one, which was at work on that build.
+    awaited = work.awaited.job_name if work.awaited and known is None else None
+    if record and awaited and job in (None, awaited):
+        made = next((entry for entry in work.state.history() if entry.job_name == awaited), None)
+        if made and made.build_id == record.build_id:
+            return RecordedPlan(record, f"another run has recorded {awaited} meanwhile")
+    if job is not None:
+        return WaitPlan(_build_of_elsewhere(work, job), shows_log)
+    if failed := work.history.failed_build(settings.app, settings.image_name):
+        # What is recorded is older, and no result of a wait.
+        work.remaining = Remaining.BUILD
+        raise BuildFailed(
+            f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
+            "Nothing was recorded",
+            work.step("build", "Build it again", continues=False),
+        )
+    if record and record.build_id and work.is_of_several:
+        return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
+    work.remaining = Remaining.NOTHING
+    raise SettingsError(
+        "no build is in flight",
+        "",
+        [work.step_alone("build", "Start one"), "Or name one: --job JOB --image-tag TAG"],
+    )
+
+
+wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False)
+
+
+def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
+    """The build in flight, with the namespace and the class that the flags give it. SettingsError if it is another
+    than the flags mean."""
+    settings = work.settings
+    for key in ("app", "image_name", "image_tag"):
+        builds, wanted = getattr(known, key), getattr(settings, key)
+        is_meant = settings.is_by_flag(key) or (work.name and key != "image_tag")
+        if is_meant and builds != wanted:
+            raise SettingsError(f"{known.job_name} builds {builds}, not {wanted}", "Nothing was done")
+    if known.api_url != settings.api_url:
+        raise SettingsError(
+            f"{known.job_name} was started at {known.api_url}", next="Set DEPLOY_API_URL to that to wait for it"
+        )
+    app_class = settings.given("app_class") or known.app_class
+    usual = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace
+    return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
+
+
+def _build_of_elsewhere(work: Work, job: str) -> BuildInFlight:
+    """What the flags say of `job`: they must name its tag, since HEAD's commit may be another build's."""
+    if work.settings.given("image_tag") is None:
+        raise SettingsError(
+            f"{job} is not the build in flight here", "Nothing was done", "Name its tag too: --image-tag TAG"
+        )
+    request = build_request(work.settings, work.checkout, cache=True)
+    build = in_flight_of(work.settings, request, of_flag("--job", images.label, job))
+    # Only the tag can say which commit that was.
+    return replace(build, git_ref=build.image_tag if images.is_commit(build.image_tag) else None)
+
+
+def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
+    """Waits for the build, shows its log meanwhile if asked to, resolves its digest and records it. BuildFailed or
+    StillRunning otherwise."""
+    job = build.job_name
+    goes_on(work, build)
+    log = LogFollower(work.new_client(), job, console.for_other_threads(console.pass_on)) if shows_log else None
+    try:
+        with work.group(f"build {job}"), console.progress(job) as progress, log or nullcontext():
+            progress("started")
+            again, deadline = step_to_wait(work, build), Deadline(work.settings.timeout)
+            try:
+                wait_for_build(work.client, job, deadline=deadline, again=again, tell=console.tell, progress=progress)
+            except JobNotFound as gone:
+                build_id = _digest_left_behind(work, build, gone)
+            else:
+                build_id = _digest_of(work, build)
+            # Before the end of the log is waited for: the digest must not hang on that.
+            dockerfile, context = build.dockerfile, build.build_context
+            record, earlier = save(
+                work, build, build_id, built="cluster", job_name=job, dockerfile=dockerfile, build_context=context
+            )
+            try:
+                work.state.clear_in_flight(job)
+            except StateError as error:  # the digest must not be lost to that
+                console.warn(f"{error}; {job} is recorded all the same")
+    except BuildFailed as error:
+        work.remaining = Remaining.BUILD if work.call.command.name == "wait" else Remaining.AGAIN
+        with suppress(StateError):  # that it failed is what matters
+            # First the note: a failure that is neither noted nor in flight would be forgotten.
+            work.note(history.FAILED, Record(**fields_of(build, Target)), built="cluster", job_name=job)
+            work.state.clear_in_flight(job)
+        if not log:
+            if lines := tail(work.client, job):
+                console.pass_on("\n".join(lines))
+            error.next = (*error.next, work.step_alone("logs", "Its log", job=job))
+        raise
+    return tell_recorded(work, record, earlier)
+
+
+def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> str:
+    """The digest of a build whose job is `gone`, if the tag in the registry can only be of that build: it is the tag of
+    its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound."""
+    job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
+    try:
+        build_id = work.client.digest(build.image_name, tag=build.image_tag)
+    except DigestNotFound:
+        what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
+    except (ApiRefused, NothingStarted) as error:
+        error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
+        error.next = (step_to_wait(work, build, "Look again"),)
+        raise
+    else:
+        others = (entry for entry in work.history.of_image(build.image_name) if entry.job_name != job)
+        is_older = any(entry.build_id == build_id for entry in others)
+        if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
+            console.tell(f"{gone.what}, and {tag} is in the registry, so it is done")
+            return build_id
+        what, says = f"{tag} may be of an earlier build", "If it is of this one, record it"
+    work.remaining = Remaining.BUILD
+    with suppress(StateError):  # that it is gone is what matters
+        work.state.clear_in_flight(job)
+    find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
+    again = work.step_alone("build", "Or build again")
+    raise JobNotFound(f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find, again])
+
+
+def _digest_of(work: Work, build: BuildInFlight) -> str:
+    """The digest of a finished build. BuildFailed if the registry has no digest for its tag."""
+    job = build.job_name
+    try:
+        return work.client.digest(build.image_name, tag=build.image_tag)
+    except DigestNotFound as error:
+        what = f"{job} is over, but {error.what}: the build failed"
+        raise BuildFailed(what, "Nothing was recorded", error.next) from error
+    except (ApiRefused, NothingStarted) as error:
+        error.what = f"{job} is over, but its digest is not known yet: {error.what}"
+        error.next = (step_to_wait(work, build, "Get it"),)
+        raise

@@ -1,0 +1,247 @@
+"""`promote` deploys to one environment what runs in another: two clusters, each with its own API and key."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clusters import Clusters, two_clusters
+from tests.project import Project
+from tests.sandboxes import SandboxProcess
+
+TO_PRODUCTION = ("promote", "--from", "staging", "--environment", "production")
+BUILDS = "POST /build 202"
+
+
+@pytest.fixture(scope="session")
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
+    yield from two_clusters(tmp_path_factory.mktemp("shared"), is_registry_shared=True)
+
+
+@pytest.fixture(scope="session")
+def _separate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
+    yield from two_clusters(tmp_path_factory.mktemp("separate"), is_registry_shared=False)
+
+
+@pytest.fixture
+def clusters(_shared: Clusters, project: Project) -> Clusters:
+    """Two clusters with one registry; `project` has both as its environments."""
+    return _shared.joined(project)
+
+
+@pytest.fixture
+def separate(_separate: Clusters, project: Project) -> Clusters:
+    """Two clusters, each with its own registry."""
+    return _separate.joined(project)
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def deployed(project: Project, environment: str, *subjects: str) -> str:
+    """Commits all of `subjects`, deploys the last one; returns its digest."""
+    for subject in subjects:
+        project.write("page.html", subject)
+        project.commit(subject)
+    project.push()
+    return ok(project.invoke("deploy", "--environment", environment)).stdout.split()[0]
+
+
+def test_what_runs_in_staging_is_deployed_with_the_settings_of_production(project: Project, clusters: Clusters) -> None:
+    build_id = deployed(project, "staging", "one")
+    project.write("page.html", "HEAD, which nobody has tried")
+    project.commit("two")
+    clusters.forget()
+    done = ok(project.invoke(*TO_PRODUCTION))
+    assert done.stdout == f"{clusters.production.registry}/shop@{build_id}\n"
+    running = clusters.production.app("apps", "shop")
+    assert running["image"].endswith(f"@{build_id}")
+    assert (running["replicas"], running["deployConfig"]["domain"]) == (3, "shop.example.com")
+    assert running["commit"] == clusters.staging.app("apps", "shop")["commit"]
+    assert clusters.staging.seen("POST") == []
+    assert clusters.production.seen("POST") == ["POST /build 200"]
+    host = clusters.production.url.removeprefix("http://")
+    assert f"promote shop from staging ({clusters.staging.url[7:]}) to production ({host})" in done.stderr
+    assert f"deployed shop to apps (business nodes) in production ({host}), without a build" in done.stderr
+    entry = json.loads(project.invoke("history", "--json", "--limit", "1").stdout)
+    assert (entry["what"], entry["environment"], entry["promotedFrom"]) == ("promote", "production", "staging")
+    assert entry["buildId"] == build_id
+
+
+def test_another_machine_promotes_what_it_has_never_seen(project: Project, clusters: Clusters) -> None:
+    build_id = deployed(project, "staging", "one")
+    clone = project.clone("elsewhere")
+    assert ok(clone.invoke(*TO_PRODUCTION)).stdout.endswith(f"@{build_id}\n")
+    assert clusters.production.app("apps", "shop")["commit"] == project.head
+
+
+def test_the_commits_between_are_listed(project: Project, clusters: Clusters) -> None:
+    deployed(project, "production", "first")
+    assert "promote" not in ok(project.invoke("history")).stdout
+    deployed(project, "staging", "Fix the cart", "Show the price")
+    done = ok(project.invoke("--dry", *TO_PRODUCTION))
+    shas = project.git("log", "--format=%h", "--abbrev=7", "-2").split()
+    assert f"  production gets 2 commits:\n    {shas[0]} Show the price\n    {shas[1]} Fix the cart\n" in done.stderr
+    assert clusters.production.app("apps", "shop")["revision"] == 1
+    again = ok(project.invoke(*TO_PRODUCTION)), ok(project.invoke(*TO_PRODUCTION))
+    assert "production gets 2 commits" in again[0].stderr
+    assert "  the same image runs in production already\n" in again[1].stderr
+
+
+def test_of_many_commits_the_newest_are_listed(project: Project, clusters: Clusters) -> None:
+    deployed(project, "production", "first")
+    deployed(project, "staging", *(f"change {number}" for number in range(23)))
+    done = ok(project.invoke("--dry", *TO_PRODUCTION))
+    lines = done.stderr.splitlines()
+    start = lines.index("  production gets 23 commits:")
+    assert lines[start + 1].endswith(" change 22")
+    assert lines[start + 20].endswith(" change 3")
+    assert lines[start + 21] == "    and 3 more"
+
+
+def test_commits_that_production_would_lose_are_listed(project: Project, clusters: Clusters) -> None:
+    deployed(project, "staging", "one")
+    deployed(project, "production", "Hot fix", "And its test")
+    done = ok(project.invoke("--dry", *TO_PRODUCTION))
+    assert "production gets" not in done.stderr
+    shas = project.git("log", "--format=%h", "--abbrev=7", "-2").split()
+    listed = f"    {shas[0]} And its test\n    {shas[1]} Hot fix\n"
+    assert f"  production has 2 commits that staging lacks, and loses:\n{listed}" in done.stderr
+
+
+def test_commits_that_are_not_here_are_said_to_be_unknown(project: Project, clusters: Clusters) -> None:
+    deployed(project, "production", "first")
+    old = project.clone("old")
+    head = deployed(project, "staging", "second") and project.head
+    done = ok(old.invoke(*TO_PRODUCTION))
+    says = f"the commits between them are not known here: that of staging ({head[:7]}) is not in this checkout"
+    assert says in done.stderr
+
+
+def test_what_the_registry_of_production_lacks_is_refused_and_can_be_copied(
+    project: Project, separate: Clusters
+) -> None:
+    build_id = deployed(project, "staging", "one")
+    separate.forget()
+    refused = project.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 8, refused.stderr
+    there, here = separate.staging.registry, separate.production.registry
+    copy = (
+        f"docker buildx imagetools create --prefer-index=false --tag {here}/shop:{project.head} {there}/shop@{build_id}"
+    )
+    assert f"Copy it, and promote again: {copy}" in refused.stderr
+    assert "Nothing was built or deployed" in refused.stderr
+    assert "Build it in production: invoke build --environment production" in refused.stderr
+    assert separate.production.seen(BUILDS) == []
+    assert separate.production.call("GET", "/api/apps/apps/shop").status_code == 404
+
+
+def test_a_digest_that_is_gone_from_a_shared_registry_can_only_be_built_again(
+    project: Project, clusters: Clusters
+) -> None:
+    build_id = deployed(project, "staging", "one")
+    head = project.head
+    project.commit("two")
+    assert clusters.staging.call("DELETE", f"/v2/shop/manifests/{build_id}").status_code < 400
+    refused = project.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 8, refused.stderr
+    assert "imagetools" not in refused.stderr
+    assert f"Build it in production: invoke build --environment production --git-ref {head}" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("promote -E production", "the environment to take the image from is missing"),
+        (
+            "promote --from production -E production",
+            "production is the selected environment, too, and promote needs two",
+        ),
+        (
+            "promote --from staging",
+            "No environment is selected: use --environment NAME (available: staging, production)",
+        ),
+        ("promote --from stagin -E production", "flag --from: 'stagin' is not an environment here"),
+        ("promote --from staging -E production --env =x", "--env '=' has no name"),
+    ],
+)
+def test_what_cannot_be_promoted_is_refused_before_anything_is_asked(
+    project: Project, clusters: Clusters, words: str, says: str
+) -> None:
+    refused = project.invoke(*words.split())
+    assert refused.returncode == 2, refused.stderr
+    assert says in refused.stderr
+    assert clusters.staging.seen() == clusters.production.seen() == []
+
+
+def test_two_names_of_one_place_are_refused(project: Project, clusters: Clusters) -> None:
+    project.write("invoke.yaml", (project.folder / "invoke.yaml").read_text() + "    again: {api_url: STAGING}\n")
+    project.write("invoke.yaml", (project.folder / "invoke.yaml").read_text().replace("STAGING", clusters.staging.url))
+    refused = project.invoke("promote", "--from", "staging", "-E", "again", DEPLOY_API_KEY_AGAIN=clusters.staging.key)
+    assert refused.returncode == 2
+    assert "are the same place: shop in apps" in refused.stderr
+
+
+def test_nothing_runs_in_staging(project: Project, clusters: Clusters) -> None:
+    refused = project.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 2
+    assert f"nothing runs of shop in apps in staging ({clusters.staging.url[7:]})" in refused.stderr
+    assert clusters.production.seen("POST") == []
+
+
+def test_without_a_state_of_apps_what_was_deployed_from_here_last_is_promoted(
+    project: Project, clusters: Clusters, _minimal_sandbox: SandboxProcess
+) -> None:
+    minimal = Clusters(_minimal_sandbox, clusters.production).joined(project)
+    build_id = deployed(project, "staging", "one")
+    image = f"{minimal.production.registry}/shop@{build_id}"
+    refused = project.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 8, "the registries are different ones"
+    last = f"deployed there from here last: {build_id[:19]}…, commit {project.head[:7]}"
+    assert last in refused.stderr
+    assert image not in refused.stdout
+    elsewhere = project.clone("elsewhere").invoke(*TO_PRODUCTION)
+    assert elsewhere.returncode == 2
+    assert "is not known: the API does not say what runs, and nothing was deployed there from here" in elsewhere.stderr
+
+
+def test_a_rollout_that_failed_in_staging_is_warned_of(project: Project, clusters: Clusters) -> None:
+    failing = SandboxProcess(
+        project.folder.with_name("failing"), "--fail-rollout", "--registry", clusters.staging.registry
+    )
+    Clusters(failing, clusters.production).joined(project)
+    project.commit("broken")
+    project.push()
+    ok(project.invoke("deploy", "--environment", "staging", "--no-follow"))
+    done = ok(project.invoke(*TO_PRODUCTION))
+    assert f"warning: the rollout of shop in apps in staging ({failing.url[7:]}) failed" in done.stderr
+    failing.stop()
+
+
+def test_a_protected_production_must_be_confirmed(project: Project, clusters: Clusters) -> None:
+    deployed(project, "staging", "one")
+    text = (project.folder / "invoke.yaml").read_text()
+    project.write("invoke.yaml", text.replace("replicas: 3", "replicas: 3, protected: true"))
+    clusters.forget()
+    refused = project.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 2
+    assert "Confirm it: invoke promote --environment production --from staging --yes" in refused.stderr
+    assert clusters.production.seen("POST") == []
+    ok(project.invoke(*TO_PRODUCTION, "--yes"))
+
+
+def test_several_apps_are_promoted(project: Project, clusters: Clusters) -> None:
+    clusters.joined(project, apps=("one", "two"))
+    project.commit("apps")
+    project.push()
+    ok(project.invoke("deploy", "--app", "all", "-E", "staging"))
+    done = ok(project.invoke(*TO_PRODUCTION, "--app", "all"))
+    for app in ("one", "two"):
+        image = clusters.staging.app("apps", app)["image"]
+        assert clusters.production.app("apps", app)["image"] == image
+        assert f"{app} {image}" in done.stdout
