@@ -29,7 +29,6 @@ from tests.workflows import run_workflow
 HERE = {
     "docs/exit-codes.md",
     "docs/recipes/own-tasks.md",
-    "docs/recipes/promotion.md",
 }
 # What builds or tests the whole of it, so it cannot be run by a test: CI does.
 BY_CI = {"make demo", "make test", "make lint"}
@@ -52,6 +51,44 @@ def test_a_pages_commands_do_what_it_shows(page: str, with_sandbox: Project) -> 
     if page == "docs/exit-codes.md":
         with_sandbox.invoke("build")
     follow(page, with_sandbox)
+
+
+def test_the_page_on_environments(myapp: Project, tmp_path: Path) -> None:
+    staging, production = SandboxProcess(tmp_path / "staging"), SandboxProcess(tmp_path / "production")
+    follow("docs/recipes/environments.md", myapp, _two_clusters("docs/recipes/environments.md", staging, production))
+    digests = {sandbox.app("apps", "myapp")["image"].partition("@")[2] for sandbox in (staging, production)}
+    assert len(digests) == 1
+    production.stop()
+    staging.stop()
+
+
+def test_the_page_on_promotion(myapp: Project, tmp_path: Path) -> None:
+    staging = SandboxProcess(tmp_path / "staging")
+    production = SandboxProcess(tmp_path / "production", "--registry", staging.registry)
+    settings = {**staging.settings, "DEPLOY_PORT": "3000"}
+    myapp.write(".env", "".join(f"{key}={value}\n" for key, value in settings.items())).chmod(0o600)
+    myapp.environment.update(DEPLOY_API_KEY_STAGING=staging.key, DEPLOY_API_KEY_PRODUCTION=production.key)
+    follow("docs/recipes/promotion.md", myapp, _two_clusters("docs/recipes/promotion.md", staging, production))
+    production.stop()
+    staging.stop()
+
+
+def _two_clusters(page: str, staging: SandboxProcess, production: SandboxProcess) -> dict[str, str]:
+    """What stands on a page about two clusters, and what it means here."""
+    hosts = {"deploy.staging.example.com": staging, "deploy.example.com": production}
+    meant = {
+        **{f"https://{host}": sandbox.url for host, sandbox in hosts.items()},
+        **{host: sandbox.url.removeprefix("http://") for host, sandbox in hosts.items()},
+        "registry.staging.example.com": staging.registry,
+        "registry.example.com": production.registry,
+        "the-key-of-staging": staging.key,
+        "the-key-of-production": production.key,
+    }
+    text, found = PAGES[page].read_text(), {}
+    for there, here in meant.items():
+        if there in text:
+            text, found[there] = text.replace(there, here), here
+    return found
 
 
 def test_the_sandboxs_page(myapp: Project) -> None:
@@ -109,7 +146,14 @@ def test_every_page_with_commands_is_run() -> None:
         for block in blocks(path.read_text())
         if block.language in ("sh", "console")
     }
-    alone = {"docs/sandbox.md", "docs/server.md", "docs/recipes/proxy.md", "docs/recipes/github-actions.md"}
+    alone = {
+        "docs/recipes/environments.md",
+        "docs/recipes/promotion.md",
+        "docs/sandbox.md",
+        "docs/server.md",
+        "docs/recipes/proxy.md",
+        "docs/recipes/github-actions.md",
+    }
     assert with_commands <= HERE | WITH_ENGINES.keys() | alone | {"CONTRIBUTING.md"}
 
 
