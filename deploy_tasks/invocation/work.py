@@ -249,7 +249,7 @@ class Work:
     def _ask(self) -> Running:
         app, namespace, state = self.settings.app, self.settings.namespace, None
         try:
-            state = self.client.app(namespace, app, before_deploy=True)
+            state = self.client.app(namespace, app, before=self.step(self.call.command.name))
         except (ApiRefused, NothingStarted) as error:
             is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
             if is_the_end and not self.call.is_dry:
