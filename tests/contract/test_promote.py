@@ -72,6 +72,8 @@ def test_what_runs_in_staging_is_deployed_with_the_settings_of_production(projec
     entry = json.loads(project.invoke("history", "--json", "--limit", "1").stdout)
     assert (entry["what"], entry["environment"], entry["promotedFrom"]) == ("promote", "production", "staging")
     assert entry["buildId"] == build_id
+    status = ok(project.invoke("status", "--environment", "production"))
+    assert f"promote from staging {build_id[:19]}…" in status.stdout
 
 
 def test_another_machine_promotes_what_it_has_never_seen(project: Project, clusters: Clusters) -> None:
