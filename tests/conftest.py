@@ -115,6 +115,8 @@ def any_sandbox(
 
 def _joined(sandbox: SandboxProcess, project: Project) -> SandboxProcess:
     project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
+    for namespace in ("apps", "non-business-apps"):  # what an earlier test has left
+        sandbox.call("DELETE", f"/api/apps/{namespace}/shop")
     sandbox.forget()
     return sandbox
 

@@ -613,6 +613,6 @@ def test_the_history_is_asked_for_only_where_the_server_has_it(client: DeployCli
 def test_a_look_before_a_deploy_is_repeated_once(client: DeployClient, api: requests_mock.Mocker) -> None:
     api.get(f"{URL}/api/apps/apps/shop", status_code=503)
     with pytest.raises(NothingStarted) as raised:
-        client.app("apps", "shop", before_deploy=True)
+        client.app("apps", "shop", before=AGAIN)
     assert len(api.request_history) == 2
-    assert raised.value.effect == "Nothing was deployed"
+    assert (raised.value.effect, raised.value.next) == ("Nothing was deployed", (AGAIN._replace(says="Try again"),))

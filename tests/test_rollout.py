@@ -29,7 +29,7 @@ class Apps(DeployClient):
         self._answers = list(answers)
 
     def app(
-        self, namespace: str, app: str, *, within: Deadline | None = None, before_deploy: bool = False
+        self, namespace: str, app: str, *, within: Deadline | None = None, before: object = None
     ) -> AppState | None:
         assert within is not None
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]

@@ -192,12 +192,14 @@ class DeployClient:
         return int(_number(answer, "Content-Length")) or None
 
     def app(
-        self, namespace: str, app: str, *, within: Deadline | None = None, before_deploy: bool = False
+        self, namespace: str, app: str, *, within: Deadline | None = None, before: Step | None = None
     ) -> AppState | None:
         """How an app runs, or None if this server does not say, or does not know the app. A FullAppState if the server
-        has the feature `app-state`. `before_deploy`, a server that is slow or away is not waited for as long."""
-        purpose = _BEFORE_DEPLOY if before_deploy else _LOOK
-        within = within or (Deadline(_SECONDS_TO_LOOK, sleep=self._sleep) if before_deploy else None)
+        has the feature `app-state`. `before` a deploy, which that step repeats, no server is waited for as long."""
+        purpose = _LOOK
+        if before:
+            purpose = _BEFORE_DEPLOY._replace(next=(before._replace(says="Try again"),))
+            within = Deadline(_SECONDS_TO_LOOK, sleep=self._sleep)
         answer = self._request(purpose, "GET", _path(namespace, app), within=within)
         if answer.status in _NOT_SERVED:
             return None

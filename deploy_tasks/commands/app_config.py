@@ -36,7 +36,7 @@ def config_of(settings: Settings, env: Mapping[str, str], *, is_by_flag: bool = 
     )
 
 
-def typedenvironment_of(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
+def typed_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     """The variables that `texts` name: `KEY=VALUE`, or `KEY` with its value from the environment or `.env`."""
     pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
     for name, equals, value in pairs:
@@ -50,7 +50,7 @@ def typedenvironment_of(settings: Settings, texts: Sequence[str]) -> dict[str, s
 
 def environment_of(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     """The app's environment: what the configuration says, then what `texts` say (see `_typed`)."""
-    return _checked(settings, {**settings.configured_environment, **typedenvironment_of(settings, texts)})
+    return _checked(settings, {**settings.configured_environment, **typed_environment(settings, texts)})
 
 
 def _checked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:

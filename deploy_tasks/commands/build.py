@@ -73,7 +73,12 @@ def plan_of(work: Work, *, if_needed: bool, waits: bool = True) -> BuildPlan:
     existing = None
     # What is in flight must be joined, even if its image is there by now: else it would stay in flight for ever.
     if if_needed and request.cache and not (in_flight and _is_same(in_flight, build)):
-        existing = existing_image(work, build)
+        try:
+            existing = existing_image(work, build)
+        except (ApiRefused, NothingStarted) as error:
+            if not work.call.is_dry:
+                raise
+            console.warn(f"whether the image exists is not known: {error.what}")
     if existing is None:
         check_git_token(request)
         check_clonable(work, request.git_ref, allow_unpushed=options["allow_unpushed"])
@@ -127,7 +132,8 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
         step = Step("wait", flags_to_wait(work, earlier))
         console.warn(f"{earlier.job_name} goes on in the cluster. To get its image: {step}")
         return None
-    console.tell(f"{earlier.job_name} already builds commit {request.git_ref[:12]}; nothing new was started")
+    what = f"commit {request.git_ref[:12]} in {work.settings.cluster}"
+    console.tell(f"{earlier.job_name} already builds {what}; nothing new was started")
     work.remaining = to_pick_up(work)
     return replace(plan.build, job_name=earlier.job_name, image_name=earlier.image_name, image_tag=earlier.image_tag)
 

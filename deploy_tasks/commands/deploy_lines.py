@@ -75,5 +75,7 @@ def _age(work: Work, known: Record | Ran | None) -> str:
     if known.dirty or not images.is_commit(known.git_ref):
         source = history.source(known)
         return f"built from {source}" if source else ""
-    unknown = work.checkout.trouble or "which is not in this checkout"
-    return work.checkout.age(known.git_ref) or f"built from {known.git_ref[:7]}, {unknown}"
+    if age := work.checkout.age(known.git_ref):
+        return age
+    trouble = work.checkout.trouble if work.checkout.commit is None else None
+    return f"built from {known.git_ref[:7]}, {trouble or 'which is not in this checkout'}"

@@ -46,20 +46,19 @@ def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
     if not images.is_commit(build.git_ref):
         return None
     entries = work.state.history().of_image(build.image_name)
-    earlier = entries.same_build(build)
-    if earlier and tag not in (None, earlier.image_tag):
-        earlier = None
+    # Each cluster may have an image of its own of the same commit.
+    same = [entry for entry in entries.same_builds(build) if tag in (None, entry.image_tag)]
     usual = [BY_KEY[key].default for key in ("dockerfile", "build_context")]
     is_usual = [normpath(settings.dockerfile), normpath(settings.build_context)] == usual
-    by_commit = build.image_tag if is_usual and build.image_tag == build.git_ref else None
-    for known in dict.fromkeys((earlier and earlier.image_tag, by_commit)):
-        made = replace(build, image_tag=known) if known else None
-        build_id = digest_of_tag(work.client, made) if made else None
-        if made is None or build_id is None:
+    by_commit = [build.image_tag] if is_usual and build.image_tag == build.git_ref else []
+    for name in dict.fromkeys([*(str(entry.image_tag) for entry in same[:1]), *by_commit]):
+        made = replace(build, image_tag=name)
+        build_id = digest_of_tag(work.client, made)
+        if build_id is None:
             continue
-        if earlier and build_id == earlier.build_id:
+        if earlier := next((entry for entry in same if entry.build_id == build_id), None):
             return Existing(made, build_id, earlier)
-        if known == by_commit and not any(_is_other(entry, build) for entry in entries if entry.build_id == build_id):
+        if name in by_commit and not any(_is_other(entry, build) for entry in entries if entry.build_id == build_id):
             return Existing(made, build_id, None)
     return None
 

@@ -19,7 +19,7 @@ from ..next_steps import Step
 from ..redaction import keep_secret
 from ..state import history
 from ..state.records import Ran
-from .app_config import check_domain, config_of, environment_of
+from .app_config import check_domain, config_of, environment_of, typed_environment
 from .deploy import DeployPlan, plan_to_send
 from .deploy_lines import how_known, when
 from .way_back import ways_back

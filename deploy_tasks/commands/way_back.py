@@ -70,7 +70,7 @@ def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
     step = Step("rollback", _target(work))
     if before is None:
         return Undo(step, None, f"undo: {step}")
-    known = [history.source(before), how_known(before)]
+    known = [history.source(before), how_known(before), "as far as is known here" if now.why else ""]
     text = f"{digits(before)} ({', '.join(text for text in known if text)})" if any(known) else digits(before)
     if before.build_id == new.build_id and before.deploy_config and new.deploy_config:
         text = ", ".join([text, *differences(new.deploy_config, before.deploy_config)])

@@ -27,8 +27,6 @@ _CHAINS = "deploy_chains"
 _one_at_a_time = Lock()
 TARGET = ("app", "namespace", "image_name", "app_class")
 """The flags that name the target: an app, its place and its image."""
-
-
 _PLACE = ("namespace", "app_class")
 
 

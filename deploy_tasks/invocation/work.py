@@ -249,7 +249,7 @@ class Work:
     def _ask(self) -> Running:
         app, namespace, state = self.settings.app, self.settings.namespace, None
         try:
-            state = self.client.app(namespace, app, before_deploy=True)
+            state = self.client.app(namespace, app, before=self.step(self.call.command.name))
         except (ApiRefused, NothingStarted) as error:
             is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
             if is_the_end and not self.call.is_dry:
@@ -319,8 +319,10 @@ class Work:
         given = self.call.given
         is_same = task == self.call.command.name
         kept = {key: given[key] for key in (given if is_same else _FLAGS_OF.get(task, TARGET)) if key in given}
-        app = {"app": self.name} if self.name else {}
-        return Step(task, {**kept, **app, **flags}, says, continues and not self.is_of_several)
+        place: dict[str, object] = {"app": self.name} if self.name else {}
+        if self.settings.environment != self.call.environment:  # where flags do not count
+            kept, place = {}, {**place, "environment": self.settings.environment}
+        return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
 
     def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
         """As `step`, without the rest of this command line."""

@@ -90,11 +90,13 @@ class History:
         last = next((entry for entry in builds if entry.outcome in (RECORDED, FAILED)), None)
         return last if last and last.outcome == FAILED else None
 
-    def same_build(self, build: BuildInFlight) -> HistoryEntry | None:
-        """The build in the cluster that had the same commit, image, Dockerfile and context, if it is recorded."""
+    def same_builds(self, build: BuildInFlight) -> Iterator[HistoryEntry]:
+        """The recorded builds in a cluster that had the same commit, image, Dockerfile and context."""
         names = ("repo_url", "git_ref", "image_name", "dockerfile", "build_context")
-        built = (entry for entry in self if entry.outcome == RECORDED and entry.built == "cluster")
-        return next((one for one in built if all(getattr(one, name) == getattr(build, name) for name in names)), None)
+        for entry in islice(self, _MOST_SEARCHED):
+            is_built = entry.outcome == RECORDED and entry.built == "cluster"
+            if is_built and all(getattr(entry, name) == getattr(build, name) for name in names):
+                yield entry
 
 
 def described(entry: Record | Ran) -> str:

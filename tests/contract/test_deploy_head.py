@@ -37,6 +37,8 @@ def test_head_is_built_waited_for_and_deployed(project: Project, any_sandbox: Sa
     assert again.stdout == done.stdout
     assert f"commit {project.head[:12]} is built already (20" in again.stderr
     assert any_sandbox.seen(BUILDS) == []
+    ok(project.invoke("deploy", "--no-cache"))
+    assert len(any_sandbox.seen(BUILDS)) == 1
 
 
 def test_a_fresh_clone_deploys_what_another_machine_built(project: Project, any_sandbox: SandboxProcess) -> None:
@@ -134,7 +136,8 @@ def test_the_build_in_flight_is_joined(project: Project, sandbox: SandboxProcess
     next_version(project, "in flight")
     job = ok(project.invoke("build", "--no-wait")).stdout.strip()
     done = ok(project.invoke("deploy"))
-    assert f"{job} already builds commit {project.head[:12]}; nothing new was started" in done.stderr
+    where = sandbox.url.removeprefix("http://")
+    assert f"{job} already builds commit {project.head[:12]} in {where}; nothing new was started" in done.stderr
     assert len(sandbox.seen(BUILDS)) == 1
     assert project.in_flight is None
     assert done.stdout.split()[1].endswith(f"@{project.record['buildId']}")
@@ -209,6 +212,71 @@ def test_a_dry_run_shows_what_would_be_built_or_deployed(project: Project, sandb
     assert sandbox.seen("POST") == []
 
 
+def test_a_dry_run_needs_no_api(project: Project) -> None:
+    project.environment.update(DEPLOY_API_URL="http://127.0.0.1:1", DEPLOY_API_KEY="k3y", DEPLOY_PORT="3000")
+    dry = ok(project.invoke("--dry", "deploy"))
+    assert "warning: whether the image exists is not known: could not ask for the digest" in dry.stderr
+    assert dry.stderr.count("dry run, not sent: POST") == 2
+    refused = project.invoke("deploy")
+    assert refused.returncode == 5, refused.stderr
+
+
+def test_what_is_deployed_while_it_builds_is_not_replaced_unseen(project: Project) -> None:
+    held = HeldSandbox(project.folder.with_name("held"))
+    project.environment.update(held.settings, DEPLOY_PORT="3000")
+    with project.start("deploy") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        while " builds " not in line:
+            assert line, "it ended"
+            line = process.stderr.readline()
+        other = {"app": "shop", "namespace": "apps", "image": "elsewhere.example.com/shop:v1", "port": 3000}
+        assert held.call("POST", "/api/deploy", other).status_code == 200
+        held.let_builds_end()
+        _, err = process.finish()
+    assert process.returncode == 13, err
+    assert held.app("apps", "shop")["image"] == "elsewhere.example.com/shop:v1"
+    assert "invoke deploy" in err, "the image is there now, and the same command deploys it"
+    ok(project.invoke("deploy"))
+    assert len(held.seen(BUILDS)) == 1
+    held.stop()
+
+
+def test_a_protected_environment_is_confirmed_before_anything_is_built(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    config = f"deploy: {{environments: {{live: {{api_url: {sandbox.url}, protected: true}}}}}}\n"
+    project.write("invoke.yaml", config)
+    next_version(project, "protected")
+    for name in ("DEPLOY_API_URL", "DEPLOY_REGISTRY"):
+        del project.environment[name]
+    refused = project.invoke("deploy", "--environment", "live")
+    assert refused.returncode == 2
+    assert "Confirm it: invoke deploy --environment live --yes" in refused.stderr
+    assert sandbox.seen("POST") == []
+    ok(project.invoke("deploy", "--environment", "live", "--yes"))
+    assert len(sandbox.seen(BUILDS)) == 1
+
+
+def test_each_cluster_has_its_own_image_of_a_commit(project: Project, sandbox: SandboxProcess) -> None:
+    project.write("page.Dockerfile", "FROM scratch\nCOPY page.html /\n")
+    next_version(project, "two clusters")
+    ok(project.invoke("deploy", "--dockerfile", "page.Dockerfile"))
+    other = SandboxProcess(project.folder.with_name("other"))
+    # Another file in the image, so another digest of the same commit.
+    history = project.folder / ".deploy" / "history.jsonl"
+    entries = [json.loads(line) for line in history.read_text().splitlines()]
+    newer = {**next(entry for entry in entries if entry["outcome"] == "recorded"), "apiUrl": other.url}
+    newer["buildId"] = "sha256:" + 64 * "0"
+    history.write_text("".join(f"{json.dumps(entry)}\n" for entry in [*entries, newer]))
+    sandbox.forget()
+    ok(project.invoke("deploy", "--dockerfile", "page.Dockerfile"))
+    assert sandbox.seen(BUILDS) == []
+    ok(project.invoke("deploy", "--dockerfile", "page.Dockerfile", **other.settings))
+    assert len(other.seen(BUILDS)) == 1
+    other.stop()
+
+
 def test_several_apps_are_built_where_needed_and_deployed(project: Project, sandbox: SandboxProcess) -> None:
     project.write("invoke.yaml", "deploy: {port: 3000, apps: {one: {}, two: {}, three: {dockerfile: x.Dockerfile}}}\n")
     project.write("x.Dockerfile", "FROM scratch\nCOPY page.html /\n")
@@ -221,6 +289,28 @@ def test_several_apps_are_built_where_needed_and_deployed(project: Project, sand
     assert [line.split()[0] for line in done.stdout.splitlines()][::2] == ["one", "two", "three"]
     for app in ("one", "two", "three"):
         assert sandbox.app("apps", app)["status"] == "ready"
+
+
+def test_an_interrupted_deploy_of_several_apps_is_picked_up_by_the_same_command(project: Project) -> None:
+    held = HeldSandbox(project.folder.with_name("held"))
+    project.environment.update(held.settings)
+    project.write("invoke.yaml", "deploy: {port: 3000, apps: {one: {}, two: {}}}\n")
+    next_version(project, "apps")
+    with project.start("deploy", "--app", "all") as process:
+        assert process.stderr is not None
+        started = 0
+        while started < 2:
+            line = process.stderr.readline()
+            assert line, "it ended"
+            started += " builds " in line
+        process.send_signal(2)
+        _, err = process.finish()
+    assert process.returncode == 130, err
+    assert "Go on: invoke deploy --app one,two" in err
+    held.let_builds_end()
+    ok(project.invoke("deploy", "--app", "one,two"))
+    assert len(held.seen(BUILDS)) == 2
+    held.stop()
 
 
 def test_a_chain_builds_once(project: Project, sandbox: SandboxProcess) -> None:
