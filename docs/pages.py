@@ -32,27 +32,72 @@ _SETTINGS_HEAD = """# Settings
 The first of these that has a value wins:
 
 1. the task's flag
-2. `deploy.apps.<name>.<key>` in `invoke.yaml`: what [one of several apps](recipes/monorepo.md) has of its own
-3. the environment
-4. the app's own `env_file`, then `.env.local`, then `.env`, at the project's root (`DEPLOY_ENV_FILE`, in the
-   environment, names another file in the place of the last two)
-5. the Invoke configuration: `deploy.<key>` in `invoke.yaml`, `INVOKE_DEPLOY_<KEY>`, or what your tasks configure
-6. the record of the last build, for the target of the tasks that start from it: all but `build`, `local`, `doctor`
-7. git: the app (the repository's name; in a sub-folder with its own `tasks.py` the folder's), the repository's URL,
+2. what an app has of its own in the selected [environment](#environments):
+   `deploy.apps.<app>.environments.<environment>.<key>` in `invoke.yaml`
+3. the environment: `deploy.environments.<environment>.<key>`
+4. what [one of several apps](recipes/monorepo.md) has of its own: `deploy.apps.<app>.<key>`
+5. a variable of the shell: `DEPLOY_<KEY>_<ENVIRONMENT>`, then `DEPLOY_<KEY>`
+6. a variable in a `.env` file at the project's root, with the same two names: in the app's own `env_file`, then
+   `.env.<environment>.local`, `.env.<environment>`, `.env.local`, `.env` (`DEPLOY_ENV_FILE`, in the shell, names
+   another file in the place of the last two)
+7. the Invoke configuration: `deploy.<key>` in `invoke.yaml`, `INVOKE_DEPLOY_<KEY>`, or what your tasks configure
+8. the record of the last build, for the target of the tasks that start from it: all but `build`, `local`, `doctor`. A
+   record that was made for another environment gives only the image's name
+9. git: the app (the repository's name; in a sub-folder with its own `tasks.py` the folder's), the repository's URL,
    the commit
-8. the default
+10. the default
 
 The project's root is the folder whose `tasks.py` Invoke loaded; git is asked there, and only there. Where the current
 folder is in another repository (a submodule, a vendored clone), every task ends with exit code 2. `deploy-tasks`,
 which needs no `tasks.py`, takes the nearest folder, from the current one up, with a `tasks.py`, an `invoke.yaml`
-(`.yml`, `.json`) or a `.git`. The `.env` files are read and never loaded into the environment; a value is what stands
-there, without `${…}` replaced. Secrets have no flag.
+(`.yml`, `.json`) or a `.git`. The `.env` files are read and never loaded into the shell's environment; a value is what
+stands there, without `${…}` replaced. Secrets have no flag.
+
+## Environments
+
+An environment is a named cluster. It exists if the configuration lists it, even with nothing in it:
+
+```yaml
+deploy:
+  app: shop
+  port: 3000
+  environments:
+    staging:    {api_url: https://deploy.staging.example.com, replicas: 1}
+    production: {api_url: https://deploy.example.com, replicas: 3, domain: shop.example.com, protected: true}
+```
+
+- **Which one**: `--environment NAME` (`-E`), else `DEPLOY_ENVIRONMENT` in the shell, else in the file of
+  `DEPLOY_ENV_FILE` or in `.env.local` or `.env`, else `environment:` under `deploy:`. `DEPLOY_ENVIRONMENT=` (empty,
+  in the shell) selects none. An empty `--environment` is an error, so that a variable that is missing in CI does
+  not select the default. The tasks that follow on a command line keep the environment as they keep the app, until
+  one names another.
+- **What it may have**: every setting but `environment`; an app of several may have `environments` of its own,
+  without the settings that are for all apps. `protected: true` asks before the first build or deploy of a command
+  line (`--yes` where there is no terminal).
+- **Its variables**: `DEPLOY_<KEY>_<NAME>`, in the shell and in each `.env` file, counts for that environment alone,
+  so one CI job can hold `DEPLOY_API_KEY_STAGING` and `DEPLOY_API_KEY_PRODUCTION`. The name is in upper case, with
+  `_` for `-`. A variable of the shell without a suffix counts for the selected environment only, never for one that
+  `promote` or `status` look at too.
+- **Its files**: `.env.<name>.local` and `.env.<name>`. So no environment can be called `local`, `example`,
+  `sample`, `template` or `dist`, nor by a name that would make one variable mean two things, such as `username`
+  (`DEPLOY_REGISTRY_USERNAME`).
+- **Nothing leads to another cluster unseen.** With an environment, the API's address, its key and the registry are
+  never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. A variable of
+  the shell, or `DEPLOY_ENV_FILE`, that says another value than the environment, its files or the configuration is
+  an error that names both, and nothing is sent. One that fills what nothing else says is used. Without an
+  environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these three.
+- **What is kept**: the record, the history and the build in flight say their environment. Each environment has a
+  build in flight of its own; a recorded digest may be deployed to any. Commands that a message names have
+  `--environment` in them.
+
+[Several clusters](recipes/environments.md) shows it step by step.
 
 ## Empty variables
 
-An empty variable counts as not set, in the environment and in a `.env` file. A setting takes its value from the next
-source. `env_from`, `build_args_from` and `--env KEY` look for the name in the next file, and fail if no file has a
-value. To give the app an empty value, write it out: `--env KEY=`, or `env: {KEY: ""}`.
+An empty variable counts as not set, in the shell and in a `.env` file; only `DEPLOY_ENVIRONMENT=` in the shell has
+a meaning. A setting takes its value from the next source. `env_from`, `build_args_from` and `--env KEY` look for
+the name in the next file, and fail if no file has a value. To give the app an empty value, write it out:
+`--env KEY=`, or `env: {KEY: ""}`.
 
 ## Values in `invoke.yaml`
 
@@ -74,9 +119,9 @@ under any name. Errors show no user, password or query of a URL.
 _CONFIGURED_HEAD = """
 ## Only in the configuration
 
-Tables and lists, under `deploy:` for all (or the only) app, or under `deploy.apps.<name>:` for one. What both have of
-`env`, `env_from`, `env_from_optional`, `build_args` and `build_args_from` goes together. `domains` may stand
-for `domain`.
+Tables and lists, under `deploy:` for all (or the only) app, under `deploy.apps.<name>:` for one, or in an environment.
+What all of these have of `env`, `env_from`, `env_from_optional`, `build_args` and `build_args_from` goes together.
+`domains` may stand for `domain`.
 
 """
 
@@ -134,8 +179,8 @@ def _settings_page() -> str:
         *(_row(row, flags) for row in WITH_VARIABLE),
     ]
     rows += [
-        "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the environment |",
-        "| `DEPLOY_DEBUG` | | | `1` shows causes of errors and a log of HTTP exchanges; only in the environment |",
+        "| `DEPLOY_ENV_FILE` | | | another file in the place of `.env.local` and `.env`; only in the shell |",
+        "| `DEPLOY_DEBUG` | | | `1` shows causes of errors and a log of HTTP exchanges; only in the shell |",
     ]
     only = [
         "| key | what it is |",
@@ -143,7 +188,7 @@ def _settings_page() -> str:
         *(f"| `{row.key}` | {row.help} |" for row in SETTINGS if row.only_configured),
     ]
     of_all = ", ".join(f"`{row.key}`" for row in SETTINGS if row.is_global)
-    last = f"\nOf all apps, so only under `deploy:` and never under one app: {of_all}.\n"
+    last = f"\nOf all apps, so only under `deploy:` or in an environment there, and never under one app: {of_all}.\n"
     return _SETTINGS_HEAD + "\n".join(rows) + "\n" + _CONFIGURED_HEAD + "\n".join(only) + "\n" + last
 
 

@@ -20,9 +20,6 @@ class DeployHeadPlan(Struct, frozen=True):
     deploy: deploy.DeployPlan
     """Complete but for the digest if that is to be built."""
 
-    def lines(self, work: Work) -> list[str]:
-        return [*self.build.lines(work), *self.deploy.lines(work)]
-
     def show(self, work: Work) -> None:
         self.build.show(work)
         plan = self.deploy

@@ -122,7 +122,7 @@ SETTINGS = (
     ),
     _for_all("lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once"),
     _for_all("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine"),
-    _joined("env", parse.environment, {}, "the app's environment: names and values"),
+    _joined("env", parse.environment, {}, "the app's variables: names and values"),
     _joined("env_from", _NAMES, (), "names of variables for it, with values from the shell or `.env`"),
     _joined("env_from_optional", _NAMES, (), "as `env_from`, but names without a value are left out"),
     _in_config("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
