@@ -19,16 +19,16 @@ from tests.sandboxes import SandboxProcess
 
 _PAIRS_FOR_A_HUNDRED = 15
 INVOKE = [sys.executable, "-m", "invoke"]
-# The same two requests as a deploy needs, by the same library: what runs, and what is to run.
-_DEPLOY = """import pathlib
+# The same requests as `reuse` sends until the deploy is accepted, by the same library.
+_POST = """import pathlib
 from invoke import task
 import requests
 
 @task
-def deploy(c):
+def post(c):
     with requests.Session() as session:
         session.headers.update({{"X-API-Key": {key!r}, "Content-Type": "application/json"}})
-        session.get({url!r} + "/api/apps/apps/shop", timeout=30).raise_for_status()
+        session.get({url!r} + "/api/apps/apps/shop", timeout=30)
         answer = session.post({url!r} + "/build", data=pathlib.Path("payload.json").read_bytes(), timeout=30)
     answer.raise_for_status()
     print(answer.json()["image"])
@@ -76,11 +76,10 @@ def reuse(folder: Path, pairs: int) -> Iterator[Measured]:
     with shop(folder) as (project, sandbox):
         run(command(project, "build"))
         shown = project.invoke("--dry", "reuse").stderr
-        run(command(project, "reuse"))
-        bare = Project(folder / "bare", project.environment)
-        bare.write("tasks.py", _DEPLOY.format(url=sandbox.url, key=sandbox.key))
-        bare.write("payload.json", next(line[line.index("{") :] for line in shown.splitlines() if '"buildId"' in line))
-        baseline = command(bare, "deploy")
+        post = Project(folder / "post", project.environment)
+        post.write("tasks.py", _POST.format(url=sandbox.url, key=sandbox.key))
+        post.write("payload.json", next(line[line.index("{") :] for line in shown.splitlines() if '"buildId"' in line))
+        baseline = command(post, "post")
         of = "an Invoke task with one GET of the app and one POST of the same payload, by requests"
         yield ratio("`invoke reuse`", of, command(project, "reuse"), baseline, bound=1.12, pairs=pairs)
         program = Command([str(Path(sys.executable).with_name("deploy-tasks")), "reuse"], *command(project)[1:])

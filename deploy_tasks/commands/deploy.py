@@ -149,6 +149,8 @@ def plan_of(work: Work, build_id: str, known: Record | None, *, promoted_from: s
     if known and known.git_ref:
         in_background(partial(work.checkout.age, known.git_ref))  # git answers meanwhile
     work.begin_to_look()
+    if not build_id:
+        work.running()  # before a long build, which must not end at a wrong key
     return plan_to_send(work, request, known, promoted_from=promoted_from)
 
 

@@ -27,9 +27,6 @@ class DeployHeadPlan(Struct, frozen=True):
             plan = deploy.of_another_digest(work, plan, record)
         plan.show(work)
 
-    def lines(self, work: Work) -> list[str]:
-        return [*self.build.lines(work), *self.deploy.lines(work)]
-
     def execute(self, work: Work) -> Record:
         record = self.build.made(work)
         plan = self.deploy if self.build.existing else deploy.of_another_digest(work, self.deploy, record)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from ..errors import ChangedMeanwhile, SettingsError
-from ..next_steps import rest
+from ..next_steps import Step, rest
 from ..ui import console
 from .work import Work
 
@@ -34,7 +34,8 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
     if environment not in chain.confirmed:
         if not first.options["yes"]:
             if not console.can_ask():
-                step = first.step(first.call.command.name, "Confirm it", yes=True)
+                call = first.call
+                step = Step(call.command.name, {**call.given, "yes": True}, "Confirm it", continues=True)
                 raise SettingsError(f"{cluster} is protected, and there is no terminal", "Nothing was changed", step)
             console.tell(f"{cluster} is protected. This is what would happen there:")
             for work, plan in guarded:
