@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,8 +173,11 @@ class Project:
             text=True,
         )
 
-    def on_a_terminal(self, *arguments: str, code: int = 0, **environment: str) -> str:
-        """What `invoke` writes to a terminal of 120 columns until it ends with the exit code."""
+    def on_a_terminal(
+        self, *arguments: str, code: int = 0, answers: Sequence[Callable[[], str]] = (), **environment: str
+    ) -> str:
+        """What `invoke` writes to a terminal of 120 columns until it ends with the exit code. The `answers` are typed
+        in turn where it asks; each is called only then."""
         inside, outside = os.openpty()
         with Process(
             [sys.executable, "-m", "invoke", *arguments],
@@ -185,10 +188,13 @@ class Project:
             stderr=outside,
         ) as process:
             os.close(outside)
-            shown = b""
+            shown, left = b"", list(answers)
             while piece := _read(inside):
                 shown += piece
+                if left and shown.count(b"[y/N]") > len(answers) - len(left):
+                    os.write(inside, f"{left.pop(0)()}\n".encode())
             os.close(inside)
+            assert not left, shown
             assert process.wait(SECONDS_A_COMMAND) == code, shown
         return shown.decode()
 

@@ -52,10 +52,13 @@ class PromotePlan(Struct, frozen=True):
 
     def _commits(self, work: Work) -> Iterator[str]:
         """The commits between what runs in both environments, in lines."""
-        runs, new = work.running().ran, self.deploy.deployed
+        running, new = work.running(), self.deploy.deployed
+        runs = running.ran
         here, there = str(self.deploy.promoted_from), str(work.settings.environment)
         yield f"promote {work.settings.app} from {self.source} to {work.settings.cluster}"
         if runs is None:
+            if running.why:
+                yield f"  the commits between them are not known: {running.why}"
             return
         if runs.build_id == new.build_id:
             yield f"  the same image runs in {there} already"
@@ -84,8 +87,9 @@ class PromotePlan(Struct, frozen=True):
             # Without --prefer-index=false, buildx would wrap an image of one platform, which changes its digest.
             copy = ["docker", "buildx", "imagetools", "create", "--prefer-index=false", "--tag", here, there]
             yield f"Copy it, and promote again: {shlex.join(copy)}"
-        steps = steps_to_build(work, commit)
-        yield from (step._replace(says=f"{step.says} in {work.settings.environment}") for step in steps[:1])
+        build = steps_to_build(work, commit)[0]
+        says = f"build it in {work.settings.environment}"
+        yield build._replace(says=f"Or {says}" if registry != self.registry else says.capitalize())
 
 
 def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
@@ -118,6 +122,13 @@ def _plan_promote(work: Work) -> PromotePlan:
             "Nothing was deployed",
         )
     record = _running_in(source)
+    if record.image_name != work.settings.image_name:
+        raise SettingsError(
+            f"what runs in {source.settings.cluster} is image {record.image_name}, and {work.settings.app} in "
+            f"{work.settings.cluster} has image {work.settings.image_name}",
+            "Nothing was deployed",
+            work.step("promote", "Deploy that image", image_name=record.image_name),
+        )
     plan = deploy.plan_of(work, str(record.build_id), record, promoted_from=name)
     return PromotePlan(plan, source.settings.cluster, source.settings.registry)
 

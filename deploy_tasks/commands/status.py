@@ -94,7 +94,8 @@ class StatusPlan(Struct, frozen=True):
             rows.append(("rollout", _rollout_line(state)))
         for entry in last:
             digest, dirty = shortened(entry.build_id or ""), f", {source(entry)}," if entry.dirty else ""
-            rows.append(("deployed", f"{entry.time} {entry.what} {digest}{dirty} by {entry.who}: {entry.outcome}"))
+            what = f"{entry.what} from {entry.promoted_from}" if entry.promoted_from else entry.what
+            rows.append(("deployed", f"{entry.time} {what} {digest}{dirty} by {entry.who}: {entry.outcome}"))
         width = max(len(title) for title, _ in rows)
         details: Status = {
             "target": _target(settings),

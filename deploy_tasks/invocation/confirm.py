@@ -30,6 +30,7 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
         return
     first, chain = guarded[0][0], guarded[0][0].call.chain
     cluster, environment = first.settings.cluster, first.settings.environment
+    seen = {work.place: work.running() for work, _ in guarded}
     if environment not in chain.confirmed:
         if not first.options["yes"]:
             if not console.can_ask():
@@ -44,8 +45,7 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
             if not console.ask(f"Go on in {cluster}?"):
                 raise SettingsError("it was not confirmed", "Nothing was changed")
         chain.confirmed.add(environment)
-    for work, _ in guarded:
-        chain.seen.setdefault(work.place, work.running())
+    chain.seen = {**seen, **chain.seen}
 
 
 def confirm_change(work: Work, changed: ChangedMeanwhile, lines: Sequence[str]) -> None:

@@ -37,6 +37,8 @@ def test_head_is_built_waited_for_and_deployed(project: Project, any_sandbox: Sa
     assert again.stdout == done.stdout
     assert f"commit {project.head[:12]} is built already (20" in again.stderr
     assert any_sandbox.seen(BUILDS) == []
+    ok(project.invoke("deploy", "--no-cache"))
+    assert len(any_sandbox.seen(BUILDS)) == 1
 
 
 def test_a_fresh_clone_deploys_what_another_machine_built(project: Project, any_sandbox: SandboxProcess) -> None:
@@ -287,6 +289,28 @@ def test_several_apps_are_built_where_needed_and_deployed(project: Project, sand
     assert [line.split()[0] for line in done.stdout.splitlines()][::2] == ["one", "two", "three"]
     for app in ("one", "two", "three"):
         assert sandbox.app("apps", app)["status"] == "ready"
+
+
+def test_an_interrupted_deploy_of_several_apps_is_picked_up_by_the_same_command(project: Project) -> None:
+    held = HeldSandbox(project.folder.with_name("held"))
+    project.environment.update(held.settings)
+    project.write("invoke.yaml", "deploy: {port: 3000, apps: {one: {}, two: {}}}\n")
+    next_version(project, "apps")
+    with project.start("deploy", "--app", "all") as process:
+        assert process.stderr is not None
+        started = 0
+        while started < 2:
+            line = process.stderr.readline()
+            assert line, "it ended"
+            started += " builds " in line
+        process.send_signal(2)
+        _, err = process.finish()
+    assert process.returncode == 130, err
+    assert "Go on: invoke deploy --app one,two" in err
+    held.let_builds_end()
+    ok(project.invoke("deploy", "--app", "one,two"))
+    assert len(held.seen(BUILDS)) == 2
+    held.stop()
 
 
 def test_a_chain_builds_once(project: Project, sandbox: SandboxProcess) -> None:

@@ -18,7 +18,6 @@ from invoke.vendor.yaml import safe_load
 import tasks
 from deploy_tasks import ns
 from docs.pages import pages
-from tests.clusters import two_clusters
 from tests.documents import PAGES, ROOT, blocks, commands, follow, inline_commands, with_programs
 from tests.engine.test_documents import WITH_ENGINES
 from tests.project import Project
@@ -56,17 +55,7 @@ def test_a_pages_commands_do_what_it_shows(page: str, with_sandbox: Project) -> 
 
 def test_the_page_on_environments(myapp: Project, tmp_path: Path) -> None:
     staging, production = SandboxProcess(tmp_path / "staging"), SandboxProcess(tmp_path / "production")
-    here = {
-        "https://deploy.staging.example.com": staging.url,
-        "https://deploy.example.com": production.url,
-        "deploy.staging.example.com": staging.url.removeprefix("http://"),
-        "deploy.example.com": production.url.removeprefix("http://"),
-        "registry.staging.example.com": staging.registry,
-        "registry.example.com": production.registry,
-        "the-key-of-staging": staging.key,
-        "the-key-of-production": production.key,
-    }
-    follow("docs/recipes/environments.md", myapp, here)
+    follow("docs/recipes/environments.md", myapp, _two_clusters("docs/recipes/environments.md", staging, production))
     digests = {sandbox.app("apps", "myapp")["image"].partition("@")[2] for sandbox in (staging, production)}
     assert len(digests) == 1
     production.stop()
@@ -74,13 +63,30 @@ def test_the_page_on_environments(myapp: Project, tmp_path: Path) -> None:
 
 
 def test_the_page_on_promotion(myapp: Project, tmp_path: Path) -> None:
-    for clusters in two_clusters(tmp_path, is_registry_shared=True):
-        clusters.joined(myapp)
-        here = {
-            "https://deploy.staging.example.com": clusters.staging.url,
-            "https://deploy.example.com": clusters.production.url,
-        }
-        follow("docs/recipes/promotion.md", myapp, here)
+    staging = SandboxProcess(tmp_path / "staging")
+    production = SandboxProcess(tmp_path / "production", "--registry", staging.registry)
+    myapp.environment.update(DEPLOY_API_KEY_STAGING=staging.key, DEPLOY_API_KEY_PRODUCTION=production.key)
+    follow("docs/recipes/promotion.md", myapp, _two_clusters("docs/recipes/promotion.md", staging, production))
+    production.stop()
+    staging.stop()
+
+
+def _two_clusters(page: str, staging: SandboxProcess, production: SandboxProcess) -> dict[str, str]:
+    """What stands on a page about two clusters, and what it means here."""
+    hosts = {"deploy.staging.example.com": staging, "deploy.example.com": production}
+    meant = {
+        **{f"https://{host}": sandbox.url for host, sandbox in hosts.items()},
+        **{host: sandbox.url.removeprefix("http://") for host, sandbox in hosts.items()},
+        "registry.staging.example.com": staging.registry,
+        "registry.example.com": production.registry,
+        "the-key-of-staging": staging.key,
+        "the-key-of-production": production.key,
+    }
+    text, found = PAGES[page].read_text(), {}
+    for there, here in meant.items():
+        if there in text:
+            text, found[there] = text.replace(there, here), here
+    return found
 
 
 def test_the_sandboxs_page(myapp: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,8 @@ def test_what_runs_in_staging_is_deployed_with_the_settings_of_production(projec
     entry = json.loads(project.invoke("history", "--json", "--limit", "1").stdout)
     assert (entry["what"], entry["environment"], entry["promotedFrom"]) == ("promote", "production", "staging")
     assert entry["buildId"] == build_id
+    status = ok(project.invoke("status", "--environment", "production"))
+    assert f"promote from staging {build_id[:19]}…" in status.stdout
 
 
 def test_another_machine_promotes_what_it_has_never_seen(project: Project, clusters: Clusters) -> None:
@@ -136,7 +139,7 @@ def test_what_the_registry_of_production_lacks_is_refused_and_can_be_copied(
     )
     assert f"Copy it, and promote again: {copy}" in refused.stderr
     assert "Nothing was built or deployed" in refused.stderr
-    assert "Build it in production: invoke build --environment production" in refused.stderr
+    assert ". Or build it in production: invoke build --environment production" in refused.stderr
     assert separate.production.seen(BUILDS) == []
     assert separate.production.call("GET", "/api/apps/apps/shop").status_code == 404
 
@@ -185,6 +188,32 @@ def test_two_names_of_one_place_are_refused(project: Project, clusters: Clusters
     refused = project.invoke("promote", "--from", "staging", "-E", "again", DEPLOY_API_KEY_AGAIN=clusters.staging.key)
     assert refused.returncode == 2
     assert "are the same place: shop in apps" in refused.stderr
+
+
+def test_another_image_is_promoted_only_if_it_is_named(project: Project, clusters: Clusters) -> None:
+    text = (project.folder / "invoke.yaml").read_text()
+    project.write("invoke.yaml", text.replace("replicas: 1", "replicas: 1, image_name: trial"))
+    build_id = deployed(project, "staging", "one")
+    clone = project.clone("without a record")
+    refused = clone.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 2
+    assert "is image trial, and shop in production" in refused.stderr
+    step = "invoke promote --environment production --from staging --image-name trial"
+    assert f"Deploy that image: {step}" in refused.stderr
+    done = ok(clone.invoke(*step.split()[1:]))
+    assert done.stdout.endswith(f"/trial@{build_id}\n")
+
+
+def test_what_production_does_not_say_is_said_to_be_unknown(
+    project: Project, clusters: Clusters, tmp_path: Path
+) -> None:
+    minimal = SandboxProcess(tmp_path / "minimal", "--minimal", "--registry", clusters.staging.registry)
+    Clusters(clusters.staging, minimal).joined(project)
+    build_id = deployed(project, "staging", "one")
+    done = ok(project.invoke(*TO_PRODUCTION))
+    assert "  the commits between them are not known: the API does not say what runs\n" in done.stderr
+    assert done.stdout.endswith(f"/shop@{build_id}\n")
+    minimal.stop()
 
 
 def test_nothing_runs_in_staging(project: Project, clusters: Clusters) -> None:
