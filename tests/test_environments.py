@@ -310,7 +310,7 @@ def test_what_deploy_env_file_says_counts_unless_it_contradicts_the_environment(
     (tmp_path / "ci.env").write_text(f"DEPLOY_API_URL={STAGING}\n")
     error = refused(tmp_path, DEPLOY_ENV_FILE="ci.env")
     assert error.what.startswith(f"ci.env DEPLOY_API_URL ('{STAGING}') contradicts the API address of production")
-    assert error.next[0] == "Take DEPLOY_API_URL out of ci.env"
+    assert error.next[0] == "Run: unset DEPLOY_ENV_FILE"
 
 
 def test_deploy_env_file_may_name_the_file_of_the_environment(tmp_path: Path) -> None:
@@ -350,6 +350,12 @@ def test_what_is_missing_says_which_file_has_a_variable_that_does_not_count(tmp_
         ".env has DEPLOY_API_KEY, which is not used with an environment: put it into .env.production, or call it "
         "DEPLOY_API_KEY_PRODUCTION",
     )
+
+
+def test_an_env_file_of_an_app_is_not_used_for_the_cluster_either(tmp_path: Path) -> None:
+    (tmp_path / "own.env").write_text("DEPLOY_API_KEY=k\n")
+    with pytest.raises(SettingsError, match=r"own\.env has DEPLOY_API_KEY, which is not used with an environment"):
+        load(tmp_path, config={**TWO, "env_file": "own.env"}).check("api_key")
 
 
 # --- another environment than the selected one ----------------------------------------------------------------------

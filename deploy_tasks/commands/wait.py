@@ -145,7 +145,8 @@ def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
             raise SettingsError(f"{known.job_name} builds {builds}, not {wanted}", "Nothing was done")
     if known.api_url != settings.api_url:
         raise SettingsError(
-            f"{known.job_name} was started at {known.api_url}", next="Set DEPLOY_API_URL to that to wait for it"
+            f"{known.job_name} was started at {known.api_url}",
+            next=f"To wait for it, set {settings.origins['api_url']} to that",
         )
     app_class = settings.given("app_class") or known.app_class
     usual = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace

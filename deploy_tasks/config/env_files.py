@@ -18,9 +18,6 @@ from ..redaction import keep_secret
 from .paths import mode_of, unreadable
 from .schema import is_secret_variable
 
-GENERAL = (".env.local", ".env")
-"""The files of every checkout, stronger first."""
-
 
 class EnvFile(NamedTuple):
     """What is in one `.env` file."""
@@ -41,7 +38,7 @@ def env_files(root: Path, own: Sequence[str], named: str | None, read: dict[str,
     `own` are the files of one app and of the environment, and may be missing; `named` (DEPLOY_ENV_FILE) replaces
     `.env.local` and `.env`. Each file is read once: `read` holds those that were read before.
     """
-    names = [*own, *([named] if named else GENERAL)]
+    names = [*own, *([named] if named else [".env.local", ".env"])]
     for name in names:
         if name not in read:
             read[name] = _read(root / os.path.expanduser(name))  # noqa: PTH111 - leaves an unknown user's as it is

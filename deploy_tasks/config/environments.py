@@ -90,7 +90,7 @@ def _contradiction(
     of = f" of {environment}" if environment else ""
     what = f"{origin}{texts[1]} contradicts the {_CALLED[row.key]}{of}, {meant}{texts[0]}"
     is_variable = origin.source is Source.VARIABLE
-    steps = [f"Run: unset {origin.key}" if is_variable else f"Take {origin.key} out of {origin.place}"]
+    steps = [f"Run: unset {origin.key if is_variable else 'DEPLOY_ENV_FILE'}"]
     if environment:
         steps.append("Or select no environment, with DEPLOY_ENVIRONMENT= before the command")
     return SettingsError(what, next=steps)

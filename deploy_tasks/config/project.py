@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from ..errors import SettingsError
 from ..git import top_of
 from ..redaction import keep_secret
 from . import apps, environments
-from .env_files import GENERAL, EnvFile, env_files
+from .env_files import EnvFile, env_files
 from .invoke_config import deploy_part
 from .paths import project_root
 from .schema import (
@@ -85,7 +85,7 @@ class Project:
         that cannot be told."""
         if not self.table:
             return Chosen(None, is_several=False, jobs=None)
-        layers, _ = self._layers(None, flags, os.environ, self.selected(flags)[0])
+        layers, *_ = self._layers(None, flags, os.environ, self.selected(flags)[0])
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
         is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
@@ -137,7 +137,7 @@ class Project:
             environments.check_known(environment, known, f"app {name}: " if name else "")
         # With a table, the flag chooses among its apps, and the entry says what the app is called.
         flags = {**flags, "app": None} if self.table and "app" in flags else flags
-        layers, files = self._layers(name, flags, environ, environment, is_selected=is_selected)
+        layers, files, places = self._layers(name, flags, environ, environment, is_selected=is_selected)
         values, origins = settle([row for row in SETTINGS if row.key != "environment"], layers)
         state_file = self.root / values.pop("state_file")
         if name is not None:
@@ -155,7 +155,7 @@ class Project:
             variables=ChainMap(*({key: value for key, value in has.items() if value} for has in sources)),
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
-            not_used=_not_used(files) if environment else {},
+            not_used=_not_used(places) if environment else {},
         )
         if not self.table and apps.SEVERAL.fullmatch(settings.known("app") or ""):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
@@ -175,54 +175,83 @@ class Project:
         environment: str | None,
         *,
         is_selected: bool = True,
-    ) -> tuple[list[Layer], dict[str, EnvFile]]:
-        """The values of every source, strongest first, and the `.env` files among them. SettingsError if they disagree
-        about the cluster."""
+    ) -> tuple[list[Layer], dict[str, EnvFile], list[_Place]]:
+        """The values of every source, strongest first; the `.env` files, and all places of variables, among them.
+        SettingsError if they disagree about the cluster."""
         by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
         levels = self.configuration.levels(name, environment)
-        named, suffix = environ.get("DEPLOY_ENV_FILE"), suffix_of(environment) if environment else ""
+        named = environ.get("DEPLOY_ENV_FILE")
         env_file, origins = settle((BY_KEY["env_file"],), levels)
         of_app = [path for path in env_file.values() if path]
-        is_of_environment = origins["env_file"].source in (Source.ENVIRONMENT, Source.APP_ENVIRONMENT)
         of_environment = [f".env.{environment}.local", f".env.{environment}"] if environment else []
         files = env_files(self.root, [*of_app, *of_environment], named, self.read)
-        # What counts for all environments says nothing about the cluster of one, but DEPLOY_ENV_FILE does for a call.
-        own_files = {*of_environment, *(of_app if is_of_environment else [])}
-
-        def of_place(source: Source, place: str, values: Mapping[str, str]) -> list[Layer]:
-            """What `place` has for the environment alone, then for all."""
-            own = [_by_variable(source, place, values, suffix)] if suffix else []
-            is_of_call = source is Source.VARIABLE or (place == named and place not in own_files)
-            if is_of_call and not is_selected:
-                return own
-            if suffix and not is_of_call and place not in own_files:
-                values = {key: value for key, value in values.items() if key not in _DECIDE}
-            return [*own, _by_variable(source, place, values)]
-
-        shell = of_place(Source.VARIABLE, "shell variable", environ)
-        of_files = {at: of_place(Source.ENV_FILE, at, file.variables) for at, file in files.items()}
+        is_of_app = origins["env_file"].source not in (Source.ENVIRONMENT, Source.APP_ENVIRONMENT)
+        own = {*of_environment, *([] if is_of_app else of_app)}
+        places = [
+            _Place(Source.VARIABLE, "shell variable", environ, is_of_call=True),
+            *(
+                _Place(Source.ENV_FILE, at, file.variables, at in own, is_of_call=at == named and at not in own)
+                for at, file in files.items()
+            ),
+        ]
         invoke = Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True)
         layers = [
             Layer(Source.FLAG, "flag", "{row.flag}", by_flag),
-            *shell,
-            *(layer for place in of_files.values() for layer in place),
+            *(layer for place in places for layer in place.layers(environment, is_selected)),
             *levels,
             *([invoke] if is_selected else []),
         ]
-        layers.sort(key=lambda layer: layer.source)
         if named or environment:
-            of_call = of_files.pop(named, []) if named and named not in own_files else []
-            written = self.without_variables or self.configuration
-            known = [*written.levels(name, environment), *(layer for place in of_files.values() for layer in place)]
-            known.sort(key=lambda layer: layer.source)
-            by_name = [*([known] if environment else []), of_call, *([layer] for layer in shell)]
-            environments.check_agree([*by_name, *_said_to_invoke(environ, environment, is_selected)], environment)
-        return layers, files
+            written = (self.without_variables or self.configuration).levels(name, environment) if environment else []
+            environments.check_agree(_said(places, written, environ, environment, is_selected), environment)
+        return sorted(layers, key=lambda layer: layer.source), files, places
+
+
+class _Place(NamedTuple):
+    """A place of variables: the shell or a `.env` file. It `is_own` of the environment, or `is_of_call` (the shell, the
+    file of DEPLOY_ENV_FILE), or else counts for all calls and environments."""
+
+    source: Source
+    name: str
+    values: Mapping[str, str]
+    is_own: bool = False
+    is_of_call: bool = False
+
+    def layers(self, environment: str | None, is_selected: bool) -> list[Layer]:
+        """What counts of it: for the environment alone, then for all. What holds for all environments does not decide
+        the cluster of one, and what a call says is about the selected environment."""
+        if environment is None:
+            return [_by_variable(self.source, self.name, self.values)]
+        alone = _by_variable(self.source, self.name, self.values, suffix_of(environment))
+        if self.is_own or (self.is_of_call and is_selected):
+            return [alone, _by_variable(self.source, self.name, self.values)]
+        if self.is_of_call:
+            return [alone]
+        others = {key: value for key, value in self.values.items() if key not in _DECIDE}
+        return [alone, _by_variable(self.source, self.name, others)]
 
 
 def _by_variable(source: Source, place: str, values: Mapping[str, object], suffix: str = "") -> Layer:
     return Layer(source, place, f"{{row.variable}}{suffix}", values, by_variable=True, suffix=suffix)
+
+
+def _said(
+    places: Sequence[_Place],
+    levels: Sequence[Layer],
+    environ: Mapping[str, str],
+    environment: str | None,
+    is_selected: bool,
+) -> Iterator[list[Layer]]:
+    """What must agree about the cluster, the most trusted first: what is kept for the environment, `levels` of the
+    configuration among it; the file that the call names; each variable of the shell."""
+    shell, *files = ((place.is_of_call, place.layers(environment, is_selected)) for place in places)
+    if environment:
+        kept = [*levels, *(layer for is_of_call, layers in files if not is_of_call for layer in layers)]
+        yield sorted(kept, key=lambda layer: layer.source)
+    yield from (layers for is_of_call, layers in files if is_of_call)
+    yield from ([layer] for layer in shell[1])
+    yield from _said_to_invoke(environ, environment, is_selected)
 
 
 def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_selected: bool) -> Iterator[list[Layer]]:
@@ -233,10 +262,10 @@ def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_sele
             yield [Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)})]
 
 
-def _not_used(files: Mapping[str, EnvFile]) -> dict[str, str]:
-    """The variables of the general files that do not count with an environment, with the file of each."""
-    general = ((at, files[at]) for at in reversed(GENERAL) if at in files)
-    return {key: at for at, file in general for key in _DECIDE if file.variables.get(key)}
+def _not_used(places: Sequence[_Place]) -> dict[str, str]:
+    """The variables that do not count because an environment is selected, with the place of each."""
+    general = [place for place in reversed(places) if not (place.is_own or place.is_of_call)]
+    return {key: place.name for place in general for key in _DECIDE if place.values.get(key)}
 
 
 def _by_invoke(environ: Mapping[str, str]) -> dict[str, str]:
