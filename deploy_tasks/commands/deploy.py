@@ -148,9 +148,8 @@ def plan_of(work: Work, build_id: str, known: Record | None, *, promoted_from: s
     request = request_of(work, build_id)
     if known and known.git_ref:
         in_background(partial(work.checkout.age, known.git_ref))  # git answers meanwhile
-    work.begin_to_look()
-    if not build_id:
-        work.running()  # before a long build, which must not end at a wrong key
+    if not work.is_of_several:  # of those, one may be refused yet, and then nothing is to be sent
+        work.begin_to_look()
     return plan_to_send(work, request, known, promoted_from=promoted_from)
 
 

@@ -545,7 +545,7 @@ def test_several_apps_are_confirmed_together(protected: Project, sandbox: Sandbo
     assert "two: build two: " in shown
     refused = protected.invoke("reuse", "--app", "all")
     assert refused.returncode == 2
-    assert "Confirm it: invoke reuse --app all --yes" in refused.stderr
+    assert "Confirm it: invoke reuse --environment production --app all --yes" in refused.stderr
 
 
 @pytest.mark.parametrize("words", [["reuse"], ["build", "reuse"]])
