@@ -186,6 +186,7 @@ def plan_to_send(
     is_late: bool = False,
     promoted_from: str | None = None,
 ) -> DeployPlan:
+    """The plan that sends `request`. `known` is a Ran if the deploy goes back to it; the rest is as in DeployPlan."""
     shared = {name: getattr(known, name) for name in Record.__struct_fields__ if hasattr(known, name)}
     deployed = structs.replace(
         Record(**shared),
