@@ -149,7 +149,7 @@ class DeployClient:
             ("The build may have started, so it was not sent again", unsure),
             is_repeatable=False,
         )
-        answer = self._request(start, "POST", "/build", request, headers=self._author(request.git_ref))
+        answer = self._request(start, "POST", "/build", request, headers=self._headers(request.git_ref))
         started = _decoded(start, BuildStarted, answer)
         if (built := started.reference) and request.image_name not in (None, built.name):
             raise MayHaveStarted(
@@ -249,7 +249,7 @@ class DeployClient:
         deployed something else. ChangedMeanwhile if another revision runs.
         """
         deploy = _to_deploy(again, unsure or again._replace(says="It is safe to deploy the same again"))
-        headers = {**self._author(commit), **self._if_match(expected)}
+        headers = self._headers(commit, expected)
         try:
             response = self._request(deploy, "POST", "/build", request, headers=headers)
         except ApiRefused as error:
@@ -276,19 +276,21 @@ class DeployClient:
         """Lets an earlier revision return, on a server with the feature `rollback`. `image_name` and `build_id` are the
         image that it must have; otherwise as `deploy`."""
         purpose = _to_deploy(again, unsure)
-        headers = {**self._author(None), **self._if_match(expected)}
+        headers = self._headers(None, expected)
         response = self._request(purpose, "POST", f"{_path(namespace, app)}/rollback", request, headers=headers)
         return _deployed(purpose, response, image_name, build_id, again)
 
-    def _author(self, commit: str | None) -> dict[str, str]:
-        """The headers that say who starts or deploys which commit, as far as that is known."""
-        headers = {"X-Deploy-By": self._by, "X-Deploy-Commit": commit or ""}
-        if not images.is_commit((commit or "").removesuffix("-dirty")):
-            del headers["X-Deploy-Commit"]
+    def _headers(self, commit: str | None, expected: int | None = None) -> dict[str, str]:
+        """Who starts or deploys which commit, as far as that is known, and over which revision, if the server checks
+        that."""
+        is_commit = images.is_commit((commit or "").removesuffix("-dirty"))
+        checks = expected is not None and "revision-check" in self.features
+        headers = {
+            "X-Deploy-By": self._by,
+            "X-Deploy-Commit": commit if is_commit else None,
+            "If-Match": f'"{expected}"' if checks else None,
+        }
         return {name: text for name, text in headers.items() if text}
-
-    def _if_match(self, expected: int | None) -> dict[str, str]:
-        return {} if expected is None or "revision-check" not in self.features else {"If-Match": f'"{expected}"'}
 
     def _request(
         self,

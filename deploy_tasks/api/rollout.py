@@ -48,8 +48,12 @@ def wait_for_rollout(
             wanted = max(state.replicas, request.deploy_config.replicas or 0)
             seen = f"{state.ready_replicas}/{wanted} ready"
             is_deployed = state.image is None or state.image.endswith(request.build_id)
-            if is_deployed and isinstance(state, FullAppState) and revision in (None, state.revision):
-                _check_not_failed(request.app, state)
+            # Not of the revision before, which may have the same digest.
+            full = state if is_deployed and isinstance(state, FullAppState) else None
+            if full and full.status == "failed" and revision in (None, full.revision):
+                why = ": ".join(excerpt(text) for text in (full.reason, full.message) if text)
+                what = f"{request.app} is deployed, but its rollout failed"
+                raise RolloutFailed(f"{what}: {why or 'the API does not say why'}")
             updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
             is_ready = state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
             looks_ready = looks_ready + 1 if is_deployed and is_ready else 0
@@ -61,12 +65,6 @@ def wait_for_rollout(
     if state is None:
         raise StillRunning(f"{request.app} is deployed, but whether it came up is not known: {seen}")
     raise RolloutFailed(f"{request.app} is deployed, but only {seen} after {deadline.seconds:g} s")
-
-
-def _check_not_failed(app: str, state: FullAppState) -> None:
-    if state.status == "failed":
-        why = ": ".join(excerpt(text) for text in (state.reason, state.message) if text)
-        raise RolloutFailed(f"{app} is deployed, but its rollout failed: {why or 'the API does not say why'}")
 
 
 def wait_for_health(url: str, *, deadline: Deadline, progress: Progress) -> None:

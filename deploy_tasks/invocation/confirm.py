@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from ..errors import ChangedMeanwhile, SettingsError
-from ..next_steps import rest
+from ..next_steps import Step, rest
 from ..ui import console
 from .work import Work
 
 
-@runtime_checkable
 class Guarded(Protocol):
-    """A plan that builds or deploys, which a protected environment does not let happen unconfirmed."""
+    """The plan of a task that builds or deploys, which must be confirmed in a protected environment."""
 
     def lines(self, work: Work, /) -> Sequence[str]:
         """What would be built or deployed, in lines."""
@@ -25,7 +24,10 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
 
     What runs now is kept, so that a later deploy of this command line notices if it changes.
     """
-    guarded = [(work, plan) for work, plan in planned if work.settings.protected and isinstance(plan, Guarded)]
+    # Every task that builds or deploys has the flag, so no plan of one is forgotten here.
+    guarded = [
+        (work, cast(Guarded, plan)) for work, plan in planned if work.settings.protected and "yes" in work.options
+    ]
     if not guarded or guarded[0][0].call.is_dry:
         return
     first, chain = guarded[0][0], guarded[0][0].call.chain
@@ -34,7 +36,8 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
     if environment not in chain.confirmed:
         if not first.options["yes"]:
             if not console.can_ask():
-                step = first.step(first.call.command.name, "Confirm it", yes=True)
+                call = first.call
+                step = Step(call.command.name, {**call.given, "yes": True}, "Confirm it", continues=True)
                 raise SettingsError(f"{cluster} is protected, and there is no terminal", "Nothing was changed", step)
             console.tell(f"{cluster} is protected. This is what would happen there:")
             for work, plan in guarded:
