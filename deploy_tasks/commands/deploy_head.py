@@ -20,15 +20,15 @@ class DeployHeadPlan(Struct, frozen=True):
     deploy: deploy.DeployPlan
     """Complete but for the digest if that is to be built."""
 
+    def lines(self, work: Work) -> list[str]:
+        return [*self.build.lines(work), *self.deploy.lines(work)]
+
     def show(self, work: Work) -> None:
         self.build.show(work)
         plan = self.deploy
         if self.build.existing is None and (record := work.recorded_in_chain):  # what the build pretends
             plan = deploy.of_another_digest(work, plan, record)
         plan.show(work)
-
-    def lines(self, work: Work) -> list[str]:
-        return [*self.build.lines(work), *self.deploy.lines(work)]
 
     def execute(self, work: Work) -> Record:
         record = self.build.made(work)

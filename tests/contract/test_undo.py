@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from deploy_tasks.tasks import ns
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, faulty_api, http
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
@@ -20,14 +22,14 @@ FULL = {"Deploy_Api_Features": "app-state, app-history, rollback, revision-check
 WAY = ["--replicas", "3", "--domain", "shop.example.com", "--health-path", "/up", "--no-tls", "--env", "A=1 2"]
 
 
-def built(project: Project, *texts: str) -> list[str]:
+def built(project: Project, *texts: str, yes: bool = False) -> list[str]:
     """Builds each of these versions; returns their digests."""
     digests = []
     for text in texts:
         project.write("page.html", text)
         project.commit(text)
         project.push()
-        done = project.invoke("build")
+        done = project.invoke("build", *["--yes"] * yes)
         assert done.returncode == 0, done.stderr
         digests.append(done.stdout.strip())
     return digests
@@ -339,11 +341,7 @@ def test_a_deploy_of_somebody_else_meanwhile_ends_in_exit_code_13(shop: Project,
         )
         assert "invoke status" in last
     assert posts(api) == ['"7"', '"7"']
-    assert (
-        "deployed" not in (shop.folder / ".deploy" / "history.jsonl").read_text()
-        if (shop.folder / ".deploy" / "history.jsonl").exists()
-        else True
-    )
+    assert not (shop.folder / ".deploy" / "history.jsonl").exists()
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 13), ("", 13)])
@@ -368,10 +366,10 @@ def test_what_changes_during_a_build_is_seen_without_a_check_of_the_server(shop:
     assert refused.returncode == 13, refused.stderr
     assert "something else was deployed meanwhile: sha256:cccccccccccc… runs now" in refused.stderr
     assert (api.count("start"), api.count("deploy")) == (1, 0)
-    api.answers = {"app": [plain_app(OTHER), plain_app(THIRD), plain_app(THIRD)], "digest": [http(404)]}
+    api.answers = {"app": [plain_app(OTHER), plain_app(THIRD), plain_app(THIRD)]}
     shop.on_a_terminal("deploy", "--no-cache", "--no-follow", answers=[lambda: "y"])
     assert api.count("deploy") == 1
-    api.answers = {"app": [plain_app(OTHER), plain_app(THIRD), plain_app(OTHER)], "digest": [http(404)]}
+    api.answers = {"app": [plain_app(OTHER), plain_app(THIRD), plain_app(OTHER)]}
     shop.on_a_terminal("deploy", "--no-cache", "--no-follow", answers=[lambda: "y", lambda: "n"], code=13)
     assert api.count("deploy") == 1, "it has changed again while the question stood"
 
@@ -466,32 +464,53 @@ def test_a_rollout_that_failed_ends_at_once_with_the_way_back(shop: Project, api
 def protected(project: Project, sandbox: SandboxProcess) -> Project:
     """The project, with the sandbox as a protected environment."""
     environment = {"api_url": sandbox.url, "registry": sandbox.registry, "protected": True}
-    config = {"port": 3000, "environment": "production", "environments": {"production": environment}}
+    environments = {"staging": {**environment, "protected": False, "namespace": "staging"}, "production": environment}
+    config = {"port": 3000, "environment": "production", "environments": environments}
     project.write("invoke.yaml", json.dumps({"deploy": config}))
     project.commit("protect")
     project.push()
     for name in ("DEPLOY_API_URL", "DEPLOY_REGISTRY"):
         del project.environment[name]
+    project.environment["DEPLOY_API_KEY_STAGING"] = sandbox.key
     return project
 
 
+def with_yes() -> list[str]:
+    """The tasks that build or deploy."""
+    parameters = {name: inspect.signature(task.body).parameters for name, task in ns.tasks.items()}
+    return sorted(name.replace("_", "-") for name, flags in parameters.items() if "yes" in flags)
+
+
+def test_every_task_that_builds_or_deploys_can_be_confirmed() -> None:
+    assert with_yes() == ["build", "deploy", "local", "local-deploy", "promote", "reuse", "rollback"]
+
+
 def test_without_a_terminal_a_protected_environment_needs_yes(protected: Project, sandbox: SandboxProcess) -> None:
-    for words, again in ((["build", "reuse"], "build --yes reuse"), (["deploy"], "deploy --yes")):
+    one, two = built(protected, "one", "two", yes=True)
+    for build_id in (one, two):
+        assert protected.invoke("reuse", "--yes", "--build-id", build_id).returncode == 0
+    assert protected.invoke("reuse", "--environment", "staging").returncode == 0
+    sandbox.forget()
+    history = (protected.folder / ".deploy" / "history.jsonl").read_text()
+    for task in with_yes():
+        words = [task, "--from", "staging"] if task == "promote" else [task]
         refused = protected.invoke(*words)
-        assert refused.returncode == 2
-        cluster = f"production ({sandbox.registry})"
-        assert f"{cluster} is protected, and there is no terminal. Nothing was changed. Confirm it: " in refused.stderr
-        assert refused.stderr.rstrip().endswith(again.replace(" --yes", " --yes --environment production", 1)) or (
-            again in refused.stderr.replace(" --environment production", "")
+        assert refused.returncode == 2, refused.stderr
+        says = (
+            f"production ({sandbox.registry}) is protected, and there is no terminal. Nothing was changed. Confirm it"
         )
+        assert f"{says}: invoke {task} " in refused.stderr
+        assert " --yes" in refused.stderr
     assert sandbox.seen("POST") == []
-    assert not (protected.folder / ".deploy" / "history.jsonl").exists()
-    done = protected.invoke("build", "--yes", "reuse")
+    assert (protected.folder / ".deploy" / "history.jsonl").read_text() == history
+    for words in (["status"], ["digest"], ["--dry", "reuse"]):
+        assert "is protected" not in protected.invoke(*words).stderr
+    refused = protected.invoke("build", "reuse", "--replicas", "2")
+    again = refused.stderr.partition("Confirm it: invoke ")[2]
+    done = protected.invoke(*shlex.split(again))
     assert done.returncode == 0, done.stderr
     assert f"deployed shop to apps (business nodes) in production ({sandbox.registry}), without a build" in done.stderr
     assert protected.invoke("reuse").returncode == 2, "another command line"
-    for words in (["status"], ["digest"], ["--dry", "reuse"], ["wait"]):
-        assert "is protected" not in protected.invoke(*words).stderr
 
 
 def test_on_a_terminal_a_protected_environment_asks_once_for_all_of_the_command_line(
