@@ -21,8 +21,7 @@ class DeployHeadPlan(Struct, frozen=True):
     """Complete but for the digest if that is to be built."""
 
     def lines(self, work: Work) -> list[str]:
-        """What would be built, unless there is an image already, and deployed."""
-        return [*([] if self.build.existing else self.build.lines(work)), *self.deploy.lines(work)]
+        return [*self.build.lines(work), *self.deploy.lines(work)]
 
     def show(self, work: Work) -> None:
         self.build.show(work)
