@@ -59,6 +59,13 @@ def test_the_entries_of_one_cluster_include_those_that_name_none() -> None:
     assert list(History([one, other, unknown], "https://x")) == [one, unknown]
 
 
+def test_the_entries_of_an_environment_include_those_that_name_none() -> None:
+    one, other, unknown = (entry("a", api_url="https://x", environment=name) for name in ("one", "two", None))
+    assert list(History([one, other, unknown], "https://x", "one")) == [one, unknown]
+    assert list(History([one, other, unknown], "https://x")) == [unknown]
+    assert list(History([one, other, unknown])) == [one, other, unknown]
+
+
 def test_the_entries_of_another_image_are_left_out() -> None:
     ours, theirs = entry("a"), entry("a", image_name="worker")
     assert list(History([theirs, ours]).of_image("shop")) == [ours]

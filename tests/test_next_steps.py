@@ -43,6 +43,23 @@ def test_the_file_with_the_settings_of_a_cluster_is_named(monkeypatch: pytest.Mo
     assert str(Step("wait")) == "DEPLOY_ENV_FILE='my staging.env' invoke wait"
 
 
+def test_the_environment_is_named_with_the_first_task_that_has_one() -> None:
+    with next_steps.on(CommandLine()):
+        next_steps.select("staging")
+        assert str(Step("build reuse", {"app": "a"})) == "invoke build --environment staging reuse --app a"
+        assert str(Step("reuse", {"environment": "production"})) == "invoke reuse --environment production"
+        assert str(Step("reuse", {"environment": None})) == "invoke reuse"
+        assert str(Step("init")) == "invoke init"
+    assert str(Step("build")) == "invoke build"
+
+
+def test_no_environment_is_selected_where_the_shell_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_ENVIRONMENT", "")
+    assert str(Step("build")) == "DEPLOY_ENVIRONMENT= invoke build"
+    with next_steps.on(CommandLine(environment="staging")):
+        assert str(Step("build")) == "invoke build --environment staging"
+
+
 def test_a_dry_run_is_repeated_as_a_dry_run() -> None:
     assert str(Step("reuse", {"app": "a"}, is_dry=True)) == "invoke --dry reuse --app a"
 

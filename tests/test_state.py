@@ -71,6 +71,15 @@ def test_the_build_in_flight_has_its_own_file(state: State) -> None:
     assert state.in_flight() is None
 
 
+def test_each_environment_has_a_build_in_flight_of_its_own(state: State) -> None:
+    staging, production = State(state.path, "staging"), State(state.path, "production")
+    staging.save_in_flight(BUILD)
+    assert (state.in_flight(), production.in_flight(), staging.in_flight()) == (None, None, BUILD)
+    assert staging.in_flight_path.name == "build-id.in-flight.staging.json"
+    staging.save_record(RECORD)
+    assert production.record() == RECORD
+
+
 def test_a_build_in_flight_without_an_app_class_is_business(state: State) -> None:
     state.save_in_flight(BUILD)
     content = json.loads(state.in_flight_path.read_text())

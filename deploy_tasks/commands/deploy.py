@@ -148,9 +148,8 @@ def plan_of(work: Work, build_id: str, known: Record | None, *, promoted_from: s
     request = request_of(work, build_id)
     if known and known.git_ref:
         in_background(partial(work.checkout.age, known.git_ref))  # git answers meanwhile
-    work.begin_to_look()
-    if not build_id:
-        work.running()  # before a long build, which must not end at a wrong key
+    if not work.is_of_several:  # of those, one may be refused yet, and then nothing is to be sent
+        work.begin_to_look()
     return plan_to_send(work, request, known, promoted_from=promoted_from)
 
 
@@ -187,6 +186,7 @@ def plan_to_send(
     is_late: bool = False,
     promoted_from: str | None = None,
 ) -> DeployPlan:
+    """The plan that sends `request`. `known` is a Ran if the deploy goes back to it; the rest is as in DeployPlan."""
     shared = {name: getattr(known, name) for name in Record.__struct_fields__ if hasattr(known, name)}
     deployed = structs.replace(
         Record(**shared),

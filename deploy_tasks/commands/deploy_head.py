@@ -20,6 +20,9 @@ class DeployHeadPlan(Struct, frozen=True):
     deploy: deploy.DeployPlan
     """Complete but for the digest if that is to be built."""
 
+    def lines(self, work: Work) -> list[str]:
+        return [*self.build.lines(work), *self.deploy.lines(work)]
+
     def show(self, work: Work) -> None:
         self.build.show(work)
         plan = self.deploy
@@ -28,6 +31,7 @@ class DeployHeadPlan(Struct, frozen=True):
         plan.show(work)
 
     def execute(self, work: Work) -> Record:
+        work.running()  # what is replaced, as it is before the build
         record = self.build.made(work)
         plan = self.deploy if self.build.existing else deploy.of_another_digest(work, self.deploy, record)
         return plan.execute(work)

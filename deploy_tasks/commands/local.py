@@ -126,6 +126,7 @@ class LocalDeployPlan:
             deploy.of_another_digest(work, self.deploy, record).show(work)
 
     def execute(self, work: Work) -> Record:
+        work.running()  # what is replaced, as it is before the build
         record = self.build.execute(work)
         return deploy.of_another_digest(work, self.deploy, record).execute(work)
 

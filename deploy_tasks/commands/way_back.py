@@ -58,10 +58,11 @@ def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
     elif before is None:
         return Undo(None, None, "nothing ran before, so there is nothing to go back to yet")
     if before and (is_unchanged or (is_same(before, new) and new.revision in (None, before.revision))):
-        return Undo(None, None, "nothing changed: the same ran before")
+        said = "the same was deployed from here before" if now.why else "the same ran before"
+        return Undo(None, None, f"nothing changed: {said}")
     if now.why or now.has_failed or "app-history" not in work.client.features:
         try:
-            before = next(ways_back(work, new).ones, None)
+            before = next(ways_back(work, None if now.why else new).ones, None)
         except (ApiRefused, NothingStarted):
             before = None
     if before is None and now.why:

@@ -219,8 +219,8 @@ class _Place(NamedTuple):
     is_of_call: bool = False
 
     def layers(self, environment: str | None, is_selected: bool) -> list[Layer]:
-        """What counts of it: for the environment alone, then for all. What holds for all environments does not decide the
-        cluster of one, and what a call says is about the selected environment."""
+        """What counts of it: for the environment alone, then for all. What holds for all environments does not decide
+        the cluster of one, and what a call says is about the selected environment."""
         if environment is None:
             return [_by_variable(self.source, self.name, self.values)]
         alone = _by_variable(self.source, self.name, self.values, suffix_of(environment))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from ..errors import ChangedMeanwhile, SettingsError
 from ..next_steps import Step, rest
@@ -11,9 +11,8 @@ from ..ui import console
 from .work import Work
 
 
-@runtime_checkable
 class Guarded(Protocol):
-    """A plan that builds or deploys, which a protected environment does not let happen unconfirmed."""
+    """The plan of a task that builds or deploys, which must be confirmed in a protected environment."""
 
     def lines(self, work: Work, /) -> Sequence[str]:
         """What would be built or deployed, in lines."""
@@ -25,7 +24,10 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
 
     What runs now is kept, so that a later deploy of this command line notices if it changes.
     """
-    guarded = [(work, plan) for work, plan in planned if work.settings.protected and isinstance(plan, Guarded)]
+    # Every task that builds or deploys has the flag, so no plan of one is forgotten here.
+    guarded = [
+        (work, cast(Guarded, plan)) for work, plan in planned if work.settings.protected and "yes" in work.options
+    ]
     if not guarded or guarded[0][0].call.is_dry:
         return
     first, chain = guarded[0][0], guarded[0][0].call.chain

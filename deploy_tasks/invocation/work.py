@@ -178,6 +178,7 @@ class Work:
         self.state.sweep()
         if has_waited:
             self.state.reread()
+            self._asked = self._running = None
         return has_waited
 
     # plan

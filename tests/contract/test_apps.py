@@ -124,7 +124,7 @@ def test_all_apps_are_built_and_deployed_each_with_its_own_settings(shop: Projec
 def test_what_goes_over_is_shown_by_dry_and_nothing_is_sent(shop: Project, sandbox: SandboxProcess) -> None:
     done = shop.invoke("--dry", "build", "--app", "all", "reuse")
     assert done.returncode == 0, done.stderr
-    assert sandbox.seen() == []
+    assert {line.split()[0] for line in sandbox.seen()} == {"GET"}, "what runs"
     assert not (shop.folder / ".deploy").exists()
     shown = [line for line in done.stderr.splitlines() if "dry run, not sent: POST" in line]
     assert [line.split(" ")[0] for line in shown] == NAMES * 2
@@ -271,7 +271,7 @@ def test_no_line_is_torn_and_every_one_says_whose_it_is(twelve: Project) -> None
         name, said = line.split(" | ", 1)
         assert name in TWELVE
         assert re.fullmatch(
-            r"build-\S+ builds \S+ at \w{12}|cloning \S+ at \w{40}|builder archive: packs .* left out\)"
+            r"build-\S+ builds \S+ at \w{12} in \S+|cloning \S+ at \w{40}|builder archive: packs .* left out\)"
             r"|pushed \S+ sha256:\w{64}|INFO\[\d{4}\.\d\] Taking snapshot of full filesystem\.\.\."
             r"|recorded twelve/app-\d\d:\w{40} as sha256:\w{64}",
             said,
@@ -462,7 +462,7 @@ def test_rollback_and_undo_name_the_app(shop: Project, sandbox: SandboxProcess) 
         shop.push()
         done = shop.invoke("build", "--app", "backend", "reuse")
         digests.append(done.stdout.split()[0])
-    assert f"undo: invoke rollback --app backend (back to {digests[0][:19]}" in done.stderr
+    assert f"undo: invoke rollback --app backend → {digests[0][7:19]}" in done.stderr
     assert shop.invoke("rollback", "--app", "backend").returncode == 0
     assert sandbox.app("non-business-apps", "shop-backend")["image"].endswith(digests[0])
 

@@ -109,7 +109,7 @@ def test_what_is_no_digest_in_the_history_is_neither_deployed_nor_printed(
     sandbox.forget()
     refused = project.invoke("rollback")
     assert refused.returncode == 2
-    assert "cannot go back by 1: only one digest was deployed" in refused.stderr
+    assert "cannot go back by 1: nothing else ran before, as far as is known here" in refused.stderr
     assert project.invoke("reuse", "--build-id", 7 * "c").returncode == 2
     assert sandbox.seen("POST") == []
     listed = project.invoke("history", "--json").stdout + project.invoke("status").stdout
@@ -124,7 +124,7 @@ def test_a_dry_chain_shows_a_placeholder_for_a_digest_that_is_not_there_yet(
         assert dry.returncode == 0, dry.stderr
         assert f'"buildId":"<digest of shop:{project.head}>"' in dry.stderr
         assert "sha256:0" not in dry.stderr
-    assert sandbox.seen() == []
+    assert {line.split()[0] for line in sandbox.seen()} == {"GET"}
 
 
 def test_a_digest_that_is_gone_is_built_from_its_own_commit(project: Project, sandbox: SandboxProcess) -> None:

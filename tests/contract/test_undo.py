@@ -402,6 +402,20 @@ def test_what_cannot_be_asked_does_not_keep_a_deploy_from_happening(
     assert posts(api) == [None]
 
 
+def test_the_undo_of_a_deploy_over_what_cannot_be_read_is_what_was_deployed_from_here(
+    shop: Project, api: FaultyApi
+) -> None:
+    forbidden = http(403, {"error": "no read here"}, **FULL)
+    api.always("app", forbidden)
+    api.always("deploy", http(200, {"skipped": True, "revision": 9}, **FULL))
+    shop.invoke("reuse", "--build-id", OTHER, "--no-follow")
+    done = shop.invoke("reuse", "--no-follow")
+    words, says = undo_of(done)
+    assert (words, says) == (["rollback"], f"{OTHER[7:19]} (as far as is known here)")
+    assert f"going back to {OTHER[:19]}…" in shop.invoke("--dry", *words).stderr
+    assert "nothing changed: the same was deployed from here before" in shop.invoke("reuse", "--no-follow").stderr
+
+
 def test_a_refused_key_and_no_connection_end_a_deploy_before_it(shop: Project, api: FaultyApi) -> None:
     api.answers = {"app": [http(401)]}
     refused = shop.invoke("reuse")
@@ -545,7 +559,7 @@ def test_several_apps_are_confirmed_together(protected: Project, sandbox: Sandbo
     assert "two: build two: " in shown
     refused = protected.invoke("reuse", "--app", "all")
     assert refused.returncode == 2
-    assert "Confirm it: invoke reuse --app all --yes" in refused.stderr
+    assert "Confirm it: invoke reuse --environment production --app all --yes" in refused.stderr
 
 
 @pytest.mark.parametrize("words", [["reuse"], ["build", "reuse"]])

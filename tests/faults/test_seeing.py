@@ -135,13 +135,13 @@ def test_the_health_path_is_requested_at_the_domain_until_it_answers_2xx(shop: P
         site.always("other", http(503))
         looked = api.count("app")
         unseen = shop.invoke("reuse", *flags, "--no-follow", "--rollout-timeout", "3", **environment)
-        assert (unseen.returncode, api.count("app")) == (12, looked), "only the health path was to be waited for"
+        assert (unseen.returncode, api.count("app")) == (12, looked + 1), "only the health path was to be waited for"
         ill = shop.invoke("reuse", *flags, "--rollout-timeout", "3", **environment)
         assert ill.returncode == 12
         assert "https://shop.example.com/health does not answer 2xx after 3 s (503)" in ill.stderr
 
 
-@pytest.mark.parametrize("task", ["reuse", "rollback", "local-deploy"])
+@pytest.mark.parametrize("task", ["reuse", "local-deploy"])
 def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: FaultyApi, task: str) -> None:
     shop.write_record(RECORD)
     refused = shop.invoke(task, "--check-health")
@@ -150,15 +150,30 @@ def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: Fault
     assert api.requests == []
 
 
+def test_a_health_check_of_what_ran_without_a_domain_deploys_nothing(shop: Project, api: FaultyApi) -> None:
+    for letter in "ab":
+        assert shop.invoke("reuse", "--build-id", f"sha256:{64 * letter}").returncode == 0
+    deploys = api.count("deploy")
+    refused = shop.invoke("rollback", "--check-health")
+    assert refused.returncode == 2
+    assert "--check-health needs a domain to ask at" in refused.stderr
+    assert api.count("deploy") == deploys
+
+
 def test_the_undo_command_names_the_image_that_rollback_deploys(shop: Project, api: FaultyApi) -> None:
     well, unwell, newest = (f"sha256:{letter * 64}" for letter in "abc")
+
+    def runs(build_id: str, ready: int) -> Answer:
+        return http(200, {"app": {"replicas": 1, "readyReplicas": ready, "image": f"shop@{build_id}"}})
+
+    before = http(404)
     for build_id, ready in [(well, 1), (unwell, 0), (newest, 1)]:
-        api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": ready, "image": f"shop@{build_id}"}}))
+        api.answers["app"] = [before, *[runs(build_id, ready)] * 10_000]
         last = shop.invoke("reuse", "--build-id", build_id, "--rollout-timeout", "3")
         assert last.returncode == (0 if ready else 12), last.stderr
-    assert f"undo: invoke rollback --rollout-timeout 3 (back to {well[:19]}…" in last.stderr
-    api.always("app", http(200, {"app": {"replicas": 1, "readyReplicas": 1}}))
-    assert f"shop@{well}" in shop.invoke("rollback").stdout
+        before = runs(build_id, ready)
+    assert f"undo: invoke rollback → {unwell[7:19]}\n" in last.stderr, "a timeout excludes nothing"
+    assert f"shop@{unwell}" in shop.invoke("rollback", "--no-follow").stdout
 
 
 def test_a_second_wait_ends_with_the_digest_that_the_first_one_recorded(
