@@ -109,9 +109,9 @@ def test_what_does_not_come_up_is_said_again_and_what_is_deployed_is_not(apps: P
 
 def test_ctrl_c_while_rollouts_are_followed_leaves_nothing_to_say_again(apps: Project, api: FaultyApi) -> None:
     assert apps.invoke("build", "--app", "one,two").returncode == 0
-    api.always("app", silence)
+    api.answers["app"] = [*[http(404)] * 2, *[silence] * 10_000]
     process = apps.start("reuse", "--app", "one,two")
-    api.until("app", 2)
+    api.until("app", 4)
     process.send_signal(signal.SIGINT)
     _, err = process.finish()
     assert process.returncode == 130
@@ -164,9 +164,9 @@ def test_a_signal_ends_the_engine_of_every_app(
 
 def test_ctrl_c_while_deploys_are_followed_names_every_app(apps: Project, api: FaultyApi) -> None:
     assert apps.invoke("build", "--app", "all").returncode == 0
-    api.always("app", silence)
+    api.answers["app"] = [*[http(404)] * 3, *[silence] * 10_000]
     process = apps.start("reuse", "--app", "all")
-    api.until("app", 3)
+    api.until("app", 6)
     process.send_signal(signal.SIGINT)
     _, err = process.finish()
     assert process.returncode == 130

@@ -89,7 +89,7 @@ def test_10_a_refused_key_names_its_variable(shop: Project, api: FaultyApi, saw:
     line = saw("faults", f"10 ({status})", "start: the key is refused", done, api.summary)
     assert api.summary == "1 start"
     assert done.returncode == 4
-    assert "Check DEPLOY_API_KEY" in line
+    assert "Check shell variable DEPLOY_API_KEY" in line
 
 
 def test_a_refusal_is_quoted_in_an_excerpt_without_control_characters(shop: Project, api: FaultyApi, saw: Saw) -> None:

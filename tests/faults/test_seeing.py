@@ -98,9 +98,9 @@ def test_a_rollout_that_cannot_be_seen_ends_in_time(shop: Project, api: FaultyAp
 
 def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Project, api: FaultyApi, saw: Saw) -> None:
     shop.write_record(RECORD)
-    api.always("app", silence)
+    api.answers["app"] = [http(404), *[silence] * 10_000]
     process = shop.start("reuse")
-    api.until("app")
+    api.until("app", 2)
     process.send_signal(2)
     out, err = process.finish()
     done = subprocess.CompletedProcess([], process.returncode, out, err)
@@ -219,7 +219,7 @@ def test_no_other_run_can_start_between_the_tasks_of_a_chain(shop: Project, api:
     api.until("deploy")
     refused = shop.invoke("digest")
     assert refused.returncode == 11
-    assert f"another run (pid {chain.pid}: invoke reuse, since " in refused.stderr
+    assert f"another run (pid {chain.pid}: invoke reuse in {api.address}, since " in refused.stderr
     api.let_go("deploy")
     chain.finish()
     assert chain.returncode == 0

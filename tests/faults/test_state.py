@@ -187,7 +187,7 @@ def test_30_kill_9_between_the_answer_and_the_file_costs_no_job(shop: Project, a
     done = shop.run(sys.executable, "-c", KILL_BEFORE_SAVING, "build")
     line = saw("faults", 30, "build: kill -9 between the answer and the file", done, api.summary)
     assert done.returncode == -9
-    assert line == f"{JOB} builds {shop.origin} at {shop.head[:12]}"
+    assert line == f"{JOB} builds {shop.origin} at {shop.head[:12]} in {api.address}"
     api.requests.clear()
     picked_up = shop.invoke("wait", "--job", JOB, "--image-tag", shop.head)
     assert picked_up.returncode == 0, picked_up.stderr
@@ -206,7 +206,7 @@ def test_31_a_second_run_is_refused_at_once_and_told_who_holds_the_lock(
     done = recorded.invoke(task)
     line = saw("faults", f"31 ({task})", f"{task}: while another run waits for its build", done, api.summary)
     assert done.returncode == 11
-    assert line.startswith(f"another run (pid {first.pid}: invoke build, since 20")
+    assert line.startswith(f"another run (pid {first.pid}: invoke build in {api.address}, since 20")
     assert api.summary == "none"
     assert engine.commands == []
     first.kill()
@@ -234,7 +234,7 @@ def test_31_with_a_lock_timeout_the_second_run_waits_and_goes_by_what_the_first_
     second = recorded.start("reuse", "--lock-timeout", "600")
     assert second.stderr is not None
     waiting = second.stderr.readline()
-    assert waiting.startswith(f"waiting for another run (pid {first.pid}: invoke build, since ")
+    assert waiting.startswith(f"waiting for another run (pid {first.pid}: invoke build in {api.address}, since ")
     api.let_go("wait")
     assert first.wait(SECONDS_A_COMMAND) == 0
     first.communicate()
