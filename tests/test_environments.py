@@ -202,7 +202,7 @@ def test_an_environment_of_one_app_is_unknown_for_the_others(tmp_path: Path) -> 
         ({"environments": {"a": {"environment": "b"}}}, "environments.a.environment: an environment cannot select"),
         ({"environments": {"a": {"environments": {}}}}, "'deploy.environments.a.environments' is not a setting"),
         ({"environments": {"a": {"apps": {}}}}, "'deploy.environments.a.apps' is not a setting"),
-        ({"environments": {"a": {"protected": ""}}}, "environments.a.protected has no value. Nothing was sent. Write true"),
+        ({"environments": {"a": {"protected": ""}}}, "a.protected has no value. Nothing was sent. Write true or false"),
         ({"environments": {"a": {"prot": 1}}}, "(did you mean deploy.environments.a.port?)"),
         ({"protected": True}, "configuration deploy.protected: only an environment can be protected"),
         ({"apps": {"a": {"protected": True}}}, "deploy.apps.a.protected: only an environment can be protected"),
