@@ -13,6 +13,7 @@ from ..config.environments import check_known
 from ..encoding import fields_of
 from ..errors import DigestNotFound, SettingsError
 from ..invocation.command import Command
+from ..invocation.running import NOT_SAID
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
@@ -42,8 +43,7 @@ class PromotePlan(Struct, frozen=True):
         self.deploy.show(work)
 
     def execute(self, work: Work) -> Record:
-        for line in self._commits(work):
-            console.tell(line)
+        work.tell_plan([*self._commits(work)])
         try:
             return self.deploy.execute(work)
         except DigestNotFound as error:
@@ -151,6 +151,8 @@ def _running_in(source: Work) -> Record:
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
+    if running.why and running.why != NOT_SAID:
+        raise SettingsError(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
     if running.why:
         last = next(source.history.deploys(settings.app, settings.namespace), None)
         if last is None:
