@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .. import images
 from ..config.environments import check_known
 from ..encoding import fields_of
-from ..errors import DigestNotFound, SettingsError
+from ..errors import DigestNotFound, NothingStarted, SettingsError
 from ..invocation.command import Command
 from ..invocation.running import NOT_SAID
 from ..invocation.work import Work
@@ -152,7 +152,7 @@ def _running_in(source: Work) -> Record:
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
     if running.why and running.why != NOT_SAID:
-        raise SettingsError(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
+        raise NothingStarted(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
     if running.why:
         last = next(source.history.deploys(settings.app, settings.namespace), None)
         if last is None:

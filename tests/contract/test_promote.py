@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clusters import Clusters, two_clusters
+from tests.faults.api import faulty_api, http
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
@@ -237,6 +238,18 @@ def test_without_a_state_of_apps_what_was_deployed_from_here_last_is_promoted(
     elsewhere = project.clone("elsewhere").invoke(*TO_PRODUCTION)
     assert elsewhere.returncode == 2
     assert "is not known: the API does not say what runs, and nothing was deployed there from here" in elsewhere.stderr
+
+
+def test_what_cannot_be_asked_in_staging_is_not_promoted(project: Project, clusters: Clusters) -> None:
+    deployed(project, "staging", "one")
+    with faulty_api() as api:
+        api.always("app", http(500))
+        text = (project.folder / "invoke.yaml").read_text()
+        project.write("invoke.yaml", text.replace(clusters.staging.url, api.url))
+        refused = project.invoke(*TO_PRODUCTION)
+    assert refused.returncode == 5, refused.stderr
+    assert "is not known: could not ask what runs" in refused.stderr
+    assert clusters.production.seen("POST") == []
 
 
 def test_a_rollout_that_failed_in_staging_is_warned_of(project: Project, clusters: Clusters) -> None:
