@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .. import images
 from ..config.environments import check_known
 from ..encoding import fields_of
-from ..errors import DigestNotFound, SettingsError
+from ..errors import DigestNotFound, NothingStarted, SettingsError
 from ..invocation.command import Command
 from ..invocation.running import NOT_SAID
 from ..invocation.work import Work
@@ -43,8 +43,7 @@ class PromotePlan(Struct, frozen=True):
         self.deploy.show(work)
 
     def execute(self, work: Work) -> Record:
-        for line in self._commits(work):
-            console.tell(line)
+        work.tell_plan([*self._commits(work)])
         try:
             return self.deploy.execute(work)
         except DigestNotFound as error:
@@ -156,15 +155,17 @@ def _running_in(source: Work) -> Record:
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
+    if running.why and running.why != NOT_SAID:
+        what = f"what runs of {where} is not known: {running.why}"
+        raise NothingStarted(what, "Nothing was deployed", source.again._replace(says="Try again"))
     if running.why:
-        is_said = running.why != NOT_SAID
-        last = None if is_said else next(source.history.deploys(settings.app, settings.namespace), None)
+        last = next(source.history.deploys(settings.app, settings.namespace), None)
         if last is None or last.outcome != history.DEPLOYED:
             here = "nothing was deployed there from here"
             if last:
                 here = "whether the last deploy from here happened is not known"
             raise SettingsError(
-                f"what runs of {where} is not known: {running.why}{'' if is_said else f', and {here}'}",
+                f"what runs of {where} is not known: {running.why}, and {here}",
                 "Nothing was deployed",
                 Step("reuse", {"app": source.name, "build_id": "DIGEST"}, "Deploy a digest that you know"),
             )
