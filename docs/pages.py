@@ -83,11 +83,13 @@ deploy:
 - **Its files**: `.env.<name>.local` and `.env.<name>`. So no environment can be called `local`, `example`,
   `sample`, `template` or `dist`, nor by a name that would make one variable mean two things, such as `username`
   (`DEPLOY_REGISTRY_USERNAME`).
-- **A leftover variable cannot redirect a deploy.** With an environment, the API's address, its key and the registry
-  are never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. If a variable
-  of the shell or the file of `DEPLOY_ENV_FILE` gives another value than the environment, its files or the
+- **A leftover variable cannot redirect a deploy.** With an environment, the API's address and key, the registry and
+  its login are never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. If a
+  variable of the shell or the file of `DEPLOY_ENV_FILE` gives another value than the environment, its files or the
   configuration, that is an error that names both, and nothing is sent. If none of these has a value, the variable
-  is used. Without an environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these three.
+  is used. Without an environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these settings.
+- **`DEPLOY_ENV_FILE=.env.production`** is an error unless `production` is selected: use `--environment production`,
+  which reads that file.
 - **What is kept**: the record, the history and the build in flight say their environment. Each environment has a
   build in flight of its own. A recorded digest may be deployed to any environment. Commands that a message suggests
   have `--environment` in them.
@@ -97,8 +99,8 @@ Which file holds what:
 | what | where | in git |
 |---|---|---|
 | address, registry, replicas, domain, `protected` of an environment | `deploy.environments.<name>` in `invoke.yaml` | yes |
-| the key of an environment | `DEPLOY_API_KEY` in `.env.<name>` (`chmod 600`) | no |
-| the key of an environment, in CI | `DEPLOY_API_KEY_<NAME>`, a variable of the shell | no |
+| the key of an environment, the login of its registry | `DEPLOY_API_KEY`, `DEPLOY_REGISTRY_USERNAME`, `DEPLOY_REGISTRY_PASSWORD` in `.env.<name>` (`chmod 600`) | no |
+| the same in CI | variables with the suffix, such as `DEPLOY_API_KEY_<NAME>`, in the shell | no |
 | address, key and registry for work without an environment | `.env` | no |
 
 [Several clusters](recipes/environments.md) shows it step by step.
