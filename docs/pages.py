@@ -18,8 +18,8 @@ _TASKS_HEAD = """# Tasks and flags
 
 <!-- Written by `invoke pages`. -->
 
-`invoke --help TASK` prints the same. A flag marked • is a [setting](settings.md), so it has other sources, too. The tasks
-after one on the same command line keep its app and environment: [chains](guide.md#chains).
+`invoke --help TASK` prints the same. A flag marked • is a [setting](settings.md), so it has other sources, too. The
+tasks after one on the same command line keep its app and environment: [chains](guide.md#chains).
 
 ## Common flags
 
@@ -98,9 +98,9 @@ Which file holds what:
 
 | what | where | in git |
 |---|---|---|
-| address, registry, replicas, domain, `protected` of an environment | `deploy.environments.<name>` in `invoke.yaml` | yes |
-| the key of an environment, the login of its registry | `DEPLOY_API_KEY`, `DEPLOY_REGISTRY_USERNAME`, `DEPLOY_REGISTRY_PASSWORD` in `.env.<name>` (`chmod 600`) | no |
-| the same in CI | variables with the suffix, such as `DEPLOY_API_KEY_<NAME>`, in the shell | no |
+| an environment's address, registry, replicas, `protected` | `deploy.environments.<name>` in `invoke.yaml` | yes |
+| its API key, and the login of its registry | `DEPLOY_API_KEY` and so on in `.env.<name>` (`chmod 600`) | no |
+| the same in CI | variables of the shell with the suffix: `DEPLOY_API_KEY_<NAME>` | no |
 | address, key and registry for work without an environment | `.env` | no |
 
 [Several clusters](recipes/environments.md) shows it step by step.
@@ -119,8 +119,8 @@ are. The same holds for `INVOKE_DEPLOY_<KEY>`. A whole number (`port`, `replicas
 no leading zero: `010` and `1:30` are refused. In JSON and Python, put texts in quotes: a bool, a number with a
 point or a date is refused where a text is needed.
 
-Put the name of an environment or app in quotes if YAML takes it for something else: `"no"`, `"on"`, `"1"`. Without them,
-Invoke ends with a `TypeError`.
+Put the name of an environment or app in quotes if YAML takes it for something else: `"no"`, `"on"`, `"1"`. Without
+quotes, Invoke ends with a `TypeError`.
 
 ## Paths and secrets
 
