@@ -128,12 +128,8 @@ def _environment(settings: Settings) -> Iterator[Finding]:
         seen = f"{settings.cluster}{protected} ({settings.origins['environment']}; {available})"
         yield Finding("environment", "ok", seen)
     elif settings.environments:
-        seen = f"checked without one ({available})"
-        if settings.known("api_url"):
-            yield Finding("environment", "ok", seen)
-        else:
-            check_one = Step("doctor", {"environment": "NAME"}, "check one with")
-            yield Finding("environment", "warning", seen, str(check_one))
+        state = "ok" if settings.known("api_url") else "warning"
+        yield Finding("environment", state, f"none is selected ({available})", "select one with --environment NAME")
 
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:

@@ -325,12 +325,9 @@ def test_doctor_says_which_environment_it_looks_at(two: Two) -> None:
     assert none["environment"] == {
         "what": "environment",
         "state": "warning",
-        "seen": "checked without one (available: staging, production)",
-        "mend": "invoke doctor --environment NAME",
+        "seen": "none is selected (available: staging, production)",
+        "mend": "select one with --environment NAME",
     }
-    without = found(two.project.invoke("doctor", "--json", DEPLOY_ENVIRONMENT="", **two.staging.settings))
-    assert without["environment"]["state"] == "ok"
-    assert without["environment"]["mend"] == ""
     contradiction = found(two.project.invoke("doctor", "--json", "-E", "production", DEPLOY_API_KEY="x"))
     assert contradiction["settings"]["mend"].startswith("Run: unset DEPLOY_API_KEY")
 
