@@ -18,10 +18,10 @@ LEFT_OUT = "=…"
 class Step(NamedTuple):
     """A command to run next.
 
-    `task` is the name of a task of the kit, or several with spaces between them; `flags` are by their Python names, and
-    None is "not given"; `says` introduces the command. It is for the selected environment, unless a flag names another
-    one or None. With `continues`, the tasks that come after the present one on this command line follow, the first of
-    them with the flags `target` unless it names its app.
+    `task` is the name of a task of the kit, or several with spaces between them: then the first has `flags`, and the
+    last `then`. Flags are by their Python names, and None is "not given"; `says` introduces the command. It is for the
+    selected environment, unless a flag names another one or None. With `continues`, the tasks that come after the
+    present one on this command line follow, the first of them with the flags `target` unless it names its app.
     """
 
     task: str
@@ -30,6 +30,7 @@ class Step(NamedTuple):
     continues: bool = False
     is_dry: bool = False
     target: Mapping[str, object] = {}
+    then: Mapping[str, object] = {}
 
     def __str__(self) -> str:
         """The command, as it must be typed here."""
@@ -45,9 +46,11 @@ class Step(NamedTuple):
         if environment is not None and tasks[0] not in _OF_NO_ENVIRONMENT:
             called[0] += f" --environment {environment}"
         dry = ["--dry"] if self.is_dry else []
-        words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *called])
         flags = {key: value for key, value in self.flags.items() if key != "environment"}
-        return _with_flags(words, flags) + (rest(self.target, after=tasks[-1]) if self.continues else "")
+        called[0] = _with_flags(called[0], flags)
+        called[-1] = _with_flags(called[-1], self.then)
+        words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *called])
+        return words + (rest(self.target, after=tasks[-1]) if self.continues else "")
 
 
 class Parsed(NamedTuple):

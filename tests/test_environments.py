@@ -9,6 +9,7 @@ import pytest
 
 from deploy_tasks.config.apps import split
 from deploy_tasks.config.project import Project
+from deploy_tasks.config.schema import is_secret_variable
 from deploy_tasks.config.settings import Settings
 from deploy_tasks.config.sources import Source
 from deploy_tasks.errors import SettingsError
@@ -76,6 +77,7 @@ def test_an_unknown_environment_lists_those_that_exist_the_nearest_first(tmp_pat
     error = refused(tmp_path, "prodction")
     assert error.what == "flag --environment: 'prodction' is not an environment here (did you mean production?)"
     assert error.next == ("Use --environment NAME (available: production, staging)",)
+    assert refused(tmp_path, "Production").next == error.next
     assert refused(tmp_path, None, DEPLOY_ENVIRONMENT="stagin").what.startswith(
         "shell variable DEPLOY_ENVIRONMENT: 'stag"
     )
@@ -200,6 +202,7 @@ def test_an_environment_of_one_app_is_unknown_for_the_others(tmp_path: Path) -> 
         ({"environments": {"a": {"environment": "b"}}}, "environments.a.environment: an environment cannot select"),
         ({"environments": {"a": {"environments": {}}}}, "'deploy.environments.a.environments' is not a setting"),
         ({"environments": {"a": {"apps": {}}}}, "'deploy.environments.a.apps' is not a setting"),
+        ({"environments": {"a": {"protected": ""}}}, "a.protected has no value. Nothing was sent. Write true or false"),
         ({"environments": {"a": {"prot": 1}}}, "(did you mean deploy.environments.a.port?)"),
         ({"protected": True}, "configuration deploy.protected: only an environment can be protected"),
         ({"apps": {"a": {"protected": True}}}, "deploy.apps.a.protected: only an environment can be protected"),
@@ -241,7 +244,9 @@ def test_a_variable_of_the_shell_that_contradicts_the_environment_is_an_error_th
         "configuration deploy.environments.production.api_url ('https://deploy.example.com')"
     )
     assert error.effect == "Nothing was sent"
-    assert error.next == (
+    assert error.next == ("Run: unset DEPLOY_API_URL",)
+    by_default = refused(tmp_path, None, {**TWO, "environment": "production"}, DEPLOY_API_URL=sandbox)
+    assert by_default.next == (
         "Run: unset DEPLOY_API_URL",
         "Or select no environment, with DEPLOY_ENVIRONMENT= before the command",
     )
@@ -335,6 +340,74 @@ def test_without_an_environment_the_shell_may_not_contradict_deploy_env_file(tmp
     assert load(tmp_path, None, {}, **environ).registry != "other"
 
 
+@pytest.mark.parametrize("other", ["HTTPS://DEPLOY.example.com", "https://deploy.example.com:443/"])
+def test_one_address_in_two_forms_is_no_contradiction(tmp_path: Path, other: str) -> None:
+    assert load(tmp_path, DEPLOY_API_URL=other).api_url == PRODUCTION
+
+
+def test_a_variable_with_the_suffix_counts_before_what_is_configured_for_all(tmp_path: Path) -> None:
+    config = {"api_url": "https://general.example.com", "environments": {"production": {}, "staging": {}}}
+    settings = load(tmp_path, "production", config, DEPLOY_API_URL_PRODUCTION=PRODUCTION)
+    assert settings.api_url == PRODUCTION
+    assert load(tmp_path, "staging", config, DEPLOY_API_URL_PRODUCTION=PRODUCTION).api_url == config["api_url"]
+    assert refused(tmp_path, "production", config, DEPLOY_API_URL=PRODUCTION)
+
+
+def test_the_advice_keeps_the_variable_that_is_for_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "ci.env").write_text("DEPLOY_API_KEY=of-production\n")
+    error = refused(tmp_path, "staging", DEPLOY_ENV_FILE="ci.env", DEPLOY_API_KEY_STAGING="of-staging")
+    assert error.what == (
+        "ci.env DEPLOY_API_KEY contradicts the API key of staging, shell variable DEPLOY_API_KEY_STAGING"
+    )
+    assert error.next == ("Run: unset DEPLOY_ENV_FILE",)
+
+
+@pytest.mark.parametrize("file", [".env.production", ".env.production.local"])
+@pytest.mark.parametrize("environment", [None, "staging"])
+def test_the_file_of_one_environment_is_not_used_for_another(
+    tmp_path: Path, file: str, environment: str | None
+) -> None:
+    (tmp_path / file).write_text("DEPLOY_API_KEY=k\n")
+    config = {**TWO, "environment": environment} if environment else TWO
+    error = refused(tmp_path, None, config, DEPLOY_ENV_FILE=file, DEPLOY_API_URL=STAGING)
+    here = "staging is selected (configuration deploy.environment)" if environment else "no environment is selected"
+    assert error.what == f"DEPLOY_ENV_FILE names {file}, the file of environment production, but {here}"
+    assert error.next == ("Use --environment production, which reads that file", "Or leave out DEPLOY_ENV_FILE")
+    assert load(tmp_path, DEPLOY_ENV_FILE=file).api_key == "k"
+    assert load(tmp_path, None, {}, DEPLOY_ENV_FILE=file).api_key == "k"
+
+
+def test_beside_deploy_env_file_no_file_of_an_app_says_what_the_cluster_is(tmp_path: Path) -> None:
+    (tmp_path / "a.env").write_text(f"DEPLOY_API_URL={STAGING}\nDEPLOY_PORT=1\n")
+    (tmp_path / "ci.env").write_text("DEPLOY_API_KEY=k\n")
+    config = {"apps": {"a": {"env_file": "a.env"}}}
+    settings = load(tmp_path, None, config, "a", DEPLOY_ENV_FILE="ci.env")
+    assert (settings.known("api_url"), settings.port) == (None, 1)
+    with pytest.raises(SettingsError, match=r"a\.env has DEPLOY_API_URL, which is not used with DEPLOY_ENV_FILE"):
+        settings.check("api_url")
+    assert load(tmp_path, None, config, "a").api_url == STAGING
+
+
+def test_the_login_of_one_registry_goes_to_no_other(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DEPLOY_REGISTRY=r:5999\nDEPLOY_REGISTRY_USERNAME=u\nDEPLOY_REGISTRY_PASSWORD=p\n")
+    settings = load(tmp_path)
+    assert (settings.registry_username, settings.registry_password) == (None, None)
+    with pytest.raises(SettingsError) as error:
+        settings.check("registry", "registry_username", "registry_password")
+    assert error.value.what.startswith("not set in production: DEPLOY_REGISTRY_PRODUCTION or registry under deploy.env")
+    assert "put it into .env.production, or call it DEPLOY_REGISTRY_PASSWORD_PRODUCTION" in str(error.value)
+    load(tmp_path, None).check("registry", "registry_username", "registry_password")
+    (tmp_path / ".env").unlink()
+    load(tmp_path).check("registry", "registry_username", "registry_password")
+
+
+def test_what_is_missing_names_the_file_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ci.env").write_text("DEPLOY_API_KEY=k\n")
+    monkeypatch.setenv("DEPLOY_ENV_FILE", "ci.env")
+    with pytest.raises(SettingsError, match=r"Set variables in the shell, or in ci\.env at the project's root"):
+        load(tmp_path, None, {}, DEPLOY_ENV_FILE="ci.env").check("api_url")
+
+
 def test_what_is_missing_says_how_to_select_an_environment(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as error:
         load(tmp_path, None).check("api_url", "api_key")
@@ -385,11 +458,27 @@ def test_for_another_environment_only_its_own_variables_count(tmp_path: Path) ->
     )
 
 
+def test_another_environment_is_about_the_same_app(tmp_path: Path) -> None:
+    config: dict[str, Any] = {"environments": {"staging": {}, "production": {}, "qa": {"app": "shop-qa"}}}
+    for name, app in (("production", "foo"), ("staging", "foo"), ("qa", "shop-qa")):
+        assert load(tmp_path, name, config, is_selected=name == "production", DEPLOY_APP="foo").app == app
+
+
+def test_a_variable_of_invoke_gives_no_key_to_another_environment(tmp_path: Path) -> None:
+    """Invoke puts it into the configuration, where it looks as if it were for all environments."""
+    project = Project(tmp_path, split({**TWO, "api_key": "p"}), without_variables=split(TWO))
+    environ = {"INVOKE_DEPLOY_API_KEY": "p"}
+    other = project.load(None, {}, environ, environment="staging", is_selected=False)
+    assert other.known("api_key") is None
+    assert project.load(None, {}, environ, environment="production").api_key == "p"
+
+
 # --- variables ------------------------------------------------------------------------------------------------------
 
 
 def test_a_secret_with_a_suffix_is_a_secret(tmp_path: Path) -> None:
     settings = load(tmp_path, "staging", DEPLOY_API_KEY_PRODUCTION="k3y-of-production", DEPLOY_PORT_STAGING="1")
+    assert is_secret_variable("INVOKE_DEPLOY_ENVIRONMENTS_PRODUCTION_API_KEY")
     handed = {"DEPLOY_API_KEY_PRODUCTION": "x", "A": "k3y-of-production", "DEPLOY_GIT_TOKEN_QA": "", "B": "b"}
     assert settings.secrets_among(handed) == ["DEPLOY_API_KEY_PRODUCTION", "A", "DEPLOY_GIT_TOKEN_QA"]
 

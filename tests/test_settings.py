@@ -280,7 +280,7 @@ def test_a_bad_secret_is_not_repeated(tmp_path: Path, value: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://localhost:8080", "http://127.0.0.1:1/base/", "http://[::1]:80", "https://[2001:db8::1]", "https://h/p/"],
+    ["http://localhost:8080", "http://127.0.0.1:1/base/", "http://[::1]:81", "https://[2001:db8::1]", "https://h/p/"],
 )
 def test_a_url_that_keeps_the_key_secret_is_accepted(tmp_path: Path, url: str) -> None:
     assert settings_from(tmp_path, {"shell variable": ("api_url", url)}).api_url == url.rstrip("/")

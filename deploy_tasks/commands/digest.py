@@ -22,6 +22,9 @@ from ..ui import console
 if TYPE_CHECKING:
     from ..api.client import DeployClient
 
+# The flags of a deploy that say how the image runs.
+_HOW_IT_RUNS = ("port", "replicas", "domain", "health_path", "tls", "env", "follow", "check_health", "rollout_timeout")
+
 
 class DigestPlan(Struct, frozen=True):
     """The tag whose digest is asked for."""
@@ -123,14 +126,20 @@ def tell_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
 
 
 def steps_to_build(work: Work, ref: str | None) -> list[Step]:
-    """The commands that build an image: of the commit `ref` if it is a commit, else of HEAD."""
-    flags = {key: getattr(work.settings, key) for key in TARGET if work.settings.is_by_flag(key)}
-    target, continues = {"app": work.name, **flags}, not work.is_of_several
+    """The commands that build an image: of the commit `ref` if it is a commit, else of HEAD. If this call deploys, they
+    deploy the image, too: what follows on this command line may be for another environment."""
+    flags = {key: getattr(work.settings, key) for key in TARGET if work.settings.is_of_call(key)}
+    target, then = {"app": work.name, **flags}, dict[str, object]()
+    tasks = ["build", "local"]
+    if "check_health" in work.options:
+        tasks = [f"{task} reuse" for task in tasks]
+        then = {key: value for key, value in work.call.given.items() if key in _HOW_IT_RUNS}
     is_commit = images.is_commit(ref)
-    if is_commit and ref != work.checkout.commit:
-        return [Step("build", {**target, "git_ref": ref}, "Build it", continues)]
     says = "Build it" if is_commit else "Build the present commit"
-    return [Step("build", target, says, continues), Step("local", target, continues=continues)]
+    if is_commit and ref != work.checkout.commit:
+        tasks, target = tasks[:1], {**target, "git_ref": ref}
+    steps = [Step(task, target, continues=not work.is_of_several, then=then) for task in tasks]
+    return [steps[0]._replace(says=says), *steps[1:]]
 
 
 def flags_of(work: Work, target: Target) -> dict[str, object]:
@@ -138,7 +147,7 @@ def flags_of(work: Work, target: Target) -> dict[str, object]:
     settings = work.settings
     usual: dict[str, object]
     if work.name:
-        usual = {key: None if settings.is_by_flag(key) else getattr(settings, key) for key in TARGET[1:]}
+        usual = {key: None if settings.is_of_call(key) else getattr(settings, key) for key in TARGET[1:]}
     else:
         namespace = APP_CLASSES[target.app_class]
         usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}

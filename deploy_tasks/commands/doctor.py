@@ -128,8 +128,7 @@ def _environment(settings: Settings) -> Iterator[Finding]:
         seen = f"{settings.cluster}{protected} ({settings.origins['environment']}; {available})"
         yield Finding("environment", "ok", seen)
     elif settings.environments:
-        state = "ok" if settings.known("api_url") else "warning"
-        yield Finding("environment", state, f"none is selected ({available})", "select one with --environment NAME")
+        yield Finding("environment", "warning", f"none is selected ({available})", "select one with --environment NAME")
 
 
 def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:

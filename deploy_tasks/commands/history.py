@@ -31,6 +31,10 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
     call.keep_target(works[0].settings.known("app"))
     most = of_flag("--limit", partial(whole_number, "a number of lines", 1, 1_000_000), 20 if limit is None else limit)
     apps = {work.settings.known("app") for work in works} if app else None
+    if apps is not None and not works[0].settings.is_by_flag("environment"):
+        # An app may have another name in another environment.
+        of_apps = [(call.project.table[name], call.project.configuration.own[name]) for name in names or ()]
+        apps |= {str(entry["app"]) for of_all, own in of_apps for entry in (of_all, *own.values()) if "app" in entry}
     settings = works[0].settings
     entries: Iterable[HistoryEntry] = (one for one in works[0].state.history() if apps is None or one.app in apps)
     if settings.is_by_flag("environment"):

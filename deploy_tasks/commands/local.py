@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from msgspec.structs import replace
 
 from .. import images
+from ..config.schema import OF_REGISTRY
 from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import build_args as parsed_build_args
@@ -69,6 +70,7 @@ class LocalPlan:
         context, dockerfile = self.image.context, self.image.dockerfile
         if not self.allows_secrets:
             build_context.check(context, engine.kind.ignore_files(context, dockerfile))
+        console.tell(f"build {self.image.reference} on this machine for {work.settings.cluster}")
         if self.login:
             engine.login(work.settings.registry, *self.login)
         return engine.publish(self.image)
@@ -102,7 +104,7 @@ def _plan_local(work: Work) -> LocalPlan:
 local = Command(
     "local",
     _plan_local,
-    needs=(*API, "files", "build_args_from"),
+    needs=(*API, *OF_REGISTRY, "files", "build_args_from"),
     from_git=("app", "repo_url", "git_ref"),
     builds=True,
     at_once=2,

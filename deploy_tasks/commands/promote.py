@@ -13,6 +13,7 @@ from ..config.environments import check_known
 from ..encoding import fields_of
 from ..errors import DigestNotFound, SettingsError
 from ..invocation.command import Command
+from ..invocation.running import NOT_SAID
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
@@ -139,25 +140,33 @@ def _name_of_source(work: Work) -> str:
     available = f"(available: {', '.join(known)})" if known else "(none is configured)"
     if not name:
         raise SettingsError("the environment to take the image from is missing", next=f"Use --from NAME {available}")
-    check_known(name, known, "flag --from: ")
+    check_known(name, known, "flag --from: ", "--from")
     if here in (None, name):
-        what = f"{name} is the selected environment, too" if here else "no environment is selected to deploy to"
-        raise SettingsError(f"{what}, and promote needs two", next=f"Use --environment NAME {available}")
+        what = f"both are {name}" if here else "none is selected to deploy to"
+        others = ", ".join(one for one in known if one != name)
+        raise SettingsError(
+            f"promote needs two environments, but {what}", next=f"Use --environment NAME (available: {others})"
+        )
     return name
 
 
 def _running_in(source: Work) -> Record:
-    """The image that runs in the environment of `source`. SettingsError if that is not known, or if nothing does."""
+    """The image that runs in the environment of `source`; where no API says that, what was deployed from here last.
+    SettingsError if it is not known, or if nothing runs."""
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
     if running.why:
-        last = next(source.history.deploys(settings.app, settings.namespace), None)
-        if last is None:
+        is_said = running.why != NOT_SAID
+        last = None if is_said else next(source.history.deploys(settings.app, settings.namespace), None)
+        if last is None or last.outcome != history.DEPLOYED:
+            here = "nothing was deployed there from here"
+            if last:
+                here = "whether the last deploy from here happened is not known"
             raise SettingsError(
-                f"what runs of {where} is not known: {running.why}, and nothing was deployed there from here",
+                f"what runs of {where} is not known: {running.why}{'' if is_said else f', and {here}'}",
                 "Nothing was deployed",
-                source.step_alone("reuse", "Deploy a digest that you know", build_id="DIGEST"),
+                Step("reuse", {"app": source.name, "build_id": "DIGEST"}, "Deploy a digest that you know"),
             )
         runs = ran(last)
         console.warn(f"{running.why} in {settings.cluster}; deployed there from here last: {history.described(last)}")

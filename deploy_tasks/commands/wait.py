@@ -21,6 +21,7 @@ from ..invocation.command import Command
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..state import history
+from ..state.files import State
 from ..state.records import BuildInFlight, Record, Target, record_as_json
 from ..ui import console
 from .build_request import build_request, in_flight_of
@@ -46,7 +47,7 @@ def step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
     with suppress(StateError):
         kept = work.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
-            given = {key: getattr(build, key) for key in TARGET if work.settings.is_by_flag(key)}
+            given = {key: getattr(build, key) for key in TARGET if work.settings.is_of_call(key)}
             flags = {**given, "app": work.name or given.get("app")}
     return Step("wait", flags, says, continues=not work.is_of_several)
 
@@ -124,6 +125,10 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     if record and record.build_id and work.is_of_several:
         return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
     work.remaining = Remaining.NOTHING
+    for name in settings.environments:
+        if name != settings.environment and (other := State(settings.state_file, name).in_flight()):
+            step = Step("wait", {"app": work.name, "environment": name}, "Wait for that one")
+            raise SettingsError(f"no build is in flight here, but {other.job_name} is in {name}", "", step)
     raise SettingsError(
         "no build is in flight",
         "",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.sources import Source
 from ..deploy_config import differences
 from ..errors import ApiRefused, NothingStarted
@@ -79,10 +80,18 @@ def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
 
 
 def _target(work: Work) -> dict[str, object]:
-    """The flags that name the app and its place, as far as a command without them would mean another."""
+    """The flags that name the app and its place, as far as a command without them would mean another, in another shell
+    and once something else is recorded."""
     settings = work.settings
-    by_class = settings.is_by_flag("app_class") and settings.origins["namespace"].source is Source.DEFAULT
+    by_call = [key for key in ("app", "namespace", "app_class") if settings.is_of_call(key)]
+    app, namespace = (settings.origins[key].source for key in ("app", "namespace"))
+    has_app = "app" in by_call or (app is Source.RECORD and settings.app != work.checkout.app)
+    # What it is if only the configuration says.
+    is_recorded = settings.origins["app_class"].source is Source.RECORD
+    usual = APP_CLASSES[DEFAULT_APP_CLASS if is_recorded else settings.app_class]
+    follows = namespace in (Source.RECORD, Source.DEFAULT)
+    has_place = "namespace" in by_call or (follows and ("app_class" in by_call or settings.namespace != usual))
     return {
-        "app": work.name or (settings.app if settings.is_by_flag("app") else None),
-        "namespace": settings.namespace if settings.is_by_flag("namespace") or by_class else None,
+        "app": work.name or (settings.app if has_app else None),
+        "namespace": settings.namespace if has_place else None,
     }

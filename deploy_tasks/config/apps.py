@@ -148,6 +148,9 @@ def _checked(values: Entry, path: str, *, is_environment: bool = False) -> Entry
             raise SettingsError(f"configuration {path}.{key}: an environment cannot select another")
         if row.of_environments and not is_environment:
             raise SettingsError(f"configuration {path}.{key}: only an environment can be {key}")
+        if row.of_environments and value in NOT_GIVEN:
+            # It guards something, so that no value must not mean the default.
+            raise SettingsError(f"configuration {path}.{key} has no value", next="Write true or false")
         if row.joined and value not in NOT_GIVEN:
             Origin(Source.CONFIG, "configuration", f"{path}.{key}").parsed(row.parse, value)
     return renamed

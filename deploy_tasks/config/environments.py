@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from .. import images
 from ..errors import SettingsError
@@ -12,7 +13,13 @@ from .settings import Layer, settle
 from .sources import Origin, Source
 from .values import unknown
 
-_CALLED = {"api_url": "API address", "api_key": "API key", "registry": "registry"}
+_CALLED = {
+    "api_url": "API address",
+    "api_key": "API key",
+    "registry": "registry",
+    "registry_username": "registry's user",
+    "registry_password": "registry's password",
+}
 # `.env.<name>` has another meaning: values of this machine, or an example that is committed.
 _RESERVED = ("local", "example", "sample", "template", "dist")
 
@@ -48,38 +55,54 @@ def selected(names: Sequence[str], layers: Sequence[Layer]) -> tuple[str | None,
             return None, layer.origin(row)
         if value not in NOT_GIVEN:
             origin = layer.origin(row)
-            name = origin.parsed(row.parse, value)
-            check_known(name, names, f"{origin}: ")
+            check_known(name := str(value), names, f"{origin}: ")
             return name, origin
     return None, Origin(Source.DEFAULT, "default")
 
 
-def check_known(name: str, names: Sequence[str], where: str) -> None:
-    """SettingsError, which begins with `where`, if `name` is not one of the environments `names`."""
+def check_file(named: str | None, names: Sequence[str], environment: str | None, origin: Origin) -> None:
+    """SettingsError if DEPLOY_ENV_FILE names the file of another environment than the selected one: what it holds, such
+    as the key, would go to another cluster."""
+    file = PurePath(named or "").name.removesuffix(".local")
+    other = next((name for name in names if file == f".env.{name}"), environment)
+    if other != environment:
+        here = f"{environment} is selected ({origin})" if environment else "no environment is selected"
+        raise SettingsError(
+            f"DEPLOY_ENV_FILE names {named}, the file of environment {other}, but {here}",
+            next=[f"Use --environment {other}, which reads that file", "Or leave out DEPLOY_ENV_FILE"],
+        )
+
+
+def check_known(name: str, names: Sequence[str], where: str, flag: str = "--environment") -> None:
+    """SettingsError, which begins with `where`, if `name` is not one of the environments `names`; it says to use the
+    `flag`."""
     if name not in names:
         from difflib import SequenceMatcher
 
         nearest = sorted(names, key=lambda known: SequenceMatcher(None, name, known).ratio(), reverse=True)
-        raise SettingsError(f"{where}{unknown('an environment here', name, names)}", next=_choose(nearest))
+        raise SettingsError(f"{where}{unknown('an environment here', name, names)}", next=_choose(nearest, flag))
 
 
-def _choose(names: Sequence[str]) -> str:
+def _choose(names: Sequence[str], flag: str = "--environment") -> str:
     if not names:
         return "No environment is configured: list it under deploy.environments in invoke.yaml"
-    return f"Use --environment NAME (available: {', '.join(names)})"
+    return f"Use {flag} NAME (available: {', '.join(names)})"
 
 
-def check_agree(places: Iterable[Sequence[Layer]], environment: str | None) -> None:
+def check_agree(places: Iterable[Sequence[Layer]], environment: str | None, *, is_by_flag: bool) -> None:
     """SettingsError if two of the `places` disagree about the API address, its key, or the registry: a variable that is
     still set from earlier would lead to another cluster, or give it the key of this one. The first place that has a
-    value is the one that is meant."""
+    value is the one that is meant. `is_by_flag`: no variable or default selects the environment."""
     given = [settle(DECIDES_CLUSTER, layers) for layers in places]
     for row in DECIDES_CLUSTER:
         found = [(origins[row.key], values[row.key]) for values, origins in given]
         found = [(origin, value) for origin, value in found if origin.source is not Source.DEFAULT]
         for origin, value in found[1:]:
             if value != found[0][1]:
-                raise _contradiction(row, *found[0], origin, value, environment)
+                error = _contradiction(row, *found[0], origin, value, environment)
+                if environment and not is_by_flag:
+                    error.next += ("Or select no environment, with DEPLOY_ENVIRONMENT= before the command",)
+                raise error
 
 
 def _contradiction(
@@ -90,7 +113,4 @@ def _contradiction(
     of = f" of {environment}" if environment else ""
     what = f"{origin}{texts[1]} contradicts the {_CALLED[row.key]}{of}, {meant}{texts[0]}"
     is_variable = origin.source is Source.VARIABLE
-    steps = [f"Run: unset {origin.key if is_variable else 'DEPLOY_ENV_FILE'}"]
-    if environment:
-        steps.append("Or select no environment, with DEPLOY_ENVIRONMENT= before the command")
-    return SettingsError(what, next=steps)
+    return SettingsError(what, next=f"Run: unset {origin.key if is_variable else 'DEPLOY_ENV_FILE'}")

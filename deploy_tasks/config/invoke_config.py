@@ -54,12 +54,14 @@ def deploy_part(config: Config, root: Path, *, without_variables: bool = False) 
 
 
 def _of_variables(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """`values` with the text of the variables that Invoke took them from."""
-    names = {key: f"{prefix}{key.upper()}" for key in values}
-    return {
-        key: _of_variables(value, f"{names[key]}_") if isinstance(value, Mapping) else os.environ.get(names[key], value)
-        for key, value in values.items()
-    }
+    """`values` with the text of the variables that Invoke took them from, without those that are empty."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key.upper()}"
+        text = _of_variables(value, f"{name}_") if isinstance(value, Mapping) else os.environ.get(name, value)
+        if text != "":
+            found[key] = text
+    return found
 
 
 def _in_yaml(path: Path) -> Any:  # any value of YAML

@@ -7,10 +7,12 @@ import shlex
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from invoke.context import Context
+from msgspec import structs
 
 from ..errors import SettingsError
 from ..git import top_of
@@ -97,9 +99,10 @@ class Project:
     ) -> tuple[str | None, Origin]:
         """The environment that is selected, and where: by the flag, else by DEPLOY_ENVIRONMENT in the shell or in a
         `.env` file, else by the configuration. SettingsError if there is none of this name."""
-        files = env_files(self.root, (), environ.get("DEPLOY_ENV_FILE"), self.read)
-        return environments.selected(
-            self.configuration.all_environments(),
+        names, named = self.configuration.all_environments(), environ.get("DEPLOY_ENV_FILE")
+        files = env_files(self.root, (), named, self.read)
+        environment, origin = environments.selected(
+            names,
             [
                 Layer(Source.FLAG, "flag", "{row.flag}", flags),
                 _by_variable(Source.VARIABLE, "shell variable", environ),
@@ -108,6 +111,8 @@ class Project:
                 Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True),
             ],
         )
+        environments.check_file(named, names, environment, origin)
+        return environment, origin
 
     def load(
         self,
@@ -124,7 +129,7 @@ class Project:
 
         They are those of the selected environment; `environment` selects it like a flag. Unless it `is_selected`, they
         are of another environment than the selected one: then of `flags` only `app` counts, and of the variables that
-        the shell and DEPLOY_ENV_FILE have only those for that environment.
+        the shell and DEPLOY_ENV_FILE have only those for that environment, and DEPLOY_APP.
         """
         environ = dict(environ)  # each look into os.environ costs three calls
         if is_selected:
@@ -137,7 +142,7 @@ class Project:
             environments.check_known(environment, known, f"app {name}: " if name else "")
         # With a table, the flag chooses among its apps, and the entry says what the app is called.
         flags = {**flags, "app": None} if self.table and "app" in flags else flags
-        layers, files, places = self._layers(name, flags, environ, environment, is_selected=is_selected)
+        layers, files, not_used = self._layers(name, flags, environ, environment, is_selected=is_selected)
         values, origins = settle([row for row in SETTINGS if row.key != "environment"], layers)
         state_file = self.root / values.pop("state_file")
         if name is not None:
@@ -155,7 +160,7 @@ class Project:
             variables=ChainMap(*({key: value for key, value in has.items() if value} for has in sources)),
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
-            not_used=_not_used(places) if environment else {},
+            not_used=not_used,
         )
         if not self.table and apps.SEVERAL.fullmatch(settings.known("app") or ""):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
@@ -175,12 +180,15 @@ class Project:
         environment: str | None,
         *,
         is_selected: bool = True,
-    ) -> tuple[list[Layer], dict[str, EnvFile], list[_Place]]:
-        """The values of every source, strongest first; the `.env` files, and all places of variables, among them.
-        SettingsError if they disagree about the cluster."""
+    ) -> tuple[list[Layer], dict[str, EnvFile], dict[str, str]]:
+        """The values of every source, strongest first; the `.env` files; the variables that do not count, with the file
+        of each. SettingsError if the sources disagree about the cluster."""
         by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
-        levels = self.configuration.levels(name, environment)
+        configuration, as_filed = self.configuration, self.without_variables or self.configuration
+        if not is_selected:
+            configuration = structs.replace(configuration, general=as_filed.general)
+        levels = configuration.levels(name, environment)
         named = environ.get("DEPLOY_ENV_FILE")
         env_file, origins = settle((BY_KEY["env_file"],), levels)
         of_app = [path for path in env_file.values() if path]
@@ -191,10 +199,18 @@ class Project:
         places = [
             _Place(Source.VARIABLE, "shell variable", environ, is_of_call=True),
             *(
-                _Place(Source.ENV_FILE, at, file.variables, at in own, is_of_call=at == named and at not in own)
+                _Place(Source.ENV_FILE, at, file.variables, is_of_call=at == named and at not in own)
                 for at, file in files.items()
             ),
         ]
+        # What holds for all calls and environments does not decide the cluster of one.
+        not_used: dict[str, str] = {}
+        if named or environment:
+            for number, place in enumerate(places):
+                if not place.is_of_call and place.name not in own:
+                    not_used |= {key: place.name for key in _DECIDE - {*not_used} if place.values.get(key)}
+                    kept = {key: value for key, value in place.values.items() if key not in _DECIDE}
+                    places[number] = place._replace(values=kept)
         invoke = Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True)
         layers = [
             Layer(Source.FLAG, "flag", "{row.flag}", by_flag),
@@ -203,33 +219,32 @@ class Project:
             *([invoke] if is_selected else []),
         ]
         if named or environment:
-            written = (self.without_variables or self.configuration).levels(name, environment) if environment else []
-            environments.check_agree(_said(places, written, environ, environment, is_selected), environment)
-        return sorted(layers, key=lambda layer: layer.source), files, places
+            written = as_filed.levels(name, environment) if environment else []
+            said = _said(places, written, environ, environment, is_selected)
+            is_by_flag = not is_selected or bool(flags.get("environment"))
+            environments.check_agree(said, environment, is_by_flag=is_by_flag)
+        return sorted(layers, key=lambda layer: layer.source), files, not_used
 
 
 class _Place(NamedTuple):
-    """A place of variables: the shell or a `.env` file. It `is_own` of the environment, or `is_of_call` (the shell, the
-    file of DEPLOY_ENV_FILE), or else counts for all calls and environments."""
+    """A place of variables: the shell or a `.env` file. It `is_of_call` if only this call has it: the shell, the file
+    of DEPLOY_ENV_FILE."""
 
     source: Source
     name: str
     values: Mapping[str, str]
-    is_own: bool = False
     is_of_call: bool = False
 
     def layers(self, environment: str | None, is_selected: bool) -> list[Layer]:
-        """What counts of it: for the environment alone, then for all. What holds for all environments does not decide
-        the cluster of one, and what a call says is about the selected environment."""
-        if environment is None:
-            return [_by_variable(self.source, self.name, self.values)]
-        alone = _by_variable(self.source, self.name, self.values, suffix_of(environment))
-        if self.is_own or (self.is_of_call and is_selected):
-            return [alone, _by_variable(self.source, self.name, self.values)]
-        if self.is_of_call:
-            return [alone]
-        others = {key: value for key, value in self.values.items() if key not in _DECIDE}
-        return [alone, _by_variable(self.source, self.name, others)]
+        """What counts of it: for the environment alone, then for all. What a call says is about the selected
+        environment; in another one it is about the same app."""
+        for_all = self.values
+        if self.is_of_call and not is_selected:
+            for_all = {key: value for key, value in for_all.items() if key == BY_KEY["app"].variable}
+        layers = [_by_variable(self.source, self.name, for_all)]
+        if environment is not None:
+            layers.insert(0, _by_variable(self.source, self.name, self.values, suffix_of(environment)))
+        return layers
 
 
 def _by_variable(source: Source, place: str, values: Mapping[str, object], suffix: str = "") -> Layer:
@@ -244,13 +259,15 @@ def _said(
     is_selected: bool,
 ) -> Iterator[list[Layer]]:
     """What must agree about the cluster, the most trusted first: what is kept for the environment, `levels` of the
-    configuration among it; the file that the call names; each variable of the shell."""
-    shell, *files = ((place.is_of_call, place.layers(environment, is_selected)) for place in places)
+    configuration among it; then each variable of the call, the file that it names before the shell."""
+    # The shell, which is the first place, comes last.
+    of_call = [place.layers(environment, is_selected) for place in reversed(places) if place.is_of_call]
     if environment:
-        kept = [*levels, *(layer for is_of_call, layers in files if not is_of_call for layer in layers)]
-        yield sorted(kept, key=lambda layer: layer.source)
-    yield from (layers for is_of_call, layers in files if is_of_call)
-    yield from ([layer] for layer in shell[1])
+        of_files = [place.layers(environment, is_selected) for place in places if not place.is_of_call]
+        stronger = [layer for layer in levels if layer.source is not Source.CONFIG]
+        alone = [layers[0] for layers in of_call]
+        yield [*stronger, *chain.from_iterable(of_files), *alone, *levels]
+    yield from ([layer] for layer in sorted(chain.from_iterable(of_call), key=lambda layer: not layer.suffix))
     yield from _said_to_invoke(environ, environment, is_selected)
 
 
@@ -260,12 +277,6 @@ def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_sele
         names = [f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}"] if environment else []
         for name in (*names, *([f"INVOKE_{row.variable}"] if is_selected else [])):
             yield [Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)})]
-
-
-def _not_used(places: Sequence[_Place]) -> dict[str, str]:
-    """The variables that do not count because an environment is selected, with the place of each."""
-    general = [place for place in reversed(places) if not (place.is_own or place.is_of_call)]
-    return {key: place.name for place in general for key in _DECIDE if place.values.get(key)}
 
 
 def _by_invoke(environ: Mapping[str, str]) -> dict[str, str]:

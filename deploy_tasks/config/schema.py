@@ -146,9 +146,14 @@ BY_KEY = {row.key: row for row in SETTINGS}
 WITH_VARIABLE = tuple(row for row in SETTINGS if not row.only_configured)
 SECRETS = tuple(row for row in SETTINGS if row.secret)
 JOINED = tuple(row for row in SETTINGS if row.joined)
-DECIDES_CLUSTER = tuple(BY_KEY[key] for key in ("api_url", "api_key", "registry"))
-"""The settings that decide which cluster a request reaches: with an environment, nothing replaces them unseen."""
-_SECRET_VARIABLE = re.compile(f"(INVOKE_)?({'|'.join(row.variable for row in SECRETS)})(_[A-Z0-9_]+)?")
+OF_REGISTRY = ("registry", "registry_username", "registry_password")
+DECIDES_CLUSTER = tuple(BY_KEY[key] for key in ("api_url", "api_key", *OF_REGISTRY))
+"""The settings that decide which cluster a request reaches, and what is logged in with there: with an environment,
+nothing replaces them unseen."""
+_SECRET_VARIABLE = re.compile(
+    "(INVOKE_DEPLOY_ENVIRONMENTS_[A-Z0-9_]+_|(INVOKE_)?DEPLOY_)"
+    f"({'|'.join(row.key.upper() for row in SECRETS)})(_[A-Z0-9_]+)?"
+)
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
 

@@ -22,6 +22,7 @@ from .schema import (
     BY_KEY,
     DECIDES_CLUSTER,
     NOT_GIVEN,
+    OF_REGISTRY,
     SECRETS,
     SETTINGS,
     WITH_VARIABLE,
@@ -133,7 +134,8 @@ class Settings:
     environments: tuple[str, ...]
     """The names of all environments, in the order of the configuration."""
     not_used: Mapping[str, str]
-    """Variables that do not count because an environment is selected, with the `.env` file that has each."""
+    """Variables that do not count because an environment is selected, or DEPLOY_ENV_FILE set, with the `.env` file that
+    has each."""
     configured_environment: Mapping[str, str]
     """The app's environment as the configuration has it, without the names that have no value."""
 
@@ -223,14 +225,19 @@ class Settings:
     def is_by_flag(self, key: str) -> bool:
         return self.origins[key].source is Source.FLAG
 
+    def is_of_call(self, key: str) -> bool:
+        """Whether a flag or the shell gives it: a command that is pasted into another shell must name it."""
+        return self.origins[key].source in (Source.FLAG, Source.VARIABLE)
+
     def check(self, *needs: str, given: Collection[str] = (), trouble: str | None = None) -> None:
         """Raises one SettingsError with everything of `needs` that is missing, and how to give it.
 
         `needs` are keys of settings; `env_from` and `build_args_from` for the variables that they name; `files` for the
         Dockerfile and the build context, `cloned_files` for both if the cluster clones this commit. `given` are names
-        with a value from elsewhere. `trouble` says why git does not know a setting.
+        with a value from elsewhere. `trouble` says why git does not know a setting. A setting of the registry is
+        missing only if a file has one that does not count.
         """
-        unset = [row for row in SETTINGS if row.key in needs and self.known(row.key) is None]
+        unset = [row for row in SETTINGS if row.key in needs and self._is_missing(row)]
         unset = [row for row in unset if row.key != "port" or not self.ports]
         named = [name for key in ("env_from", "build_args_from") if key in needs for name in getattr(self, key)]
         unvalued = [name for name in dict.fromkeys(named) if name not in self.variables and name not in given]
@@ -249,12 +256,17 @@ class Settings:
         if parts and self.env_file and self.env_file not in self.env_files and (unset or unvalued):
             parts.append(f"there is no env_file at {self.root / os.path.expanduser(self.env_file)}")  # noqa: PTH111
         if unvalued or any(row.is_global for row in unset):
-            file = f".env.{self.environment}" if self.environment else ".env"
+            file = f".env.{self.environment}" if self.environment else os.environ.get("DEPLOY_ENV_FILE") or ".env"
             steps.append(f"Set variables in the shell, or in {file} at the project's root")
         if any(row.is_global for row in unset):
             steps += self._how_to_give_those_of_an_environment(unset)
         if parts:
             raise SettingsError(", and ".join(parts) + (f" ({trouble})" if trouble else ""), next=steps)
+
+    def _is_missing(self, row: Setting) -> bool:
+        if row.key in OF_REGISTRY:
+            return row.variable in self.not_used and self.origins[row.key].source is Source.DEFAULT
+        return self.known(row.key) is None
 
     def _how_to_give_those_of_an_environment(self, unset: Iterable[Setting]) -> Iterator[str]:
         """What may be meant where a setting of a cluster is missing: no environment is selected, or a file has a
@@ -262,10 +274,13 @@ class Settings:
         if self.environments and not self.environment:
             yield f"No environment is selected: use --environment NAME (available: {', '.join(self.environments)})"
         for variable in (row.variable for row in unset if row.variable in self.not_used):
-            yield (
-                f"{self.not_used[variable]} has {variable}, which is not used with an environment: put it into "
-                f".env.{self.environment}, or call it {variable}{suffix_of(self.environment or '')}"
-            )
+            if self.environment:
+                yield (
+                    f"{self.not_used[variable]} has {variable}, which is not used with an environment: put it into "
+                    f".env.{self.environment}, or call it {variable}{suffix_of(self.environment)}"
+                )
+            else:
+                yield f"{self.not_used[variable]} has {variable}, which is not used with DEPLOY_ENV_FILE"
 
     def ways_to_set(self, row: Setting) -> str:
         """How to give the value of a setting."""

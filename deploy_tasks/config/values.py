@@ -82,7 +82,8 @@ _variable_name = partial(matching, _NAME, "is not the name of an environment var
 
 
 def api_url(value: object) -> str:
-    """An https URL, or http to loopback, without user, query or fragment; without its trailing slash."""
+    """An https URL, or http to loopback, without user, query or fragment; its host in lower case, without the default
+    port and a trailing slash."""
     text = as_text(value)
     example = "(it looks like https://deploy.example.com)"
     try:
@@ -102,7 +103,9 @@ def api_url(value: object) -> str:
         raise ValueError(f"{quoted(text)} would send the key unencrypted, so use https://")
     if "?" in text or "#" in text:
         raise ValueError(f"{quoted(text)} has a query or a fragment, which the URL of the API cannot have")
-    return text.rstrip("/")
+    # One address in one form, so that addresses can be compared.
+    netloc = url.netloc.lower().removesuffix(":443" if url.scheme == "https" else ":80")
+    return f"{url.scheme}://{netloc}{url.path}".rstrip("/")
 
 
 def repo_url(value: object) -> str:

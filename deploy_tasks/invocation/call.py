@@ -16,6 +16,7 @@ from ..config.project import Project
 from ..git import Checkout
 from ..options import Options
 from ..state.records import Record
+from ..ui import console
 from .command import Command
 from .running import Running
 
@@ -45,7 +46,7 @@ class Chain(Struct):
     app: str | None = None
     """The apps that the target belongs to, separated by commas, whether a flag named them or not."""
     environment: str | None = None
-    """The environment that the target belongs to."""
+    """The environment of the last call, to which the target belongs."""
     records: dict[str | None, Record] = {}
     """What was recorded, by the app's name in the table of apps; None if there is no table."""
     confirmed: set[str | None] = set()
@@ -97,12 +98,16 @@ class Call(Struct, Generic[R_co], frozen=True):
             flags["environment"] = chain.environment
         environment, _ = project.selected(flags)
         next_steps.select(environment)
-        # Flags of the target that are missing come from earlier calls, unless those were for another app. The place of
-        # an app in one environment is not its place in another.
+        if flags["environment"] is None and command.changes:
+            _warn_of_others(command.name, environment)
+        if environment != chain.environment:
+            # Now, so that after a failure of this call a later one does not go to the default. The place of an app in
+            # one environment is not its place in another.
+            chain.environment = environment
+            chain.target = {key: value for key, value in chain.target.items() if key not in _PLACE}
+        # Flags of the target that are missing come from earlier calls, unless those were for another app.
         is_of_another = flags.get("app") and not apps.are_among(str(flags["app"]), chain.app)
         earlier = {} if is_of_another else chain.target
-        if environment != chain.environment:
-            earlier = {key: value for key, value in earlier.items() if key not in _PLACE}
         target = {key: found for key in (*TARGET, "jobs") if (found := flags.get(key) or earlier.get(key))}
         flags.update(target)
         usual = next_steps.current.get().usual
@@ -115,4 +120,16 @@ class Call(Struct, Generic[R_co], frozen=True):
     def keep_target(self, apps_meant: str | None) -> None:
         """Makes later calls of the command line inherit this call's target, which belongs to `apps_meant`."""
         self.chain.app = self.options.get("app") or apps_meant
-        self.chain.target, self.chain.environment = self.target, self.environment
+        self.chain.target = self.target
+
+
+def _warn_of_others(task: str, environment: str | None) -> None:
+    """Warns if a later task of this command line names another environment, while the present one names none: an
+    environment counts from the task that names it on."""
+    later = next((one for one in next_steps.current.get().later if one.given.get("environment")), None)
+    if later and (other := later.given["environment"]) != environment:
+        here = f"in {environment}, the default" if environment else "in no environment"
+        console.warn(
+            f"only {later.name} and what follows it run in {other}; {task} runs {here}. To run it in {other} too, put "
+            f"-E {other} behind {task}"
+        )

@@ -14,6 +14,7 @@ from ..state.history import History
 from ..state.records import Ran
 
 _MOST_SEARCHED = 1_000
+NOT_SAID = "the API does not say what runs"
 
 
 class Running(Struct, frozen=True):
@@ -45,9 +46,9 @@ class Running(Struct, frozen=True):
 def running(state: AppState | None, says_all: bool, history: History, app: str, namespace: str) -> Running:
     """What runs, from the answer of the API. It `says_all` if no answer means that nothing is deployed."""
     if state is None:
-        return Running(why="" if says_all else "the API does not say what runs")
+        return Running(why="" if says_all else NOT_SAID)
     if not state.image:
-        return Running(why="the API does not say what runs")
+        return Running(why=NOT_SAID)
     newest = next(history.deploys(app, namespace), None)
     if isinstance(state, FullAppState):
         ran = ran_of(state)

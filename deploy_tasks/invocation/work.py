@@ -36,7 +36,6 @@ _OF_DEPLOY = (*_OF_BUILD, "port", "replicas", "domain", "health_path", "tls", "e
 _FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
-_LOOK = Command("look", no_plan, uses_record=True, changes=False)
 
 
 class Remaining(Enum):
@@ -81,6 +80,8 @@ class Work:
         self._running: Running | None = None
         is_selected = environment in (None, call.environment)
         self.settings = call.project.load(name, call.options, environment=environment, is_selected=is_selected)
+        self.again = self.step(call.command.name)
+        """This call again."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
         self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
@@ -98,8 +99,11 @@ class Work:
     def elsewhere(self, environment: str) -> Work:
         """The work of a look at this app in another environment. SettingsError if there is none of this name, or if
         something is missing that the API needs."""
-        call = replace(self.call, command=_LOOK)
+        # Steps name the task that looks.
+        look = Command(self.call.command.name, no_plan, uses_record=True, changes=False)
+        call = replace(self.call, command=look)
         work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
+        work.again = self.again
         work.complete()
         return work
 
@@ -148,6 +152,12 @@ class Work:
             console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
+        has_registry = settings.origins["registry"].source is not Source.DEFAULT
+        if self.call.command.changes and not has_registry and (file := settings.not_used.get("DEPLOY_REGISTRY")):
+            with_what = "an environment" if settings.environment else "DEPLOY_ENV_FILE"
+            console.warn(
+                f"DEPLOY_REGISTRY in {file} is not used with {with_what}, so the registry is {settings.registry}"
+            )
         is_as_set = not self.call.command.restores
         if is_as_set and settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
             of = f"{self.name}: " if self.name else ""
@@ -250,7 +260,7 @@ class Work:
     def _ask(self) -> Running:
         app, namespace, state = self.settings.app, self.settings.namespace, None
         try:
-            state = self.client.app(namespace, app, before=self.step(self.call.command.name))
+            state = self.client.app(namespace, app, before=self.again)
         except (ApiRefused, NothingStarted) as error:
             is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
             if is_the_end and not self.call.is_dry:
@@ -319,7 +329,9 @@ class Work:
         several apps, the summary does."""
         given = self.call.given
         is_same = task == self.call.command.name
-        kept = {key: given[key] for key in (given if is_same else _FLAGS_OF.get(task, TARGET)) if key in given}
+        named = _FLAGS_OF.get(task, TARGET)
+        kept = {key: self.settings.known(key) for key in TARGET if key in named and self.settings.is_of_call(key)}
+        kept |= {key: given[key] for key in (given if is_same else named) if key in given}
         place: dict[str, object] = {"app": self.name} if self.name else {}
         if self.settings.environment != self.call.environment:  # where flags do not count
             kept, place = {}, {**place, "environment": self.settings.environment}

@@ -199,6 +199,90 @@ def test_a_chain_keeps_its_environment_and_a_call_may_name_another(two: Two) -> 
     assert production.call("GET", "/api/apps/of-staging/shop").status_code == 404
 
 
+def test_a_task_before_the_one_that_names_an_environment_is_warned_of(two: Two) -> None:
+    two.configure(environment="staging")
+    done = ok(two.project.invoke("--dry", "build", "reuse", "-E", "production"))
+    assert (
+        "warning: only reuse and what follows it run in production; build runs in staging, the default. To run it in "
+        "production too, put -E production behind build\n" in done.stderr
+    )
+    for line in ("build -E production reuse", "build reuse -E staging", "build -E staging reuse -E production"):
+        assert "warning: only" not in ok(two.project.invoke("--dry", *line.split())).stderr
+
+
+def test_a_step_in_a_chain_deploys_to_the_environment_that_failed(two: Two) -> None:
+    done = two.project.invoke("reuse", "-E", "staging", "--replicas", "3", "reuse", "-E", "production")
+    assert done.returncode == 2
+    again = "invoke build --environment staging reuse --replicas 3 reuse --environment production"
+    assert f"Build the present commit: {again}, or" in done.stderr
+    pasted = two.project.invoke(*again.split()[1:])
+    assert pasted.returncode == 8, "production has a registry of its own"
+    assert two.staging.app("apps", "shop")["replicas"] == 3
+    assert [line.split()[1] for line in two.production.seen("POST")] == ["/build"]
+
+
+@pytest.mark.parametrize("of_shell", [{"DEPLOY_NAMESPACE": "away"}, {"DEPLOY_APP_CLASS": "non-business"}])
+def test_undo_in_a_fresh_shell_means_the_place_that_the_shell_gave(two: Two, of_shell: dict[str, str]) -> None:
+    namespace = of_shell.get("DEPLOY_NAMESPACE", "non-business-apps")
+    done = ok(two.project.invoke("build", "-E", "staging", "reuse", **of_shell))
+    two.project.commit("another")
+    two.project.push()
+    done = ok(two.project.invoke("build", "-E", "staging", "reuse", "--replicas", "2", **of_shell))
+    assert f"undo: invoke rollback --environment staging --namespace {namespace} →" in done.stderr
+    two.forget()
+    ok(two.project.invoke("rollback", "-E", "staging", "--namespace", namespace))
+    assert f"/api/apps/{namespace}/shop/rollback" in str(two.staging.seen("POST"))
+
+
+def test_undo_means_the_place_of_the_record_once_something_else_is_recorded(two: Two) -> None:
+    project = two.project
+    ok(project.invoke("build", "-E", "staging", "--namespace", "away"))
+    done = ok(project.invoke("reuse", "-E", "staging", "--replicas", "2"))
+    done = ok(project.invoke("reuse", "-E", "staging"))
+    assert "undo: invoke rollback --environment staging --namespace away →" in done.stderr
+
+
+def test_after_a_failed_call_the_next_one_is_for_the_same_environment(two: Two) -> None:
+    two.configure(environment="production")
+    text = """
+from deploy_tasks import build, ns, reuse
+from deploy_tasks.errors import SettingsError
+from invoke import task
+
+@task
+def ship(c):
+    try:
+        build(c, environment="staging")
+    except SettingsError:
+        reuse(c)
+
+ns.add_task(ship)
+"""
+    two.project.write("tasks.py", text)
+    ok(two.project.invoke("build", "-E", "staging"))
+    two.project.commit("not pushed")
+    two.forget()
+    ok(two.project.invoke("ship"))
+    assert two.production.seen() == []
+    assert two.staging.app("apps", "shop")["replicas"] == 1
+
+
+def test_an_empty_variable_of_invoke_selects_nothing(two: Two) -> None:
+    two.configure(environment="staging")
+    two.project.write(".env", "".join(f"{key}={value}\n" for key, value in two.production.settings.items()))
+    ok(two.project.invoke("build", INVOKE_DEPLOY_ENVIRONMENT=""))
+    assert two.production.seen() == []
+    assert len(two.staging.seen("POST /build ")) == 1
+
+
+def test_wait_says_where_a_build_is_in_flight(two: Two) -> None:
+    ok(two.project.invoke("build", "-E", "staging", "--no-wait"))
+    done = two.project.invoke("wait", "-E", "production")
+    assert done.returncode == 2
+    assert "no build is in flight here, but build-shop-" in done.stderr
+    assert " is in staging. Wait for that one: invoke wait --environment staging\n" in done.stderr
+
+
 def test_the_record_of_one_environment_does_not_lend_its_namespace_to_another(two: Two) -> None:
     project = two.project
     ok(project.invoke("build", "-E", "production"))
@@ -321,7 +405,7 @@ def test_doctor_says_which_environment_it_looks_at(two: Two) -> None:
     )
     assert production["DEPLOY_REPLICAS"]["seen"] == "2 (configuration deploy.environments.production.replicas)"
     assert production["API"]["state"] == "ok"
-    none = found(two.project.invoke("doctor", "--json"))
+    none = found(two.project.invoke("doctor", "--json", **two.staging.settings))
     assert none["environment"] == {
         "what": "environment",
         "state": "warning",

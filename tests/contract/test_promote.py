@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_what_the_registry_of_production_lacks_is_refused_and_can_be_copied(
     )
     assert f"Copy it, and promote again: {copy}" in refused.stderr
     assert "Nothing was built or deployed" in refused.stderr
-    assert ". Or build it in production: invoke build --environment production" in refused.stderr
+    assert ". Or build it in production: invoke build --environment production reuse" in refused.stderr
     assert separate.production.seen(BUILDS) == []
     assert separate.production.call("GET", "/api/apps/apps/shop").status_code == 404
 
@@ -154,7 +155,7 @@ def test_a_digest_that_is_gone_from_a_shared_registry_can_only_be_built_again(
     refused = project.invoke(*TO_PRODUCTION)
     assert refused.returncode == 8, refused.stderr
     assert "imagetools" not in refused.stderr
-    assert f"Build it in production: invoke build --environment production --git-ref {head}" in refused.stderr
+    assert f"Build it in production: invoke build --environment production --git-ref {head} reuse" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -163,13 +164,17 @@ def test_a_digest_that_is_gone_from_a_shared_registry_can_only_be_built_again(
         ("promote -E production", "the environment to take the image from is missing"),
         (
             "promote --from production -E production",
-            "production is the selected environment, too, and promote needs two",
+            "promote needs two environments, but both are production. Nothing was sent. Use --environment NAME "
+            "(available: staging)",
         ),
         (
             "promote --from staging",
             "No environment is selected: use --environment NAME (available: staging, production)",
         ),
-        ("promote --from stagin -E production", "flag --from: 'stagin' is not an environment here"),
+        (
+            "promote --from stagin -E production",
+            "is not an environment here (did you mean staging?). Nothing was sent. Use --from NAME (available: staging",
+        ),
         ("promote --from staging -E production --env =x", "--env '=' has no name"),
     ],
 )
@@ -237,6 +242,36 @@ def test_without_a_state_of_apps_what_was_deployed_from_here_last_is_promoted(
     elsewhere = project.clone("elsewhere").invoke(*TO_PRODUCTION)
     assert elsewhere.returncode == 2
     assert "is not known: the API does not say what runs, and nothing was deployed there from here" in elsewhere.stderr
+
+
+def test_what_staging_could_not_be_asked_is_not_taken_from_the_history_here(
+    project: Project, clusters: Clusters, _minimal_sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    """The key may not read apps, or the last deploy may never have happened: another image may run there."""
+    deployed(project, "staging", "one")
+    clusters.staging.process.send_signal(signal.SIGSTOP)
+    try:
+        refused = project.invoke(*TO_PRODUCTION, DEPLOY_API_TIMEOUT_STAGING="0.3")
+    finally:
+        clusters.staging.process.send_signal(signal.SIGCONT)
+    assert refused.returncode == 2
+    assert "what runs of shop in apps in staging" in refused.stderr
+    Clusters(_minimal_sandbox, clusters.production).joined(project)
+    deployed(project, "staging", "two")
+    history = project.folder / ".deploy" / "history.jsonl"
+    history.write_text(history.read_text().replace('"deployed"', '"unknown"'))
+    unknown = project.invoke(*TO_PRODUCTION)
+    assert unknown.returncode == 2
+    assert "and whether the last deploy from here happened is not known" in unknown.stderr
+    assert clusters.production.seen("POST") == []
+
+
+def test_without_the_api_of_staging_the_same_is_suggested_again(project: Project, clusters: Clusters) -> None:
+    text = (project.folder / "invoke.yaml").read_text()
+    project.write("invoke.yaml", text.replace(clusters.staging.url, "http://127.0.0.1:9"))
+    done = project.invoke(*TO_PRODUCTION)
+    assert done.returncode == 5
+    assert "Try again: invoke promote --environment production --from staging" in done.stderr
 
 
 def test_a_rollout_that_failed_in_staging_is_warned_of(project: Project, clusters: Clusters) -> None:
