@@ -5,7 +5,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from .app_class import DEFAULT_APP_CLASS
-from .encoding import JsonObject
+from .encoding import JsonObject, encode
+
+USUAL_REPLICAS = 1
+"""What the API decides if a config does not say it."""
+# In bytes: two of them fit into a line of the history (`state/files.py`).
+_LONGEST_KEPT = 16_384
 
 
 class Port(JsonObject, kw_only=True, frozen=True):
@@ -43,9 +48,10 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
         return f"DeployConfig(port={self.port}, app_class={self.app_class})"
 
     @property
-    def without_values(self) -> DeployConfig:
-        """The same, with the names of variables alone."""
-        return replace(self, env=dict.fromkeys(self.env))
+    def to_keep(self) -> DeployConfig | None:
+        """The same, with the names of variables alone; None if even that is too long for a history."""
+        config = replace(self, env=dict.fromkeys(self.env))
+        return config if len(encode(config)) <= _LONGEST_KEPT else None
 
     @property
     def all_domains(self) -> list[str]:
@@ -75,10 +81,14 @@ def differences(old: DeployConfig, new: DeployConfig) -> list[str]:
     come and go. Empty if both mean the same, but for the values of variables."""
     before = old.in_words
     changed = [f"{what} {before[what]} → {now}" for what, now in new.in_words.items() if now != before[what]]
-    names = [f"+{name}" for name in new.env if name not in old.env] + [
-        f"-{name}" for name in old.env if name not in new.env
-    ]
-    return [*changed, *([f"variables {' '.join(names)}"] if names else [])]
+    return [*changed, *names_that_change(old, new)]
+
+
+def names_that_change(old: DeployConfig, new: DeployConfig) -> list[str]:
+    """`variables +A -B`: the names that come and go from `old` to `new`. Empty if none does."""
+    came = [f"+{name}" for name in new.env if name not in old.env]
+    went = [f"-{name}" for name in old.env if name not in new.env]
+    return [f"variables {' '.join([*came, *went])}"] if came or went else []
 
 
 def put_over(config: DeployConfig, changes: DeployConfig) -> DeployConfig:

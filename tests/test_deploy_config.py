@@ -51,4 +51,9 @@ def test_changes_are_put_over_a_config_as_a_server_does_it() -> None:
 
 
 def test_what_is_kept_has_no_values_of_variables() -> None:
-    assert DeployConfig(env={"A": "secret"}).without_values == DeployConfig(env={"A": None})
+    assert DeployConfig(env={"A": "secret"}).to_keep == DeployConfig(env={"A": None})
+
+
+def test_what_is_too_long_for_a_line_of_the_history_is_not_kept() -> None:
+    assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(500)}).to_keep
+    assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(20_000)}).to_keep is None

@@ -70,7 +70,10 @@ def test_a_rollout_is_over_when_all_replicas_of_the_digest_are_ready() -> None:
 
 
 def test_replicas_of_the_deploy_before_do_not_count() -> None:
-    assert follow(state(2, image=THEIRS), state(2, image=THEIRS), state(2, image=OURS))[-2:] == ["2/2 ready", "2"]
+    assert follow(state(2, image=THEIRS), state(2, image=THEIRS), state(2, image=OURS))[-2:] == [
+        "2/2 ready of another image",
+        "2",
+    ]
     assert follow(state(2, updated_replicas=1), state(2, updated_replicas=2)) == ["2/2 ready", "2"]
 
 

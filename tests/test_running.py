@@ -74,9 +74,10 @@ def test_the_history_completes_what_a_plain_answer_does_not_say() -> None:
     older = seen(plain, entry(OTHER), entry())
     assert older.ran
     assert (older.is_from_here, older.ran.git_ref, older.ran.deploy_config) == (False, COMMIT, None)
-    unset = seen(plain, entry(replicas=None))
-    assert unset.ran
-    assert unset.ran.deploy_config, "the API decides how many"
+    for replicas, is_ours in ((1, True), (2, False)):
+        unset = seen(AppState(image=plain.image, replicas=replicas), entry(replicas=None))
+        assert unset.ran
+        assert bool(unset.ran.deploy_config) is is_ours, "the API decides how many, and that is one"
 
 
 def test_another_number_of_replicas_shows_another_deploy_of_the_same_digest() -> None:
@@ -107,8 +108,12 @@ def test_deploys_of_another_app_are_not_of_this_one() -> None:
         (Running(Ran(build_id=DIGEST, revision=1)), Running(), True),
         (Running(), Running(), False),
         (Running(why=SILENT), Running(Ran(build_id=DIGEST)), False),
-        (Running(Ran(build_id=DIGEST)), Running(why=SILENT), False),
+        (Running(Ran(build_id=DIGEST)), Running(why=SILENT), True),
+        (Running(why=SILENT), Running(why=SILENT), False),
+        (Running(Ran(build_id=DIGEST, replicas=1)), Running(Ran(build_id=DIGEST, replicas=3)), True),
+        (Running(Ran(build_id=DIGEST, replicas=1)), Running(Ran(build_id=DIGEST)), False),
+        (Running(Ran(image_name="r:1/shop:v1")), Running(Ran(image_name="r:1/shop:v2")), True),
     ],
 )
-def test_what_is_not_known_does_not_differ(earlier: Running, now: Running, differs: bool) -> None:
+def test_it_differs_from_what_ran_if_that_was_known_and_this_is_not_or_is_another(earlier: Running, now: Running, differs: bool) -> None:
     assert now.differs_from(earlier) is differs

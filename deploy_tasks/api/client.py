@@ -213,7 +213,8 @@ class DeployClient:
         or the server does not know the app."""
         if "app-history" not in self.features:
             return None
-        answer = self._request(_BEFORE_DEPLOY, "GET", f"{_path(namespace, app)}/history")
+        within = Deadline(_SECONDS_TO_LOOK, sleep=self._sleep)
+        answer = self._request(_BEFORE_DEPLOY, "GET", f"{_path(namespace, app)}/history", within=within)
         return None if answer.status in _NOT_SERVED else _decoded(_BEFORE_DEPLOY, RevisionsAnswer, answer).history
 
     def digest(self, image_name: str, *, tag: str) -> str:
@@ -277,7 +278,11 @@ class DeployClient:
         image that it must have; otherwise as `deploy`."""
         purpose = _to_deploy(again, unsure)
         headers = self._headers(None, expected)
-        response = self._request(purpose, "POST", f"{_path(namespace, app)}/rollback", request, headers=headers)
+        try:
+            response = self._request(purpose, "POST", f"{_path(namespace, app)}/rollback", request, headers=headers)
+        except ApiRefused as error:
+            error.next = error.next or (unsure,)
+            raise
         return _deployed(purpose, response, image_name, build_id, again)
 
     def _headers(self, commit: str | None, expected: int | None = None) -> dict[str, str]:

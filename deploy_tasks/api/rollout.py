@@ -46,8 +46,8 @@ def wait_for_rollout(
                 return None
             # An autoscaler may want more than was asked for. Fewer are those of the deploy before.
             wanted = max(state.replicas, request.deploy_config.replicas or 0)
-            seen = f"{state.ready_replicas}/{wanted} ready"
             is_deployed = state.image is None or state.image.endswith(request.build_id)
+            seen = f"{state.ready_replicas}/{wanted} ready{'' if is_deployed else ' of another image'}"
             # Not of the revision before, which may have the same digest.
             full = state if is_deployed and isinstance(state, FullAppState) else None
             if full and full.status == "failed" and revision in (None, full.revision):

@@ -13,7 +13,7 @@ from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
 from ..deadline import Deadline
-from ..encoding import as_builtins
+from ..encoding import as_builtins, fields_of
 from ..errors import (
     ChangedMeanwhile,
     DigestNotFound,
@@ -80,25 +80,30 @@ class DeployPlan(Struct, frozen=True):
         return [*self.says, *lines_of(work, self.request, self.deployed, self.known)]
 
     def execute(self, work: Work) -> Record:
-        # Only where time has passed since somebody saw what runs, or since this was planned.
-        seen = work.call.chain.seen.get(work.place) or (work.running() if self.is_late else None)
+        # Only where time has passed since somebody saw what runs, or since this was planned. Of several apps, one may
+        # be deployed long after all were planned.
+        is_late = self.is_late or (work.is_of_several and work.has_looked)
+        seen = work.call.chain.seen.get(work.place) or (work.running() if is_late else None)
         now = work.look_again() if seen else work.running()
-        changed = _changed(work, now) if seen and now.differs_from(seen) else None
+        seen = seen or now
+        changed = _changed(work, seen, now)
         while True:
             if changed:
                 confirm_change(work, changed, self.lines(work))
-                confirmed, now = now, work.look_again()
-                changed = _changed(work, now) if now.differs_from(confirmed) else None
-                if changed:
+                seen, now = now, work.look_again()
+                if changed := _changed(work, seen, now):
                     continue
             else:
                 _tell_plan(work, self)
             try:
-                accepted = _send(work, self, now)
+                accepted = _send(work, self, now, expected=seen.revision if now.revision is None else now.revision)
                 break
             except ChangedMeanwhile as error:
                 work.on_interrupt("Nothing was deployed")
                 changed, now = error, work.look_again()
+                if now.why:
+                    raise
+        now = _replaced(work, now, accepted)
         reference, new = _record(work, self, now, accepted)
         undo = undo_of(work, new, now, is_unchanged=accepted.unchanged)
         _follow(work, self, accepted, undo)
@@ -187,9 +192,12 @@ def plan_to_send(
     promoted_from: str | None = None,
 ) -> DeployPlan:
     """The plan that sends `request`. `known` is a Ran if the deploy goes back to it; the rest is as in DeployPlan."""
-    shared = {name: getattr(known, name) for name in Record.__struct_fields__ if hasattr(known, name)}
     deployed = structs.replace(
-        Record(**shared),
+        _record_of(work, known)
+        if isinstance(known, Ran)
+        else Record(**fields_of(known, Record))
+        if known
+        else Record(),
         app=request.app,
         namespace=request.namespace,
         image_name=request.image_name,
@@ -207,6 +215,14 @@ def plan_to_send(
         again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
         unsure = again
     return DeployPlan(request, deployed, known, again, unsure, tuple(says), restores, is_late, promoted_from)
+
+
+def _record_of(work: Work, ran: Ran) -> Record:
+    """What is known of the image of `ran`, from the history, too."""
+    known = (one for one in work.state.history() if one.build_id and one.build_id == ran.build_id)
+    entry = next((one for one in known if ran.image_name in (None, one.image_name)), None)
+    record = Record(**fields_of(entry, Record)) if entry else Record()
+    return structs.replace(record, git_ref=ran.git_ref or record.git_ref, dirty=ran.dirty or record.dirty)
 
 
 def _hidden(work: Work, request: DeployRequest | RollbackRequest) -> dict[str, object]:
@@ -228,21 +244,42 @@ def _tell_plan(work: Work, plan: DeployPlan) -> None:
             f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed is older; "
             f"for that one: {work.step_alone('wait')}, then reuse"
         )
-    for line in plan.lines(work):
-        console.tell(line)
+    work.tell_plan(plan.lines(work))
 
 
-def _changed(work: Work, now: Running) -> ChangedMeanwhile:
-    """The error of a deploy whose plan was made when something else ran."""
-    runs = f"{history.described(now.ran)} runs now{when(now.ran)}" if now.ran else "nothing runs now"
+def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None:
+    """The error of a deploy whose plan was made when `seen` ran, if something else runs `now`, or if that cannot be
+    told any more, neither from here nor by the server."""
+    is_checked = now.why and seen.revision is not None and "revision-check" in work.client.features
+    if is_checked or not now.differs_from(seen):
+        return None
+    what = "something else was deployed meanwhile: "
+    if now.why:
+        what = f"whether something else was deployed meanwhile is not known: {now.why}"
+    elif now.ran is None:
+        what += "nothing runs now"
+    else:
+        replicas = "" if now.ran.replicas is None else f" with {now.ran.replicas} replicas"
+        what += f"{history.described(now.ran)} runs now{replicas}{when(now.ran)}"
     again = work.step(work.call.command.name, "Or do it all the same")
-    return ChangedMeanwhile(
-        f"something else was deployed meanwhile: {runs}", next=[work.step_alone("status", "Look"), again]
-    )
+    return ChangedMeanwhile(what, next=[work.step_alone("status", "Look"), again])
 
 
-def _send(work: Work, plan: DeployPlan, now: Running) -> Deployed:
-    """Deploys over what runs `now`. The history keeps it if the outcome is not known."""
+def _replaced(work: Work, now: Running, accepted: Deployed) -> Running:
+    """What a deploy replaced: what ran `now`, unless the number of the new revision shows that another one came in
+    between, which a server without `revision-check` does not refuse."""
+    if None in (accepted.revision, now.revision) or "revision-check" in work.client.features:
+        return now
+    if accepted.revision in (now.revision, (now.revision or 0) + 1):
+        return now
+    why = "something else was deployed right before this"
+    console.warn(f"{why}, and this has replaced it")
+    return Running(why=why)
+
+
+def _send(work: Work, plan: DeployPlan, now: Running, *, expected: int | None) -> Deployed:
+    """Deploys over what runs `now`, which is the revision `expected`, if that is known. The history keeps it if the
+    outcome is not known."""
     request, deployed = plan.request, plan.deployed
     unknown = partial(_note, work, history.UNKNOWN, plan, now)
     work.on_interrupt("The deploy may have happened", plan.unsure, note=unknown, starts=True)
@@ -254,12 +291,12 @@ def _send(work: Work, plan: DeployPlan, now: Running) -> Deployed:
                 plan.restores,
                 image_name=request.image_name,
                 build_id=request.build_id or None,
-                expected=now.revision,
+                expected=expected,
                 again=plan.again,
                 unsure=plan.unsure,
             )
         commit = f"{deployed.git_ref or ''}{'-dirty' if deployed.dirty else ''}"
-        return work.client.deploy(request, commit=commit, expected=now.revision, again=plan.again, unsure=plan.unsure)
+        return work.client.deploy(request, commit=commit, expected=expected, again=plan.again, unsure=plan.unsure)
     except MayHaveStarted:
         with suppress(StateError):
             unknown()
@@ -273,7 +310,7 @@ def _note(work: Work, outcome: str, plan: DeployPlan, now: Running, revision: in
     work.note(
         outcome,
         plan.deployed,
-        deploy_config=plan.request.deploy_config.without_values,
+        deploy_config=plan.request.deploy_config.to_keep,
         replaced=now.ran,
         revision=revision,
         promoted_from=plan.promoted_from,
@@ -298,10 +335,11 @@ def _record(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> t
         git_ref=deployed.git_ref,
         dirty=deployed.dirty,
         revision=accepted.revision,
-        deploy_config=request.deploy_config.without_values,
+        deploy_config=request.deploy_config.to_keep,
     )
     if work.place in work.call.chain.seen:
-        work.call.chain.seen[work.place] = Running(new, is_from_here=True)
+        # A server that did not say what ran does not say it later either.
+        work.call.chain.seen[work.place] = now if now.why else Running(new, is_from_here=True)
     console.tell(f"deployed {request.app} to {place(request)} in {work.settings.cluster}, without a build")
     return reference, new
 
@@ -339,5 +377,6 @@ def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> Non
             back = f"Go back to {history.described(undo.to)}" if undo.to else "Go back"
             error.next = (*error.next, undo.step._replace(says=back))
         else:
-            error.effect = undo.line[:1].upper() + undo.line[1:]
+            effect = undo.line.partition(": ")[2] if undo.is_same else undo.line
+            error.effect = effect[:1].upper() + effect[1:]
         raise

@@ -38,7 +38,9 @@ def place(request: DeployRequest) -> str:
 
 def digits(image: Record | Ran) -> str:
     """The first 12 digits of the digest; of an image without one, its name."""
-    return image.build_id.removeprefix("sha256:")[:12] if image.build_id else image.image_name or "an unknown image"
+    if images.DIGEST.fullmatch(image.build_id or ""):
+        return str(image.build_id).removeprefix("sha256:")[:12]
+    return image.build_id or image.image_name or "an unknown image"  # the former with `--dry`
 
 
 def when(image: Ran) -> str:

@@ -60,7 +60,7 @@ def _plan(work: Work) -> DigestPlan:
     return DigestPlan(target_of(settings, tag, git_ref))
 
 
-digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_record=True)
+digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_record=True, only_records=True)
 
 
 def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:

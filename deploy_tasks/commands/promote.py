@@ -43,8 +43,7 @@ class PromotePlan(Struct, frozen=True):
         self.deploy.show(work)
 
     def execute(self, work: Work) -> Record:
-        for line in self._commits(work):
-            console.tell(line)
+        work.tell_plan([*self._commits(work)])
         try:
             return self.deploy.execute(work)
         except DigestNotFound as error:
@@ -156,6 +155,8 @@ def _running_in(source: Work) -> Record:
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
+    if running.why and running.why != NOT_SAID:
+        raise SettingsError(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
     if running.why:
         is_said = running.why != NOT_SAID
         last = None if is_said else next(source.history.deploys(settings.app, settings.namespace), None)

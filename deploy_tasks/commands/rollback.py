@@ -11,8 +11,8 @@ from msgspec import structs
 from ..api.schemas import DeployRequest, RollbackRequest
 from ..config.sources import of_flag
 from ..config.values import whole_number
-from ..deploy_config import DeployConfig, differences, put_over
-from ..errors import SettingsError
+from ..deploy_config import DeployConfig, names_that_change, put_over
+from ..errors import ChangedMeanwhile, SettingsError
 from ..invocation.command import Command
 from ..invocation.work import Work
 from ..next_steps import Step
@@ -31,10 +31,10 @@ def _plan_rollback(work: Work) -> DeployPlan:
     back = of_flag("--back", partial(whole_number, "a number of deploys", 1, 1000), 1 if given is None else given)
     keep_secret(settings.secret_values_of(texts), is_named=True)
     changes = config_of(settings, typed_environment(settings, texts), is_by_flag=True)
-    target, says = _before(work, work.running().ran, back)
+    target, says, restores_it = _before(work, back)
     says = [f"going back to {history.described(target)}{when(target)}", *says]
     restores = None
-    if target.revision is not None and "rollback" in work.client.features:
+    if restores_it and target.revision is not None:
         config = put_over(target.deploy_config or DeployConfig(), changes)
         restores = RollbackRequest(
             revision=target.revision, deploy_config=changes if changes != DeployConfig() else None
@@ -58,9 +58,13 @@ def _plan_rollback(work: Work) -> DeployPlan:
     return plan_to_send(work, request, target, says=says, restores=restores)
 
 
-def _before(work: Work, now: Ran | None, back: int) -> tuple[Ran, list[str]]:
-    """What ran `back` deploys ago, and what a person should know of it, in lines. SettingsError if nothing did."""
-    ways = ways_back(work, now)
+def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
+    """What ran `back` deploys ago, what a person should know of it, in lines, and whether the server restores it.
+    SettingsError if nothing did."""
+    try:
+        ways = ways_back(work, work.running())
+    except ChangedMeanwhile:  # between the two looks
+        ways = ways_back(work, work.look_again())
     found = list(islice(ways.ones, back))
     if len(found) < back:
         earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
@@ -70,7 +74,9 @@ def _before(work: Work, now: Ran | None, back: int) -> tuple[Ran, list[str]]:
         raise SettingsError(what, "Nothing was deployed", _other(work))
     target = found[-1]
     passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]
-    return target, [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
+    says = [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
+    # A revision of the history here may be of an app that was removed since, and then it means another one.
+    return target, says, ways.is_of_server and "rollback" in work.client.features
 
 
 def _other(work: Work) -> Step:
@@ -87,7 +93,7 @@ def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str
         config = put_over(config_of(settings, env), DeployConfig(replicas=target.replicas))
         return put_over(config, DeployConfig(replicas=changes.replicas)), [how_known(target)]
     config = structs.replace(put_over(then, changes), env={**env})
-    names = differences(DeployConfig(env=then.env), DeployConfig(env={**env}))
+    names = names_that_change(then, config)
     since = f" ({names[0]} since then)" if names else ""
     return config, [f"its variables get the values of now{since}"] if env or names else []
 

@@ -136,7 +136,9 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     )
 
 
-wait = Command("wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False)
+wait = Command(
+    "wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False, only_records=True
+)
 
 
 def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.sources import Source
-from ..deploy_config import differences
-from ..errors import ApiRefused, NothingStarted
+from ..deploy_config import DeployConfig, names_that_change
+from ..errors import ApiRefused, ChangedMeanwhile, NothingStarted
 from ..invocation.running import Running, ran_of
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
 from ..state.records import Ran
-from ..state.what_ran import goes_back, is_same, ran, what_ran
+from ..state.what_ran import NOTHING, goes_back, is_same, ran, what_ran
 from .deploy_lines import digits, how_known
 
 
@@ -24,59 +26,145 @@ class WaysBack(NamedTuple):
 
     ones: Iterator[Ran]
     failed: Sequence[int]
-    source: str
+    is_of_server: bool
+
+    @property
+    def source(self) -> str:
+        return "as the API says" if self.is_of_server else "as far as is known here"
 
 
-def ways_back(work: Work, now: Ran | None) -> WaysBack:
-    """From the history of the server, if it has one, else from the history here. `now` is what runs, if it is known."""
-    app, namespace = work.settings.app, work.settings.namespace
-    revisions = work.client.history(namespace, app) if now else None
-    if revisions is None:
-        ran_here = what_ran(work.history, app, namespace, now)
-        return WaysBack(goes_back(ran_here, is_numbered=False), [], "as far as is known here")
+def ways_back(work: Work, now: Running) -> WaysBack:
+    """From the history of the server, if it has one and something may run, else from the history here.
+    ChangedMeanwhile if the server's begins with something else than runs `now`."""
+    features, revisions = work.client.features, None
+    if now.ran or now.why:
+        try:
+            revisions = work.client.history(work.settings.namespace, work.settings.app)
+        except (ApiRefused, NothingStarted):
+            if not now.why:
+                raise
+    if not revisions:
+        return _by_history_here(work, now)
+    revisions = sorted(revisions, key=lambda one: one.revision, reverse=True)
+    newest = Running(ran_of(revisions[0]))
+    if now.ran and newest.differs_from(now):
+        raise ChangedMeanwhile(
+            f"something else was deployed meanwhile: {history.described(ran_of(revisions[0]))} is the newest revision",
+            next=[work.step_alone("status", "Look"), work.step(work.call.command.name, "Try again")],
+        )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
-    well = [one for one in revisions if one.revision not in failed]
-    is_numbered = well[:2] == revisions[:2]
-    return WaysBack(goes_back(map(ran_of, well), is_numbered=is_numbered), failed, "as the API says")
+    well = [ran_of(one) for one in revisions if one.revision not in failed]
+    # Values of variables come back only with a revision, and differ only from the one right before.
+    restores = "rollback" in features and len(revisions) > 1 and revisions[1].revision not in failed
+    return WaysBack(goes_back(well, restores=restores), failed, is_of_server=True)
+
+
+def _by_history_here(work: Work, now: Running) -> WaysBack:
+    runs = now.ran or (None if now.why else NOTHING)
+    ran_here = what_ran(work.history, work.settings.app, work.settings.namespace, runs)
+    return WaysBack(goes_back(ran_here, restores=False), [], is_of_server=False)
 
 
 class Undo(NamedTuple):
-    """The command that goes back to what ran before a deploy, None if there is nothing to go back to; what that is, if
-    it is known; and a line that says it."""
+    """The command that goes back to what ran before a deploy, None if there is none; what that is; a line that says
+    both; and whether it is the same that runs now."""
 
     step: Step | None
     to: Ran | None
     line: str
+    is_same: bool = False
 
 
 def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
-    """How to undo the deploy of `new` in the place of what ran until `now`. It is the choice that `rollback` makes.
-    `is_unchanged`: the API says that the same ran before."""
-    before, deploys = now.ran, work.history.deploys(work.settings.app, work.settings.namespace)
+    """How to undo the deploy of `new` in the place of what ran until `now`: what `rollback` goes back to, if that is
+    what ran. `is_unchanged`: the API says that the same ran before."""
+    if is_unchanged:
+        return _same("nothing changed: the same ran before")
     if now.why:
-        # The deploy before this one, as far as is known here.
-        before = next((ran(entry) for entry in islice(deploys, 1, None)), None)
-    elif before is None:
+        return _undo_of_unknown(work, new, now)
+    if now.ran is None:
         return Undo(None, None, "nothing ran before, so there is nothing to go back to yet")
-    if before and (is_unchanged or (is_same(before, new) and new.revision in (None, before.revision))):
-        said = "the same was deployed from here before" if now.why else "the same ran before"
-        return Undo(None, None, f"nothing changed: {said}")
-    if now.why or now.has_failed or "app-history" not in work.client.features:
-        try:
-            before = next(ways_back(work, None if now.why else new).ones, None)
-        except (ApiRefused, NothingStarted):
-            before = None
-    if before is None and now.why:
+    if now.has_failed and "app-history" in work.client.features:
+        return _undo_of_failed(work, new)
+    return _undo_of_known(work, new, now.ran)
+
+
+def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
+    features = work.client.features
+    restores = {"app-history", "rollback"} <= features and new.revision is not None
+    if restores and new.revision != before.revision:
+        return _undo(work, new, before, restores=True)
+    if before.build_id is None:
+        what = f"what ran before ({before.image_name}) has no digest, so it cannot be deployed again"
+        return Undo(None, None, what)
+    if is_same(before, new):
+        if not restores and new.deploy_config and new.deploy_config.env:
+            return _same("no undo: the same ran before, perhaps with other values of variables, which are not kept")
+        known = "" if "app-state" in features else ", as far as is known here"
+        return _same(f"nothing changed{known}: the same ran before")
+    if is_same(_as_rollback_lets_it_run(work, before, restores=False), new):
+        return _same("no undo: the same ran before, but for variables, whose values are not kept")
+    return _undo(work, new, before, restores=False)
+
+
+def _undo_of_unknown(work: Work, new: Ran, now: Running) -> Undo:
+    """Of a deploy over what is not known: from the server's history, or else from the deploys from here."""
+    try:
+        ways = ways_back(work, Running(new))
+    except (ApiRefused, NothingStarted, ChangedMeanwhile):
+        ways = _by_history_here(work, Running(new))
+    before = next(ways.ones, None)
+    if before and ways.is_of_server:
+        return _undo(work, new, before, restores="rollback" in work.client.features)
+    deploys = work.history.deploys(work.settings.app, work.settings.namespace)
+    last = next((ran(entry) for entry in islice(deploys, 1, None)), None)
+    if last and is_same(last, new) is not False:
+        return Undo(None, None, f"no undo: {now.why}, and the same was deployed from here before")
+    if before is None:
         none = "nothing else was deployed from here, so there is nothing to go back to yet"
         return Undo(None, None, f"{now.why}, and {none}")
-    step = Step("rollback", _target(work))
+    return _undo(work, new, before, restores=False, source=ways.source)
+
+
+def _undo_of_failed(work: Work, new: Ran) -> Undo:
+    """Of a deploy over a revision whose rollout failed, which `rollback` passes over."""
+    try:
+        before = next(ways_back(work, Running(new)).ones, None)
+    except (ApiRefused, NothingStarted, ChangedMeanwhile) as error:
+        return Undo(None, None, f"no undo is known: {error.what}")
     if before is None:
-        return Undo(step, None, f"undo: {step}")
-    known = [history.source(before), how_known(before), "as far as is known here" if now.why else ""]
-    text = f"{digits(before)} ({', '.join(text for text in known if text)})" if any(known) else digits(before)
-    if before.build_id == new.build_id and before.deploy_config and new.deploy_config:
-        text = ", ".join([text, *differences(new.deploy_config, before.deploy_config)])
+        return Undo(None, None, "no rollout before this one succeeded, so there is nothing to go back to yet")
+    return _undo(work, new, before, restores="rollback" in work.client.features)
+
+
+def _same(line: str) -> Undo:
+    return Undo(None, None, line, is_same=True)
+
+
+def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = "") -> Undo:
+    step = Step("rollback", _target(work))
+    known = [text for text in (history.source(before), how_known(before), source) if text]
+    text = f"{digits(before)} ({', '.join(known)})" if known else digits(before)
+    then = _as_rollback_lets_it_run(work, before, restores=restores).deploy_config
+    if before.build_id == new.build_id and then and new.deploy_config:
+        changes = _changes(new.deploy_config, then)
+        text += f", with {', '.join(changes)}" if changes else ""
     return Undo(step, before, f"undo: {step} → {text}")
+
+
+def _as_rollback_lets_it_run(work: Work, before: Ran, *, restores: bool) -> Ran:
+    """`before`, with the variables of the settings, unless the server `restores` those that it had."""
+    config = before.deploy_config
+    if restores or config is None:
+        return before
+    return replace(before, deploy_config=replace(config, env=dict.fromkeys(work.settings.configured_environment)))
+
+
+def _changes(old: DeployConfig, new: DeployConfig) -> list[str]:
+    """What `new` has that `old` has not, in words."""
+    before = old.in_words
+    changed = [f"{what} {now}" for what, now in new.in_words.items() if now != before[what]]
+    return [*changed, *names_that_change(old, new)]
 
 
 def _target(work: Work) -> dict[str, object]:

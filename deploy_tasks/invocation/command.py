@@ -49,6 +49,9 @@ class Command(Struct, Generic[R_co], frozen=True):
     """Whether the record may complete the target."""
     changes: bool = True
     """Whether it builds, deploys or records: then it takes the lock."""
+    only_records: bool = False
+    """Whether it neither builds nor deploys, so that a protected environment does not ask. Otherwise the task has the
+    flag `yes`, and the plan has `lines` (`Guarded`)."""
     builds: bool = False
     """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
     joins_again: bool = False

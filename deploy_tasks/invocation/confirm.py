@@ -24,9 +24,11 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
 
     What runs now is kept, so that a later deploy of this command line notices if it changes.
     """
-    # Every task that builds or deploys has the flag, so no plan of one is forgotten here.
+    # A command must say that it neither builds nor deploys, so that none is forgotten here.
     guarded = [
-        (work, cast(Guarded, plan)) for work, plan in planned if work.settings.protected and "yes" in work.options
+        (work, cast(Guarded, plan))
+        for work, plan in planned
+        if work.settings.protected and work.call.command.changes and not work.call.command.only_records
     ]
     if not guarded or guarded[0][0].call.is_dry:
         return
@@ -41,8 +43,10 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
                 raise SettingsError(f"{cluster} is protected, and there is no terminal", "Nothing was changed", step)
             console.tell(f"{cluster} is protected. This is what would happen there:")
             for work, plan in guarded:
-                for line in plan.lines(work):
+                lines = plan.lines(work)
+                for line in lines:
                     console.tell(line if len(guarded) == 1 else f"{work.name}: {line}")
+                work.shown.update(lines)
             if then := rest():
                 console.tell(f"then:{then}")
             if not console.ask(f"Go on in {cluster}?"):

@@ -35,7 +35,7 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
         work.complete()
         plan = command.plan(work)
         if changes and work.lock():
-            # There was no lock file before, and another run held it meanwhile: the plan may be outdated.
+            # There was no lock file before, and another run has taken it meanwhile: the plan may be outdated.
             work.complete()
             plan = command.plan(work)
         confirm([(work, plan)])

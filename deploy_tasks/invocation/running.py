@@ -9,9 +9,11 @@ from msgspec.structs import replace
 
 from .. import images
 from ..api.schemas import AppState, FullAppState, Revision
+from ..deploy_config import USUAL_REPLICAS
 from ..redaction import excerpt
 from ..state.history import History
 from ..state.records import Ran
+from ..state.what_ran import NOTHING
 
 _MOST_SEARCHED = 1_000
 NOT_SAID = "the API does not say what runs"
@@ -35,12 +37,15 @@ class Running(Struct, frozen=True):
         return None if self.why else 0
 
     def differs_from(self, earlier: Running) -> bool:
-        """Whether something else ran `earlier`, as far as both are known."""
+        """Whether something else ran `earlier`, or may have, as this is not known and that was."""
         if None not in (self.revision, earlier.revision):
             return self.revision != earlier.revision
         if self.why or earlier.why:
-            return False
-        return (self.ran and self.ran.build_id) != (earlier.ran and earlier.ran.build_id)
+            return not earlier.why
+        now, before = self.ran or NOTHING, earlier.ran or NOTHING
+        if (now.build_id or now.image_name) != (before.build_id or before.image_name):
+            return True
+        return None not in (now.replicas, before.replicas) and now.replicas != before.replicas
 
 
 def running(state: AppState | None, says_all: bool, history: History, app: str, namespace: str) -> Running:
@@ -65,7 +70,7 @@ def running(state: AppState | None, says_all: bool, history: History, app: str, 
     if newest and is_from_here and ran.deploy_config is None:
         config = newest.deploy_config
         # Another number of replicas shows that somebody else deployed the same digest.
-        if config and config.replicas in (None, state.replicas):
+        if config and state.replicas in (None, config.replicas or USUAL_REPLICAS):
             ran = replace(ran, deploy_config=config)
     has_failed = isinstance(state, FullAppState) and state.status == "failed"
     return Running(replace(ran, replicas=state.replicas), "", is_from_here, has_failed)
@@ -83,7 +88,7 @@ def ran_of(said: FullAppState | Revision) -> Ran:
         deployed_by=excerpt(said.deployed_by),
         deployed_at=excerpt(said.deployed_at),
         revision=said.revision,
-        deploy_config=said.deploy_config and said.deploy_config.without_values,
+        deploy_config=said.deploy_config and said.deploy_config.to_keep,
     )
 
 

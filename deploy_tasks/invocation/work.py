@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import Enum
 from functools import cache, cached_property, partial
@@ -73,6 +73,8 @@ class Work:
         self.interruption, self.remaining = Interruption(), Remaining.AGAIN
         self.awaited: BuildInFlight | None = None
         """The build that was in flight when this run began to wait for another run."""
+        self.shown: set[str] = set()
+        """The lines of the plan that a person has seen."""
         self.recorded_in_chain: Record | None = None
         """What this command line (the chain) has recorded for the image."""
         self._is_locked, self._undivided = False, Lock()
@@ -168,7 +170,8 @@ class Work:
     def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
         """Locks the state, so that only this run writes it and deploys from it; waits up to `seconds` (default: the
         setting) for another run. With `if_used`, does nothing if there is no lock file yet, so that a refused command
-        leaves no file behind. Returns whether it waited: then what was read before may be outdated.
+        leaves no file behind. Returns whether another run held it since that: then what was read before may be
+        outdated.
 
         Locked or StateError otherwise: nothing was started then.
         """
@@ -181,15 +184,16 @@ class Work:
             console.tell(text)
 
         self.state.check_writable()
+        was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - since the look for it with `if_used`
         seconds = self.settings.lock_timeout if seconds is None else seconds
         again = self.step(task, "Wait for it", lock_timeout=600)
         has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         self._is_locked = True
         self.state.sweep()
-        if has_waited:
+        if has_waited or was_used:
             self.state.reread()
             self._asked = self._running = None
-        return has_waited
+        return has_waited or was_used
 
     # plan
 
@@ -237,6 +241,11 @@ class Work:
     @property
     def place(self) -> Place:
         return Place(self.settings.environment, self.settings.namespace, self.settings.app)
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the API was asked what runs."""
+        return bool(self._asked or self._running)
 
     def begin_to_look(self) -> None:
         """Asks the API in the background what runs, for `running`."""
@@ -356,6 +365,13 @@ class Work:
         """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is not known."""
         digest = f"<digest of {target.image_name}:{target.image_tag}>"
         self.remember(Record(**fields_of(target, Target), build_id=digest))
+
+    def tell_plan(self, lines: Sequence[str]) -> None:
+        """Tells the lines of a plan, unless a person has seen all of them."""
+        if not self.shown.issuperset(lines):
+            for line in lines:
+                console.tell(line)
+            self.shown.update(lines)
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that is not sent because of `--dry`."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..deploy_config import differences
+from ..deploy_config import USUAL_REPLICAS, differences
 from .history import UNKNOWN, History
 from .records import HistoryEntry, Ran
+
+NOTHING = Ran()
+"""That nothing runs, where None means that what runs is not known."""
 
 
 def ran(entry: HistoryEntry) -> Ran:
@@ -15,20 +18,26 @@ def ran(entry: HistoryEntry) -> Ran:
     return Ran(**shared, deployed_by=entry.who, deployed_at=entry.time)
 
 
-def is_same(one: Ran, other: Ran) -> bool:
-    """Whether both are the same image and run in the same way, but for the values of variables."""
+def is_same(one: Ran, other: Ran) -> bool | None:
+    """Whether both are the same image and run in the same way, but for the values of variables. None if the image is
+    the same, and nothing that is known of the way differs."""
     if one.build_id is None or one.build_id != other.build_id:
         return False
     if None not in (one.image_name, other.image_name) and one.image_name != other.image_name:
         return False
-    if one.deploy_config is None or other.deploy_config is None:
-        return one.deploy_config is other.deploy_config
-    return not differences(one.deploy_config, other.deploy_config)
+    if one.deploy_config and other.deploy_config:
+        return not differences(one.deploy_config, other.deploy_config)
+    replicas = _replicas(one), _replicas(other)
+    return None if None in replicas or len({*replicas}) == 1 else False
+
+
+def _replicas(ran: Ran) -> int | None:
+    return ran.deploy_config.replicas or USUAL_REPLICAS if ran.deploy_config else ran.replicas
 
 
 def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Iterator[Ran]:
-    """What ran, as the history of a checkout knows it: `now`, which the API says, then each deploy from here and what
-    the API said that it replaced. The same twice in a row is one.
+    """What ran, as the history of a checkout knows it: `now`, which the API says (NOTHING: nothing runs; None: that is
+    not known), then each deploy from here and what the API said that it replaced. The same twice in a row is one.
 
     A deploy with an unknown outcome is left out where the API said that something else ran after it.
     """
@@ -42,17 +51,24 @@ def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Ite
             deployed = last
         happened = entry.outcome != UNKNOWN or after is None or after.build_id == entry.build_id
         for one in [deployed] * happened + [replaced] * (replaced is not None):
-            if one and not (last and is_same(last, one)):
+            if one and not (last and _is_one(last, one)):
                 yield one
                 last = one
         after = replaced
 
 
-def goes_back(what_ran: Iterable[Ran], *, is_numbered: bool) -> Iterator[Ran]:
-    """What `rollback` can go back to, nearest first. What is the same as what runs now is no step back; except that of
-    two revisions in a row, which the server numbers, the values of variables differ."""
+def _is_one(one: Ran, next: Ran) -> bool:
+    same = is_same(one, next)
+    return same is True or (same is None and one.deploy_config is next.deploy_config)
+
+
+def goes_back(what_ran: Iterable[Ran], *, restores: bool) -> Iterator[Ran]:
+    """What `rollback` can go back to, nearest first. What is not known to differ from what runs now is no step back;
+    except right before it, where it is not known how it ran, or where a server `restores` revisions with the values of
+    variables, which differ then."""
     ones = iter(what_ran)
     now = next(ones, None)
     for place, one in enumerate(ones):
-        if now is None or not is_same(now, one) or (is_numbered and place == 0):
+        same = now is not None and is_same(now, one)
+        if same is False or (place == 0 and (restores or same is None)):
             yield one
