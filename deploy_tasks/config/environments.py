@@ -60,10 +60,10 @@ def selected(names: Sequence[str], layers: Sequence[Layer]) -> tuple[str | None,
     return None, Origin(Source.DEFAULT, "default")
 
 
-def check_file(named: str | None, names: Sequence[str], environment: str | None, origin: Origin) -> None:
+def check_file(named: str, names: Sequence[str], environment: str | None, origin: Origin) -> None:
     """SettingsError if DEPLOY_ENV_FILE names the file of another environment than the selected one: what it holds, such
     as the key, would go to another cluster."""
-    file = PurePath(named or "").name.removesuffix(".local")
+    file = PurePath(named).name.removesuffix(".local")
     other = next((name for name in names if file == f".env.{name}"), environment)
     if other != environment:
         here = f"{environment} is selected ({origin})" if environment else "no environment is selected"

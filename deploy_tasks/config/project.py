@@ -111,7 +111,8 @@ class Project:
                 Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True),
             ],
         )
-        environments.check_file(named, names, environment, origin)
+        if named:
+            environments.check_file(named, names, environment, origin)
         return environment, origin
 
     def load(

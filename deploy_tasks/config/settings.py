@@ -225,6 +225,9 @@ class Settings:
     def is_by_flag(self, key: str) -> bool:
         return self.origins[key].source is Source.FLAG
 
+    def is_given(self, key: str) -> bool:
+        return self.origins[key].source is not Source.DEFAULT
+
     def is_of_call(self, key: str) -> bool:
         """Whether a flag or the shell gives it: a command that is pasted into another shell must name it."""
         return self.origins[key].source in (Source.FLAG, Source.VARIABLE)
@@ -237,8 +240,11 @@ class Settings:
         with a value from elsewhere. `trouble` says why git does not know a setting. A setting of the registry is
         missing only if a file has one that does not count.
         """
-        unset = [row for row in SETTINGS if row.key in needs and self._is_missing(row)]
-        unset = [row for row in unset if row.key != "port" or not self.ports]
+        unset = [row for row in SETTINGS if row.key in needs and self.known(row.key) is None]
+        unset = [row for row in unset if row.key not in OF_REGISTRY and (row.key != "port" or not self.ports)]
+        if self.not_used:
+            rows = (BY_KEY[key] for key in OF_REGISTRY if key in needs)
+            unset += [row for row in rows if row.variable in self.not_used and not self.is_given(row.key)]
         named = [name for key in ("env_from", "build_args_from") if key in needs for name in getattr(self, key)]
         unvalued = [name for name in dict.fromkeys(named) if name not in self.variables and name not in given]
         # What is not set yet is what git fills in.
@@ -262,11 +268,6 @@ class Settings:
             steps += self._how_to_give_those_of_an_environment(unset)
         if parts:
             raise SettingsError(", and ".join(parts) + (f" ({trouble})" if trouble else ""), next=steps)
-
-    def _is_missing(self, row: Setting) -> bool:
-        if row.key in OF_REGISTRY:
-            return row.variable in self.not_used and self.origins[row.key].source is Source.DEFAULT
-        return self.known(row.key) is None
 
     def _how_to_give_those_of_an_environment(self, unset: Iterable[Setting]) -> Iterator[str]:
         """What may be meant where a setting of a cluster is missing: no environment is selected, or a file has a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock, Thread, current_thread
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -98,8 +98,8 @@ class Call(Struct, Generic[R_co], frozen=True):
             flags["environment"] = chain.environment
         environment, _ = project.selected(flags)
         next_steps.select(environment)
-        if flags["environment"] is None and command.changes:
-            _warn_of_others(command.name, environment)
+        if later := flags["environment"] is None and command.changes and next_steps.current.get().later:
+            _warn_of_others(later, command.name, environment)
         if environment != chain.environment:
             # Now, so that after a failure of this call a later one does not go to the default. The place of an app in
             # one environment is not its place in another.
@@ -123,10 +123,10 @@ class Call(Struct, Generic[R_co], frozen=True):
         self.chain.target = self.target
 
 
-def _warn_of_others(task: str, environment: str | None) -> None:
+def _warn_of_others(later_ones: Sequence[next_steps.Parsed], task: str, environment: str | None) -> None:
     """Warns if a later task of this command line names another environment, while the present one names none: an
     environment counts from the task that names it on."""
-    later = next((one for one in next_steps.current.get().later if one.given.get("environment")), None)
+    later = next((one for one in later_ones if one.given.get("environment")), None)
     if later and (other := later.given["environment"]) != environment:
         here = f"in {environment}, the default" if environment else "in no environment"
         console.warn(

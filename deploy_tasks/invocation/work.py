@@ -154,8 +154,8 @@ class Work:
             console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
-        has_registry = settings.origins["registry"].source is not Source.DEFAULT
-        if self.call.command.changes and not has_registry and (file := settings.not_used.get("DEPLOY_REGISTRY")):
+        file = settings.not_used.get("DEPLOY_REGISTRY")
+        if file and self.call.command.changes and not settings.is_given("registry"):
             with_what = "an environment" if settings.environment else "DEPLOY_ENV_FILE"
             console.warn(
                 f"DEPLOY_REGISTRY in {file} is not used with {with_what}, so the registry is {settings.registry}"

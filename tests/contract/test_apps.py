@@ -326,7 +326,7 @@ def test_no_apps_record_reaches_another_app(shop: Project, sandbox: SandboxProce
     assert done.returncode == 2
     assert last_line(done) == (
         "  frontend: the recorded digest is of image shop-backend, not of shop-frontend. "
-        "Build the present commit: invoke build --app frontend, or invoke local --app frontend"
+        "Build the present commit: invoke build --app frontend reuse, or invoke local --app frontend reuse"
     )
     assert sandbox.seen() == [], "nothing is deployed by halves that can be known not to be"
 

@@ -134,10 +134,11 @@ def test_a_digest_that_is_gone_is_built_from_its_own_commit(project: Project, sa
     gone = project.invoke("reuse", "--build-id", UNKNOWN)
     assert gone.returncode == 8
     assert "Nothing was built or deployed" in gone.stderr
-    assert f"Build it: invoke build --git-ref {first}. Others: invoke history" in gone.stderr
+    assert f"Build it: invoke build --git-ref {first} reuse. Others: invoke history" in gone.stderr
     assert project.invoke("build", "--git-ref", first).returncode == 0, "the advice can be run"
     note(project, {"buildId": UNKNOWN, "gitRef": project.head})
-    assert "Build it: invoke build, or invoke local." in project.invoke("reuse", "--build-id", UNKNOWN).stderr
+    gone = project.invoke("reuse", "--build-id", UNKNOWN)
+    assert "Build it: invoke build reuse, or invoke local reuse." in gone.stderr
 
 
 @pytest.mark.parametrize("known", [{}, {"gitRef": "main"}, {"gitRef": 40 * "c", "dirty": True}])
@@ -147,7 +148,7 @@ def test_a_digest_of_no_known_commit_is_not_said_to_be_built_again(
     note(project, {"buildId": UNKNOWN, **known})
     gone = project.invoke("reuse", "--build-id", UNKNOWN)
     assert gone.returncode == 8
-    assert "Build the present commit: invoke build, or invoke local. Others: invoke history" in gone.stderr
+    assert "Build the present commit: invoke build reuse, or invoke local reuse. Others: invoke history" in gone.stderr
 
 
 def test_the_tag_of_another_commit_is_built_from_that_commit(project: Project, sandbox: SandboxProcess) -> None:

@@ -121,7 +121,7 @@ def test_an_environment_without_a_key_says_so_and_the_others_are_shown(project: 
     shown = project.invoke("status")
     assert shown.returncode == 2
     assert rows(shown)[2] == ["production", "-", "not known, see below", "-", "-", "-", "-"]
-    assert shown.stderr.startswith("production cannot be asked: not set: DEPLOY_API_KEY")
+    assert shown.stderr.startswith("production cannot be asked: not set in production: DEPLOY_API_KEY")
     del project.environment["DEPLOY_API_KEY_STAGING"]
     neither = project.invoke("status", DEPLOY_API_KEY_PRODUCTION="wrong")
     assert neither.returncode == 4
@@ -178,7 +178,7 @@ def test_the_default_environment_hides_no_other(project: Project, clusters: Clus
     shown = project.invoke("status", DEPLOY_API_KEY=clusters.staging.key)
     assert shown.returncode == 2
     assert rows(shown)[1][2] == "nothing"
-    assert "production cannot be asked: not set: DEPLOY_API_KEY" in shown.stderr
+    assert "production cannot be asked: not set in production: DEPLOY_API_KEY" in shown.stderr
 
 
 def test_without_an_environment_one_cluster_is_shown_as_ever(project: Project, clusters: Clusters) -> None:

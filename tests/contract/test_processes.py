@@ -292,7 +292,7 @@ def test_reuse_without_a_record_says_how_to_get_one(project: Project, sandbox: S
     refused = project.invoke("reuse")
     assert refused.returncode == 2
     assert refused.stderr.startswith("no digest is recorded yet. ")
-    assert "Build the present commit: invoke build, or invoke local\n" in refused.stderr
+    assert "Build the present commit: invoke build reuse, or invoke local reuse\n" in refused.stderr
     assert sandbox.seen() == []
 
 
