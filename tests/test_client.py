@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -608,6 +609,15 @@ def test_the_history_is_asked_for_only_where_the_server_has_it(client: DeployCli
     assert found is not None
     assert (found[0].revision, found[0].image, found[0].status) == (8, f"r:1/shop@{OTHER}", "ready")
     assert found[0].deploy_config == DeployConfig(port=3000, replicas=2, env={"A": None})
+
+
+def test_the_history_is_not_waited_for_longer_than_what_runs(client: DeployClient, api: requests_mock.Mocker) -> None:
+    api.get(f"{URL}/api/apps/apps/shop", status_code=404, headers=FEATURES)
+    api.get(f"{URL}/api/apps/apps/shop/history", json={"history": []}, headers=FEATURES)
+    client.app("apps", "shop", before=AGAIN)
+    client.history("apps", "shop")
+    seconds = [cast("tuple[float, float]", request.timeout)[1] for request in api.request_history]
+    assert [math.ceil(read) for read in seconds] == [10, 10]
 
 
 def test_a_look_before_a_deploy_is_repeated_once(client: DeployClient, api: requests_mock.Mocker) -> None:

@@ -115,5 +115,7 @@ def test_deploys_of_another_app_are_not_of_this_one() -> None:
         (Running(Ran(image_name="r:1/shop:v1")), Running(Ran(image_name="r:1/shop:v2")), True),
     ],
 )
-def test_it_differs_from_what_ran_if_that_was_known_and_this_is_not_or_is_another(earlier: Running, now: Running, differs: bool) -> None:
+def test_it_differs_from_what_ran_if_that_was_known_and_this_is_not_or_is_another(
+    earlier: Running, now: Running, differs: bool
+) -> None:
     assert now.differs_from(earlier) is differs

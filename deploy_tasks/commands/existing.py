@@ -14,6 +14,8 @@ from ..invocation.work import Work
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target
 from .digest import digest_of_tag
 
+_DOCKERFILE, _CONTEXT = str(BY_KEY["dockerfile"].default), str(BY_KEY["build_context"].default)
+
 
 class Existing(NamedTuple):
     """The image of a build that is made already."""
@@ -40,17 +42,15 @@ def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
 
     Only a commit can be found, since a branch moves: by the tag of the same build in this history, else by the commit
     as the tag, which another machine may have built. Other machines build with the Dockerfile and the context that are
-    the defaults, unless this history says that they did not.
+    the defaults, unless this history or the configuration of another environment says that they did not.
     """
-    settings, tag = work.settings, work.settings.given("image_tag")
+    tag = work.settings.given("image_tag")
     if not images.is_commit(build.git_ref):
         return None
     entries = work.state.history().of_image(build.image_name)
     # Each cluster may have an image of its own of the same commit.
     same = [entry for entry in entries.same_builds(build) if tag in (None, entry.image_tag)]
-    usual = [BY_KEY[key].default for key in ("dockerfile", "build_context")]
-    is_usual = [normpath(settings.dockerfile), normpath(settings.build_context)] == usual
-    by_commit = [build.image_tag] if is_usual and build.image_tag == build.git_ref else []
+    by_commit = [build.image_tag] if build.image_tag == build.git_ref and _is_usual_everywhere(work) else []
     for name in dict.fromkeys([*(str(entry.image_tag) for entry in same[:1]), *by_commit]):
         made = replace(build, image_tag=name)
         build_id = digest_of_tag(work.client, made)
@@ -63,10 +63,32 @@ def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
     return None
 
 
-def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:
-    """Whether the history says that the image of `entry` is not what `build` makes: of a dirty tree, or from another
-    Dockerfile or context."""
-    names = ("dockerfile", "build_context")
-    return bool(entry.dirty) or (
-        entry.built == "cluster" and any(getattr(entry, name) != getattr(build, name) for name in names)
+def _is_usual(dockerfile: str | None, build_context: str | None) -> bool:
+    return normpath(dockerfile or _DOCKERFILE) == _DOCKERFILE and normpath(build_context or _CONTEXT) == _CONTEXT
+
+
+def _is_usual_everywhere(work: Work) -> bool:
+    """Whether the Dockerfile and the context are the defaults here, and in each environment with the same image."""
+    settings, others = work.settings, [name for name in work.settings.environments if name != work.settings.environment]
+    of_all = [
+        settings,
+        *(work.call.project.load(work.name, {}, environment=name, is_selected=False) for name in others),
+    ]
+    return all(
+        _is_usual(one.dockerfile, one.build_context)
+        for one in of_all
+        if one.known("image_name") in (None, settings.image_name)
     )
+
+
+def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:
+    """Whether the history says that the image of `entry` is not what `build` makes: of a dirty tree, of another commit,
+    or from another Dockerfile or context."""
+    if entry.dirty:
+        return True
+    if entry.built and images.is_commit(entry.git_ref) and entry.git_ref != build.git_ref:
+        return True
+    if entry.built == "local":
+        return not _is_usual(entry.dockerfile, entry.build_context)
+    names = ("dockerfile", "build_context")
+    return entry.built == "cluster" and any(getattr(entry, name) != getattr(build, name) for name in names)

@@ -62,7 +62,8 @@ class LocalPlan:
         # What changed during the build, or during the wait for another run, may be in the image.
         before, now = work.checkout, Checkout(work.checkout.folder)
         may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
-        record = keep(work, self.target, build_id, built="local", dirty=bool(may_differ))
+        made_from = {key: work.settings.given(key) for key in ("dockerfile", "build_context")}
+        record = keep(work, self.target, build_id, built="local", dirty=bool(may_differ), **made_from)
         _check_tag(work, self.target, build_id)
         return record
 

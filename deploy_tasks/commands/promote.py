@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .. import images
 from ..config.environments import check_known
 from ..encoding import fields_of
-from ..errors import DigestNotFound, SettingsError
+from ..errors import DigestNotFound, NothingStarted, SettingsError
 from ..invocation.command import Command
 from ..invocation.running import NOT_SAID
 from ..invocation.work import Work
@@ -151,21 +151,20 @@ def _name_of_source(work: Work) -> str:
 
 def _running_in(source: Work) -> Record:
     """The image that runs in the environment of `source`; where no API says that, what was deployed from here last.
-    SettingsError if it is not known, or if nothing runs."""
+    NothingStarted if the API did not answer that, SettingsError if it is not known, or if nothing runs."""
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
     if running.why and running.why != NOT_SAID:
-        raise SettingsError(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
+        raise NothingStarted(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
     if running.why:
-        is_said = running.why != NOT_SAID
-        last = None if is_said else next(source.history.deploys(settings.app, settings.namespace), None)
+        last = next(source.history.deploys(settings.app, settings.namespace), None)
         if last is None or last.outcome != history.DEPLOYED:
             here = "nothing was deployed there from here"
             if last:
                 here = "whether the last deploy from here happened is not known"
             raise SettingsError(
-                f"what runs of {where} is not known: {running.why}{'' if is_said else f', and {here}'}",
+                f"what runs of {where} is not known: {running.why}, and {here}",
                 "Nothing was deployed",
                 Step("reuse", {"app": source.name, "build_id": "DIGEST"}, "Deploy a digest that you know"),
             )

@@ -12,7 +12,7 @@ from ..api.schemas import DeployRequest, RollbackRequest
 from ..config.sources import of_flag
 from ..config.values import whole_number
 from ..deploy_config import DeployConfig, names_that_change, put_over
-from ..errors import ChangedMeanwhile, SettingsError
+from ..errors import ChangedMeanwhile, NothingStarted, SettingsError
 from ..invocation.command import Command
 from ..invocation.work import Work
 from ..next_steps import Step
@@ -61,6 +61,10 @@ def _plan_rollback(work: Work) -> DeployPlan:
 def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     """What ran `back` deploys ago, what a person should know of it, in lines, and whether the server restores it.
     SettingsError if nothing did."""
+    if work.running().may_be_told_later and not work.call.is_dry:
+        # From the history here alone, it could pass over what others deployed.
+        again = work.step(work.call.command.name, "Try again")
+        raise NothingStarted(work.running().why, "Nothing was deployed", [again, _other(work)])
     try:
         ways = ways_back(work, work.running())
     except ChangedMeanwhile:  # between the two looks
@@ -75,6 +79,8 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     target = found[-1]
     passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]
     says = [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
+    if work.running().why and not ways.is_of_server:
+        says.append("what others deployed is not known, so this goes by the deploys from here")
     # A revision of the history here may be of an app that was removed since, and then it means another one.
     return target, says, ways.is_of_server and "rollback" in work.client.features
 

@@ -28,6 +28,8 @@ class Running(Struct, frozen=True):
     """Whether it is what this checkout deployed last."""
     has_failed: bool = False
     """Whether its rollout failed, as the server says."""
+    may_be_told_later: bool = False
+    """Whether it is not known because the API did not answer the question this time."""
 
     @property
     def revision(self) -> int | None:

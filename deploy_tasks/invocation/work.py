@@ -274,7 +274,7 @@ class Work:
             is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
             if is_the_end and not self.call.is_dry:
                 raise
-            return Running(why=error.what)
+            return Running(why=error.what, may_be_told_later=isinstance(error, NothingStarted))
         return running(state, "app-state" in self.client.features, self.history, app, namespace)
 
     # execute

@@ -91,6 +91,32 @@ def test_another_dockerfile_or_context_counts_only_where_a_history_says_so(
     assert clone.record["gitRef"] == head
 
 
+def test_an_image_of_another_environments_dockerfile_is_not_that_of_the_commit(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    project.write("Dockerfile.debug", "FROM scratch\nCOPY page.html /\n")
+    environments = {"staging": {"dockerfile": "Dockerfile.debug"}, "production": {}}
+    project.write("invoke.yaml", json.dumps({"deploy": {"environments": environments}}))
+    next_version(project, "debug")
+    debug = ok(project.invoke("build", "-E", "staging")).stdout.strip()
+    sandbox.forget()
+    assert debug not in ok(project.clone("elsewhere").invoke("deploy", "-E", "production")).stdout
+    assert len(sandbox.seen(BUILDS)) == 1
+
+
+@pytest.mark.parametrize("known", [{"gitRef": 40 * "c"}, {"built": "local", "dockerfile": "Dockerfile.debug"}])
+def test_a_tag_that_points_to_another_build_is_not_that_of_the_commit(
+    project: Project, sandbox: SandboxProcess, known: dict[str, str]
+) -> None:
+    next_version(project, "of the tag")
+    ok(project.invoke("build"))
+    history = project.folder / ".deploy" / "history.jsonl"
+    history.write_text(json.dumps({**json.loads(history.read_text()), **known}) + "\n")
+    sandbox.forget()
+    ok(project.invoke("deploy"))
+    assert len(sandbox.seen(BUILDS)) == 1
+
+
 def test_an_image_of_uncommitted_changes_is_not_that_of_the_commit(project: Project, sandbox: SandboxProcess) -> None:
     head = next_version(project, "of the commit")
     build_id = ok(project.invoke("build")).stdout.strip()

@@ -7,7 +7,8 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -171,18 +172,25 @@ def test_undo_goes_back_to_what_a_colleague_deployed(project: Project, sandbox: 
 
 
 class Plain:
-    """Answers that stand for a server without extensions, with the answers of a sandbox behind it: what runs, and how
-    many replicas, but not how."""
+    """Answers that stand for a server without extensions, or with these `features`, with the answers of a sandbox
+    behind it: what runs, and how many replicas, but not how, unless it has `app-state`."""
 
-    def __init__(self, sandbox: SandboxProcess) -> None:
-        self._sandbox = sandbox
+    def __init__(self, sandbox: SandboxProcess, features: str = "") -> None:
+        self._sandbox, self._features = sandbox, features
+        self.before_deploy: Callable[[], object] = bool
 
     def __call__(self, connection: Connection) -> bool:
         method, path, _, body = connection.request
-        if path.endswith(("/history", "/rollback")):
-            return http(404)(connection) is True
+        headers = {"Deploy_Api_Features": self._features} if self._features else {}
+        if path.endswith(("/history", "/rollback")) and path.rpartition("/")[2] not in self._features:
+            return http(404, **headers)(connection) is True
+        if method == "POST":
+            act, self.before_deploy = self.before_deploy, bool
+            act()
         said = self._sandbox.call(method, path, json.loads(body) if body else None)
         answer = said.json() if said.content else None
+        if self._features:
+            return http(said.status_code, answer, **headers)(connection) is True
         if answer and said.status_code == 200 and path.startswith("/api/apps/"):
             names = ("replicas", "readyReplicas", "updatedReplicas", "image")
             answer = {"app": {name: answer["app"][name] for name in names}}
@@ -284,6 +292,106 @@ def test_another_image_name_comes_back_with_its_digest(project: Project, sandbox
     words, _ = undo_of(project.invoke("reuse"))
     assert words == ["rollback"]
     assert project.invoke(*words).stdout.strip() == image == f"{sandbox.registry}/team/shop@{named.stdout.split()[0]}"
+
+
+@contextmanager
+def reached_through(project: Project, server: Plain) -> Iterator[None]:
+    """Within it, the project reaches a sandbox through `server`."""
+    with faulty_api() as api:
+        for kind in ("start", "deploy", "wait", "digest", "status", "logs", "app"):
+            api.always(kind, server)
+        project.environment["DEPLOY_API_URL"] = api.url
+        yield
+
+
+def test_a_removed_app_comes_back_as_it_was_deployed_last(project: Project, sandbox: SandboxProcess) -> None:
+    one, two = built(project, "one", "two")
+    project.invoke("reuse", "--build-id", one)
+    project.invoke("reuse", "--build-id", two, "--domain", "shop.example.com")
+    sandbox.call("DELETE", "/api/apps/apps/shop")
+    back = project.invoke("rollback")
+    assert back.returncode == 0, back.stderr
+    assert runs(sandbox) == (two, {"port": 3000, "domain": "shop.example.com", "appClass": "business"})
+
+
+@pytest.mark.parametrize("features", ["", "app-state", "app-state, app-history"])
+def test_there_is_no_undo_where_only_values_of_variables_differ_that_no_server_keeps(
+    project: Project, sandbox: SandboxProcess, features: str
+) -> None:
+    one, two = built(project, "one", "two")
+    with reached_through(project, Plain(sandbox, features)):
+        for build_id, value in ((one, "K=1"), (two, "K=1")):
+            project.invoke("reuse", "--build-id", build_id, "--env", value, "--no-follow")
+        other_value = project.invoke("reuse", "--env", "K=2", "--no-follow").stderr
+        assert other_value.endswith(
+            "no undo: the same ran before, perhaps with other values of variables, which are not kept\n"
+        )
+        without = project.invoke("reuse", "--no-follow").stderr
+        assert without.endswith("no undo: the same ran before, but for variables, whose values are not kept\n")
+
+
+def test_the_undo_of_other_replicas_of_the_same_digest_brings_them_back(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    (one,) = built(project, "one")
+    with reached_through(project, Plain(sandbox)):
+        project.invoke("reuse", "--no-follow")
+        by_a_colleague(sandbox, one, replicas=3)
+        words, says = undo_of(project.invoke("reuse", "--no-follow"))
+        assert "how it ran is known only in part: replicas 3" in says
+        assert project.invoke(*words, "--no-follow").returncode == 0
+    assert runs(sandbox)[1]["replicas"] == 3
+
+
+def test_a_deploy_in_between_that_no_server_refused_is_what_undo_goes_back_to(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    one, two, three = built(project, "one", "two", "three")
+    project.invoke("reuse", "--build-id", one)
+    server = Plain(sandbox, "app-state, app-history, rollback")
+    server.before_deploy = lambda: by_a_colleague(sandbox, two, domain="ann.example.com")
+    with reached_through(project, server):
+        done = project.invoke("reuse", "--build-id", three, "--no-follow")
+        assert "warning: something else was deployed right before this, and this has replaced it\n" in done.stderr
+        words, says = undo_of(done)
+        assert says.startswith(two[7:19])
+        assert "replaced" not in (project.folder / ".deploy" / "history.jsonl").read_text().splitlines()[-1]
+        assert project.invoke(*words, "--no-follow").returncode == 0
+    assert runs(sandbox)[1]["domain"] == "ann.example.com"
+
+
+def test_of_several_apps_each_is_looked_at_before_its_rollback(project: Project, sandbox: SandboxProcess) -> None:
+    digests = built(project, "one", "two", "three")
+    project.write("invoke.yaml", "deploy: {apps: {a: {app: shop}, b: {app: other, image_name: shop}}}\n")
+    server = Plain(sandbox)
+    with reached_through(project, server):
+        for app in ("a", "b"):
+            for build_id in digests[:2]:
+                done = project.invoke("reuse", "--app", app, "--build-id", build_id, "--no-follow")
+                assert done.returncode == 0, done.stderr
+
+        def meanwhile() -> None:
+            body = {"app": "other", "namespace": "apps", "imageName": "shop", "buildId": digests[2], "deploy": True}
+            sandbox.call("POST", "/build", {**body, "deployConfig": {"port": 3000}})
+
+        server.before_deploy = meanwhile
+        done = project.invoke("rollback", "--app", "all", "--jobs", "1", "--no-follow")
+    assert done.returncode == 13, done.stderr
+    assert "b | something else was deployed meanwhile" in done.stderr
+    assert sandbox.app("apps", "other")["image"].endswith(digests[2])
+    assert runs(sandbox)[0] == digests[0]
+
+
+def test_the_history_keeps_where_the_image_came_from_when_it_returns(project: Project, sandbox: SandboxProcess) -> None:
+    one, two = built(project, "one", "two")
+    for build_id in (one, two):
+        project.invoke("reuse", "--build-id", build_id)
+    back = json.loads(project.invoke("rollback", "--json").stdout)
+    assert (back["buildId"], back["imageTag"], back["repoUrl"]) == (
+        one,
+        project.git("rev-parse", "HEAD~1"),
+        str(project.origin),
+    )
 
 
 # --- a server that is told what to answer ---------------------------------------------------------------------------
@@ -418,6 +526,19 @@ def test_the_undo_of_a_deploy_over_what_cannot_be_read_is_what_was_deployed_from
     assert "undo:" not in again.replace("no undo:", ""), "somebody may have deployed in between"
 
 
+def test_a_rollback_needs_the_answer_of_an_api_that_may_have_one(shop: Project, api: FaultyApi) -> None:
+    for build_id in (OTHER, DIGEST):
+        api.answers = {"app": [http(404)]}
+        shop.invoke("reuse", "--build-id", build_id, "--no-follow")
+    api.answers = {"app": [http(503)] * 2}
+    refused = shop.invoke("rollback")
+    assert refused.returncode == 5, refused.stderr
+    assert "answered 503. Nothing was deployed. Try again: invoke rollback" in refused.stderr
+    api.answers = {"app": [http(404)]}
+    shown = shop.invoke("--dry", "rollback").stderr
+    assert "what others deployed is not known, so this goes by the deploys from here\n" in shown
+
+
 def test_a_refused_key_and_no_connection_end_a_deploy_before_it(shop: Project, api: FaultyApi) -> None:
     api.answers = {"app": [http(401)]}
     refused = shop.invoke("reuse")
@@ -462,6 +583,75 @@ def test_an_image_without_a_digest_comes_back_only_by_the_server(shop: Project, 
     assert "what ran before (ghcr.io/org/shop:v1) has no digest" in refused.stderr
 
 
+def test_there_is_no_way_back_if_no_rollout_before_succeeded(shop: Project, api: FaultyApi) -> None:
+    stuck = [revision(9, DIGEST, status="failed", readyReplicas=0), revision(7, status="failed")]
+    api.answers = {
+        "app": [
+            as_app(7, status="failed"),
+            http(200, {"history": stuck}, **FULL),
+            *[http(200, {"app": stuck[0]}, **FULL)] * 9,
+        ],
+        "deploy": [DEPLOYED],
+    }
+    failed = shop.invoke("reuse")
+    assert failed.returncode == 12
+    assert failed.stderr.endswith("No rollout before this one succeeded, so there is nothing to go back to yet\n")
+    assert "invoke rollback" not in failed.stderr
+
+
+def test_what_has_no_digest_has_no_undo_without_the_server(shop: Project, api: FaultyApi) -> None:
+    api.answers = {"app": [http(200, {"app": {"replicas": 1, "image": "ghcr.io/org/shop:v1"}})]}
+    done = shop.invoke("reuse", "--no-follow")
+    assert done.stderr.endswith("what ran before (ghcr.io/org/shop:v1) has no digest, so it cannot be deployed again\n")
+
+
+def test_a_revision_is_restored_only_from_the_history_of_the_server(shop: Project, api: FaultyApi) -> None:
+    features = {"Deploy_Api_Features": "app-state, rollback, revision-check"}
+    for number, build_id in ((1, OTHER), (2, DIGEST)):
+        api.answers = {"app": [http(404, **features)], "deploy": [http(200, {"skipped": True, "revision": number})]}
+        assert shop.invoke("reuse", "--build-id", build_id, "--no-follow").returncode == 0
+    api.answers = {"app": [http(200, {"app": revision(2, DIGEST)}, **features)]}
+    shown = shop.invoke("--dry", "rollback").stderr
+    assert f"going back to {OTHER[:19]}" in shown
+    assert "/build {" in shown, "an app that was removed since has other revisions of these numbers"
+
+
+def test_a_deploy_between_the_two_looks_of_a_rollback_is_seen(shop: Project, api: FaultyApi) -> None:
+    listed = http(200, {"history": [revision(7), revision(9, DIGEST), revision(8, THIRD)]}, **FULL)
+    api.answers = {"app": [as_app(8, THIRD), listed, as_app(9, DIGEST), listed]}
+    shown = shop.invoke("--dry", "rollback").stderr
+    assert f"  now: {DIGEST[7:19]}" in shown
+    assert '/rollback {"revision":8}' in shown, "in whatever order they are listed"
+    api.answers = {"app": [as_app(8, THIRD), listed] * 2}
+    refused = shop.invoke("rollback")
+    assert refused.returncode == 13
+    assert [request for request in api.requests if request.method == "POST"] == []
+
+
+@pytest.mark.parametrize("status", [404, 409, 501])
+def test_a_refused_rollback_says_what_to_do(shop: Project, api: FaultyApi, status: int) -> None:
+    listed = http(200, {"history": [revision(8, DIGEST), revision(7)]}, **FULL)
+    api.answers = {"app": [as_app(8, DIGEST), listed, http(status, {"error": "no"}, **FULL)]}
+    refused = shop.invoke("rollback")
+    assert refused.returncode == 4, refused.stderr
+    assert f"answered {status}: " in refused.stderr
+    assert "Nothing was deployed. Look at what runs first: invoke status" in refused.stderr
+
+
+def test_what_another_run_did_while_this_planned_without_a_lock_is_seen(shop: Project, api: FaultyApi) -> None:
+    def meanwhile(connection: Connection) -> bool:
+        shop.write(".deploy/build-id.json.lock", "")
+        return as_app(8, THIRD)(connection) is True
+
+    listed = [http(200, {"history": [revision(8, THIRD), revision(7)]}, **FULL)]
+    listed += [http(200, {"history": [revision(9, DIGEST), revision(8, THIRD)]}, **FULL)]
+    api.answers = {"app": [meanwhile, listed[0], as_app(9, DIGEST), listed[1], DEPLOYED]}
+    done = shop.invoke("rollback", "--no-follow")
+    assert done.stderr.count("  now: ") == 1
+    assert f"  now: {DIGEST[7:19]}" in done.stderr, "another run has taken the lock and let it go"
+    assert [request.headers["if-match"] for request in api.requests if request.method == "POST"] == ['"9"']
+
+
 def test_a_rollout_that_failed_ends_at_once_with_the_way_back(shop: Project, api: FaultyApi) -> None:
     stuck = as_app(9, DIGEST, status="failed", reason="ImagePullBackOff", message="no such image", readyReplicas=0)
     api.answers = {"app": [as_app(7), *[stuck] * 99], "deploy": [DEPLOYED]}
@@ -474,6 +664,15 @@ def test_a_rollout_that_failed_ends_at_once_with_the_way_back(shop: Project, api
 
 
 # --- protected ------------------------------------------------------------------------------------------------------
+
+
+def protect(shop: Project, api: FaultyApi) -> None:
+    """Makes `api` a protected environment."""
+    environment = {"api_url": api.url, "registry": api.address, "protected": True}
+    config = {"port": 3000, "environment": "production", "environments": {"production": environment}}
+    shop.write("invoke.yaml", json.dumps({"deploy": config}))
+    for name in ("DEPLOY_API_URL", "DEPLOY_REGISTRY"):
+        del shop.environment[name]
 
 
 @pytest.fixture
@@ -582,12 +781,32 @@ def test_what_changes_after_the_question_ends_a_protected_deploy(
     assert protected.invoke("reuse", "--yes").returncode == 0, "a new command line sees what runs now"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "code", "sent"),
+    [
+        (as_app(7), http(500, **FULL), 0, ['"7"']),
+        (as_app(7), http(200, {"app": {"replicas": 1, "image": f"r:1/shop@{OTHER}"}}, **FULL), 0, ['"7"']),
+        (plain_app(OTHER), http(500), 13, []),
+        (http(404), http(404), 0, [None]),
+    ],
+)
+def test_a_look_that_fails_after_the_question_hides_no_deploy_in_between(
+    shop: Project, api: FaultyApi, first: Answer, second: Answer, code: int, sent: list[str | None]
+) -> None:
+    protect(shop, api)
+    api.answers = {"app": [first, second, second], "deploy": [DEPLOYED]}
+    done = shop.invoke("reuse", "--yes", "--no-follow")
+    assert done.returncode == code, done.stderr
+    assert posts(api) == sent
+
+
+def test_the_plan_that_was_confirmed_is_not_printed_again(protected: Project, sandbox: SandboxProcess) -> None:
+    built(protected, "one", yes=True)
+    assert protected.on_a_terminal("reuse", answers=[lambda: "y"]).count("  now: ") == 1
+
+
 def test_yes_says_nothing_of_what_somebody_deploys_meanwhile(shop: Project, api: FaultyApi) -> None:
-    environment = {"api_url": api.url, "registry": api.address, "protected": True}
-    config = {"port": 3000, "environment": "production", "environments": {"production": environment}}
-    shop.write("invoke.yaml", json.dumps({"deploy": config}))
-    for name in ("DEPLOY_API_URL", "DEPLOY_REGISTRY"):
-        del shop.environment[name]
+    protect(shop, api)
     api.answers = {"app": [plain_app(OTHER), plain_app(THIRD)]}
     refused = shop.invoke("reuse", "--yes")
     assert refused.returncode == 13, refused.stderr
