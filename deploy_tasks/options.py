@@ -27,7 +27,8 @@ App = Annotated[
     ),
 ]
 Environment = Annotated[
-    str | None, Flag("The environment, a cluster under deploy.environments (the configuration's default)", short="E")
+    str | None,
+    Flag("The environment: which cluster (DEPLOY_ENVIRONMENT, else `environment` in invoke.yaml)", short="E"),
 ]
 Namespace = Annotated[str | None, Flag("Its namespace (the app class decides)")]
 ImageName = Annotated[str | None, Flag("The repository in the registry (the app's name)")]
@@ -38,7 +39,7 @@ Json = Annotated[bool, Flag("Print one JSON object instead of the plain result")
 LockTimeout = Annotated[float | None, Flag("Seconds to wait for another run of this checkout (0: not at all)")]
 Jobs = Annotated[int | None, Flag("How many of several apps at once (12; engine builds 2)")]
 
-Yes = Annotated[bool, Flag("Build or deploy in a protected environment without being asked")]
+Yes = Annotated[bool, Flag("Confirm what is built or deployed in a protected environment")]
 
 # What is built.
 RepoUrl = Annotated[str | None, Flag("What the cluster clones (the git remote, as https)")]
@@ -51,7 +52,7 @@ Dockerfile = Annotated[str | None, Flag("The Dockerfile, from the project's root
 BuildContext = Annotated[str | None, Flag("The build context, from the project's root (.)")]
 BuildArg = Annotated[
     list[str] | None,
-    Flag("KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
+    Flag("A build arg: KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
 ]
 Platform = Annotated[str | None, Flag("What the image is built for; several with commas between them (linux/amd64)")]
 AllowSecretsInContext = Annotated[bool, Flag("Build although .env or .deploy may get into the image")]
@@ -71,8 +72,8 @@ BuildId = Annotated[
     str | None,
     Flag("The digest to deploy, its first 12 digits or more, or 7 or more of its commit (the recorded one)"),
 ]
-From = Annotated[str | None, Flag("The environment whose running digest is deployed")]
-Back = Annotated[int | None, Flag("How many digests to go back (1)")]
+From = Annotated[str | None, Flag("The environment to take the running digest from")]
+Back = Annotated[int | None, Flag("How many deploys to go back (1)")]
 Port = Annotated[int | None, Flag("The port the app listens on")]
 Replicas = Annotated[int | None, Flag("How many replicas run (the API's default)")]
 Domain = Annotated[list[str] | None, Flag("A domain the app is reached at; repeatable", repeatable=True)]
@@ -80,13 +81,14 @@ HealthPath = Annotated[str | None, Flag("A path that answers 2xx once the app is
 Tls = Annotated[bool | None, Flag("Whether the domains are served over TLS", switch=True)]
 Env = Annotated[
     list[str] | None,
-    Flag("KEY=VALUE, or KEY with its value from the shell or .env, for the app; repeatable", repeatable=True),
+    Flag("A variable of the app: KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
 ]
 Follow = Annotated[bool, Flag("Whether to wait until all replicas are ready")]
 RolloutTimeout = Annotated[float | None, Flag("Seconds to wait until the deployed app is ready (300)")]
 CheckHealth = Annotated[bool, Flag("Wait also until https://DOMAIN/HEALTH_PATH answers 2xx")]
 
 # history
+OnlyEnvironment = Annotated[str | None, Flag("Only what was built or deployed in this environment", short="E")]
 Limit = Annotated[int | None, Flag("How many lines (20)")]
 JsonLines = Annotated[bool, Flag("Print one JSON object a line")]
 

@@ -210,7 +210,7 @@ def promote(
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
 ) -> "Record | None":
-    """Deploy to one environment the digest that runs in another; never builds."""
+    """Deploy the digest that runs in one environment to another; never builds."""
     options = dict(locals())
     from .commands import promote
     from .invocation.run import run
@@ -241,7 +241,7 @@ def rollback(
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
 ) -> "Record | None":
-    """Deploy the digest that was deployed before the current one."""
+    """Deploy what ran before the current deploy, with the settings that it ran with."""
     options = dict(locals())
     from .commands import rollback
     from .invocation.run import run
@@ -334,7 +334,7 @@ def logs(
 def history(
     c: Context,
     app: flag.App = None,
-    environment: flag.Environment = None,
+    environment: flag.OnlyEnvironment = None,
     limit: flag.Limit = None,
     json: flag.JsonLines = False,
 ) -> "list[HistoryEntry]":

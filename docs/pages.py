@@ -11,19 +11,19 @@ from deploy_tasks.commands.init import example, written
 from deploy_tasks.config.schema import SETTINGS, WITH_VARIABLE, Setting
 from deploy_tasks.tasks import ns
 
-_OF_THE_TARGET = ("app", "namespace", "image-name", "app-class", "jobs", "lock-timeout", "json")
+_COMMON = ("app", "environment", "namespace", "image-name", "app-class", "jobs", "lock-timeout", "json")
 _BY_ANOTHER_NAME = {"--build-args": "--build-arg"}
 _SETTINGS = {_BY_ANOTHER_NAME.get(row.flag, row.flag) for row in WITH_VARIABLE}
 _TASKS_HEAD = """# Tasks and flags
 
 <!-- Written by `invoke pages`. -->
 
-`invoke --help TASK` prints the same. A flag marked • is a [setting](settings.md), so it has other sources, too. What a
-task is told of the target holds for the tasks after it on the same command line: [chains](guide.md#chains).
+`invoke --help TASK` prints the same. A flag marked • is a [setting](settings.md), so it has other sources, too. The
+tasks after one on the same command line keep its app and environment: [chains](guide.md#chains).
 
-## The target's flags
+## Common flags
 
-Every task that has one of these means the same by it.
+They mean the same in every task that has them.
 """
 _SETTINGS_HEAD = """# Settings
 
@@ -55,7 +55,7 @@ stands there, without `${…}` replaced. Secrets have no flag.
 
 ## Environments
 
-An environment is a named cluster. It exists if the configuration lists it, even with nothing in it:
+An environment is a named cluster. It exists if the configuration lists it, even with nothing in it (`staging: {}`):
 
 ```yaml
 deploy:
@@ -66,29 +66,42 @@ deploy:
     production: {api_url: https://deploy.example.com, replicas: 3, domain: shop.example.com, protected: true}
 ```
 
-- **Which one**: `--environment NAME` (`-E`), else `DEPLOY_ENVIRONMENT` in the shell, else in the file of
+- **Which one**: `--environment NAME` (`-E NAME`), else `DEPLOY_ENVIRONMENT` in the shell, else in the file of
   `DEPLOY_ENV_FILE` or in `.env.local` or `.env`, else `environment:` under `deploy:`. `DEPLOY_ENVIRONMENT=` (empty,
   in the shell) selects none. An empty `--environment` is an error, so that a variable that is missing in CI does
-  not select the default. The tasks that follow on a command line keep the environment as they keep the app, until
-  one names another.
-- **What it may have**: every setting but `environment`; an app of several may have `environments` of its own,
-  without the settings that are for all apps. `protected: true` asks before the first build or deploy of a command
-  line (`--yes` where there is no terminal).
+  not select the default. On a command line, name it with the first task: the tasks after it keep it, until one
+  names another.
+- **Its settings**: every setting but `environment`. Each of several apps may have `environments` of its own, without
+  the settings that are [for all apps](#only-in-the-configuration).
+- **`protected: true`** can only stand in an environment. The first task of a command line that builds or deploys
+  there shows its plan, and you must confirm it; without a terminal it needs `--yes`
+  ([more](guide.md#protected-environments)).
 - **Its variables**: `DEPLOY_<KEY>_<NAME>`, in the shell and in each `.env` file, counts for that environment alone,
   so one CI job can hold `DEPLOY_API_KEY_STAGING` and `DEPLOY_API_KEY_PRODUCTION`. The name is in upper case, with
-  `_` for `-`. A variable of the shell without a suffix counts for the selected environment only, never for one that
-  `promote` or `status` look at too.
+  `_` for `-`. A variable of the shell without a suffix counts for the selected environment; `promote` and `status`
+  do not use it for the others.
 - **Its files**: `.env.<name>.local` and `.env.<name>`. So no environment can be called `local`, `example`,
   `sample`, `template` or `dist`, nor by a name that would make one variable mean two things, such as `username`
   (`DEPLOY_REGISTRY_USERNAME`).
-- **Nothing leads to another cluster unseen.** With an environment, the API's address, its key and the registry are
-  never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. A variable of
-  the shell, or `DEPLOY_ENV_FILE`, that says another value than the environment, its files or the configuration is
-  an error that names both, and nothing is sent. One that fills what nothing else says is used. Without an
-  environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these three.
+- **A leftover variable cannot redirect a deploy.** With an environment, the API's address and key, the registry and
+  its login are never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. If a
+  variable of the shell or the file of `DEPLOY_ENV_FILE` gives another value than the environment, its files or the
+  configuration, that is an error that names both, and nothing is sent. If none of these has a value, the variable
+  is used. Without an environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these settings.
+- **`DEPLOY_ENV_FILE=.env.production`** is an error unless `production` is selected: use `--environment production`,
+  which reads that file.
 - **What is kept**: the record, the history and the build in flight say their environment. Each environment has a
-  build in flight of its own; a recorded digest may be deployed to any. Commands that a message names have
-  `--environment` in them.
+  build in flight of its own. A recorded digest may be deployed to any environment. Commands that a message suggests
+  have `--environment` in them.
+
+Which file holds what:
+
+| what | where | in git |
+|---|---|---|
+| an environment's address, registry, replicas, `protected` | `deploy.environments.<name>` in `invoke.yaml` | yes |
+| its API key, and the login of its registry | `DEPLOY_API_KEY` and so on in `.env.<name>` (`chmod 600`) | no |
+| the same in CI | variables of the shell with the suffix: `DEPLOY_API_KEY_<NAME>` | no |
+| address, key and registry for work without an environment | `.env` | no |
 
 [Several clusters](recipes/environments.md) shows it step by step.
 
@@ -105,6 +118,9 @@ A value in a YAML file is the text that you write, with or without quotes: `NO`,
 are. The same holds for `INVOKE_DEPLOY_<KEY>`. A whole number (`port`, `replicas`, `jobs`) has decimal digits only and
 no leading zero: `010` and `1:30` are refused. In JSON and Python, put texts in quotes: a bool, a number with a
 point or a date is refused where a text is needed.
+
+Put the name of an environment or app in quotes if YAML takes it for something else: `"no"`, `"on"`, `"1"`. Without
+quotes, Invoke ends with a `TypeError`.
 
 ## Paths and secrets
 
@@ -140,7 +156,7 @@ def write(folder: Path) -> list[Path]:
 
 
 def _tasks_page() -> str:
-    common = {_name(flag): flag for flag in ns["build"].get_arguments() if _name(flag) in _OF_THE_TARGET}
+    common = {_name(flag): flag for flag in ns["build"].get_arguments() if _name(flag) in _COMMON}
     parts = [_TASKS_HEAD, *_table(common.values())]
     for name, aliases in ns.task_names.items():
         flags = ns[name].get_arguments()
@@ -148,8 +164,8 @@ def _tasks_page() -> str:
         own = [flag for flag in flags if flag not in shared]
         parts += ["", f"## {name}", "", f"{ns[name].__doc__}"]
         parts += [f"\nAlso called `{alias}`." for alias in aliases]
-        parts += [f"\nOf the target's flags: {', '.join(f'`--{_name(flag)}`' for flag in shared)}."] if shared else []
-        parts += ["", *_table(own, are_settings=name != "sandbox")] if own else []
+        parts += [f"\nCommon flags: {', '.join(f'`--{_name(flag)}`' for flag in shared)}."] if shared else []
+        parts += ["", *_table(own, are_settings=name not in ("sandbox", "history"))] if own else []
     return "\n".join(parts) + "\n"
 
 
@@ -168,7 +184,7 @@ def _name(flag: Argument) -> str:
 def _written_flag(flag: Argument) -> str:
     if flag.kind is bool:
         return f"--[no-]{_name(flag)}" if flag.default is True else f"--{_name(flag)}"
-    return f"--{_name(flag)} VALUE"
+    return "".join(f"-{short}, " for short in flag.names[1:]) + f"--{_name(flag)} VALUE"
 
 
 def _settings_page() -> str:

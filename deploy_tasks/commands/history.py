@@ -51,7 +51,7 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
 
 
 # Where a terminal is narrow, the last ones are not shown.
-_TITLES = ("TIME (UTC)", "WHAT", "OUTCOME", "ENVIRONMENT", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
+_TITLES = ("TIME (UTC)", "WHAT", "OUTCOME", "CLUSTER", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
 _HISTORY = Command("history", no_plan, needs=(), uses_record=True, changes=False)
 
 

@@ -151,7 +151,7 @@ def _name_of_source(work: Work) -> str:
 
 def _running_in(source: Work) -> Record:
     """The image that runs in the environment of `source`; where no API says that, what was deployed from here last.
-    SettingsError if it is not known, or if nothing runs."""
+    NothingStarted if the API did not answer that, SettingsError if it is not known, or if nothing runs."""
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran

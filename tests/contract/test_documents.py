@@ -120,21 +120,31 @@ def test_the_page_on_proxies(myapp: Project, tmp_path: Path) -> None:
     assert (myapp.folder / ".deploy" / "build-id.json").exists()
 
 
-def test_the_workflow_hands_one_digest_from_staging_to_production(
-    myapp: Project, _full_sandbox: SandboxProcess, tmp_path: Path
-) -> None:
-    (block,) = [block for block in blocks(PAGES["docs/recipes/github-actions.md"].read_text()) if block.file]
-    load: Any = safe_load
+def test_the_workflow_hands_one_digest_from_staging_to_production(myapp: Project, tmp_path: Path) -> None:
+    page = "docs/recipes/github-actions.md"
+    staging = SandboxProcess(tmp_path / "first")
+    production = SandboxProcess(tmp_path / "second", "--registry", staging.registry)
+    text = PAGES[page].read_text()
+    for there, here in _two_clusters(page, staging, production).items():
+        text = text.replace(there, here)
+    configuration, workflow = (block for block in blocks(text) if block.file)
+    myapp.write("invoke.yaml", configuration.text)
+    myapp.commit("Name the clusters")
+    myapp.push()
     secrets = {
-        "vars.DEPLOY_API_URL": _full_sandbox.url,
-        "secrets.DEPLOY_API_KEY": _full_sandbox.key,
+        "secrets.DEPLOY_API_KEY_STAGING": staging.key,
+        "secrets.DEPLOY_API_KEY_PRODUCTION": production.key,
         "secrets.DEPLOY_GIT_TOKEN": "",  # what GitHub makes of one that is not set
     }
-    printed = run_workflow(load(block.text), myapp, tmp_path, secrets)
-    staging, production = (_full_sandbox.app("apps", app)["image"] for app in ("myapp-staging", "myapp"))
-    assert staging == production
-    assert any(line.startswith("::group::") for line in "".join(printed).splitlines())
-    assert _full_sandbox.key not in "".join(printed)
+    load: Any = safe_load
+    printed = "".join(run_workflow(load(workflow.text), myapp, tmp_path, secrets))
+    images = [sandbox.app("apps", "myapp")["image"] for sandbox in (staging, production)]
+    assert images[0] == images[1]
+    assert any(line.startswith("::group::") for line in printed.splitlines())
+    assert staging.key not in printed
+    assert production.key not in printed
+    production.stop()
+    staging.stop()
 
 
 def test_every_page_with_commands_is_run() -> None:

@@ -398,7 +398,7 @@ def test_the_history_has_a_column_for_environments_and_a_flag_shows_one(two: Two
     ok(project.invoke("build", "-E", "production"))
     ok(project.invoke("build", DEPLOY_ENVIRONMENT="", **staging.settings))
     table = ok(project.invoke("history")).stdout.splitlines()
-    where = table[0].split().index("ENVIRONMENT")
+    where = table[0].split().index("CLUSTER")
     assert [line.split()[where] for line in table[1:]] == [host(staging), "production", "staging"]
     one = ok(project.invoke("history", "-E", "production")).stdout.splitlines()
     assert [line.split()[where] for line in one[1:]] == ["production"]

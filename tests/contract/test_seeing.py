@@ -246,7 +246,7 @@ def test_the_history_has_every_record_and_every_deploy(project: Project, any_san
     assert build["jobName"].startswith("build-shop-")
     table = project.invoke("history", "--limit", "1").stdout.splitlines()
     assert [line.split() for line in table] == [
-        ["TIME", "(UTC)", "WHAT", "OUTCOME", "ENVIRONMENT", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE"],
+        ["TIME", "(UTC)", "WHAT", "OUTCOME", "CLUSTER", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE"],
         [
             *entries[0]["time"][:16].split("T"),
             "reuse",
