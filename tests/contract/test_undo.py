@@ -327,7 +327,9 @@ def test_there_is_no_undo_where_only_values_of_variables_differ_that_no_server_k
             "there is no way back: the same ran before, perhaps with other values of variables, which are not kept\n"
         )
         without = project.invoke("reuse", "--no-follow").stderr
-        assert without.endswith("there is no way back: the same ran before, but for variables, whose values are not kept\n")
+        assert without.endswith(
+            "there is no way back: the same ran before, but for variables, whose values are not kept\n"
+        )
 
 
 def test_the_undo_of_other_replicas_of_the_same_digest_brings_them_back(
