@@ -27,7 +27,7 @@ App = Annotated[
     ),
 ]
 Environment = Annotated[
-    str | None, Flag("The environment, a cluster under deploy.environments (the configuration's default)", short="E")
+    str | None, Flag("The environment (DEPLOY_ENVIRONMENT, then `environment` in invoke.yaml)", short="E")
 ]
 Namespace = Annotated[str | None, Flag("Its namespace (the app class decides)")]
 ImageName = Annotated[str | None, Flag("The repository in the registry (the app's name)")]
@@ -71,7 +71,7 @@ BuildId = Annotated[
     str | None,
     Flag("The digest to deploy, its first 12 digits or more, or 7 or more of its commit (the recorded one)"),
 ]
-From = Annotated[str | None, Flag("The environment whose running digest is deployed")]
+From = Annotated[str | None, Flag("The environment to copy the running digest from")]
 Back = Annotated[int | None, Flag("How many digests to go back (1)")]
 Port = Annotated[int | None, Flag("The port the app listens on")]
 Replicas = Annotated[int | None, Flag("How many replicas run (the API's default)")]

@@ -76,16 +76,19 @@ deploy:
   line (`--yes` where there is no terminal).
 - **Its variables**: `DEPLOY_<KEY>_<NAME>`, in the shell and in each `.env` file, counts for that environment alone,
   so one CI job can hold `DEPLOY_API_KEY_STAGING` and `DEPLOY_API_KEY_PRODUCTION`. The name is in upper case, with
-  `_` for `-`. A variable of the shell without a suffix counts for the selected environment only, never for one that
-  `promote` or `status` look at too.
+  `_` for `-`. A variable of the shell without a suffix counts for the selected environment only; `promote` and
+  `status` do not use it for other environments, except for `DEPLOY_APP`: they look at the same app everywhere.
 - **Its files**: `.env.<name>.local` and `.env.<name>`. So no environment can be called `local`, `example`,
   `sample`, `template` or `dist`, nor by a name that would make one variable mean two things, such as `username`
   (`DEPLOY_REGISTRY_USERNAME`).
-- **Nothing leads to another cluster unseen.** With an environment, the API's address, its key and the registry are
-  never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. A variable of
-  the shell, or `DEPLOY_ENV_FILE`, that says another value than the environment, its files or the configuration is
-  an error that names both, and nothing is sent. One that fills what nothing else says is used. Without an
-  environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these three.
+- **Nothing leads to another cluster unseen.** With an environment, the API's address, its key, the registry and its
+  login (`registry_username`, `registry_password`) are never taken from `.env`, `.env.local` or a general
+  `env_file`, unless the variable has the suffix. A variable of the shell, or `DEPLOY_ENV_FILE`, that says another
+  value than the environment, its files or the configuration is an error that names both, and nothing is sent. A
+  variable with the suffix goes before `deploy.<key>`, which is for all environments. A variable is used if no other
+  source has a value. `DEPLOY_ENV_FILE=.env.production` is an error unless `production` is selected. Without an
+  environment, neither the shell nor a general `env_file` changes what the file of `DEPLOY_ENV_FILE` says of these.
+  A file that `INVOKE_RUNTIME_CONFIG` names is configuration like `invoke.yaml`: it is not compared.
 - **What is kept**: the record, the history and the build in flight say their environment. Each environment has a
   build in flight of its own; a recorded digest may be deployed to any. Commands that a message names have
   `--environment` in them.
@@ -104,7 +107,8 @@ the name in the next file, and fail if no file has a value. To give the app an e
 A value in a YAML file is the text that you write, with or without quotes: `NO`, `0755`, `1.10` and `12:30` stay as they
 are. The same holds for `INVOKE_DEPLOY_<KEY>`. A whole number (`port`, `replicas`, `jobs`) has decimal digits only and
 no leading zero: `010` and `1:30` are refused. In JSON and Python, put texts in quotes: a bool, a number with a
-point or a date is refused where a text is needed.
+point or a date is refused where a text is needed. Put a name in quotes if YAML reads it as something else, as an
+environment or app called `"no"`, `"on"` or `"1"`: Invoke itself fails on it otherwise.
 
 ## Paths and secrets
 

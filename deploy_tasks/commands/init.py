@@ -32,8 +32,9 @@ _DOCKER_IGNORES = ("**/.env*", "**/.deploy")
 _NEEDED = {"api_url": "https://deploy.kubernetes.crianex.com", "api_key": "", "port": ""}
 _HEAD = """\
 # The settings of `.env` (or `.env.local`, which goes before it) at your project's root: chmod 600, and out of git.
-# The file is read, never loaded into the shell. A variable of the shell goes before it. What is for one environment
-# stands in `.env.NAME`, or in a variable with the name at its end, such as DEPLOY_API_KEY_PRODUCTION.
+# The file is read, never loaded into the shell. A variable of the shell goes before it. With an
+# environment, the API's address, its key, the registry and its login do not count here: put them in `.env.NAME`, or
+# give the variable that name at its end, such as DEPLOY_API_KEY_PRODUCTION.
 """
 
 
