@@ -17,11 +17,11 @@ def config_of(settings: Settings, env: Mapping[str, str], *, is_by_flag: bool = 
     """How the settings let the app run, with the variables `env`; if it `is_by_flag`, only what flags say."""
 
     def has(key: str) -> bool:
-        return settings.is_by_flag(key) or not is_by_flag
+        return not is_by_flag or settings.is_by_flag(key)
 
     domains = list(settings.domain) if has("domain") else []
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
-    tls = settings.tls if settings.is_by_flag("tls") and is_by_flag else None
+    tls = settings.tls if is_by_flag and settings.is_by_flag("tls") else None
     return DeployConfig(
         port=settings.port if has("port") and not settings.ports else None,
         ports=[Port(**fields_of(port)) for port in settings.ports] or None if has("ports") else None,

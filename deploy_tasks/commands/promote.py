@@ -156,7 +156,8 @@ def _running_in(source: Work) -> Record:
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
     if running.why and running.why != NOT_SAID:
-        raise NothingStarted(f"what runs of {where} is not known: {running.why}", "Nothing was deployed")
+        what = f"what runs of {where} is not known: {running.why}"
+        raise NothingStarted(what, "Nothing was deployed", source.again._replace(says="Try again"))
     if running.why:
         last = next(source.history.deploys(settings.app, settings.namespace), None)
         if last is None or last.outcome != history.DEPLOYED:

@@ -149,6 +149,10 @@ def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = ""
     if before.build_id == new.build_id and then and new.deploy_config:
         changes = _changes(new.deploy_config, then)
         text += f", with {', '.join(changes)}" if changes else ""
+    files = (file.variables for file in work.settings.env_files.values())
+    is_of_shell = work.settings.is_of_call("api_url") and not work.settings.environment
+    if is_of_shell and any(variables.get("DEPLOY_API_URL") for variables in files):
+        text += f", in {work.settings.cluster}: without DEPLOY_API_URL in the shell, a file names the cluster"
     return Undo(step, before, f"undo: {step} → {text}")
 
 

@@ -242,6 +242,17 @@ def test_undo_means_the_place_of_the_record_once_something_else_is_recorded(two:
     assert "undo: invoke rollback --environment staging --namespace away →" in done.stderr
 
 
+def test_undo_says_the_host_where_a_fresh_shell_would_mean_another(two: Two) -> None:
+    project, sandbox, production = two
+    project.write("invoke.yaml", "deploy: {port: 3000}\n")
+    project.write(".env", "".join(f"{key}={value}\n" for key, value in production.settings.items())).chmod(0o600)
+    ok(project.invoke("build", "reuse", **sandbox.settings))
+    done = ok(project.invoke("reuse", "--replicas", "2", **sandbox.settings))
+    says = f", in {host(sandbox)}: without DEPLOY_API_URL in the shell, a file names the cluster\n"
+    assert done.stderr.splitlines(keepends=True)[-1].endswith(says)
+    assert production.seen() == []
+
+
 def test_after_a_failed_call_the_next_one_is_for_the_same_environment(two: Two) -> None:
     two.configure(environment="production")
     text = """
