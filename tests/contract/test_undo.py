@@ -327,7 +327,9 @@ def test_there_is_no_undo_where_only_values_of_variables_differ_that_no_server_k
             "there is no way back: the same ran before, perhaps with other values of variables, which are not kept\n"
         )
         without = project.invoke("reuse", "--no-follow").stderr
-        assert without.endswith("there is no way back: the same ran before, but for variables, whose values are not kept\n")
+        assert without.endswith(
+            "there is no way back: the same ran before, but for variables, whose values are not kept\n"
+        )
 
 
 def test_the_undo_of_other_replicas_of_the_same_digest_brings_them_back(
@@ -597,6 +599,11 @@ def test_there_is_no_way_back_if_no_rollout_before_succeeded(shop: Project, api:
     assert failed.returncode == 12
     assert failed.stderr.endswith("No rollout before this one succeeded, so there is nothing to go back to yet\n")
     assert "invoke rollback" not in failed.stderr
+    listed = http(200, {"history": stuck}, **FULL)
+    api.answers = {"app": [http(200, {"app": stuck[0]}, **FULL), listed]}
+    assert (
+        "nothing else ran before, as the API says; the rollout of revision 7 failed" in shop.invoke("rollback").stderr
+    )
 
 
 def test_what_has_no_digest_has_no_undo_without_the_server(shop: Project, api: FaultyApi) -> None:
