@@ -99,7 +99,9 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
         return Undo(None, None, what)
     if is_same(before, new):
         if not restores and new.deploy_config and new.deploy_config.env:
-            return _same("there is no way back: the same ran before, perhaps with other values of variables, which are not kept")
+            return _same(
+                "there is no way back: the same ran before, perhaps with other values of variables, which are not kept"
+            )
         known = "" if "app-state" in features else ", as far as is known here"
         return _same(f"nothing changed{known}: the same ran before")
     if is_same(_as_rollback_lets_it_run(work, before, restores=False), new):
