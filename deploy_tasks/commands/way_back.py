@@ -99,11 +99,13 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
         return Undo(None, None, what)
     if is_same(before, new):
         if not restores and new.deploy_config and new.deploy_config.env:
-            return _same("no undo: the same ran before, perhaps with other values of variables, which are not kept")
+            return _same(
+                "there is no way back: the same ran before, perhaps with other values of variables, which are not kept"
+            )
         known = "" if "app-state" in features else ", as far as is known here"
         return _same(f"nothing changed{known}: the same ran before")
     if is_same(_as_rollback_lets_it_run(work, before, restores=False), new):
-        return _same("no undo: the same ran before, but for variables, whose values are not kept")
+        return _same("there is no way back: the same ran before, but for variables, whose values are not kept")
     return _undo(work, new, before, restores=False)
 
 
@@ -119,7 +121,7 @@ def _undo_of_unknown(work: Work, new: Ran, now: Running) -> Undo:
     deploys = work.history.deploys(work.settings.app, work.settings.namespace)
     last = next((ran(entry) for entry in islice(deploys, 1, None)), None)
     if last and is_same(last, new) is not False:
-        return Undo(None, None, f"no undo: {now.why}, and the same was deployed from here before")
+        return Undo(None, None, f"there is no way back: {now.why}, and the same was deployed from here before")
     if before is None:
         none = "nothing else was deployed from here, so there is nothing to go back to yet"
         return Undo(None, None, f"{now.why}, and {none}")
@@ -131,7 +133,7 @@ def _undo_of_failed(work: Work, new: Ran) -> Undo:
     try:
         before = next(ways_back(work, Running(new)).ones, None)
     except (ApiRefused, NothingStarted, ChangedMeanwhile) as error:
-        return Undo(None, None, f"no undo is known: {error.what}")
+        return Undo(None, None, f"the way back is not known: {error.what}")
     if before is None:
         return Undo(None, None, "no rollout before this one succeeded, so there is nothing to go back to yet")
     return _undo(work, new, before, restores="rollback" in work.client.features)

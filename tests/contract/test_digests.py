@@ -105,7 +105,8 @@ def test_what_is_no_digest_in_the_history_is_neither_deployed_nor_printed(
 ) -> None:
     project.environment["DEPLOY_NAMESPACE"] = "nothing-runs-here"
     digest, here = built(project), {"namespace": "nothing-runs-here"}
-    note(project, {**here, "buildId": no_digest, "gitRef": 40 * "c"}, {**here, "buildId": digest})
+    recorded = {**here, "buildId": digest, "outcome": "recorded", "what": "build"}
+    note(project, {**here, "buildId": no_digest, "gitRef": 40 * "c"}, recorded)
     sandbox.forget()
     refused = project.invoke("rollback")
     assert refused.returncode == 2
@@ -123,6 +124,7 @@ def test_a_dry_chain_shows_a_placeholder_for_a_digest_that_is_not_there_yet(
         dry = project.invoke("--dry", *chain, "reuse")
         assert dry.returncode == 0, dry.stderr
         assert f'"buildId":"<digest of shop:{project.head}>"' in dry.stderr
+        assert f"  new: <digest of shop:{project.head}>, built from HEAD" in dry.stderr
         assert "sha256:0" not in dry.stderr
     assert {line.split()[0] for line in sandbox.seen()} == {"GET"}
 

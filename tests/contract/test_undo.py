@@ -9,10 +9,14 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, get_type_hints
 
 import pytest
 
+from deploy_tasks import commands
+from deploy_tasks.invocation.command import Command
 from deploy_tasks.tasks import ns
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, faulty_api, http
 from tests.project import Project
@@ -324,10 +328,12 @@ def test_there_is_no_undo_where_only_values_of_variables_differ_that_no_server_k
             project.invoke("reuse", "--build-id", build_id, "--env", value, "--no-follow")
         other_value = project.invoke("reuse", "--env", "K=2", "--no-follow").stderr
         assert other_value.endswith(
-            "no undo: the same ran before, perhaps with other values of variables, which are not kept\n"
+            "there is no way back: the same ran before, perhaps with other values of variables, which are not kept\n"
         )
         without = project.invoke("reuse", "--no-follow").stderr
-        assert without.endswith("no undo: the same ran before, but for variables, whose values are not kept\n")
+        assert without.endswith(
+            "there is no way back: the same ran before, but for variables, whose values are not kept\n"
+        )
 
 
 def test_the_undo_of_other_replicas_of_the_same_digest_brings_them_back(
@@ -523,7 +529,7 @@ def test_the_undo_of_a_deploy_over_what_cannot_be_read_is_what_was_deployed_from
     assert f"going back to {OTHER[:19]}…" in shop.invoke("--dry", *words).stderr
     again = shop.invoke("reuse", "--no-follow").stderr
     assert again.endswith("answered 403: no read here, and the same was deployed from here before\n")
-    assert "undo:" not in again.replace("no undo:", ""), "somebody may have deployed in between"
+    assert "undo:" not in again, "somebody may have deployed in between"
 
 
 def test_a_rollback_needs_the_answer_of_an_api_that_may_have_one(shop: Project, api: FaultyApi) -> None:
@@ -597,6 +603,11 @@ def test_there_is_no_way_back_if_no_rollout_before_succeeded(shop: Project, api:
     assert failed.returncode == 12
     assert failed.stderr.endswith("No rollout before this one succeeded, so there is nothing to go back to yet\n")
     assert "invoke rollback" not in failed.stderr
+    listed = http(200, {"history": stuck}, **FULL)
+    api.answers = {"app": [http(200, {"app": stuck[0]}, **FULL), listed]}
+    assert (
+        "nothing else ran before, as the API says; the rollout of revision 7 failed" in shop.invoke("rollback").stderr
+    )
 
 
 def test_what_has_no_digest_has_no_undo_without_the_server(shop: Project, api: FaultyApi) -> None:
@@ -698,6 +709,12 @@ def with_yes() -> list[str]:
 
 def test_every_task_that_builds_or_deploys_can_be_confirmed() -> None:
     assert with_yes() == ["build", "deploy", "local", "local-deploy", "promote", "reuse", "rollback"]
+    modules = [import_module(f"deploy_tasks.commands.{one.name}") for one in iter_modules(commands.__path__)]
+    all_commands = [value for module in modules for value in vars(module).values() if isinstance(value, Command)]
+    asking = {command.name: command for command in all_commands if command.changes and not command.only_records}
+    assert sorted(asking) == with_yes(), "a command must say that it neither builds nor deploys"
+    for command in asking.values():
+        assert hasattr(get_type_hints(command.plan)["return"], "lines"), command.name
 
 
 def test_without_a_terminal_a_protected_environment_needs_yes(protected: Project, sandbox: SandboxProcess) -> None:
