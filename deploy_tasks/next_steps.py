@@ -41,7 +41,7 @@ class Step(NamedTuple):
         # Without these, the same words would go to another cluster.
         file, environment = os.environ.get("DEPLOY_ENV_FILE"), self.flags.get("environment", line.environment)
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
-        if environment is None and os.environ.get("DEPLOY_ENVIRONMENT") == "":
+        if "environment" not in self.flags and environment is None and os.environ.get("DEPLOY_ENVIRONMENT") == "":
             start.append("DEPLOY_ENVIRONMENT=")
         if environment is not None and tasks[0] not in _OF_NO_ENVIRONMENT:
             called[0] += f" --environment {environment}"

@@ -79,7 +79,7 @@ deploy:
 - **Its variables**: `DEPLOY_<KEY>_<NAME>`, in the shell and in each `.env` file, counts for that environment alone,
   so one CI job can hold `DEPLOY_API_KEY_STAGING` and `DEPLOY_API_KEY_PRODUCTION`. The name is in upper case, with
   `_` for `-`. A variable of the shell without a suffix counts for the selected environment; `promote` and `status`
-  do not use it for the others.
+  do not use it for the others, except for `DEPLOY_APP`: they look at the same app everywhere.
 - **Its files**: `.env.<name>.local` and `.env.<name>`. So no environment can be called `local`, `example`,
   `sample`, `template` or `dist`, nor by a name that would make one variable mean two things, such as `username`
   (`DEPLOY_REGISTRY_USERNAME`).
@@ -87,7 +87,9 @@ deploy:
   its login are never taken from `.env`, `.env.local` or a general `env_file`, unless the variable has the suffix. If a
   variable of the shell or the file of `DEPLOY_ENV_FILE` gives another value than the environment, its files or the
   configuration, that is an error that names both, and nothing is sent. If none of these has a value, the variable
-  is used. Without an environment, the shell may not contradict the file of `DEPLOY_ENV_FILE` about these settings.
+  is used. A variable with the suffix may differ from `deploy.<key>`, which is for all environments. Without an
+  environment, neither the shell nor a general `env_file` may change what the file of `DEPLOY_ENV_FILE` says of these
+  settings. A file that `INVOKE_RUNTIME_CONFIG` names counts as configuration and is not compared.
 - **`DEPLOY_ENV_FILE=.env.production`** is an error unless `production` is selected: use `--environment production`,
   which reads that file.
 - **What is kept**: the record, the history and the build in flight say their environment. Each environment has a

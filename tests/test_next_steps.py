@@ -58,6 +58,7 @@ def test_the_environment_is_named_with_the_first_task_that_has_one() -> None:
 def test_no_environment_is_selected_where_the_shell_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPLOY_ENVIRONMENT", "")
     assert str(Step("build")) == "DEPLOY_ENVIRONMENT= invoke build"
+    assert str(Step("wait", {"environment": None})) == "invoke wait", "of another run, whose environment is said apart"
     with next_steps.on(CommandLine(environment="staging")):
         assert str(Step("build")) == "invoke build --environment staging"
 

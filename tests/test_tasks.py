@@ -19,6 +19,7 @@ from invoke.context import Context
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
+from deploy_tasks.hosts import host_of
 from deploy_tasks.state.records import BuildInFlight, Record
 from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
 from tests.mock_engine import MockEngine, commands
@@ -536,8 +537,9 @@ def test_the_tag_is_checked_after_the_push_and_the_push_counts(
     ready_to_publish(api, found)
     c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
     assert local(c, image_tag="v1").build_id == project.record["buildId"] == DIGEST
-    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
-    assert warnings == ([f"warning: {says}"] if says else [])
+    lines = capsys.readouterr().err.splitlines()
+    assert f"build r:5000/shop:v1 on this machine for {host_of(URL)}" in lines
+    assert [line for line in lines if line.startswith("warning")] == ([f"warning: {says}"] if says else [])
 
 
 def test_a_local_build_does_not_begin_with_a_wrong_key(api: Any) -> None:

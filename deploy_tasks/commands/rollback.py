@@ -14,6 +14,7 @@ from ..config.values import whole_number
 from ..deploy_config import DeployConfig, names_that_change, put_over
 from ..errors import ChangedMeanwhile, NothingStarted, SettingsError
 from ..invocation.command import Command
+from ..invocation.running import Running
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..redaction import keep_secret
@@ -22,7 +23,7 @@ from ..state.records import Ran
 from .app_config import check_domain, config_of, environment_of, typed_environment
 from .deploy import DeployPlan, plan_to_send
 from .deploy_lines import how_known, when
-from .way_back import ways_back
+from .way_back import WaysBack, ways_back
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
@@ -58,23 +59,30 @@ def _plan_rollback(work: Work) -> DeployPlan:
     return plan_to_send(work, request, target, says=says, restores=restores)
 
 
+def _ways(work: Work, now: Running) -> WaysBack:
+    """The ways back. NothingStarted if the API may say later what runs: from the history here alone, a rollback could
+    pass over what others deployed."""
+    if now.may_be_told_later and not work.call.is_dry:
+        again = work.step(work.call.command.name, "Try again")
+        raise NothingStarted(now.why, "Nothing was deployed", [again, _other(work)])
+    return ways_back(work, now)
+
+
 def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     """What ran `back` deploys ago, what a person should know of it, in lines, and whether the server restores it.
     SettingsError if nothing did."""
-    if work.running().may_be_told_later and not work.call.is_dry:
-        # From the history here alone, it could pass over what others deployed.
-        again = work.step(work.call.command.name, "Try again")
-        raise NothingStarted(work.running().why, "Nothing was deployed", [again, _other(work)])
     try:
-        ways = ways_back(work, work.running())
+        ways = _ways(work, work.running())
     except ChangedMeanwhile:  # between the two looks
-        ways = ways_back(work, work.look_again())
+        ways = _ways(work, work.look_again())
     found = list(islice(ways.ones, back))
     if len(found) < back:
         earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
             len(found), f"only {len(found)} other deploys ran before"
         )
         what = f"{work.settings.app} in {work.settings.namespace} cannot go back by {back}: {earlier}, {ways.source}"
+        if ways.failed:
+            what += f"; the rollout of revision {', '.join(map(str, ways.failed))} failed"
         raise SettingsError(what, "Nothing was deployed", _other(work))
     target = found[-1]
     passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]

@@ -9,10 +9,14 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, get_type_hints
 
 import pytest
 
+from deploy_tasks import commands
+from deploy_tasks.invocation.command import Command
 from deploy_tasks.tasks import ns
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, faulty_api, http
 from tests.project import Project
@@ -599,6 +603,11 @@ def test_there_is_no_way_back_if_no_rollout_before_succeeded(shop: Project, api:
     assert failed.returncode == 12
     assert failed.stderr.endswith("No rollout before this one succeeded, so there is nothing to go back to yet\n")
     assert "invoke rollback" not in failed.stderr
+    listed = http(200, {"history": stuck}, **FULL)
+    api.answers = {"app": [http(200, {"app": stuck[0]}, **FULL), listed]}
+    assert (
+        "nothing else ran before, as the API says; the rollout of revision 7 failed" in shop.invoke("rollback").stderr
+    )
 
 
 def test_what_has_no_digest_has_no_undo_without_the_server(shop: Project, api: FaultyApi) -> None:
@@ -700,6 +709,12 @@ def with_yes() -> list[str]:
 
 def test_every_task_that_builds_or_deploys_can_be_confirmed() -> None:
     assert with_yes() == ["build", "deploy", "local", "local-deploy", "promote", "reuse", "rollback"]
+    modules = [import_module(f"deploy_tasks.commands.{one.name}") for one in iter_modules(commands.__path__)]
+    all_commands = [value for module in modules for value in vars(module).values() if isinstance(value, Command)]
+    asking = {command.name: command for command in all_commands if command.changes and not command.only_records}
+    assert sorted(asking) == with_yes(), "a command must say that it neither builds nor deploys"
+    for command in asking.values():
+        assert hasattr(get_type_hints(command.plan)["return"], "lines"), command.name
 
 
 def test_without_a_terminal_a_protected_environment_needs_yes(protected: Project, sandbox: SandboxProcess) -> None:
