@@ -126,7 +126,7 @@ def test_an_environment_without_a_key_says_so_and_the_others_are_shown(project: 
     neither = project.invoke("status", DEPLOY_API_KEY_PRODUCTION="wrong")
     assert neither.returncode == 4
     assert "2 of 2 environments cannot be asked:\n" in neither.stderr
-    assert "  staging: not set: DEPLOY_API_KEY" in neither.stderr
+    assert "  staging: not set in staging: DEPLOY_API_KEY" in neither.stderr
     assert "  production: could not look at the build or the app: " in neither.stderr
     assert "wrong" not in neither.stderr
 
