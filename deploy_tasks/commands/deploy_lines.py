@@ -53,8 +53,8 @@ def how_known(image: Ran) -> str:
     if image.deploy_config:
         return ""
     if image.replicas is None:
-        return "how it ran is not known, so it gets the settings of now"
-    return f"how it ran is known only in part: replicas {image.replicas}; the rest gets the settings of now"
+        return "how it ran is not known, so it gets the current settings"
+    return f"how it ran is known only in part: replicas {image.replicas}; the rest gets the current settings"
 
 
 def _joined(*texts: str) -> str:

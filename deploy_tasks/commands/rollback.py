@@ -109,7 +109,7 @@ def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str
     config = structs.replace(put_over(then, changes), env={**env})
     names = names_that_change(then, config)
     since = f" ({names[0]} since then)" if names else ""
-    return config, [f"its variables get the values of now{since}"] if env or names else []
+    return config, [f"its variables get the current values{since}"] if env or names else []
 
 
 rollback = Command("rollback", _plan_rollback, uses_record=True, restores=True)

@@ -136,7 +136,7 @@ def test_a_server_that_says_nothing_is_gone_on_without(project: Project, _minima
     config = json.loads(shown.partition("/build ")[2])["deployConfig"]
     expected = {"port": 3000, "replicas": 3, "domain": "shop.example.com", "healthPath": "/up", "tls": False}
     assert config == {**expected, "appClass": "business"}
-    assert "its variables get the values of now (variables -A since then)\n" in shown
+    assert "its variables get the current values (variables -A since then)\n" in shown
 
 
 # --- undo -----------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_what_is_not_known_of_a_colleagues_deploy_is_said_before_it_is_undone(
             api.always(kind, Plain(sandbox))
         project.environment["DEPLOY_API_URL"] = api.url
         words, says = undo_of(project.invoke("reuse", "--build-id", two))
-        part = "how it ran is known only in part: replicas 3; the rest gets the settings of now"
+        part = "how it ran is known only in part: replicas 3; the rest gets the current settings"
         assert part in says
         back = project.invoke(*words, DEPLOY_DOMAIN="now.example.com")
         assert part in back.stderr
@@ -282,7 +282,7 @@ def test_variables_come_back_with_the_values_of_now_where_the_server_keeps_none(
         words, _ = undo_of(project.invoke("reuse", "--build-id", two))
         back = project.invoke(*words)
         assert back.returncode == 0, back.stderr
-        assert "its variables get the values of now (variables +CAME -GONE since then)\n" in back.stderr
+        assert "its variables get the current values (variables +CAME -GONE since then)\n" in back.stderr
         assert sandbox.config("apps", "shop", {"MODE": "new", "CAME": "y"})["replicas"] == 2
     history = (project.folder / ".deploy" / "history.jsonl").read_text()
     assert '"env":{"MODE":null,"GONE":null}' in history
