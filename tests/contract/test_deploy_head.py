@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ def next_version(project: Project, text: str) -> str:
     head = project.commit(text)
     project.push()
     return head
+
+
+@pytest.fixture
+def project(project: Project, tmp_path: Path) -> Project:
+    """With a commit of its own: an earlier test may have built the first one in the same sandbox."""
+    next_version(project, str(tmp_path))
+    return project
 
 
 def test_head_is_built_waited_for_and_deployed(project: Project, any_sandbox: SandboxProcess) -> None:
