@@ -58,8 +58,12 @@ def _another_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandb
 
 @pytest.fixture
 def two(project: Project, _full_sandbox: SandboxProcess, _another_sandbox: SandboxProcess) -> Two:
-    """Both environments, with their keys in the shell."""
+    """Both environments, with their keys in the shell. Nothing runs in them, and neither has the image."""
     found = Two(project, _full_sandbox, _another_sandbox)
+    for sandbox in (_full_sandbox, _another_sandbox):
+        for namespace in ("apps", "non-business-apps", "away"):
+            sandbox.call("DELETE", f"/api/apps/{namespace}/shop")
+    project.write("page.html", str(project.folder))  # so that its digest is that of no other test
     found.configure()
     project.environment.update(found.keys)
     found.forget()
