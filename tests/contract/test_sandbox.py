@@ -191,9 +191,9 @@ def test_minimal_serves_only_what_is_specified(project: Project, _minimal_sandbo
 def test_a_sandbox_can_fail_every_rollout(tmp_path: Path, project: Project) -> None:
     sandbox = SandboxProcess(tmp_path / "failing", "--fail-rollout", "--replica-seconds", "0.01")
     project.environment.update(sandbox.settings, DEPLOY_PORT="3000")
-    done = project.invoke("build", "reuse", "--rollout-timeout", "2")
+    done = project.invoke("build", "reuse")
     assert done.returncode == 12, done.stderr
-    assert "0/1 ready" in done.stderr
+    assert "rollout failed: CrashLoopBackOff" in done.stderr
     app = sandbox.app("apps", "shop")
     assert (app["status"], app["reason"], app["readyReplicas"]) == ("failed", "CrashLoopBackOff", 0)
     assert "--fail-rollout" in sandbox.call("GET", "/api/apps/apps/shop/logs").text
