@@ -11,7 +11,8 @@ from invoke.vendor.yaml import safe_load
 from deploy_tasks import __version__
 from tests.documents import PAGES, ROOT, blocks
 
-RECIPE = next(block.text for block in blocks(PAGES["docs/recipes/github-actions.md"].read_text()) if block.file)
+_FILES = [block for block in blocks(PAGES["docs/recipes/github-actions.md"].read_text()) if block.file]
+RECIPE = next(block.text for block in _FILES if str(block.file).startswith(".github/workflows/"))
 WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")} | {
     "the recipe": RECIPE
 }
