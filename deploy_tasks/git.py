@@ -41,6 +41,11 @@ class Between(NamedTuple):
     only_in_other: list[str]
 
 
+def counted(commits: int) -> str:
+    """`1 commit`, `2 commits`."""
+    return f"{commits} commit{'s' * (commits != 1)}"
+
+
 class Checkout:
     """The git checkout around `folder`. git answers each question once, for any number of threads. A fact is None if
     git does not know it; then `trouble` may say why, in a line."""
@@ -157,7 +162,7 @@ class Checkout:
             return f"built from {commit[:7]}, which is not in the history of HEAD"
         if not since:
             return f"built from HEAD ({commit[:7]})"
-        return f"built {len(since)} commit{'s' * (len(since) > 1)} ago ({commit[:7]} → HEAD {since[0]})"
+        return f"built {counted(len(since))} ago ({commit[:7]} → HEAD {since[0]})"
 
     def between(self, one: str, other: str) -> Between | None:
         """The commits between the commits `one` and `other`; None if this checkout does not have both."""

@@ -75,7 +75,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 _LEAST_SECONDS = 1.0
 # When the server's wait was as long as the client's read timeout, 19 of 20 waits failed.
 _SPARE_SECONDS = 10.0
-_SECONDS_TO_LOOK = 10.0
+SECONDS_TO_LOOK = 10.0
 _LONGEST_HEADER = 255
 
 
@@ -199,7 +199,7 @@ class DeployClient:
         purpose = _LOOK
         if before:
             purpose = _BEFORE_DEPLOY._replace(next=(before._replace(says="Try again"),))
-            within = Deadline(_SECONDS_TO_LOOK, sleep=self._sleep)
+            within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
         answer = self._request(purpose, "GET", _path(namespace, app), within=within)
         if answer.status in _NOT_SERVED:
             return None
@@ -213,7 +213,7 @@ class DeployClient:
         or the server does not know the app."""
         if "app-history" not in self.features:
             return None
-        within = Deadline(_SECONDS_TO_LOOK, sleep=self._sleep)
+        within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
         answer = self._request(_BEFORE_DEPLOY, "GET", f"{_path(namespace, app)}/history", within=within)
         return None if answer.status in _NOT_SERVED else _decoded(_BEFORE_DEPLOY, RevisionsAnswer, answer).history
 

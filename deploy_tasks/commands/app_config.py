@@ -37,7 +37,17 @@ def config_of(settings: Settings, env: Mapping[str, str], *, is_by_flag: bool = 
 
 
 def typed_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
-    """The variables that `texts` name: `KEY=VALUE`, or `KEY` with its value from the environment or `.env`."""
+    """The variables that `texts` name: `KEY=VALUE`, or `KEY` with its value from the shell or `.env`. SettingsError if
+    one would hand a secret of the deploy to the app."""
+    return _checked(settings, _typed(settings, texts))
+
+
+def environment_of(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
+    """The app's environment: what the configuration says, then what `texts` say; otherwise as `typed_environment`."""
+    return _checked(settings, {**settings.configured_environment, **_typed(settings, texts)})
+
+
+def _typed(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
     pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
     for name, equals, value in pairs:
         if not name:
@@ -45,12 +55,7 @@ def typed_environment(settings: Settings, texts: Sequence[str]) -> dict[str, str
         if equals + value == LEFT_OUT:
             raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it")
     named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
-    return _checked(settings, {name: value if equals else named[name] for name, equals, value in pairs})
-
-
-def environment_of(settings: Settings, texts: Sequence[str]) -> dict[str, str]:
-    """The app's environment: what the configuration says, then what `texts` say (see `_typed`)."""
-    return _checked(settings, {**settings.configured_environment, **typed_environment(settings, texts)})
+    return {name: value if equals else named[name] for name, equals, value in pairs}
 
 
 def _checked(settings: Settings, environment: dict[str, str]) -> dict[str, str]:

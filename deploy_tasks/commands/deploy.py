@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -31,7 +30,8 @@ from ..next_steps import Step
 from ..redaction import keep_secret
 from ..signals import in_background
 from ..state import history
-from ..state.records import Ran, Record
+from ..state.records import HistoryEntry, Ran, Record
+from ..state.what_ran import ran
 from ..ui import console
 from .app_config import check_domain, config_of, environment_of
 from .deploy_lines import lines_of, place, when
@@ -52,8 +52,8 @@ class DeployPlan(Struct, frozen=True):
     request: DeployRequest
     deployed: Record
     """What the history keeps of the image."""
-    known: Record | Ran | None
-    """What is known of this digest, if anything is."""
+    known: Record | None
+    """What is known of this image, if anything is."""
     again: Step
     """The same deploy again, where it has not happened."""
     unsure: Step
@@ -155,7 +155,7 @@ def plan_of(work: Work, build_id: str, known: Record | None, *, promoted_from: s
         in_background(partial(work.checkout.age, known.git_ref))  # git answers meanwhile
     if not work.is_of_several:  # of those, one may be refused yet, and then nothing is to be sent
         work.begin_to_look()
-    return plan_to_send(work, request, known, promoted_from=promoted_from)
+    return _plan_to_deploy(work, request, known, promoted_from=promoted_from)
 
 
 def request_of(work: Work, build_id: str) -> DeployRequest:
@@ -178,26 +178,24 @@ def request_of(work: Work, build_id: str) -> DeployRequest:
 def of_another_digest(work: Work, plan: DeployPlan, record: Record) -> DeployPlan:
     """`plan` with the digest of `record`, which was built after `plan` was made."""
     request = structs.replace(plan.request, build_id=str(record.build_id))
-    return plan_to_send(work, request, record, is_late=True, promoted_from=plan.promoted_from)
+    return _plan_to_deploy(work, request, record, is_late=True, promoted_from=plan.promoted_from)
 
 
-def plan_to_send(
-    work: Work,
-    request: DeployRequest,
-    known: Record | Ran | None,
-    *,
-    says: Sequence[str] = (),
-    restores: RollbackRequest | None = None,
-    is_late: bool = False,
-    promoted_from: str | None = None,
+def _plan_to_deploy(
+    work: Work, request: DeployRequest, known: Record | None, *, is_late: bool = False, promoted_from: str | None
 ) -> DeployPlan:
-    """The plan that sends `request`. `known` is a Ran if the deploy goes back to it; the rest is as in DeployPlan."""
-    deployed = structs.replace(
-        _record_of(work, known)
-        if isinstance(known, Ran)
-        else Record(**fields_of(known, Record))
-        if known
-        else Record(),
+    """The plan that sends `request`, which is the same however often it is sent."""
+    flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
+    flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
+    again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
+    deployed = deployed_record(work, request, known)
+    return DeployPlan(request, deployed, known, again, again, is_late=is_late, promoted_from=promoted_from)
+
+
+def deployed_record(work: Work, request: DeployRequest, known: Record | None) -> Record:
+    """What the history keeps of the image that `request` deploys, where it deploys it."""
+    return structs.replace(
+        Record(**fields_of(known, Record)) if known else Record(),
         app=request.app,
         namespace=request.namespace,
         image_name=request.image_name,
@@ -205,24 +203,6 @@ def plan_to_send(
         app_class=request.deploy_config.app_class,
         environment=work.settings.environment,
     )
-    if isinstance(known, Ran):
-        again = work.step(work.call.command.name)
-        # Once it has happened, the same command would go back from there.
-        unsure = work.step_alone("status", "Look at what runs first")
-    else:
-        flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
-        flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
-        again = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
-        unsure = again
-    return DeployPlan(request, deployed, known, again, unsure, tuple(says), restores, is_late, promoted_from)
-
-
-def _record_of(work: Work, ran: Ran) -> Record:
-    """What is known of the image of `ran`, from the history, too."""
-    known = (one for one in work.state.history() if one.build_id and one.build_id == ran.build_id)
-    entry = next((one for one in known if ran.image_name in (None, one.image_name)), None)
-    record = Record(**fields_of(entry, Record)) if entry else Record()
-    return structs.replace(record, git_ref=ran.git_ref or record.git_ref, dirty=ran.dirty or record.dirty)
 
 
 def _hidden(work: Work, request: DeployRequest | RollbackRequest) -> dict[str, object]:
@@ -306,8 +286,8 @@ def _send(work: Work, plan: DeployPlan, now: Running, *, expected: int | None) -
         raise DigestNotFound(error.what, error.effect, [*steps, work.step_alone("history", "Others")]) from error
 
 
-def _note(work: Work, outcome: str, plan: DeployPlan, now: Running, revision: int | None = None) -> None:
-    work.note(
+def _note(work: Work, outcome: str, plan: DeployPlan, now: Running, revision: int | None = None) -> HistoryEntry:
+    return work.note(
         outcome,
         plan.deployed,
         deploy_config=plan.request.deploy_config.to_keep,
@@ -320,23 +300,15 @@ def _note(work: Work, outcome: str, plan: DeployPlan, now: Running, revision: in
 def _record(work: Work, plan: DeployPlan, now: Running, accepted: Deployed) -> tuple[str, Ran]:
     """Adds the deploy to the history and tells of it. Returns the pinned reference of what runs now, and that itself.
     The reference is the API's, as the cluster may know the registry by another name."""
-    request, deployed = plan.request, plan.deployed
+    request = plan.request
     reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
     work.remaining = Remaining.NOTHING
     try:
         with work.undivided():
-            _note(work, history.DEPLOYED, plan, now, accepted.revision)
+            new = ran(_note(work, history.DEPLOYED, plan, now, accepted.revision))
             work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", work.step_alone("status", "Look"))
     except StateError as error:
         raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
-    new = Ran(
-        build_id=deployed.build_id,
-        image_name=deployed.image_name,
-        git_ref=deployed.git_ref,
-        dirty=deployed.dirty,
-        revision=accepted.revision,
-        deploy_config=request.deploy_config.to_keep,
-    )
     if work.place in work.call.chain.seen:
         # A server that did not say what ran does not say it later either.
         work.call.chain.seen[work.place] = now if now.why else Running(new, is_from_here=True)

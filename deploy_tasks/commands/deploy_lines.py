@@ -13,7 +13,7 @@ from ..state import history
 from ..state.records import Ran, Record
 
 
-def lines_of(work: Work, request: DeployRequest, image: Record, known: Record | Ran | None) -> Iterator[str]:
+def lines_of(work: Work, request: DeployRequest, image: Record, known: Record | None) -> Iterator[str]:
     """The deploy of `image` in lines: where it goes, `now`, `new` and `changes`. What is to be built yet has no digest,
     and so no line. `known` is what is known of the image, if anything is."""
     now, config = work.running(), request.deploy_config
@@ -25,7 +25,7 @@ def lines_of(work: Work, request: DeployRequest, image: Record, known: Record | 
         yield f"  now: {_joined(digits(ran), history.source(ran), _author(ran), _replicas(ran.deploy_config, ran))}"
         if not now.is_from_here:
             yield "  warning: what runs now was not deployed from here"
-    if image.build_id is None and not isinstance(known, Ran):
+    if image.build_id is None and known is None:
         return
     yield f"  new: {_joined(digits(image), _age(work, known), _replicas(config))}"
     if now.ran and now.ran.deploy_config and (changes := differences(now.ran.deploy_config, config)):
@@ -70,7 +70,7 @@ def _replicas(config: DeployConfig | None, ran: Ran | None = None) -> str:
     return "" if replicas is None else f"replicas {replicas}"
 
 
-def _age(work: Work, known: Record | Ran | None) -> str:
+def _age(work: Work, known: Record | None) -> str:
     """How the image relates to HEAD: people must see which code they deploy."""
     if known is None or known.build_id is None:
         return ""

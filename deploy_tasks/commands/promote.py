@@ -12,6 +12,7 @@ from .. import images
 from ..config.environments import check_known
 from ..encoding import fields_of
 from ..errors import DigestNotFound, NothingStarted, SettingsError
+from ..git import counted
 from ..invocation.command import Command
 from ..invocation.running import NOT_SAID
 from ..invocation.work import Work
@@ -96,16 +97,12 @@ def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
     """`title` with the number of `commits`, and the commits, in lines."""
     if not commits:
         return
-    yield f"  {title.format(_counted(len(commits)))}:"
+    yield f"  {title.format(counted(len(commits)))}:"
     for commit in commits[:_MOST_COMMITS]:
         sha, _, subject = commit.partition(" ")
         yield f"    {sha[:7]} {subject}"
     if len(commits) > _MOST_COMMITS:
         yield f"    and {len(commits) - _MOST_COMMITS} more"
-
-
-def _counted(commits: int) -> str:
-    return f"{commits} commit{'s' * (commits > 1)}"
 
 
 def _plan_promote(work: Work) -> PromotePlan:

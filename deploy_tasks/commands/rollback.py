@@ -12,6 +12,7 @@ from ..api.schemas import DeployRequest, RollbackRequest
 from ..config.sources import of_flag
 from ..config.values import whole_number
 from ..deploy_config import DeployConfig, names_that_change, put_over
+from ..encoding import fields_of
 from ..errors import ChangedMeanwhile, NothingStarted, SettingsError
 from ..invocation.command import Command
 from ..invocation.running import Running
@@ -19,9 +20,9 @@ from ..invocation.work import Work
 from ..next_steps import Step
 from ..redaction import keep_secret
 from ..state import history
-from ..state.records import Ran
+from ..state.records import Ran, Record
 from .app_config import check_domain, config_of, environment_of, typed_environment
-from .deploy import DeployPlan, plan_to_send
+from .deploy import DeployPlan, deployed_record
 from .deploy_lines import how_known, when
 from .way_back import WaysBack, ways_back
 
@@ -56,7 +57,29 @@ def _plan_rollback(work: Work) -> DeployPlan:
         deploy=True,
         deploy_config=config,
     )
-    return plan_to_send(work, request, target, says=says, restores=restores)
+    known = _record_of(work, target)
+    return DeployPlan(
+        request,
+        deployed_record(work, request, known),
+        known,
+        work.again,
+        # Once it has happened, the same command would go back from there.
+        work.step_alone("status", "Look at what runs first"),
+        tuple(says),
+        restores,
+    )
+
+
+def _record_of(work: Work, target: Ran) -> Record:
+    """What is known of the image of `target`, from the history, too."""
+    known = (one for one in work.state.history() if one.build_id and one.build_id == target.build_id)
+    entry = next((one for one in known if target.image_name in (None, one.image_name)), None)
+    return structs.replace(
+        Record(**fields_of(entry, Record)) if entry else Record(),
+        build_id=target.build_id,
+        git_ref=target.git_ref or (entry and entry.git_ref),
+        dirty=target.dirty or (entry and entry.dirty),
+    )
 
 
 def _ways(work: Work, now: Running) -> WaysBack:

@@ -8,21 +8,22 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice, pairwise
 from typing import NamedTuple, TypedDict
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ..api.client import SECONDS_TO_LOOK
 from ..api.schemas import AppState, FullAppState
 from ..config.settings import Settings
 from ..config.sources import Source
 from ..deadline import Deadline
 from ..encoding import as_builtins
 from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, SomeFailed
-from ..git import Between
+from ..git import Between, counted
+from ..hosts import host_of
 from ..images import short_ref, shortened
 from ..invocation.call import TARGET
 from ..invocation.command import API, Command
-from ..invocation.running import Running, running
+from ..invocation.running import Running
 from ..invocation.work import Work
 from ..redaction import excerpt
 from ..signals import in_background
@@ -31,7 +32,6 @@ from ..state.records import BuildInFlight, HistoryEntry, Record
 from ..ui import console
 
 _LAST_DEPLOYS = 3
-_SECONDS_TO_LOOK = 10.0
 _TITLES = ("ENVIRONMENT", "HOST", "DIGEST", "COMMIT", "READY", "BY", "SINCE")
 
 
@@ -202,9 +202,8 @@ def _target(settings: Settings) -> dict[str, object]:
 
 def _look(work: Work) -> _Found:
     """What runs in the environment of `work`. ApiRefused or NothingStarted if its API cannot be asked."""
-    app, namespace = work.settings.app, work.settings.namespace
-    state = work.client.app(namespace, app, within=Deadline(_SECONDS_TO_LOOK))
-    return _Found(state, running(state, "app-state" in work.client.features, work.history, app, namespace))
+    state = work.client.app(work.settings.namespace, work.settings.app, within=Deadline(SECONDS_TO_LOOK))
+    return _Found(state, work.as_running(state))
 
 
 def _between(work: Work, one: _Found | None, other: _Found | None) -> Between | None:
@@ -215,7 +214,7 @@ def _between(work: Work, one: _Found | None, other: _Found | None) -> Between | 
 
 def _row(name: str, work: Work | None, found: _Found | None) -> list[str]:
     """The cells of an environment in the table."""
-    cells = [name, urlsplit(work.settings.api_url).netloc if work else ""]
+    cells = [name, host_of(work.settings.api_url) if work else ""]
     if found is None:
         cells.append("not known, see below")
     elif found.running.ran is None:
@@ -249,11 +248,7 @@ def _between_line(one: str, other: str, found: Mapping[str, _Found], commits: Be
         yield f"{one} and {other} run different images of the same commit"
     else:
         ways = zip(commits, (f"ahead of {other}", f"behind {other}"), strict=True)
-        yield f"{one} is {' and '.join(f'{_counted(len(listed))} {way}' for listed, way in ways if listed)}"
-
-
-def _counted(commits: int) -> str:
-    return f"{commits} commit{'s' * (commits != 1)}"
+        yield f"{one} is {' and '.join(f'{counted(len(listed))} {way}' for listed, way in ways if listed)}"
 
 
 def _summed_up(troubles: Mapping[str, DeployError], of: int) -> DeployError:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ..api.client import DeployClient
+from ..api.schemas import AppState
 from ..app_class import APP_CLASSES
 from ..config.sources import Source
 from ..encoding import encode, fields_of
@@ -267,15 +268,19 @@ class Work:
         return self.running()
 
     def _ask(self) -> Running:
-        app, namespace, state = self.settings.app, self.settings.namespace, None
         try:
-            state = self.client.app(namespace, app, before=self.again)
+            state = self.client.app(self.settings.namespace, self.settings.app, before=self.again)
         except (ApiRefused, NothingStarted) as error:
             is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
             if is_the_end and not self.call.is_dry:
                 raise
             return Running(why=error.what, may_be_told_later=isinstance(error, NothingStarted))
-        return running(state, "app-state" in self.client.features, self.history, app, namespace)
+        return self.as_running(state)
+
+    def as_running(self, state: AppState | None) -> Running:
+        """What runs, from the API's last answer to this client."""
+        says_all = "app-state" in self.client.features
+        return running(state, says_all, self.history, self.settings.app, self.settings.namespace)
 
     # execute
 
@@ -315,12 +320,15 @@ class Work:
         """Hands `record` to the later tasks of this command line."""
         self.call.chain.records[self.name] = self.recorded_in_chain = record
 
-    def note(self, outcome: str, record: Record, **more: object) -> None:
-        """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields."""
+    def note(self, outcome: str, record: Record, **more: object) -> HistoryEntry:
+        """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields. Returns
+        that entry."""
         place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
         fields = {**fields_of(record, Record), **more, **place}
         who, what = _who(), self.call.command.name
-        self.state.append(HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome))
+        entry = HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome)
+        self.state.append(entry)
+        return entry
 
     # show
 
