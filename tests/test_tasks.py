@@ -159,7 +159,8 @@ def test_a_build_that_leaves_no_tag_behind_failed(api: Any, project: Project) ->
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     api.post(f"{URL}/build/build-1/wait", json={})
     api.get(re.compile(rf"{URL}/(build|registry)/.*"), status_code=404)
-    with pytest.raises(BuildFailed, match="is not in the registry for image shop: the build failed"):
+    said = "^build-1 failed: it finished, but tag .* is not in the registry for image shop"
+    with pytest.raises(BuildFailed, match=said):
         build(context())
     assert project.in_flight is None
 
@@ -168,7 +169,7 @@ def test_a_digest_that_cannot_be_asked_for_does_not_lose_the_build(api: Any, pro
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
     api.get(re.compile(rf"{URL}/registry/.*"), status_code=403)
-    with pytest.raises(ApiRefused, match=r"is over, but its digest is not known yet: .*Get it: invoke wait$"):
+    with pytest.raises(ApiRefused, match=r"finished, but its digest is not known yet: .*Get it: invoke wait$"):
         build(context())
     assert project.in_flight is not None
 

@@ -244,9 +244,9 @@ def _digest_of(work: Work, build: BuildInFlight) -> str:
     try:
         return work.client.digest(build.image_name, tag=build.image_tag)
     except DigestNotFound as error:
-        what = f"{job} is over, but {error.what}: the build failed"
+        what = f"{job} failed: it finished, but {error.what}"
         raise BuildFailed(what, "Nothing was recorded", error.next) from error
     except (ApiRefused, NothingStarted) as error:
-        error.what = f"{job} is over, but its digest is not known yet: {error.what}"
+        error.what = f"{job} finished, but its digest is not known yet: {error.what}"
         error.next = (step_to_wait(work, build, "Get it"),)
         raise

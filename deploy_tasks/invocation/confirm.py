@@ -19,8 +19,8 @@ class Guarded(Protocol):
 
 
 def confirm(planned: Sequence[tuple[Work, object]]) -> None:
-    """Asks a person whether the plans for protected environments shall be executed, once for each environment of a
-    command line. SettingsError if the answer is no, or if there is no terminal and no `--yes`.
+    """Asks a person to confirm the plans for protected environments, once for each environment of a command line.
+    SettingsError if the answer is no, or if there is no terminal and no `--yes`.
 
     What runs now is kept, so that a later deploy of this command line notices if it changes.
     """

@@ -70,7 +70,7 @@ def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: Faulty
     )
     assert said, last
     assert f"{said[1]:5} | could not start the build: " in done.stderr
-    assert f"{said[2]:5} | build-shop-1 is over, but " in done.stderr
+    assert f"{said[2]:5} | build-shop-1 failed: it finished, but " in done.stderr
 
 
 def last(done: subprocess.CompletedProcess[str]) -> str:
