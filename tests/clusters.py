@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.project import Project
+from tests.project import Project, ok
 from tests.sandboxes import SandboxProcess
 
 _CONFIG = """deploy:
@@ -46,8 +46,17 @@ class Clusters:
         self.production.forget()
 
 
+def deployed(project: Project, environment: str, *subjects: str) -> str:
+    """Commits all of `subjects`, deploys the last one; returns its digest."""
+    for subject in subjects:
+        project.write("page.html", subject)
+        project.commit(subject)
+    project.push()
+    return ok(project.invoke("deploy", "--environment", environment)).stdout.split()[0]
+
+
 def two_clusters(folder: Path, *, is_registry_shared: bool) -> Iterator[Clusters]:
-    """Two clusters, until the test is over; with one registry, or each with its own."""
+    """Starts two clusters, and stops them at the end. They have one registry, or each has its own."""
     staging = SandboxProcess(folder / "staging")
     shared = ("--registry", staging.registry) if is_registry_shared else ()
     production = SandboxProcess(folder / "production", *shared)

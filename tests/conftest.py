@@ -16,6 +16,7 @@ import pytest_socket
 from deploy_tasks import redaction
 from deploy_tasks.state import lock
 from deploy_tasks.ui import stderr
+from tests.clusters import Clusters, two_clusters
 from tests.faults.table import stale
 from tests.project import Process, Project
 from tests.sandboxes import SandboxProcess
@@ -111,6 +112,17 @@ def any_sandbox(
 ) -> SandboxProcess:
     """A sandbox that serves all of the API, then one that serves only what is specified."""
     return _joined(_full_sandbox if request.param == "full" else _minimal_sandbox, project)
+
+
+@pytest.fixture(scope="session")
+def _clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
+    yield from two_clusters(tmp_path_factory.mktemp("clusters"), is_registry_shared=True)
+
+
+@pytest.fixture
+def clusters(_clusters: Clusters, project: Project) -> Clusters:
+    """Two clusters with one registry; `project` has both as its environments."""
+    return _clusters.joined(project)
 
 
 def _joined(sandbox: SandboxProcess, project: Project) -> SandboxProcess:

@@ -71,6 +71,12 @@ def completed(command: list[Any], **options: Any) -> subprocess.CompletedProcess
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """`done`, which must have ended with 0."""
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment of a child process: this checkout's package, installed or not, and none of the settings and git
     configuration of whoever runs the tests."""
@@ -149,6 +155,13 @@ class Project:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.head
+
+    def change(self, text: str) -> str:
+        """Pushes a commit with a file of that `text`, which is also its subject."""
+        self.write("page.html", text)
+        commit = self.commit(text)
+        self.push()
+        return commit
 
     def push(self) -> None:
         self.git("push", "--quiet", "--set-upstream", "origin", "main")

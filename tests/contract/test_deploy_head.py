@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.project import Project
+from tests.project import Project, ok
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 BUILDS = "POST /build 202"
 
 
-def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def next_version(project: Project, text: str) -> str:
-    project.write("page.html", text)
-    head = project.commit(text)
-    project.push()
-    return head
-
-
 @pytest.fixture
 def project(project: Project, tmp_path: Path) -> Project:
     """With a commit of its own: an earlier test may have built the first one in the same sandbox."""
-    next_version(project, str(tmp_path))
+    project.change(str(tmp_path))
     return project
 
 
@@ -50,7 +37,7 @@ def test_head_is_built_waited_for_and_deployed(project: Project, any_sandbox: Sa
 
 
 def test_a_fresh_clone_deploys_what_another_machine_built(project: Project, any_sandbox: SandboxProcess) -> None:
-    head = next_version(project, "built elsewhere")
+    head = project.change("built elsewhere")
     build_id = ok(project.invoke("build")).stdout.strip()
     clone = project.clone("elsewhere")
     any_sandbox.forget()
@@ -63,7 +50,7 @@ def test_a_fresh_clone_deploys_what_another_machine_built(project: Project, any_
 
 
 def test_build_if_needed_asks_the_registry_too(project: Project, any_sandbox: SandboxProcess) -> None:
-    next_version(project, "needed once")
+    project.change("needed once")
     build_id = ok(project.invoke("build")).stdout.strip()
     clone = project.clone("elsewhere")
     any_sandbox.forget()
@@ -80,7 +67,7 @@ def test_another_dockerfile_or_context_counts_only_where_a_history_says_so(
     project.write("web/Dockerfile", "FROM scratch\nCOPY page.html /\n")
     project.write("web/page.html", "web")
     project.write("web/.dockerignore", ".env*\n")
-    head = next_version(project, setting)
+    head = project.change(setting)
     other = ok(project.invoke("build")).stdout.strip()
     clone = project.clone("elsewhere")
     clone.write("invoke.yaml", f"deploy: {{{setting}}}\n")
@@ -105,7 +92,7 @@ def test_an_image_of_another_environments_dockerfile_is_not_that_of_the_commit(
     project.write("Dockerfile.debug", "FROM scratch\nCOPY page.html /\n")
     environments = {"staging": {"dockerfile": "Dockerfile.debug"}, "production": {}}
     project.write("invoke.yaml", json.dumps({"deploy": {"environments": environments}}))
-    next_version(project, "debug")
+    project.change("debug")
     debug = ok(project.invoke("build", "-E", "staging")).stdout.strip()
     sandbox.forget()
     assert debug not in ok(project.clone("elsewhere").invoke("deploy", "-E", "production")).stdout
@@ -116,7 +103,7 @@ def test_an_image_of_another_environments_dockerfile_is_not_that_of_the_commit(
 def test_a_tag_that_points_to_another_build_is_not_that_of_the_commit(
     project: Project, sandbox: SandboxProcess, known: dict[str, str]
 ) -> None:
-    next_version(project, "of the tag")
+    project.change("of the tag")
     ok(project.invoke("build"))
     history = project.folder / ".deploy" / "history.jsonl"
     history.write_text(json.dumps({**json.loads(history.read_text()), **known}) + "\n")
@@ -126,7 +113,7 @@ def test_a_tag_that_points_to_another_build_is_not_that_of_the_commit(
 
 
 def test_an_image_of_uncommitted_changes_is_not_that_of_the_commit(project: Project, sandbox: SandboxProcess) -> None:
-    head = next_version(project, "of the commit")
+    head = project.change("of the commit")
     build_id = ok(project.invoke("build")).stdout.strip()
     history = project.folder / ".deploy" / "history.jsonl"
     entry = {**json.loads(history.read_text()), "built": "local", "dirty": True}
@@ -137,7 +124,7 @@ def test_an_image_of_uncommitted_changes_is_not_that_of_the_commit(project: Proj
 
 
 def test_uncommitted_changes_are_warned_of(project: Project, sandbox: SandboxProcess) -> None:
-    head = next_version(project, "committed")
+    head = project.change("committed")
     project.write("page.html", "not committed")
     built = ok(project.invoke("deploy"))
     assert f"uncommitted changes are not part of this build: the cluster builds commit {head[:12]}" in built.stderr
@@ -157,7 +144,7 @@ def test_an_unpushed_commit_is_refused_and_can_be_built_here(project: Project, s
 
 
 def test_an_unpushed_commit_whose_image_is_there_is_deployed(project: Project, sandbox: SandboxProcess) -> None:
-    head = next_version(project, "pushed, then taken back")
+    head = project.change("pushed, then taken back")
     build_id = ok(project.invoke("build")).stdout.strip()
     project.git("push", "--quiet", "--force", "origin", "HEAD~1:main")
     sandbox.forget()
@@ -167,7 +154,7 @@ def test_an_unpushed_commit_whose_image_is_there_is_deployed(project: Project, s
 
 
 def test_the_build_in_flight_is_joined(project: Project, sandbox: SandboxProcess) -> None:
-    next_version(project, "in flight")
+    project.change("in flight")
     job = ok(project.invoke("build", "--no-wait")).stdout.strip()
     done = ok(project.invoke("deploy"))
     where = sandbox.url.removeprefix("http://")
@@ -201,7 +188,7 @@ def test_an_interrupted_deploy_is_picked_up_by_the_same_command(project: Project
 
 def test_a_build_that_fails_deploys_nothing(project: Project, sandbox: SandboxProcess) -> None:
     project.write("Dockerfile", "FROM scratch\nCOPY nowhere /\n")
-    next_version(project, "broken")
+    project.change("broken")
     failed = project.invoke("deploy")
     assert failed.returncode == 9, failed.stderr
     assert sandbox.seen("POST /build 200") == []
@@ -219,7 +206,7 @@ def test_what_the_deploy_lacks_is_said_before_anything_is_built(project: Project
 
 def test_a_setting_that_names_another_commit_is_refused(project: Project, sandbox: SandboxProcess) -> None:
     first = project.head
-    next_version(project, "second")
+    project.change("second")
     for ref in ("main", first):
         refused = project.invoke("deploy", DEPLOY_GIT_REF=ref)
         assert refused.returncode == 2
@@ -229,7 +216,7 @@ def test_a_setting_that_names_another_commit_is_refused(project: Project, sandbo
 
 
 def test_a_dry_run_shows_what_would_be_built_or_deployed(project: Project, sandbox: SandboxProcess) -> None:
-    next_version(project, "dry")
+    project.change("dry")
     before = project.files()
     dry = ok(project.invoke("--dry", "deploy"))
     assert "dry run, not sent: POST" in dry.stderr
@@ -281,7 +268,7 @@ def test_a_protected_environment_is_confirmed_before_anything_is_built(
 ) -> None:
     config = f"deploy: {{environments: {{live: {{api_url: {sandbox.url}, protected: true}}}}}}\n"
     project.write("invoke.yaml", config)
-    next_version(project, "protected")
+    project.change("protected")
     for name in ("DEPLOY_API_URL", "DEPLOY_REGISTRY"):
         del project.environment[name]
     refused = project.invoke("deploy", "--environment", "live")
@@ -294,7 +281,7 @@ def test_a_protected_environment_is_confirmed_before_anything_is_built(
 
 def test_each_cluster_has_its_own_image_of_a_commit(project: Project, sandbox: SandboxProcess) -> None:
     project.write("page.Dockerfile", "FROM scratch\nCOPY page.html /\n")
-    next_version(project, "two clusters")
+    project.change("two clusters")
     ok(project.invoke("deploy", "--dockerfile", "page.Dockerfile"))
     other = SandboxProcess(project.folder.with_name("other"))
     # Another file in the image, so another digest of the same commit.
@@ -314,7 +301,7 @@ def test_each_cluster_has_its_own_image_of_a_commit(project: Project, sandbox: S
 def test_several_apps_are_built_where_needed_and_deployed(project: Project, sandbox: SandboxProcess) -> None:
     project.write("invoke.yaml", "deploy: {port: 3000, apps: {one: {}, two: {}, three: {dockerfile: x.Dockerfile}}}\n")
     project.write("x.Dockerfile", "FROM scratch\nCOPY page.html /\n")
-    next_version(project, "apps")
+    project.change("apps")
     ok(project.invoke("build", "--app", "one"))
     clone = project.clone("elsewhere")
     sandbox.forget()
@@ -329,7 +316,7 @@ def test_an_interrupted_deploy_of_several_apps_is_picked_up_by_the_same_command(
     held = HeldSandbox(project.folder.with_name("held"))
     project.environment.update(held.settings)
     project.write("invoke.yaml", "deploy: {port: 3000, apps: {one: {}, two: {}}}\n")
-    next_version(project, "apps")
+    project.change("apps")
     with project.start("deploy", "--app", "all") as process:
         assert process.stderr is not None
         started = 0
@@ -348,7 +335,7 @@ def test_an_interrupted_deploy_of_several_apps_is_picked_up_by_the_same_command(
 
 
 def test_a_chain_builds_once(project: Project, sandbox: SandboxProcess) -> None:
-    next_version(project, "chain")
+    project.change("chain")
     done = ok(project.invoke("build", "deploy"))
     assert len(sandbox.seen(BUILDS)) == 1
     assert done.stdout.split()[0] == done.stdout.split()[1]

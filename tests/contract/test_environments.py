@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.project import Project
+from tests.project import Project, ok
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 
@@ -45,6 +45,14 @@ class Two(NamedTuple):
         return self.staging.seen() == self.production.seen() == []
 
 
+def held_in_staging(two: Two, tmp_path: Path) -> HeldSandbox:
+    """Makes staging a cluster whose builds run until the test lets them end."""
+    held = HeldSandbox(tmp_path / "held")
+    Two(two.project, held, two.production).configure()
+    two.project.environment.update(DEPLOY_API_KEY_STAGING=held.key)
+    return held
+
+
 def host(sandbox: SandboxProcess) -> str:
     return str(sandbox.url).removeprefix("http://")
 
@@ -68,11 +76,6 @@ def two(project: Project, _full_sandbox: SandboxProcess, _another_sandbox: Sandb
     project.environment.update(found.keys)
     found.forget()
     return found
-
-
-def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 # --- the right cluster ----------------------------------------------------------------------------------------------
@@ -311,10 +314,7 @@ def test_the_record_of_one_environment_does_not_lend_its_namespace_to_another(tw
 
 
 def test_a_build_in_flight_in_one_environment_survives_a_build_in_another(two: Two, tmp_path: Path) -> None:
-    held = HeldSandbox(tmp_path / "held")
-    project, _, production = two
-    Two(project, held, production).configure()
-    project.environment.update(DEPLOY_API_KEY_STAGING=held.key)
+    project, held = two.project, held_in_staging(two, tmp_path)
     started = ok(project.invoke("build", "-E", "staging", "--no-wait"))
     assert "invoke wait --environment staging" in started.stderr
     ok(project.invoke("build", "-E", "production"))
@@ -378,10 +378,7 @@ def test_the_commands_to_run_next_name_the_environment_however_it_was_selected(t
 
 
 def test_the_lock_says_for_which_cluster_its_holder_works(two: Two, tmp_path: Path) -> None:
-    held = HeldSandbox(tmp_path / "held")
-    project, _, production = two
-    Two(project, held, production).configure()
-    project.environment.update(DEPLOY_API_KEY_STAGING=held.key)
+    project, held = two.project, held_in_staging(two, tmp_path)
     with project.start("build", "-E", "staging") as running:
         assert running.stderr is not None
         while "builds" not in running.stderr.readline():

@@ -5,37 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from tests.clusters import Clusters, two_clusters
-from tests.project import Project
+from tests.clusters import Clusters, deployed
+from tests.project import Project, ok
 from tests.sandboxes import SandboxProcess
-
-
-@pytest.fixture(scope="session")
-def _two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
-    yield from two_clusters(tmp_path_factory.mktemp("two"), is_registry_shared=True)
-
-
-@pytest.fixture
-def clusters(_two: Clusters, project: Project) -> Clusters:
-    """Two clusters with one registry; `project` has both as its environments."""
-    return _two.joined(project)
-
-
-def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def deployed(project: Project, environment: str, *subjects: str) -> str:
-    for subject in subjects:
-        project.write("page.html", subject)
-        project.commit(subject)
-    project.push()
-    return ok(project.invoke("deploy", "--environment", environment)).stdout.split()[0]
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> list[list[str]]:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clusters import Clusters, two_clusters
+from tests.clusters import Clusters, deployed, two_clusters
 from tests.faults.api import faulty_api, http
-from tests.project import Project
+from tests.project import Project, ok
 from tests.sandboxes import SandboxProcess
 
 TO_PRODUCTION = ("promote", "--from", "staging", "--environment", "production")
 BUILDS = "POST /build 202"
-
-
-@pytest.fixture(scope="session")
-def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
-    yield from two_clusters(tmp_path_factory.mktemp("shared"), is_registry_shared=True)
 
 
 @pytest.fixture(scope="session")
@@ -29,29 +23,9 @@ def _separate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
 
 
 @pytest.fixture
-def clusters(_shared: Clusters, project: Project) -> Clusters:
-    """Two clusters with one registry; `project` has both as its environments."""
-    return _shared.joined(project)
-
-
-@pytest.fixture
 def separate(_separate: Clusters, project: Project) -> Clusters:
     """Two clusters, each with its own registry."""
     return _separate.joined(project)
-
-
-def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def deployed(project: Project, environment: str, *subjects: str) -> str:
-    """Commits all of `subjects`, deploys the last one; returns its digest."""
-    for subject in subjects:
-        project.write("page.html", subject)
-        project.commit(subject)
-    project.push()
-    return ok(project.invoke("deploy", "--environment", environment)).stdout.split()[0]
 
 
 def test_what_runs_in_staging_is_deployed_with_the_settings_of_production(project: Project, clusters: Clusters) -> None:

@@ -33,18 +33,11 @@ def slow(_slow_sandbox: SandboxProcess, project: Project) -> SandboxProcess:
     return _slow_sandbox
 
 
-def change(project: Project, text: str) -> str:
-    project.write("page.html", text)
-    commit = project.commit(text)
-    project.push()
-    return commit
-
-
 def deployed(project: Project, *texts: str) -> list[str]:
     """Builds and deploys each of these versions; returns their digests."""
     digests = []
     for text in texts:
-        change(project, text)
+        project.change(text)
         done = project.invoke("build", "reuse")
         assert done.returncode == 0, done.stderr
         digests.append(done.stdout.split()[0])
@@ -141,10 +134,10 @@ def test_what_does_not_come_up_is_exit_code_12_with_the_way_back(project: Projec
             "shop is deployed, but only 0/1 ready after 3 s. Nothing ran before, so there is nothing to go back to yet"
         )
         old = first.stdout.split()[0]
-        change(project, "second")
+        project.change("second")
         second = project.invoke("build", "reuse", "--no-follow")
         assert second.returncode == 0
-        change(project, "third")
+        project.change("third")
         third = project.invoke("build", "reuse", "--rollout-timeout", "3")
         assert third.returncode == 12
         new = second.stdout.split()[0]
@@ -186,7 +179,7 @@ def test_a_rollback_with_nothing_to_go_back_to_sends_nothing(project: Project, a
 def test_the_undo_of_a_target_that_was_named_names_it(project: Project, sandbox: SandboxProcess) -> None:
     deployed(project, "one")
     project.invoke("reuse", "--app-class", "non-business")
-    change(project, "two")
+    project.change("two")
     done = project.invoke("build", "reuse", "--app-class", "non-business")
     undo = done.stderr.split("undo: invoke ")[1].split(" →")[0]
     assert undo == "rollback --namespace non-business-apps"
@@ -211,7 +204,7 @@ def test_the_beginning_of_a_digest_is_enough(project: Project, sandbox: SandboxP
 
 
 def test_the_age_of_what_is_deployed_is_said(project: Project, sandbox: SandboxProcess) -> None:
-    first = change(project, "one")
+    first = project.change("one")
     assert f"built from HEAD ({first[:7]})" in project.invoke("build", "reuse").stderr
     last = [project.commit(str(number)) for number in range(3)][-1]
     assert f"built 3 commits ago ({first[:7]} → HEAD {last[:7]})" in project.invoke("reuse").stderr
@@ -410,7 +403,7 @@ def test_init_sets_a_repository_up_so_that_build_reuse_works(project: Project, s
     assert done.returncode == 0, done.stderr
     assert (project.folder / "invoke.yaml").read_text() == "deploy:\n  app: shop\n  port: 8080\n"
     assert (project.folder / ".env").stat().st_mode & 0o777 == 0o600
-    change(project, "set up")
+    project.change("set up")
     assert ".env" not in project.git("ls-files").split()
     works = project.invoke("build", "reuse")
     assert works.returncode == 0, works.stderr
@@ -635,7 +628,7 @@ def test_commands_to_paste_name_the_settings_that_they_are_of(project: Project, 
 
 def test_a_digest_that_takes_the_place_of_another_build_says_so(project: Project, sandbox: SandboxProcess) -> None:
     project.invoke("build")
-    change(project, "other")
+    project.change("other")
     project.invoke("build", "--image-tag", "special")
     project.invoke("digest", "--image-tag", project.git("rev-parse", "HEAD~1"))
     told = project.invoke("digest", "--image-tag", "special").stderr

@@ -400,7 +400,7 @@ def test_the_history_keeps_where_the_image_came_from_when_it_returns(project: Pr
     )
 
 
-# --- a server that is told what to answer ---------------------------------------------------------------------------
+# --- a server with answers from the test ------------------------------------------------------------------------------
 
 
 @pytest.fixture
