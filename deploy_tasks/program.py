@@ -20,7 +20,7 @@ from invoke.vendor.yaml import YAMLError
 from . import __version__
 from .config.paths import is_of_another_user, project_root
 from .errors import Next, SettingsError
-from .redaction import escaped, fit
+from .redaction import fit
 from .tasks import ns
 
 # Any other program could be told by its arguments, or its name, to run a file of the project.
@@ -122,7 +122,7 @@ def _refused(what: str, next: Next = ()) -> SettingsError:
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {escaped(text)}", file=sys.stderr)  # noqa: T201 - before any task
+    print(f"warning: {fit(text)}", file=sys.stderr)  # noqa: T201 - before any task
 
 
 program = _DeployProgram(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 LONGEST_LINE = 4000
@@ -31,63 +31,42 @@ _words: set[str] = set()
 
 
 def keep_secret(values: Iterable[str], *, is_named: bool = False) -> None:
-    """Redacts these values from now on. A value of several lines is also redacted line by line.
+    """Redacts these values from now on, in every form, and those of several lines also line by line.
 
     With `is_named`, an app or a build gets them by name, and they may be secrets or not. Those of less than 12
     characters are redacted as whole words. Those of less than 6, and short ones of letters only, are not redacted: they
     are ports, switches, and words like `production`.
     """
     for value in values:
-        if is_named and len(value) < _SHORTEST_ANYWHERE:
-            if len(value) >= _SHORTEST_SECRET and not value.isalpha():
-                _words.update(_forms(value))
+        is_word = is_named and len(value) < _SHORTEST_ANYWHERE
+        if not value or (is_word and (len(value) < _SHORTEST_SECRET or value.isalpha())):
             continue
-        _secrets.update(_forms(value))
-        lines = [line.strip() for line in _BREAKS.split(value)]
-        if len(lines) > 1:
-            _secrets.update(form for line in lines if len(line) >= _SHORTEST_SECRET for form in _forms(line))
-
-
-def _forms(value: str) -> Iterator[str]:
-    """`value` as it is, and in JSON, a repr, a URL and base64."""
-    if not value:
-        return
-    raw = value.encode(errors="replace")
-    yield value
-    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False), repr(value)):
-        yield from (text[1:-1], text[1:-1].replace("/", "\\/"), text[1:-1].translate(_GO_ESCAPES))
-    yield repr(raw)[2:-1]
-    for text in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
-        yield from (text, re.sub("%..", lambda found: found[0].lower(), text))
-    # In base64, the characters that do not depend on the text around `value`. It starts at one of three positions in a
-    # group of three bytes.
-    for before in range(3):
-        text = binascii.b2a_base64(bytes(before) + raw, newline=False).decode()
-        text = text[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
-        if len(text) >= _SHORTEST_SECRET:
-            yield from (text, text.replace("+", "-").replace("/", "_"))
+        lines = [] if is_word else [line.strip() for line in _BREAKS.split(value)]
+        for text in {value, *(line for line in lines if len(line) >= _SHORTEST_SECRET)}:
+            raw = text.encode(errors="replace")
+            forms = {text, repr(raw)[2:-1]}
+            for form in (json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text)):
+                forms |= {form[1:-1], form[1:-1].replace("/", "\\/"), form[1:-1].translate(_GO_ESCAPES)}
+            for form in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+                forms |= {form, re.sub("%..", lambda found: found[0].lower(), form)}
+            # In base64, the characters that do not depend on the text around it. It starts at one of three positions in
+            # a group of three bytes.
+            for before in range(3):
+                form = binascii.b2a_base64(bytes(before) + raw, newline=False).decode()
+                form = form[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
+                if len(form) >= _SHORTEST_SECRET:
+                    forms |= {form, form.replace("+", "-").replace("/", "_")}
+            (_words if is_word else _secrets).update(forms)
 
 
 def redact(text: str, length: int | None = None) -> str:
     """`text` with `***` in place of each secret. Secrets that overlap are replaced together. Of a text that is longer
-    than `length`, only the beginning, without what may be the beginning of a secret at its end."""
-    if length is not None and len(text) > length:
-        head = text[:length]
-        may_begin = ((form, size) for form in (*_secrets, *_words) for size in range(1, len(form)))
-        cut = length - max((size for form, size in may_begin if head.endswith(form[:size])), default=0)
-        # A secret that this would cut is kept whole, and is redacted.
-        text = head[: max([cut, *(stop for start, stop in _found(head) if start < cut < stop)])]
-    parts, end = [], 0
-    for start, stop in sorted(_found(text)):
-        if start >= end:
-            parts += [text[end:start], _HIDDEN]
-        end = max(end, stop)
-    return "".join([*parts, text[end:]])
-
-
-def _found(text: str) -> Iterator[tuple[int, int]]:
-    """The start and end of each secret in `text`. A digest may contain the letters of a short one by chance."""
+    than `length`, only the beginning, without what may be the beginning of a secret at its end. A digest may contain
+    the letters of a short secret by chance, and stays whole."""
+    is_cut = length is not None and len(text) > length
+    text = text[:length]
     digests = [found.span() for found in _DIGEST.finditer(text)]
+    secrets, cut = list[tuple[int, int]](), len(text)
     for forms, is_word in ((_secrets, False), (_words, True)):
         for form in tuple(forms):  # a copy, since another thread may add to them
             start = text.find(form)
@@ -96,21 +75,28 @@ def _found(text: str) -> Iterator[tuple[int, int]]:
                 is_part = is_word and (_WORD.match(text[start - 1 : start]) or _WORD.match(text[stop : stop + 1]))
                 is_chance = len(form) < _SHORTEST_ANYWHERE and any(a <= start and stop <= b for a, b in digests)
                 if not is_part and not is_chance:
-                    yield start, stop
+                    secrets.append((start, stop))
                 start = text.find(form, start + 1)
-
-
-def escaped(text: str) -> str:
-    """`text` with escapes for all characters that are not printable: control characters, line breaks, and those that
-    change the direction of a text or have no width."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+            if is_cut:
+                begun = [size for size in range(1, len(form)) if text.endswith(form[:size])]
+                cut = min(cut, len(text) - max(begun, default=0))
+    # A secret that this would cut is kept whole, and is redacted.
+    text = text[: max([cut, *(stop for start, stop in secrets if start < cut < stop)])]
+    parts, end = [], 0
+    for start, stop in sorted(span for span in secrets if span[0] < len(text)):
+        if start >= end:
+            parts += [text[end:start], _HIDDEN]
+        end = max(end, stop)
+    return "".join([*parts, text[end:]])
 
 
 def fit(text: str) -> str:
-    """`text` as one line that may be printed: redacted, escaped, and cut at 4000 characters."""
-    shown = escaped(redact(text, LONGEST_LINE))
+    """`text` as one line that may be printed: redacted, cut at 4000 characters, and with escapes for all characters
+    that are not printable: control characters, line breaks, and those that change the direction of a text or have no
+    width."""
+    shown = redact(text, LONGEST_LINE)
+    if not shown.isprintable():
+        shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
     is_whole = len(text) <= LONGEST_LINE and len(shown) <= LONGEST_LINE
     return shown if is_whole else f"{shown[:LONGEST_LINE]}… (cut)"
 
@@ -139,7 +125,7 @@ def without_login(text: str) -> str:
 def excerpt(output: str | bytes) -> str:
     """The first 200 characters of a response or of a program's output, redacted and escaped."""
     text = output if isinstance(output, str) else output[: 4 * _MOST_READ + 4].decode(errors="replace")
-    return escaped(redact(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
+    return fit(redact(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class Lines:

@@ -121,6 +121,11 @@ def test_a_cut_between_two_secrets_that_overlap_shows_neither() -> None:
     assert shown.endswith("***… (cut)")
 
 
+def test_a_cut_before_the_beginning_of_a_secret_keeps_the_text_before_it() -> None:
+    keep_secret(["begins-with-inner-and-goes-on", "inner"])
+    assert fit("." * 3983 + "begins-with-inner" + "x" * 100) == "." * 3983 + "… (cut)"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from .. import images
 from ..app_class import APP_CLASSES
 from ..hosts import is_loopback
-from ..redaction import escaped, quoted
+from ..redaction import fit, quoted
 
 _HOST = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -175,7 +175,7 @@ def _table(kind: Any, keys: Iterable[str], value: object) -> object:  # Any: a t
     try:
         return msgspec.convert(value, kind, strict=False)  # as YAML is written, a number is text
     except msgspec.ValidationError as error:
-        raise ValueError(f"{escaped(str(error))} (allowed keys: {', '.join(keys)})") from error
+        raise ValueError(f"{fit(str(error))} (allowed keys: {', '.join(keys)})") from error
 
 
 ports = partial(_table, tuple[Port, ...], Port.__struct_fields__)
