@@ -164,8 +164,8 @@ class Checkout:
             return f"built from HEAD ({commit[:7]})"
         return f"built {counted(len(since))} ago ({commit[:7]} → HEAD {since[0]})"
 
-    def between(self, one: str, other: str) -> Between | None:
-        """The commits between the commits `one` and `other`; None if this checkout does not have both."""
+    def between(self, one: str | None, other: str | None) -> Between | None:
+        """The commits between `one` and `other`; None unless both are commits and in this checkout."""
         if not (is_commit(one) and is_commit(other)):
             return None
         options = ("--left-right", "--pretty=oneline", "--no-abbrev-commit", "--end-of-options")

@@ -27,7 +27,7 @@ def lines_of(work: Work, request: DeployRequest, image: Record, known: Record | 
             yield "  warning: what runs now was not deployed from here"
     if image.build_id is None and known is None:
         return
-    yield f"  new: {_joined(digits(image), _age(work, known), _replicas(config))}"
+    yield f"  new: {_joined(digits(image), age(work, known), _replicas(config))}"
     if now.ran and now.ran.deploy_config and (changes := differences(now.ran.deploy_config, config)):
         yield f"  changes: {', '.join(changes)}"
 
@@ -70,7 +70,7 @@ def _replicas(config: DeployConfig | None, ran: Ran | None = None) -> str:
     return "" if replicas is None else f"replicas {replicas}"
 
 
-def _age(work: Work, known: Record | None) -> str:
+def age(work: Work, known: Record | None) -> str:
     """How the image relates to HEAD: people must see which code they deploy."""
     if known is None or known.build_id is None:
         return ""

@@ -64,7 +64,7 @@ class PromotePlan(Struct, frozen=True):
         if runs.build_id == new.build_id:
             yield f"  the same image runs in {there} already"
             return
-        between = work.checkout.between(new.git_ref or "", runs.git_ref or "")
+        between = work.checkout.between(new.git_ref, runs.git_ref)
         if between is None:
             unknown = [
                 f"that of {name} {f'({images.short_ref(ref)}) is not in this checkout' if ref else 'is not known'}"
