@@ -8,8 +8,9 @@ import posixpath
 import re
 import shlex
 import subprocess
-from collections.abc import Collection, Iterator
-from functools import cache, cached_property
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import NamedTuple
@@ -46,21 +47,21 @@ def counted(commits: int) -> str:
     return f"{commits} commit{'s' * (commits != 1)}"
 
 
+@dataclass(eq=False)
 class Checkout:
     """The git checkout around `folder`. git answers each question once, for any number of threads. A fact is None if
     git does not know it; then `trouble` may say why, in a line."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.trouble: str | None = None
-        self._answers: dict[tuple[str, ...], str | None] = {}
-        self._lock = Lock()
-        self._ssh_host = cache(ssh_host)
-        self._refs_of = cache(refs_of)
+    folder: Path
+    trouble: str | None = None
+    _answers: dict[tuple[str, ...], str | None] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+    _ssh_host: Callable[[str], str | None] = field(default_factory=partial(cache, ssh_host))
+    _refs_of: Callable[[str, str], set[str] | None] = field(default_factory=partial(cache, refs_of))
 
     @property
     def commit(self) -> str | None:
-        """The commit of HEAD, 40 hex digits."""
+        """The commit of HEAD."""
         return self._ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
 
     @property
@@ -94,8 +95,7 @@ class Checkout:
 
     @cached_property
     def _remotes(self) -> dict[str, str]:
-        """The URL of each remote by its name. A relative path starts at the top of this checkout, and is made
-        absolute."""
+        """The URL of each remote by its name. A relative path, which starts at the top, is made absolute."""
         listed = re.findall(r"^(.+)\t(.+) \(fetch\)", self._ask("remote", "--verbose") or "", re.MULTILINE)
         return {name: posixpath.normpath(f"{self._place[0]}/{url}") if url[0] == "." else url for name, url in listed}
 
@@ -126,10 +126,15 @@ class Checkout:
     @property
     def app(self) -> str | None:
         """`name`, unless another project of this repository has the same name: each would replace the other."""
-        name = self.name
-        if self.prefix and (others := [place for place in self._projects if self._name_at(place) == name]):
-            self.trouble = f"{others[0] or 'the repository'} and {self.prefix} would both be app {name}"
-            return None
+        name, prefix = self.name, self.prefix
+        patterns = (":(top,glob)**/tasks.py", ":(top,glob)**/tasks/__init__.py")
+        options = ("--untracked", "--no-recurse-submodules", "--no-color", "--full-name", "-lzF")
+        projects = self._ask("grep", *options, "deploy_tasks", "--", *patterns) if prefix else None
+        for path in projects.split("\0") if projects else ():
+            place = path.removesuffix("tasks.py").removesuffix("tasks/__init__.py")
+            if path and place != prefix and self._name_at(place) == name:
+                self.trouble = f"{place or 'the repository'} and {prefix} would both be app {name}"
+                return None
         return name
 
     def _name_at(self, place: str) -> str | None:
@@ -138,16 +143,6 @@ class Checkout:
         # Without a remote, the name of its folder.
         url = (clone_url(self._remotes[self.remote]) if self.remote else None) or self._place[0]
         return as_label(without_suffix(url).rpartition("/")[2])
-
-    @property
-    def _projects(self) -> Iterator[str]:
-        """The other folders of the repository that use deploy-tasks; "" for its top."""
-        patterns = (":(top,glob)**/tasks.py", ":(top,glob)**/tasks/__init__.py")
-        options = ("--untracked", "--no-recurse-submodules", "--no-color", "--full-name", "-lzF")
-        for path in (self._ask("grep", *options, "deploy_tasks", "--", *patterns) or "").split("\0"):
-            place = path.removesuffix("tasks.py").removesuffix("tasks/__init__.py")
-            if path and place != self.prefix:
-                yield place
 
     def age(self, commit: str) -> str | None:
         """How `commit` relates to HEAD, for people; None if it is not a commit, or not in this checkout."""

@@ -1,4 +1,4 @@
-"""Host names: which one is this machine, and where a registry answers."""
+"""Hosts: which one is this machine, and where a registry answers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ("%" not in host and ip_address(host).is_loopback)
     except ValueError:  # a name
         return False
-
-
-def host_of(url: str) -> str:
-    """The `host` or `host:port` of a URL without a user."""
-    return url.partition("://")[2].partition("/")[0]
 
 
 def registry_url(registry: str) -> str:

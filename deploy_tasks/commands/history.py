@@ -10,7 +10,6 @@ from invoke.context import Context
 
 from ..config.sources import of_flag
 from ..config.values import whole_number
-from ..hosts import host_of
 from ..images import short_ref
 from ..invocation.call import Call
 from ..invocation.command import Command, no_plan
@@ -60,7 +59,7 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
 
 def _row(entry: HistoryEntry) -> list[str]:
     when, digest = entry.time[:16].replace("T", " "), (entry.build_id or "")[7:19]
-    where = entry.environment or host_of(entry.api_url or "")
+    where = entry.environment or (entry.api_url or "").partition("://")[2].partition("/")[0]
     what = (when, entry.what, entry.outcome, where, entry.app, digest, commit_cell(entry))
     return [cell or "-" for cell in (*what, entry.built, entry.who, entry.namespace)]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import islice, pairwise
 from typing import NamedTuple, TypedDict
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -18,7 +19,6 @@ from ..deadline import Deadline
 from ..encoding import as_builtins
 from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, SomeFailed
 from ..git import Between, counted
-from ..hosts import host_of
 from ..images import short_ref, shortened
 from ..invocation.call import TARGET
 from ..invocation.command import API, Command
@@ -228,7 +228,7 @@ def _look(name: str, work: Work) -> _Found:
 
 def _row(found: _Found) -> list[str]:
     """The cells of an environment in the table."""
-    cells = [found.name, host_of(found.settings.api_url) if found.settings else ""]
+    cells = [found.name, urlsplit(found.settings.api_url).netloc if found.settings else ""]
     if found.error:
         cells.append("not known, see below")
     elif ran := found.running.ran:

@@ -11,10 +11,10 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
+from urllib.parse import urlsplit
 
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
-from ..hosts import host_of
 from ..redaction import keep_secret
 from .env_files import EnvFile
 from .paths import mode_of
@@ -170,7 +170,7 @@ class Settings:
     def cluster(self) -> str:
         """What lines say of where something happens: the environment and the API's host, `production
         (deploy.example.com)`; without an environment only the host."""
-        host = host_of(self.known("api_url") or "")
+        host = urlsplit(self.known("api_url") or "").netloc
         return f"{self.environment} ({host})" if self.environment and host else self.environment or host
 
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
