@@ -46,10 +46,6 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-_TASKS = (
-    *("ns", "build", "wait", "digest", "deploy", "reuse", "promote", "rollback", "local", "local_deploy"),
-    *("logs", "history", "status", "doctor", "init", "sandbox", "demo"),
-)
 __all__ = [
     "ApiRefused",
     "BuildFailed",
@@ -92,10 +88,11 @@ def __getattr__(name: str) -> object:
     # Looked up when asked for, so that `from deploy_tasks.api.client import DeployClient` loads no tasks.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _TASKS:
-        from . import tasks
+    # Errors are classes, tasks are not.
+    if name[0].isupper():
+        from . import errors
 
-        return getattr(tasks, name)
-    from . import errors
+        return getattr(errors, name)
+    from . import tasks
 
-    return getattr(errors, name)
+    return getattr(tasks, name)

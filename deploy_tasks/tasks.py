@@ -16,7 +16,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from . import options as flag
-from .invocation.task import deploy_task
+from .invocation.task import DeployTask
 
 if TYPE_CHECKING:
     from .commands.doctor import Finding
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-@deploy_task()
+@DeployTask
 def build(
     c: Context,
     app: flag.App = None,
@@ -75,7 +75,7 @@ def build(
     return run(c, build.build, options)
 
 
-@deploy_task()
+@DeployTask
 def wait(
     c: Context,
     app: flag.App = None,
@@ -99,7 +99,7 @@ def wait(
     return run(c, wait.wait, options)
 
 
-@deploy_task()
+@DeployTask
 def digest(
     c: Context,
     app: flag.App = None,
@@ -120,7 +120,7 @@ def digest(
     return run(c, digest.digest, options)
 
 
-@deploy_task()
+@DeployTask
 def deploy(
     c: Context,
     app: flag.App = None,
@@ -156,7 +156,7 @@ def deploy(
     return run(c, deploy_head.deploy_head, options)
 
 
-@deploy_task(aliases=("reuse-deploy",))
+@DeployTask
 def reuse(
     c: Context,
     app: flag.App = None,
@@ -187,7 +187,10 @@ def reuse(
     return run(c, deploy.reuse, options)
 
 
-@deploy_task()
+reuse.aliases = ("reuse-deploy",)
+
+
+@DeployTask
 def promote(
     c: Context,
     app: flag.App = None,
@@ -218,7 +221,7 @@ def promote(
     return run(c, promote.promote, options)
 
 
-@deploy_task()
+@DeployTask
 def rollback(
     c: Context,
     app: flag.App = None,
@@ -249,7 +252,7 @@ def rollback(
     return run(c, rollback.rollback, options)
 
 
-@deploy_task()
+@DeployTask
 def local(
     c: Context,
     app: flag.App = None,
@@ -276,7 +279,7 @@ def local(
     return run(c, local.local, options)
 
 
-@deploy_task()
+@DeployTask
 def local_deploy(
     c: Context,
     app: flag.App = None,
@@ -312,7 +315,7 @@ def local_deploy(
     return run(c, local.local_deploy, options)
 
 
-@deploy_task()
+@DeployTask
 def logs(
     c: Context,
     app: flag.App = None,
@@ -330,7 +333,7 @@ def logs(
     return run(c, logs.logs, options)
 
 
-@deploy_task()
+@DeployTask
 def history(
     c: Context,
     app: flag.App = None,
@@ -344,7 +347,7 @@ def history(
     return history.history(c, app, environment, limit, json)
 
 
-@deploy_task()
+@DeployTask
 def status(
     c: Context,
     app: flag.App = None,
@@ -363,7 +366,7 @@ def status(
     return run(c, status.status, options)
 
 
-@deploy_task()
+@DeployTask
 def doctor(
     c: Context,
     app: flag.App = None,
@@ -376,7 +379,7 @@ def doctor(
     return doctor.doctor(c, app, environment, json)
 
 
-@deploy_task()
+@DeployTask
 def init(
     c: Context,
 ) -> None:
@@ -386,7 +389,7 @@ def init(
     init.init(c)
 
 
-@deploy_task()
+@DeployTask
 def sandbox(
     c: Context,
     port: flag.SandboxPort = None,
@@ -418,7 +421,7 @@ def sandbox(
     )
 
 
-@deploy_task()
+@DeployTask
 def demo(
     c: Context,
 ) -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from contextvars import copy_context
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What a message of `build` names as the way to wait and to go on; nothing else is done."""
     found: list[str] = []
 
+    @wraps(build.body)
     def named(_c: Context, *_: Any, **__: Any) -> None:
         found.append(str(Step("wait", continues=True)))
 
