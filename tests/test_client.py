@@ -584,18 +584,18 @@ def test_a_revision_returns_with_what_is_put_over_it(client: DeployClient, api: 
     api.post(place, json=answer)
     changes = DeployConfig(replicas=3, tls=True)
     request = RollbackRequest(revision=7, deploy_config=changes)
-    done = client.rollback("apps", "shop", request, image_name="shop", build_id=DIGEST, expected=8)
+    done = client.deploy(DEPLOY, restores=request, expected=8)
     assert (done.revision, done.image) == (9, f"r:1/shop@{DIGEST}")
     assert sent(api).json() == {"revision": 7, "deployConfig": {"replicas": 3, "tls": True}}
     assert sent(api).headers["If-Match"] == '"8"'
-    client.rollback("apps", "shop", RollbackRequest(revision=7), image_name="shop", build_id=None)
+    client.deploy(structs.replace(DEPLOY, build_id=""), restores=RollbackRequest(revision=7))
     assert sent(api).json() == {"revision": 7}
     api.post(place, json={**answer, "image": f"r:1/shop@{OTHER}"})
     with pytest.raises(MayHaveStarted, match="not shop@"):
-        client.rollback("apps", "shop", request, image_name="shop", build_id=DIGEST)
+        client.deploy(DEPLOY, restores=request, unsure=Step("status"))
     api.post(place, status_code=502)
     with pytest.raises(MayHaveStarted) as raised:
-        client.rollback("apps", "shop", request, image_name="shop", build_id=DIGEST)
+        client.deploy(DEPLOY, restores=request, unsure=Step("status"))
     assert [step.task for step in raised.value.next if isinstance(step, Step)] == ["status"], "not the same again"
 
 

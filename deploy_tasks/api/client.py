@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -22,7 +23,7 @@ from msgspec import structs
 
 from .. import images
 from ..deadline import Deadline
-from ..deploy_config import DeployConfig, differences
+from ..deploy_config import differences
 from ..encoding import decode, encode
 from ..errors import (
     ApiRefused,
@@ -66,11 +67,10 @@ _MOST_LOG_BYTES = 64_000_000
 # These may come before or after the work (docs/deploy-api.md), so they do not say whether it was done.
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
-# An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.
 _REFUSES_TO_SAY = {401, 403, 429, *range(300, 400)} | _NOT_SERVED
 _PAUSES = (0.5, 1.5)
-_BUILD, _REUSE, _ROLLBACK, _STATUS = Step("build"), Step("reuse"), Step("rollback"), Step("status")
-_NO_HEADERS: Mapping[str, str] = {}
+_BUILD, _REUSE = Step("build"), Step("reuse")
+_NO_HEADERS: Mapping[str, str | None] = {}
 # Also at the deadline, a server gets a moment to answer.
 _LEAST_SECONDS = 1.0
 # When the server's wait was as long as the client's read timeout, 19 of 20 waits failed.
@@ -80,25 +80,21 @@ _LONGEST_HEADER = 255
 
 
 class _Purpose(NamedTuple):
-    """What a request is for, as its errors say it."""
+    """What a request is for: what it does, after "could not"; the effect and the next step of a failure that did
+    nothing; and those of one that may have done something, None for a request that changes nothing."""
 
     what: str
-    """What it does, after "could not"."""
     effect: str = "Nothing was changed"
-    """Its effect if it did nothing."""
     next: tuple[Step | str, ...] = ("Try again",)
-    """What to do if it did nothing."""
     if_unknown: tuple[str, tuple[Step | str, ...]] | None = None
-    """Effect and next step if it may have done something. None for a request that changes nothing."""
-    is_repeatable: bool = True
+    repeats: int = 2
+    """How often it is sent again at most."""
     is_api_only: bool = False
     """Whether the API itself never answers 404 with a web page."""
     is_of_build: bool = False
     """Whether an answer that says that the build failed counts, whatever its HTTP status."""
     is_optional: bool = False
     """Whether only some servers have the endpoint: then an answer of `_NOT_SERVED` is returned."""
-    repeats: int = 2
-    """How often it is sent again at most, if it is repeatable."""
 
 
 _DIGEST = _Purpose("ask for the digest", is_api_only=True)
@@ -106,7 +102,7 @@ _SIZE = _Purpose("look at the build or the app")
 _LOOK = _SIZE._replace(is_optional=True)
 _BEFORE_DEPLOY = _LOOK._replace(what="ask what runs", effect="Nothing was deployed", repeats=1)
 _LOOK_AT_BUILD = _LOOK._replace(is_of_build=True)
-_WAIT = _Purpose("wait for the build", "The build goes on", (), is_repeatable=False, is_api_only=True, is_of_build=True)
+_WAIT = _Purpose("wait for the build", "The build goes on", (), repeats=0, is_api_only=True, is_of_build=True)
 
 
 class DeployClient:
@@ -133,8 +129,9 @@ class DeployClient:
         self._host = urlsplit(url).netloc
         self._key_from, self._timeout, self._sleep = key_from, timeout, sleep
         # What a header may hold.
-        self._by = re.sub(r"[^ -~]", "?", by)[:_LONGEST_HEADER].strip()
-        self._transport = Transport(url, key)
+        self._by = re.sub(r"[^ -~]", "?", by)[:_LONGEST_HEADER].strip() or None
+        self._new_transport = partial(Transport, url, key)
+        self._transport = self._new_transport()
         self.features: frozenset[str] = frozenset()
         """The extensions of the API that the server's last answer lists (docs/deploy-api.md)."""
 
@@ -147,9 +144,11 @@ class DeployClient:
             "No build was started",
             (again._replace(says="Try again"),),
             ("The build may have started, so it was not sent again", unsure),
-            is_repeatable=False,
+            repeats=0,
         )
-        answer = self._request(start, "POST", "/build", request, headers=self._headers(request.git_ref))
+        commit = request.git_ref if images.is_commit(request.git_ref) else None
+        headers = {"X-Deploy-By": self._by, "X-Deploy-Commit": commit}
+        answer = self._request(start, "POST", "/build", request, headers=headers)
         started = _decoded(start, BuildStarted, answer)
         if (built := started.reference) and request.image_name not in (None, built.name):
             raise MayHaveStarted(
@@ -200,7 +199,8 @@ class DeployClient:
         if before:
             purpose = _BEFORE_DEPLOY._replace(next=(before._replace(says="Try again"),))
             within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
-        answer = self._request(purpose, "GET", _path(namespace, app), within=within)
+        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}"
+        answer = self._request(purpose, "GET", path, within=within)
         if answer.status in _NOT_SERVED:
             return None
         if "app-state" in self.features:
@@ -214,7 +214,8 @@ class DeployClient:
         if "app-history" not in self.features:
             return None
         within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
-        answer = self._request(_BEFORE_DEPLOY, "GET", f"{_path(namespace, app)}/history", within=within)
+        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}/history"
+        answer = self._request(_BEFORE_DEPLOY, "GET", path, within=within)
         return None if answer.status in _NOT_SERVED else _decoded(_BEFORE_DEPLOY, RevisionsAnswer, answer).history
 
     def digest(self, image_name: str, *, tag: str) -> str:
@@ -236,6 +237,7 @@ class DeployClient:
         self,
         request: DeployRequest,
         *,
+        restores: RollbackRequest | None = None,
         commit: str | None = None,
         expected: int | None = None,
         again: Step = _REUSE,
@@ -246,56 +248,39 @@ class DeployClient:
         was built from, `expected` the revision that must run now (0: none), for a server with `revision-check`;
         `unsure` is the next step if it may have happened (default: `again`).
 
+        On a server with the feature `rollback`, `restores` is sent instead: an earlier revision returns, which must
+        have the image that `request` names; it may name no digest then.
+
         DigestNotFound if the registry has no such manifest. MayHaveStarted if its outcome is not known, or if the API
         deployed something else. ChangedMeanwhile if another revision runs.
         """
-        deploy = _to_deploy(again, unsure or again._replace(says="It is safe to deploy the same again"))
-        headers = self._headers(commit, expected)
-        try:
-            response = self._request(deploy, "POST", "/build", request, headers=headers)
-        except ApiRefused as error:
-            if error.status != 404 or error.is_page:
-                raise
-            raise DigestNotFound(
-                f"buildId {images.shortened(request.build_id)} is not in the registry for image {request.image_name}",
-                "Nothing was built or deployed",
-            ) from error
-        return _deployed(deploy, response, request.image_name, request.build_id, again, config=request.deploy_config)
-
-    def rollback(
-        self,
-        namespace: str,
-        app: str,
-        request: RollbackRequest,
-        *,
-        image_name: str,
-        build_id: str | None,
-        expected: int | None = None,
-        again: Step = _ROLLBACK,
-        unsure: Step = _STATUS,
-    ) -> Deployed:
-        """Lets an earlier revision return, on a server with the feature `rollback`. `image_name` and `build_id` are the
-        image that it must have; otherwise as `deploy`."""
-        purpose = _to_deploy(again, unsure)
-        headers = self._headers(None, expected)
-        try:
-            response = self._request(purpose, "POST", f"{_path(namespace, app)}/rollback", request, headers=headers)
-        except ApiRefused as error:
-            error.next = error.next or (unsure,)
-            raise
-        return _deployed(purpose, response, image_name, build_id, again)
-
-    def _headers(self, commit: str | None, expected: int | None = None) -> dict[str, str]:
-        """Who starts or deploys which commit, as far as that is known, and over which revision, if the server checks
-        that."""
-        is_commit = images.is_commit((commit or "").removesuffix("-dirty"))
+        unsure = unsure or again._replace(says="It is safe to deploy the same again")
+        next = (again._replace(says="Try again"),)
+        purpose = _Purpose("deploy", "Nothing was deployed", next, ("The deploy may have happened", (unsure,)))
+        path = "/build"
+        if restores:
+            path = f"/api/apps/{images.label(request.namespace)}/{images.label(request.app)}/rollback"
         checks = expected is not None and "revision-check" in self.features
         headers = {
             "X-Deploy-By": self._by,
-            "X-Deploy-Commit": commit if is_commit else None,
+            "X-Deploy-Commit": commit if images.is_commit((commit or "").removesuffix("-dirty")) else None,
             "If-Match": f'"{expected}"' if checks else None,
         }
-        return {name: text for name, text in headers.items() if text}
+        try:
+            answer = self._request(purpose, "POST", path, restores or request, headers=headers)
+        except ApiRefused as error:
+            if restores:
+                error.next = error.next or (unsure,)
+            elif error.status == 404 and not error.is_page:
+                build_id, effect = images.shortened(request.build_id), "Nothing was built or deployed"
+                what = f"buildId {build_id} is not in the registry for image {request.image_name}"
+                raise DigestNotFound(what, effect) from error
+            raise
+        place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
+        look = Step("status", place, says="Look before you run anything else")
+        if answer.status == 412:
+            return _as_it_runs(answer, request, look, is_all=not restores)
+        return _checked(_decoded(purpose, Deployed, answer), request, look)
 
     def _request(
         self,
@@ -304,7 +289,7 @@ class DeployClient:
         path: str,
         body: object = None,
         *,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: Mapping[str, str | None] = _NO_HEADERS,
         timeout: float | None = None,
         within: Deadline | None = None,
         most: int = _MOST_BYTES,
@@ -314,7 +299,7 @@ class DeployClient:
         client's), `within` all of them and the pauses in between."""
         text = None if body is None else encode(body)
         deadline = within or Deadline(math.inf, sleep=self._sleep)
-        pauses = iter(_PAUSES[: purpose.repeats] if purpose.is_repeatable else ())
+        pauses = iter(_PAUSES[: purpose.repeats])
         is_repeat = False
         while True:
             seconds = max(_LEAST_SECONDS, min(timeout or self._timeout, deadline.left()))
@@ -335,7 +320,7 @@ class DeployClient:
         method: str,
         path: str,
         body: bytes | None,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str | None],
         *,
         seconds: float,
         most: int,
@@ -354,13 +339,17 @@ class DeployClient:
             what = f"could not {purpose.what}: {outcome}"
             raise NothingStarted(what, purpose.effect, (*advice, *purpose.next), reached=False) from error
         except NoAnswer as error:
+            # It may still be at work for a request that was given up.
+            self._transport = self._new_transport()
             outcome = f"{self._host} {error}"
             raise _unknown(purpose, outcome) from error
         finally:
             _log.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in _NOT_SERVED)
-        is_expected = is_expected or (answer.status == 412 and "If-Match" in headers)
-        if is_expected or (purpose.is_of_build and _says_failed(answer)):
+        is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
+        # An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.
+        is_of_build = purpose.is_of_build and answer.status not in _REFUSES_TO_SAY
+        if is_expected or (is_of_build and _said(answer).status == "failed"):
             return answer
         raise self._refusal(purpose, answer)
 
@@ -378,44 +367,17 @@ class DeployClient:
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
             # A key that is known may lack a right, and some servers say which.
-            why = _said(answer) if status == 403 else None
-            why = f"{what}: {excerpt(why) if why else 'it does not accept the key'}"
-            return ApiRefused(why, status, purpose.effect, f"Check {self._key_from}")
+            why = _said(answer).error if status == 403 else None
+            why = excerpt(why) if why and isinstance(why, str) else "it does not accept the key"
+            return ApiRefused(f"{what}: {why}", status, purpose.effect, f"Check {self._key_from}")
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{said} with a web page, which the API does not have")
         return ApiRefused(f"{what}: {excerpt(answer.body)}", status, purpose.effect, is_page=is_page)
 
 
-def _path(namespace: str, app: str) -> str:
-    return f"/api/apps/{images.label(namespace)}/{images.label(app)}"
-
-
-def _to_deploy(again: Step, unsure: Step) -> _Purpose:
-    return _Purpose(
-        "deploy",
-        "Nothing was deployed",
-        (again._replace(says="Try again"),),
-        ("The deploy may have happened", (unsure,)),
-    )
-
-
-def _deployed(
-    purpose: _Purpose,
-    answer: Answer,
-    image_name: str,
-    build_id: str | None,
-    again: Step,
-    *,
-    config: DeployConfig | None = None,
-) -> Deployed:
-    """What a server answers to a deploy or a rollback, if it deployed that image; see `DeployClient.deploy`. `config`
-    is what was sent, where that is all of it."""
-    place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
-    look = Step("status", place, says="Look before you run anything else")
-    if answer.status == 412:
-        return _as_it_runs(answer, build_id, config, look)
-    said = _decoded(purpose, Deployed, answer)
+def _checked(said: Deployed, request: DeployRequest, look: Step) -> Deployed:
+    """What a server answers to a deploy, if it deployed that image; see `DeployClient.deploy`."""
     if not said.skipped:
         job = f" (job {said.job_name})" if said.job_name else ""
         effect = "A build may be running, and what is deployed is not certain"
@@ -425,22 +387,20 @@ def _deployed(
         what = "the API accepted the deploy and says that it did not succeed"
         raise ApiRefused(what, 200, next="Look at the app's events")
     other = f"buildId {said.build_id}"
-    if build_id is None or said.build_id in (None, "", build_id):
-        if not said.image or build_id is None:
+    if not request.build_id or said.build_id in (None, "", request.build_id):
+        if not said.image or not request.build_id:
             return said
-        if reference := _reference_to(image_name, build_id, said.image):
+        if reference := _reference_to(request.image_name, request.build_id, said.image):
             return said if reference.digest else structs.replace(said, image=None)
         other = said.image
-    raise MayHaveStarted(
-        f"the API says that it deployed {excerpt(other)}, not {image_name}@{build_id}",
-        "Another image may run now",
-        look,
-    )
+    what = f"the API says that it deployed {excerpt(other)}, not {request.image_name}@{request.build_id}"
+    raise MayHaveStarted(what, "Another image may run now", look)
 
 
-def _as_it_runs(answer: Answer, build_id: str | None, config: DeployConfig | None, look: Step) -> Deployed:
-    """The deploy that made what runs, if 412 answers a repeat of that request. Otherwise raises ChangedMeanwhile; or
-    MayHaveStarted if it is not known what became of the request before."""
+def _as_it_runs(answer: Answer, request: DeployRequest, look: Step, *, is_all: bool) -> Deployed:
+    """The deploy that made what runs, if 412 answers a repeat of that request (`is_all`: that request says all of how
+    it runs). Otherwise raises ChangedMeanwhile; or MayHaveStarted if it is not known what became of the request
+    before."""
     now, runs = None, "what runs now is not known"
     with suppress(ValueError):
         now, runs = decode(answer.body, RevisionChanged).app, "nothing is deployed now"
@@ -450,9 +410,10 @@ def _as_it_runs(answer: Answer, build_id: str | None, config: DeployConfig | Non
         runs = f"revision {now.revision} runs now, {digest}, {when}"
     if not answer.is_repeat:
         raise ChangedMeanwhile(f"something else was deployed meanwhile: {runs}", next=look)
-    is_ours = now and now.digest == build_id and not (config and differences(now.deploy_config or config, config))
-    if now and is_ours:
-        return Deployed(skipped=True, image=now.image, revision=now.revision)
+    if now and now.digest == (request.build_id or None):
+        config = request.deploy_config
+        if not (is_all and differences(now.deploy_config or config, config)):
+            return Deployed(skipped=True, image=now.image, revision=now.revision)
     what = f"the first answer to the deploy was lost, and the API refused to deploy again: {runs}"
     raise MayHaveStarted(what, "The deploy may have happened, and something else after it", look)
 
@@ -471,20 +432,11 @@ def _number(answer: Answer, header: str) -> float:
     return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
 
 
-def _said(answer: Answer) -> str | None:
-    """Why the API refused, if it says so in the `error` of a JSON object."""
-    try:
-        return decode(answer.body, Refusal).error
-    except ValueError:
-        return None
-
-
-def _says_failed(answer: Answer) -> bool:
-    """Whether an answer that is not a success says that the build failed."""
-    try:
-        return answer.status not in _REFUSES_TO_SAY and decode(answer.body, BuildState).status == "failed"
-    except ValueError:
-        return False
+def _said(answer: Answer) -> Refusal:
+    """What the API says in an answer that is not a success; nothing if it is not a JSON object."""
+    with suppress(ValueError):
+        return decode(answer.body, Refusal)
+    return Refusal()
 
 
 def _reference_to(image_name: str, build_id: str, text: str) -> images.Reference | None:

@@ -85,9 +85,10 @@ class BuildState(JsonObject, kw_only=True, frozen=True):
 
 
 class Refusal(JsonObject, kw_only=True, frozen=True):
-    """An answer that is not a success, as some servers say it."""
+    """An answer that is not a success, as some servers say it. The fields are not specified."""
 
-    error: str | None = None
+    status: object = None
+    error: object = None
 
 
 class BuildLogs(JsonObject, kw_only=True, frozen=True):

@@ -11,6 +11,7 @@ import ssl
 import stat
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import NamedTuple
@@ -63,12 +64,24 @@ class Answer(NamedTuple):
     is_repeat: bool = False
 
 
-class Transport:
-    """Sends requests to the API at `url`, with the key in `X-API-Key`."""
+class Transport(requests.Session):
+    """A session with a server at `url`, with the key in `X-API-Key`. It uses the proxies and CA bundles of the
+    environment, but neither netrc nor redirects."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self._url, self._key = url, key
-        self._session = _Session(url, key)
+    def __init__(self, url: str, key: str | None = None) -> None:
+        super().__init__()
+        self._url = url
+        if key is not None:
+            self.headers.update({"X-API-Key": key, "Accept": "application/json"})
+        # Without an auth of its own, requests adds Basic authentication from netrc.
+        self.auth = lambda request: request
+        # To this machine plain http is allowed, and a proxy of the environment would read the key.
+        self.trust_env = not is_loopback(urlsplit(url).hostname or "")
+        adapter = HTTPAdapter()
+        options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
+        adapter.poolmanager.connection_pool_kw["socket_options"] = options
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
 
     def exchange(
         self,
@@ -78,84 +91,55 @@ class Transport:
         *,
         seconds: float,
         most: int,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
     ) -> Answer:
         """Sends one request, once, with `headers` beside those of every request. `seconds` bounds the whole exchange,
         `most` the bytes of the unpacked body. Raises NotSent or NoAnswer, and no exception of requests: those hold the
-        key and the body."""
+        key and the body. After NoAnswer, use a new Transport: a request that was given up may still use this one."""
         # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
-        # this one waits for it. A thread that is given up ends with its connection or with the program. It holds no
-        # `self`, which would keep the next session and its connection open.
-        session, url = self._session, self._url + path
-        of_body = {"Content-Type": "application/json"} if body is not None else {}
-        all_headers = {**of_body, **(headers or {})}
-        answer = in_background(lambda: _attempt(session, method, url, body, all_headers, seconds, most))
+        # this one waits for it. A thread that is given up ends with its connection or with the program.
+        of_body = {"Content-Type": "application/json" if body is not None else None}
+        attempt = partial(self._attempt, method, path, body, {**of_body, **(headers or {})}, seconds, most)
         try:
-            return answer(seconds)
+            return in_background(attempt)(seconds)
         except Empty as error:
-            # The thread that was given up still uses the old one.
-            self._session = _Session(self._url, self._key)
             raise NoAnswer("did not finish its answer in time") from error
 
-
-class _Session(requests.Session):
-    """Uses the proxies and CA bundles of the environment, but neither netrc nor redirects."""
-
-    def __init__(self, url: str, key: str | None = None) -> None:
-        super().__init__()
-        if key is not None:
-            self.headers.update({"X-API-Key": key, "Accept": "application/json"})
-        # Without an auth of its own, requests adds Basic authentication from netrc.
-        self.auth = lambda request: request
-        # To this machine plain http is allowed, and a proxy of the environment would read the key.
-        self.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        for scheme in ("https://", "http://"):
-            adapter = HTTPAdapter()
-            options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
-            adapter.poolmanager.connection_pool_kw["socket_options"] = options
-            self.mount(scheme, adapter)
+    def _attempt(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str | None], seconds: float, most: int
+    ) -> Answer:
+        url = self._url + path
+        bundle = _ca_bundle() if url.startswith("https:") else None
+        try:
+            with self.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                # Connecting must time out first: it is the case in which nothing was sent.
+                timeout=(min(_SECONDS_TO_CONNECT, 0.8 * seconds), seconds),
+                # requests would send X-API-Key to any host that a redirect names.
+                allow_redirects=False,
+                stream=True,
+                verify=bundle or True,
+            ) as response:
+                is_success = 200 <= response.status_code < 300
+                content, most = bytearray(), most if is_success else _MOST_BYTES_OF_ERROR
+                with nullcontext() if is_success else suppress(*_FAILURES):
+                    while len(content) <= most and (piece := response.raw.read1(_READ_AT_ONCE, decode_content=True)):
+                        content += piece
+                # 292 KB of gzip grew to 300 MB.
+                if is_success and len(content) > most:
+                    raise NoAnswer(f"answered with more than {most} bytes")
+                return Answer(response.status_code, response.headers, bytes(content), response.raw.tell())
+        except _FAILURES as error:
+            # Not from the cause: a request of `requests` holds the key and the body.
+            if (not_sent := _not_sent(error, url)) is not None:
+                raise not_sent from None
+            raise NoAnswer("sent no complete answer") from None
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: requests would read the body of a redirect and parse its target even if it does not follow it."""
-
-
-def _attempt(
-    session: _Session,
-    method: str,
-    url: str,
-    body: bytes | None,
-    headers: Mapping[str, str],
-    seconds: float,
-    most: int,
-) -> Answer:
-    bundle = _ca_bundle() if url.startswith("https:") else None
-    try:
-        with session.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            # Connecting must time out first: it is the case in which nothing was sent.
-            timeout=(min(_SECONDS_TO_CONNECT, 0.8 * seconds), seconds),
-            # requests would send X-API-Key to any host that a redirect names.
-            allow_redirects=False,
-            stream=True,
-            verify=bundle or True,
-        ) as response:
-            is_success = 200 <= response.status_code < 300
-            content, most = bytearray(), most if is_success else _MOST_BYTES_OF_ERROR
-            with nullcontext() if is_success else suppress(*_FAILURES):
-                while len(content) <= most and (piece := response.raw.read1(_READ_AT_ONCE, decode_content=True)):
-                    content += piece
-            # 292 KB of gzip grew to 300 MB.
-            if is_success and len(content) > most:
-                raise NoAnswer(f"answered with more than {most} bytes")
-            return Answer(response.status_code, response.headers, bytes(content), response.raw.tell())
-    except _FAILURES as error:
-        # Not from the cause: a request of `requests` holds the key and the body.
-        if (not_sent := _not_sent(error, url)) is not None:
-            raise not_sent from None
-        raise NoAnswer("sent no complete answer") from None
 
 
 def _ca_bundle() -> str | None:
@@ -218,7 +202,7 @@ def answers(url: str, seconds: float) -> bool:
 
 
 def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Answer:
-    session = _Session(url)
+    session = Transport(url)
     if login:
         # Engines send UTF-8; requests would encode a str as Latin-1.
         session.auth = HTTPBasicAuth(login[0].encode(), login[1].encode())

@@ -260,23 +260,19 @@ def _replaced(work: Work, now: Running, accepted: Deployed) -> Running:
 def _send(work: Work, plan: DeployPlan, now: Running, *, expected: int | None) -> Deployed:
     """Deploys over what runs `now`, which is the revision `expected`, if that is known. The history keeps it if the
     outcome is not known."""
-    request, deployed = plan.request, plan.deployed
+    deployed = plan.deployed
     unknown = partial(_note, work, history.UNKNOWN, plan, now)
     work.on_interrupt("The deploy may have happened", plan.unsure, note=unknown, starts=True)
     try:
-        if plan.restores:
-            return work.client.rollback(
-                request.namespace,
-                request.app,
-                plan.restores,
-                image_name=request.image_name,
-                build_id=request.build_id or None,
-                expected=expected,
-                again=plan.again,
-                unsure=plan.unsure,
-            )
-        commit = f"{deployed.git_ref or ''}{'-dirty' if deployed.dirty else ''}"
-        return work.client.deploy(request, commit=commit, expected=expected, again=plan.again, unsure=plan.unsure)
+        commit = None if plan.restores else f"{deployed.git_ref or ''}{'-dirty' if deployed.dirty else ''}"
+        return work.client.deploy(
+            plan.request,
+            restores=plan.restores,
+            commit=commit,
+            expected=expected,
+            again=plan.again,
+            unsure=plan.unsure,
+        )
     except MayHaveStarted:
         with suppress(StateError):
             unknown()

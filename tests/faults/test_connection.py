@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from deploy_tasks.api.transport import NoAnswer, Transport, answers, look
+from deploy_tasks.api.client import DeployClient
+from deploy_tasks.api.transport import Transport, answers, look
+from deploy_tasks.deadline import Deadline
+from deploy_tasks.errors import NothingStarted
 from tests.faults.api import Connection, FaultyApi, faulty_api, http
 from tests.faults.conftest import Saw
 from tests.project import Project
@@ -168,15 +171,15 @@ def test_a_request_after_one_that_was_given_up_has_a_connection_of_its_own(api: 
         given_up.wait(30)
         return http(404)(connection)
 
-    api.always("other", late)
-    transport, before = Transport(api.url, "k3y"), set(threading.enumerate())
-    with pytest.raises(NoAnswer, match=r"did not finish its answer in time|sent no complete answer"):
-        transport.exchange("GET", "", None, seconds=0.5, most=10)
+    api.always("app", late)
+    client, before = DeployClient(api.url, "k3y"), set(threading.enumerate())
+    with pytest.raises(NothingStarted, match=r"did not finish its answer in time|sent no complete answer"):
+        client.app("apps", "shop", within=Deadline(1.0))
     left_behind = set(threading.enumerate()) - before
     given_up.set()
     for thread in left_behind - set(api._threads):
         thread.join(30)  # its connection is free for the next request of the same session
-    assert transport.exchange("GET", "", None, seconds=20, most=10).status == 404
+    assert client.app("apps", "shop") is None
     assert len(set(ports)) == 2
 
 

@@ -160,22 +160,6 @@ def test_whether_somebody_answers_is_asked_without_the_key() -> None:
     assert not answers(url, 600)
 
 
-def test_the_next_request_after_one_that_was_given_up_is_answered() -> None:
-    given_up = threading.Event()
-    turns = iter([given_up.wait, lambda: False])
-
-    def answer(connection: socket.socket, _: threading.Event) -> None:
-        if not next(turns)():
-            connection.sendall(b"HTTP/1.1 204 None\r\n\r\n")
-
-    with server(answer) as (url, _):
-        transport = Transport(url, "k3y")
-        with pytest.raises(NoAnswer):
-            transport.exchange("GET", "", None, seconds=SECONDS, most=10)
-        given_up.set()
-        assert transport.exchange("GET", "", None, seconds=600, most=10).status == 204
-
-
 def test_who_points_to_what_is_no_url_answers_all_the_same() -> None:
     with server(say(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n")) as (url, _):
         assert answers(url, 600)
