@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import copy_context
+from io import StringIO
 
 import pytest
 
 from deploy_tasks.errors import SettingsError, SomeFailed
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import keep_secret
-from deploy_tasks.ui import console, progress, tables
+from deploy_tasks.ui import console, github
+from deploy_tasks.ui.progress import board_of, progress_of
 from tests.clock import Clock
 
 
@@ -22,7 +23,7 @@ def test_without_a_terminal_progress_is_a_line_every_fifteen_seconds(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr("deploy_tasks.ui.progress.time.monotonic", clock)
-    with console.progress("build-1") as show:
+    with progress_of("build-1") as show:
         for _ in range(61):
             show("running")
             clock.now += 1
@@ -32,7 +33,7 @@ def test_without_a_terminal_progress_is_a_line_every_fifteen_seconds(
 
 
 def test_a_table_without_a_terminal_is_aligned_text() -> None:
-    assert tables.table(("A", "LONG"), [("aaa", "b"), ("c", "")], to=None) == ["A    LONG", "aaa  b", "c"]
+    assert console.table(("A", "LONG"), [("aaa", "b"), ("c", "")], to=None) == ["A    LONG", "aaa  b", "c"]
 
 
 def test_lines_of_several_threads_are_not_torn(capfd: pytest.CaptureFixture[str]) -> None:
@@ -64,20 +65,35 @@ def test_a_warning_is_written_once_in_a_context(capsys: pytest.CaptureFixture[st
 
 
 def test_a_context_that_is_copied_for_an_app_shares_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.board(["one", "two"], is_shown=False):
+    with board_of(["one", "two"], is_shown=False):
         for _ in range(2):
             copy_context().run(console.warn, "look")
     assert capsys.readouterr().err == "warning: look\n"
 
 
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A stderr on which live lines are drawn."""
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
 def test_a_live_line_that_ends_first_leaves_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    printed: list[str] = []
-    first, second = progress._printing(printed.append), progress._printing(lambda text: printed.append(f"2 {text}"))
+    terminal = on_terminal(monkeypatch)
+    first, second = progress_of("first"), progress_of("second")
     first.__enter__()
     with second:
         first.__exit__(None, None, None)
         console.tell("a line")
-    assert printed == ["2 a line"]
+        assert "a line" in terminal.getvalue()
+        assert console.above_live_line
+    assert not console.above_live_line
 
 
 ERROR = SettingsError("the key is s3cret-value\n::error::FORGED", next=Step("init", says="Set up"))
@@ -95,24 +111,17 @@ def test_the_error_of_several_apps_is_shown_with_the_lines_below_it() -> None:
     assert console.message_of(error) == "1 of 2 apps failed\none: ***"
 
 
-def test_an_error_in_json_has_its_text_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    keep_secret(["s3cret-value"])
-    console.print_json(console.error_as_json(ERROR))
-    error = json.loads(capsys.readouterr().out)
-    assert (error["exitCode"], error["error"]) == (2, TEXT.replace("\\n", "\n"))
-
-
 def test_an_error_on_github_is_an_annotation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     keep_secret(["s3cret-value"])
-    console.annotate("build failed: a, b", ERROR)
+    github.annotate("build failed: a, b", ERROR)
     assert capsys.readouterr().err == f"::error title=build failed%3A a%2C b::{TEXT}\n"
 
 
 def test_an_error_is_not_annotated_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    console.annotate("build failed", ERROR)
+    github.annotate("build failed", ERROR)
     assert capsys.readouterr().err == ""
 
 
@@ -153,26 +162,19 @@ def test_every_output_is_redacted_and_escaped(write: Callable[[str], None], caps
 
 @pytest.mark.parametrize("is_of_several", [False, True])
 def test_a_live_line_is_redacted_and_escaped(monkeypatch: pytest.MonkeyPatch, is_of_several: bool) -> None:
-    drawn: list[str] = []
-
-    @contextmanager
-    def live(what: object, *, to: object) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
-        drawn.append(str(what))
-        yield lambda *texts: drawn.extend(texts), drawn.append
-
-    monkeypatch.setattr("deploy_tasks.ui.live.live_lines" if is_of_several else "deploy_tasks.ui.live.live_line", live)
-    monkeypatch.setattr(progress, "is_drawn_on", lambda _stream: True)
+    terminal = on_terminal(monkeypatch)
     keep_secret(["s3cret-value"])
-    hostile = "s3cret-value\x1b[2J"
+    hostile = "s3cret-value\x1b]52;c;\x07"
     if is_of_several:
-        with console.board(["one", "two"], is_shown=True) as board:
+        with board_of(["one", "two"], is_shown=True) as board:
             board.set("one", hostile)
             console.tell(hostile)
     else:
-        with console.progress(hostile) as show:
+        with progress_of(hostile) as show:
             show(hostile)
             console.tell(hostile)
-    text = "".join(drawn)
-    assert text.count("***") == (2 if is_of_several else 3)
+    text = terminal.getvalue()
+    assert text.count("***") >= (2 if is_of_several else 3)
+    assert text.count("\\x1b]52;c;\\x07") >= (2 if is_of_several else 3)
     assert "s3cret" not in text
-    assert text.isprintable()
+    assert "\x1b]" not in text

@@ -33,6 +33,7 @@ from ..state import history
 from ..state.records import HistoryEntry, Ran, Record
 from ..state.what_ran import ran
 from ..ui import console
+from ..ui.progress import progress_of
 from .app_config import check_domain, config_of, environment_of
 from .deploy_lines import lines_of, place, when
 from .digest import steps_to_build
@@ -321,7 +322,7 @@ def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> Non
     deadline = Deadline(work.settings.rollout_timeout)
     try:
         if work.options["follow"]:
-            with console.progress(request.app) as progress:
+            with progress_of(request.app) as progress:
                 ready = wait_for_rollout(
                     work.client, request, deadline=deadline, progress=progress, revision=accepted.revision
                 )
@@ -331,7 +332,7 @@ def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> Non
                 console.tell(f"{ready}/{ready} ready in {deadline.passed():.0f} s{f': {url}' if url else ''}")
         if work.options["check_health"]:
             health = f"{url}{config.health_path or '/'}"
-            with console.progress(request.app) as progress:
+            with progress_of(request.app) as progress:
                 wait_for_health(health, deadline=deadline, progress=progress)
             console.tell(f"{health} answers")
     except (StillRunning, RolloutFailed) as error:

@@ -24,6 +24,7 @@ from ..state import history
 from ..state.files import State
 from ..state.records import BuildInFlight, Record, Target, record_as_json
 from ..ui import console
+from ..ui.progress import progress_of
 from .build_request import build_request, in_flight_of
 from .digest import flags_of, save, tell_recorded
 
@@ -179,7 +180,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
     goes_on(work, build)
     log = LogFollower(work.new_client(), job, console.for_other_threads(console.pass_on)) if shows_log else None
     try:
-        with work.group(f"build {job}"), console.progress(job) as progress, log or nullcontext():
+        with work.group(f"build {job}"), progress_of(job) as progress, log or nullcontext():
             progress("started")
             again, deadline = step_to_wait(work, build), Deadline(work.settings.timeout)
             try:

@@ -37,7 +37,7 @@ _running: set[_StreamingRunner] = set()
 
 def end_all(number: int) -> None:
     """Sends the signal `number` to every running command, and kills the processes that are left. Once the call's
-    board (`console.Board`) is marked as over, no new command starts."""
+    board (`progress.Board`) is marked as over, no new command starts."""
     with _lock:
         running = list(_running)
     for runner in running:
@@ -85,7 +85,6 @@ class _StreamingRunner(Local):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._nobody_waits = console.nobody_waits()
         self._pass_on = console.for_other_threads(console.pass_on)
 
     @property
@@ -106,7 +105,7 @@ class _StreamingRunner(Local):
         shell = shutil.which(shell) or "/bin/sh"
         # A signal within Popen would leave a running command that nothing here knows.
         with _lock, held_back() as arrived:
-            if self._nobody_waits():
+            if console.is_over():
                 raise Interrupted("stopped")
             self.process = Popen(
                 [shell, "-c", command], env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True

@@ -18,7 +18,7 @@ from .. import next_steps, signals
 from ..errors import DeployError, Interrupted, SomeFailed
 from ..redaction import redact
 from ..state import lock
-from ..ui import console
+from ..ui import console, github
 from .command_line import command_line
 
 _LOG = logging.getLogger("deploy_tasks")
@@ -59,7 +59,7 @@ def _finish(error: DeployError, task: str) -> None:
             one.what, one.effect = redact(one.what), redact(one.effect)
             one.args = (one.shown,)  # which `invoke -d` prints
     if not isinstance(error, Interrupted) and not error.is_annotated:
-        console.annotate(f"{task} failed", error)
+        github.annotate(f"{task} failed", error)
         error.is_annotated = True
 
 

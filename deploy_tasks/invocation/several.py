@@ -16,7 +16,8 @@ from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Lock
 from ..next_steps import Step
 from ..redaction import fit
 from ..signals import held_back, signal_number, taken
-from ..ui import console
+from ..ui import console, github
+from ..ui.progress import Board, board_of
 from .call import Call
 from .command import Plan
 from .confirm import confirm
@@ -41,7 +42,7 @@ class _Batch(NamedTuple):
 
     call: Call[object]
     works: Mapping[str, Work]
-    board: console.Board
+    board: Board
     outcomes: dict[str, Outcome]
     begun: float
     """By the monotonic clock: all locks are waited for within one timeout."""
@@ -53,7 +54,7 @@ class _Batch(NamedTuple):
         if isinstance(outcome.error, DeployError):
             with self.board.speaking(outcome.name):
                 console.tell(str(outcome.error))
-            console.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
+            github.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
 
 
 def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, object]:
@@ -72,7 +73,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
     _refuse_all(missing)
 
     start, changes = time.monotonic(), call.command.changes and not call.is_dry
-    with console.board(list(works), is_shown=changes) as board, runner.streaming(call.c):
+    with board_of(list(works), is_shown=changes) as board, runner.streaming(call.c):
         batch = _Batch(call, works, board, {}, start)
         waiting = deque[str]()
         try:
@@ -262,7 +263,7 @@ def _print_results(batch: _Batch) -> None:
             lines += [f"{name}:", f"  {first}", *(f"  {line}" for line in more)] if more else [f"{name} {first}"]
         found = [shown for _, shown in work.results]
         if isinstance(error := batch.outcomes[name].error, DeployError):
-            found.append(console.error_as_json(error))
+            found.append({"error": str(error), "exitCode": error.exit_code})
         details[name] = found[0] if len(found) == 1 else found
     as_json = bool(batch.call.options.get("json"))
     if as_json or lines:

@@ -294,7 +294,7 @@ class Work:
     ) -> None:
         """Sets what an interrupt means from now on. If something `starts` now and the call was interrupted already,
         raises Interrupted instead, so that nothing more is started for this app."""
-        if starts and console.nobody_waits()():
+        if starts and console.is_over():
             raise self.interrupted()
         self.interruption = Interruption(effect, next, note)
         self.remaining = remaining or self.remaining
@@ -360,6 +360,8 @@ class Work:
 
     def output(self, title: str, values: Mapping[str, str]) -> None:
         """On GitHub, sets `values` as outputs of the step; with several apps, prefixed with the app's name."""
+        if not console.is_on_github():
+            return
         if environment := self.settings.environment:
             values = {**values, "environment": environment}
         named = {f"{self.name}-{key}": value for key, value in values.items()}

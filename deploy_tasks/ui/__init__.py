@@ -1,1 +1,1 @@
-"""Output: to people (stderr), to programs (stdout), to GitHub. Commands use `console` and `github`."""
+"""Output: `console` is the door that every line passes; `progress`, `live` and `github` write through it."""

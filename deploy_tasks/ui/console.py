@@ -1,42 +1,260 @@
-"""All output for people and programs, under one name. People read stderr, programs read stdout."""
+"""The one door for output: lines for people (stderr), results for programs (stdout), commands for GitHub Actions.
 
-from .github import annotate
-from .progress import Board, board, progress
-from .stderr import (
-    ask,
-    can_ask,
-    for_other_threads,
-    forgive_stderr,
-    message_of,
-    nobody_waits,
-    pass_on,
-    shown,
-    tell,
-    warn,
-)
-from .stdout import error_as_json, print_json, print_lines, result
-from .tables import print_table, table, tell_table
+Whatever passes is redacted, escaped and cut, no line is torn, and GitHub Actions reads none but the kit's own commands.
+"""
 
-__all__ = [
-    "Board",
-    "annotate",
-    "ask",
-    "board",
-    "can_ask",
-    "error_as_json",
-    "for_other_threads",
-    "forgive_stderr",
-    "message_of",
-    "nobody_waits",
-    "pass_on",
-    "print_json",
-    "print_lines",
-    "print_table",
-    "progress",
-    "result",
-    "shown",
-    "table",
-    "tell",
-    "tell_table",
-    "warn",
-]
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar, copy_context
+from io import StringIO
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
+
+from ..encoding import as_builtins
+from ..errors import DeployError, SomeFailed
+from ..redaction import fit, plain, redact
+
+if TYPE_CHECKING:
+    from .progress import Board
+
+# Threads write too (the log of a build, the output of an engine), and no line may be torn.
+one_at_a_time = RLock()
+# While a live line is drawn on the terminal: the function that prints above it. A process has one terminal, so this is
+# not by context; the thread that draws and the threads that write are different ones.
+above_live_line: list[Callable[[str], None]] = []
+# Texts that this context was warned of.
+_warned: ContextVar[set[str]] = ContextVar("warned")
+
+
+class Speaker(NamedTuple):
+    """One of several apps at work at the same time."""
+
+    name: str
+    prefix: str
+    board: Board
+
+
+speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
+
+
+class Printable(str):
+    """A line that is redacted and escaped already, as JSON and tables need it."""
+
+    __slots__ = ()
+
+
+def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = False) -> str:
+    """The text of `lines` as it may be written to `stream`, with `?` for the characters that its encoding does not
+    have. With several apps, each line begins with the name.
+
+    Unless it `is_command`, GitHub Actions reads no command in it: `::` at the beginning of a line, also after white
+    space, or `##[` anywhere. Source: actions/runner, ActionCommand.cs.
+    """
+    current = speaker.get()
+    prefix = current.prefix if current and not is_command else ""
+    text = "".join(f"{prefix}{line if isinstance(line, Printable) else fit(line)}\n" for line in lines)
+    if not is_command and is_on_github():
+        text = re.sub(r"^(\s*):(?=:)", r"\1: ", text, flags=re.MULTILINE).replace("##[", "## [")
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, errors="replace").decode(encoding)
+
+
+def shown(lines: Iterable[str]) -> str:
+    """`lines` as `tell` would write them, for text that Invoke or `logging` writes."""
+    return safe(lines, None).removesuffix("\n")
+
+
+def message_of(error: DeployError) -> str:
+    """The text of `error` as it may be printed; of several apps, with the lines below it."""
+    if error.shown is not None:
+        return error.shown
+    return shown([str(error), *(error.lines if isinstance(error, SomeFailed) else ())])
+
+
+def is_on_github() -> bool:
+    """Whether this process runs in GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def is_drawn_on(stream: TextIO | None) -> bool:
+    """Whether `stream` is a terminal that can draw."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def is_over() -> bool:
+    """Whether the present app's board is over: then nothing is written or started for this app any more."""
+    current = speaker.get()
+    return current is not None and current.board.is_over
+
+
+def for_other_threads(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, to be called by other threads: its lines belong to the app of the present thread."""
+    context = copy_context()
+    return lambda text: context.copy().run(say, text)
+
+
+# --- to people ------------------------------------------------------------------------------------------------------
+
+
+def tell(*lines: str, is_command: bool = False) -> None:
+    """Writes `lines` to stderr, above the live line if there is one. What `is_command` is for GitHub Actions."""
+    text = safe(lines, sys.stderr, is_command=is_command)
+    with one_at_a_time:
+        if is_over():
+            return
+        if above_live_line:
+            above_live_line[-1](text.removesuffix("\n"))
+        elif sys.stderr is not None:
+            try:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                forgive_stderr()
+
+
+def pass_on(text: str) -> None:
+    """Writes third-party output, the log of a build or of an engine, line by line."""
+    tell(*map(plain, text.split("\n")))
+
+
+def warn(text: str) -> None:
+    """Writes a warning, once, even if several tasks notice it."""
+    if text not in warnings():
+        warnings().add(text)
+        tell(f"warning: {text}")
+
+
+def warnings() -> set[str]:
+    """The warnings that were written in this context. Threads that copy the context share them."""
+    if _warned.get(None) is None:
+        _warned.set(set())
+    return _warned.get()
+
+
+def can_ask() -> bool:
+    """Whether there is a person to ask: both stdin and stderr are a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def ask(question: str) -> bool:
+    """Whether a person answers `question` with y or yes."""
+    with one_at_a_time:
+        tell(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class _Forgiving:
+    """A stderr that drops text that cannot be written: a closed terminal must not cost the digest."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = StringIO() if stream is None else stream
+
+    def write(self, text: str) -> int:
+        self._forgive(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._forgive(self._stream.flush)
+
+    def _forgive(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except (OSError, ValueError):
+            # Python would fail again at exit when it flushes the rest, with exit code 120.
+            sys.stderr = cast(TextIO, self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def stderr() -> TextIO:
+    """The stderr of this process; text that cannot be written to it is dropped."""
+    return cast(TextIO, sys.stderr if isinstance(sys.stderr, _Forgiving) else _Forgiving(sys.stderr))
+
+
+def forgive_stderr() -> None:
+    """Makes `sys.stderr` drop text that cannot be written. Invoke prints errors there: without a stderr it would print
+    them to stdout, and a failure there, or when Python flushes at exit, would change the exit code."""
+    sys.stderr = stderr()
+
+
+# --- to programs ----------------------------------------------------------------------------------------------------
+
+
+def result(lines: Sequence[str], details: object = None, *, as_json: bool = False, is_part: bool = False) -> None:
+    """Prints a task's result to stdout: its `lines`, or `details` as one JSON object. BrokenPipeError if its reader has
+    closed the pipe. DeployError if it cannot be written; unless it `is_part` of a result, the error has it: the task
+    itself is done and recorded by then."""
+    printed = [_json(details)] if as_json else lines
+    try:
+        with one_at_a_time:
+            if sys.stdout is not None and not is_over():
+                sys.stdout.write(safe(printed, sys.stdout))
+                sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would fail again at exit when it flushes the rest.
+        sys.stdout = None
+        what = f"stdout cannot be written ({error.strerror})"
+        if is_part:
+            raise DeployError(what) from error
+        raise DeployError(what, "The task itself is done", f"Its result: {'; '.join(printed)}") from error
+
+
+def print_json(value: object) -> None:
+    """Prints a part of a result as one line of JSON."""
+    result((), value, as_json=True, is_part=True)
+
+
+def print_lines(text: str) -> None:
+    """Prints third-party output, the log of a build."""
+    result([plain(line) for line in text.split("\n")], is_part=True)
+
+
+def _json(value: object) -> Printable:
+    """`value` as one line of JSON with redacted strings. Characters that are not printable are escaped, and so is
+    `##[`, a command for GitHub Actions: it can only be in a string."""
+    text = json.dumps(_redacted(as_builtins(value)), ensure_ascii=False, separators=(",", ":"))
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
+    return Printable(text.replace("##[", "#\\u0023["))
+
+
+def _redacted(value: Any) -> Any:  # any JSON value
+    """`value` with redacted strings. The whole text is not redacted, since a secret may be `true` or a number."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(key): _redacted(item) for key, item in value.items()}
+    return [_redacted(item) for item in value] if isinstance(value, list) else value
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None = None) -> list[str]:
+    """The lines of a table, of which the first are its titles: drawn if `to` is a terminal, else aligned text."""
+    rows = [[fit(cell) for cell in row] for row in rows]
+    if is_drawn_on(to):
+        from .live import drawn_table
+
+        return [Printable(line) for line in drawn_table(titles, rows).split("\n")]
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (titles, *rows)]
+    return [Printable("  ".join(line).rstrip()) for line in lines]
+
+
+def tell_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Writes a table to stderr."""
+    tell(*table(titles, rows, to=sys.stderr))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table to stdout."""
+    result(table(titles, rows, to=sys.stdout), is_part=True)

@@ -1,6 +1,6 @@
 """What GitHub Actions understands: groups and annotations in the log, outputs of the step, its summary.
 
-Source: GitHub's documentation, "Workflow commands for GitHub Actions". Elsewhere these functions do nothing.
+Source: GitHub's documentation, "Workflow commands for GitHub Actions". Elsewhere `group` and `annotate` do nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ..errors import DeployError
 from ..redaction import fit, redact
-from .stderr import is_on_github, message_of, warn, write
+from .console import is_on_github, message_of, tell, warn
 
 
 @contextmanager
@@ -24,27 +24,23 @@ def group(title: str) -> Iterator[None]:
     import secrets
 
     token = secrets.token_hex(16)
-    _command(f"::group::{_escaped(title)}")
-    _command(f"::stop-commands::{token}")
+    tell(f"::group::{_escaped(title)}", f"::stop-commands::{token}", is_command=True)
     try:
         yield
     finally:
-        _command(f"::{token}::")
-        _command("::endgroup::")
+        tell(f"::{token}::", "::endgroup::", is_command=True)
 
 
 def annotate(title: str, error: DeployError) -> None:
     """Shows `error` at the top of the run."""
     if is_on_github():
         of_property = _escaped(title).replace(":", "%3A").replace(",", "%2C")
-        _command(f"::error title={of_property}::{_escaped(message_of(error))}")
+        tell(f"::error title={of_property}::{_escaped(message_of(error))}", is_command=True)
 
 
 def outputs(title: str, values: Mapping[str, str]) -> None:
     """Makes `values` outputs of the step, `steps.<id>.outputs.<name>`, and a table of its summary under `title`. A
     value with a line break would be several outputs, and a redacted one would name another image: both are left out."""
-    if not is_on_github():
-        return
     kept = {}
     for name, value in values.items():
         if not value.isprintable():
@@ -56,10 +52,6 @@ def outputs(title: str, values: Mapping[str, str]) -> None:
     _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in kept.items()))
     rows = "".join(f"| {name} | `{_literal(value)}` |\n" for name, value in kept.items())
     _append("GITHUB_STEP_SUMMARY", f"| {_literal(fit(title))} | |\n|---|---|\n{rows}\n")
-
-
-def _command(text: str) -> None:
-    write([fit(text)], is_command=True)
 
 
 def _append(variable: str, text: str) -> None:

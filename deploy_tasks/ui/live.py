@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from functools import partial
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,21 +12,24 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-
-@contextmanager
-def live_line(what: str, *, to: TextIO) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """A line on the terminal `to` with `what`, its state and the time that has passed; removed at the end. Yields a
-    function that shows a new state, and one that prints a text above the line."""
-    with _live(to) as (lines, print_above):
-        task = lines.add_task(escape(what), state="")
-        yield lambda state: lines.update(task, state=escape(state), refresh=True), print_above
+from ..redaction import fit
+from .console import above_live_line, stderr
 
 
 @contextmanager
-def live_lines(number: int, *, to: TextIO) -> Iterator[tuple[Callable[[str, str], None], Callable[[str], None]]]:
+def live_line(what: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr with `what`, its state and the time that has passed; removed at the end. Yields a function that
+    shows a new state."""
+    with _live() as lines:
+        task = lines.add_task(escape(fit(what)), state="")
+        yield lambda state: lines.update(task, state=escape(fit(state)), refresh=True)
+
+
+@contextmanager
+def live_lines(number: int) -> Iterator[Callable[[str, str], None]]:
     """Such a line for each of `number` apps that is at work, and one that counts those that are done. Yields a function
-    that takes an app's name and state (empty: it is done), and one that prints a text above the lines."""
-    with _live(to) as (lines, print_above):
+    that takes an app's name and state (empty: it is done)."""
+    with _live() as lines:
         tasks: dict[str, TaskID] = {}
         done: set[str] = set()
         count = lines.add_task("", state=f"0/{number} done")
@@ -36,23 +39,29 @@ def live_lines(number: int, *, to: TextIO) -> Iterator[tuple[Callable[[str, str]
                 tasks[name] = lines.add_task(escape(name), state="")
             if state:
                 # Drawn at once: a busy machine may not run the thread that redraws before the next state.
-                lines.update(tasks[name], state=escape(state), refresh=True)
+                lines.update(tasks[name], state=escape(fit(state)), refresh=True)
                 return
             done.add(name)
             lines.update(count, state=f"{len(done)}/{number} done")
             if name in tasks:
                 lines.remove_task(tasks.pop(name))
 
-        yield show, print_above
+        yield show
 
 
 @contextmanager
-def _live(to: TextIO) -> Iterator[tuple[Progress, Callable[[str], None]]]:
-    console = Console(file=to)
+def _live() -> Iterator[Progress]:
+    """Lines on stderr, above which `tell` prints meanwhile."""
+    console = Console(file=stderr())
     texts = (TextColumn("{task.description}"), TextColumn("[bold]{task.fields[state]}[/bold]"))
     columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as lines:
-        yield lines, lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        print_above = partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        above_live_line.append(print_above)
+        try:
+            yield lines
+        finally:
+            above_live_line.remove(print_above)
 
 
 def drawn_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

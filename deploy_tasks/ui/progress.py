@@ -7,18 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ..redaction import fit
-from .stderr import (
-    Speaker,
-    above_live_line,
-    for_other_threads,
-    is_drawn_on,
-    one_at_a_time,
-    speaker,
-    stderr,
-    tell,
-    warnings,
-)
+from . import console
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -35,45 +24,49 @@ class Board:
     @contextmanager
     def speaking(self, name: str) -> Iterator[None]:
         """Within it, every line that this thread writes begins with `name`."""
-        token = speaker.set(Speaker(name, f"{name:<{self._width}} | ", self))
+        token = console.speaker.set(console.Speaker(name, f"{name:<{self._width}} | ", self))
         try:
             yield
         finally:
-            speaker.reset(token)
+            console.speaker.reset(token)
 
     def set(self, name: str, state: str) -> None:
         """Shows the state of `name`; an empty one means that it is done."""
-        with one_at_a_time:
+        with console.one_at_a_time:
             if not self.is_over:
                 self._show(name, state)
 
 
 @contextmanager
-def board(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
+def board_of(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
     """Shows the state of the apps `names`, if that `is_shown`: on a terminal a line for each app at work, elsewhere one
     line for all, at most every 15 s."""
-    warnings()  # so that the apps' threads share them
+    console.warnings()  # so that the apps' threads share them
     if not is_shown:
         yield Board(names, lambda _name, _state: None)
-    elif not is_drawn_on(sys.stderr):
-        with progress(f"{len(names)} apps") as say:
-            yield Board(names, _summary(for_other_threads(say)))
-    else:
+    elif console.is_drawn_on(sys.stderr):
         from .live import live_lines
 
-        with live_lines(len(names), to=stderr()) as (show, print_above), _printing(print_above):
-            yield Board(names, lambda name, state: show(name, fit(state)))
+        with live_lines(len(names)) as show:
+            yield Board(names, show)
+    else:
+        with progress_of(f"{len(names)} apps") as say:
+            yield Board(names, _summary(console.for_other_threads(say)))
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
+def progress_of(what: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows the state of `what`: on a terminal as one line with the time that has passed,
     elsewhere as a line at most every 15 s, so that CI does not take the job for dead."""
-    current = speaker.get()
-    if current is not None:
-        name, board = current.name, current.board
-        yield lambda state: board.set(name, state if what == name else f"{what} {state}")
-    elif not is_drawn_on(sys.stderr):
+    if current := console.speaker.get():
+        name, of_all = current.name, current.board
+        yield lambda state: of_all.set(name, state if what == name else f"{what} {state}")
+    elif console.is_drawn_on(sys.stderr):
+        from .live import live_line
+
+        with live_line(what) as show:
+            yield show
+    else:
         start = last = time.monotonic()
 
         def say(state: str) -> None:
@@ -81,24 +74,9 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
             now = time.monotonic()
             if now - last >= 0.9 * _SECONDS_BETWEEN_LINES:
                 last = now
-                tell(f"{what}: {state}, {now - start:.0f} s")
+                console.tell(f"{what}: {state}, {now - start:.0f} s")
 
         yield say
-    else:
-        from .live import live_line
-
-        with live_line(fit(what), to=stderr()) as (update, print_above), _printing(print_above):
-            yield lambda state: update(fit(state))
-
-
-@contextmanager
-def _printing(print_above: Callable[[str], None]) -> Iterator[None]:
-    """Within it, lines are printed above the live line."""
-    above_live_line.append(print_above)
-    try:
-        yield
-    finally:
-        above_live_line.remove(print_above)
 
 
 def _summary(say: Callable[[str], None]) -> Callable[[str, str], None]:

@@ -69,10 +69,10 @@ def in_the_shop(shop: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
 
     def enter() -> None:
         from deploy_tasks.state import lock
-        from deploy_tasks.ui import stderr
+        from deploy_tasks.ui import console
 
         lock.release()
-        stderr.warnings().clear()
+        console.warnings().clear()
         monkeypatch.chdir(shop.folder)
         for name, value in shop.environment.items():
             monkeypatch.setenv(name, value)

@@ -17,7 +17,7 @@ import pytest
 
 from deploy_tasks.invocation import several
 from deploy_tasks.state import lock
-from deploy_tasks.ui import console
+from deploy_tasks.ui.progress import board_of
 from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
 from tests.project import Project
@@ -325,6 +325,6 @@ def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytes
 
     monkeypatch.setattr(several, "time", SimpleNamespace(monotonic=lambda: now))
     works: Any = {name: Work() for name in NAMES}
-    with console.board(NAMES, is_shown=False) as board:
+    with board_of(NAMES, is_shown=False) as board:
         several._lock(several._Batch(SimpleNamespace(), works, board, {}, begun=0.0), if_used=True)  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]

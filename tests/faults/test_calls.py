@@ -20,7 +20,7 @@ from deploy_tasks.invocation.ending import ended_well
 from deploy_tasks.redaction import keep_secret
 from deploy_tasks.state import lock
 from deploy_tasks.tasks import build, reuse
-from deploy_tasks.ui import console
+from deploy_tasks.ui.progress import board_of
 from tests.faults.api import DIGEST, JOB, FaultyApi, http
 from tests.project import Project
 
@@ -122,7 +122,7 @@ def test_nothing_is_begun_for_an_app_that_nobody_waits_for_any_more(
     monkeypatch.chdir(shop.folder)
     for name, value in shop.environment.items():
         monkeypatch.setenv(name, value)
-    with console.board(["shop"], is_shown=False) as board, board.speaking("shop"):
+    with board_of(["shop"], is_shown=False) as board, board.speaking("shop"):
         board.is_over = True
         with pytest.raises(Interrupted):
             task(Context(Config()))
