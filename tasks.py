@@ -17,7 +17,7 @@ __all__ = ["ns"]
 
 @task(help={"folder": "Where to put them (docs/pictures)"})
 def pictures(_c: Context, folder: str = "docs/pictures") -> None:
-    """Draw the README's pictures anew, from real runs."""
+    """Draw the README's pictures from real runs."""
     from docs.draw import draw
 
     for path in draw(Path(folder)):

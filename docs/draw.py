@@ -25,7 +25,7 @@ _SHOP = {
 
 
 def draw(folder: Path) -> list[Path]:
-    """Makes every picture anew in `folder`; returns their paths."""
+    """Draws every picture in `folder`; returns their paths."""
     with tempfile.TemporaryDirectory(prefix="pictures-") as place:
         shop = Project.make(Path(place) / "shop", _SHOP)
         sandbox = SandboxProcess(Path(place) / "sandbox", "--build-seconds", "3", "--replica-seconds", "0.7")

@@ -90,7 +90,7 @@ def commands(block: Block) -> list[Command]:
 
 
 def inline_commands(text: str) -> Iterator[list[str]]:
-    """The words of every command of ours that stands within a sentence or a table, whatever goes with it left out."""
+    """The words of each command of the kit within a sentence or a table, without what follows a pipe, `&` or `;`."""
     prose = re.sub(r"^( *)```.*\n(?:.*\n)*?\1```$", "", text, flags=re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):
         named = re.match(r"(?:invoke|deploy-tasks|python -m deploy_tasks) ([^…|&;]+)", span)

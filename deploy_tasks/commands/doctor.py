@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import NamedTuple
 
 from invoke.context import Context
@@ -13,7 +14,6 @@ from invoke.context import Context
 from ..api.transport import look
 from ..config.apps import ALL
 from ..config.schema import WITH_VARIABLE
-from ..config.settings import Settings
 from ..config.sources import Source
 from ..engine import build_context
 from ..engine.engine import Engine
@@ -30,6 +30,9 @@ from .init import written
 
 _SECONDS_TO_ANSWER = 10.0
 _LARGEST_SKEW = 60.0
+_STATES = ("ok", "warning", "failed")
+_NEEDED = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
+"""The state of a setting that is not set."""
 _NEVER_SHOWN = (".env", ".env.local", ".deploy/build-id.json")
 
 
@@ -44,43 +47,30 @@ class Finding(NamedTuple):
 
 def doctor(c: Context, app: str | None, environment: str | None, json: bool) -> list[Finding]:
     """Checks everything and prints how to fix what is broken; returns the findings. `app` is one app or several."""
-    mark = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
     # What is wrong comes last, where the eye is.
-    findings = sorted(examine(c, app, environment), key=lambda finding: list(mark).index(finding.state))
+    findings = sorted(_findings(_check, c, app, environment), key=lambda found: _STATES.index(found.state))
     lines: list[str] = []
-    for finding in findings:
-        lines.append(f"{mark[finding.state]}  {finding.what}: {finding.seen}")
-        lines += [f"         → {finding.mend}"] if finding.mend else []
-    console.result(lines, [finding._asdict() for finding in findings], as_json=json)
-    failed = sum(finding.state == "failed" for finding in findings)
-    if failed:
+    for what, state, seen, mend in findings:
+        lines.append(f"{'FAILED' if state == 'failed' else state:7}  {what}: {seen}")
+        lines += [f"         → {mend}"] if mend else []
+    console.result(lines, [found._asdict() for found in findings], as_json=json)
+    if failed := sum(found.state == "failed" for found in findings):
         raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed", "", "See above how to fix each")
     return findings
 
 
-def examine(c: Context, app: str | None = None, environment: str | None = None) -> list[Finding]:
+def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Finding]:
     """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
-    try:
-        call = Call.of(c, _DOCTOR, {"app": app, "environment": environment})
-        named = {"app": app or ALL, "environment": call.options["environment"]}
-        names = call.project.chosen(named).names if call.project.table else None
-        # What is of all apps, then what each has of its own.
-        work = Work.of_all_apps(call)
-        work.complete()
-    except DeployError as error:
-        return [_unusable(error)]
-    of_all = {row.key for row in WITH_VARIABLE if not names or row.is_global}
+    call = Call.of(c, _DOCTOR, {"app": app, "environment": environment})
+    names = call.project.chosen({"app": app or ALL, "environment": call.options["environment"]}).names
+    work = Work.of_all_apps(call)
+    work.complete()
     call.keep_target(work.settings.known("app"))
     engine = Engine(c, work.settings.docker, builder=work.settings.builder)
-    return [
-        *_findings(_environment, work.settings),
-        *_findings(_settings, work.settings, of_all - {"environment"}),
-        *_findings(_git, work),
-        *_findings(_engine, engine),  # which then knows whose ignore files count
-        *(_apps(engine, call, names) if names else (*_findings(_files, engine, work), *_findings(_state, work))),
-        *_findings(_registry, work.settings),
-        *_findings(_api, work),
-    ]
+    of_apps = [partial(_apps, engine, call, names)] if names else [partial(_files, engine), _state]
+    # Once the engine is detected, it is known whose ignore files count.
+    for check in (_settings, _git, partial(_engine, engine), *of_apps, _registry, _api):
+        yield from _findings(check, work)
 
 
 _DOCTOR = Command("doctor", no_plan, needs=(), from_git=("app", "repo_url", "git_ref"), changes=False)
@@ -91,19 +81,15 @@ def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Ite
     try:
         yield from look(*arguments)
     except DeployError as error:
-        yield _unusable(error)
+        yield Finding("settings", "failed", error.what, advice(error.next) or "correct it, and ask again")
 
 
-def _unusable(error: DeployError) -> Finding:
-    return Finding("settings", "failed", error.what, advice(error.next) or "correct it, and ask again")
-
-
-def _apps(engine: Engine, call: Call[None], names: Sequence[str]) -> Iterator[Finding]:
+def _apps(engine: Engine, call: Call[None], names: Sequence[str], _work: Work) -> Iterator[Finding]:
     """What each app of the table has of its own. What is the same for several, as a file they share, is found once."""
     apps: dict[Finding, list[str]] = {}
     for name in names:
-        for finding in _findings(_app, engine, call, name):
-            apps.setdefault(finding, []).append(name)
+        for found in _findings(_app, engine, call, name):
+            apps.setdefault(found, []).append(name)
     yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in apps.items())
 
 
@@ -121,28 +107,27 @@ def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
         yield Finding("needs", "failed", error.what, "names into .env, keys under deploy.apps in invoke.yaml")
 
 
-def _environment(settings: Settings) -> Iterator[Finding]:
-    available = f"available: {', '.join(settings.environments)}"
+def _settings(work: Work) -> Iterator[Finding]:
+    """The environment and the settings; with a table of apps, those that hold for all of them."""
+    settings, available = work.settings, f"available: {', '.join(work.settings.environments)}"
     if settings.environment:
         protected = ", protected" if settings.protected else ""
         seen = f"{settings.cluster}{protected} ({settings.origins['environment']}; {available})"
         yield Finding("environment", "ok", seen)
     elif settings.environments:
         yield Finding("environment", "warning", f"none is selected ({available})", "select one with --environment NAME")
-
-
-def _settings(settings: Settings, keys: Collection[str]) -> Iterator[Finding]:
-    needed = {"api_url": "failed", "api_key": "failed", "app": "failed", "port": "warning", "repo_url": "warning"}
-    for row in (row for row in WITH_VARIABLE if row.key in keys):
-        value, state = settings.known(row.key), needed.get(row.key, "ok")
+    rows = [row for row in WITH_VARIABLE if row.is_global or not work.call.project.table]
+    for row in (row for row in rows if row.key != "environment"):
+        value, state = settings.known(row.key), _NEEDED.get(row.key, "ok")
         if value not in (None, ()):
             shown = "set" if row.secret else _shown(value)
             yield Finding(row.variable, "ok", f"{shown} ({settings.origins[row.key]})")
         else:
             yield Finding(row.variable, state, "unset", f"set {settings.ways_to_set(row)}" if state != "ok" else "")
     for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
-        seen = "holds a secret, and others on this machine can read it"
-        yield Finding(str(path), "warning", seen, f"chmod 600 {path}")
+        yield Finding(
+            str(path), "warning", "holds a secret, and others on this machine can read it", f"chmod 600 {path}"
+        )
 
 
 def _shown(value: object) -> str:
@@ -174,7 +159,7 @@ def _git(work: Work) -> Iterator[Finding]:
         yield Finding(".gitignore", "ok", "holds .deploy/ and .env*")
 
 
-def _engine(engine: Engine) -> Iterator[Finding]:
+def _engine(engine: Engine, _work: Work) -> Iterator[Finding]:
     try:
         engine.detect()
     except DeployError as error:
@@ -219,7 +204,8 @@ def _state(work: Work) -> Iterator[Finding]:
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 
-def _registry(settings: Settings) -> Iterator[Finding]:
+def _registry(work: Work) -> Iterator[Finding]:
+    settings = work.settings
     registry, username, password = settings.registry, settings.registry_username, settings.registry_password
     login = (username, password) if username and password else None
     if (username is None) != (password is None):

@@ -16,7 +16,7 @@ from deploy_tasks.tasks import ns
 from tests.faults.api import FaultyApi, faulty_api
 from tests.project import Project, completed
 
-# A sandbox serves until it is stopped, and a demo takes a while; what both are given is tried by itself.
+# A sandbox serves until it is stopped, and a demo takes a while; their flags have tests of their own.
 TASKS = [name for name in ns.task_names if name not in ("sandbox", "demo")]
 # Copies, since to parse a command line takes the help texts out of the tasks.
 PROGRAM = copy.deepcopy(program)

@@ -354,7 +354,7 @@ def test_doctor_holds_its_app_for_the_next_task(project: Project, sandbox: Sandb
     assert f"GET {sandbox.url}/api/apps/apps/one" in done.stderr, done.stderr
 
 
-def test_doctor_says_what_is_wrong_and_what_mends_it(project: Project, any_sandbox: SandboxProcess) -> None:
+def test_doctor_says_what_is_wrong_and_how_to_fix_it(project: Project, any_sandbox: SandboxProcess) -> None:
     project.write(".dockerignore", ".git\n")
     before = project.files()
     well = project.invoke("doctor", DEPLOY_DOCKER="no-such-engine")

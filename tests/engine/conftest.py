@@ -1,6 +1,6 @@
 """Real engines and a real registry. `tests/engine/services` starts them and prints the variables that are read here; of
-those, a laptop has none, and then the docker that answers by itself is used where it will do. With ENGINE_REQUIRED set,
-what is missing fails instead of being left out."""
+those, a laptop has none; then the local docker is used where that is enough. With ENGINE_REQUIRED set, a missing engine
+is a failure, not a skip."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def close(_: Connection) -> None:
 
 
 def silence(connection: Connection) -> None:
-    """No answer, and the connection stays open until the server is told to let go."""
+    """No answer, and the connection stays open until the server ends it."""
     connection.ended.wait()
 
 

@@ -47,7 +47,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture
 def api() -> Iterator[FaultyApi]:
-    """A server that misbehaves; the usual answers until it is told otherwise."""
+    """A server that misbehaves; it gives the usual answers until a test sets others."""
     earlier = len(Process.started)
     with faulty_api() as server:
         yield server

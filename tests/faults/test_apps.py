@@ -36,7 +36,7 @@ def apps(shop: Project) -> Iterator[Project]:
 
 def engines(apps: Project, folder: Path, build: str) -> Path:
     """A fake engine whose builds run the shell line `build`, and the FIFO that is open while one of them runs. The line
-    is to `exec` what shall end by a signal: between a shell's fork and its exec one is lost."""
+    must `exec` a program that a signal ends: a signal is lost between a shell's fork and its exec."""
     running = folder / "running"
     os.mkfifo(running)
     FakeEngine(apps, folder / "engine", build=f"exec 9> {running}; echo running >&9; {build}")
