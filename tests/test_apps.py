@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from invoke.vendor.yaml import safe_load
 
-from deploy_tasks.config.apps import SEVERAL, Configuration, Table, check_apart, check_flags_of_several, split
+from deploy_tasks.config.apps import SEVERAL, Table, check_apart, check_flags_of_several, split
 from deploy_tasks.config.project import Chosen, Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.config.settings import Settings
@@ -41,11 +42,11 @@ def settings(
     environ: dict[str, str] | None = None,
     flags: dict[str, object] | None = None,
 ) -> Settings:
-    return Project(folder, split(config)).load(name, flags or {}, environ or {})
+    return Project(folder, split(config), environ or {}).load(name, flags or {})
 
 
 def chosen(table: Table, **flags: object) -> Chosen:
-    return Project(Path("/nowhere"), Configuration({}, table)).chosen(flags)
+    return Project(Path("/nowhere"), split({"apps": table}), os.environ).chosen(flags)
 
 
 def test_the_example_of_the_page_is_that_of_the_tests() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from deploy_tasks.config.apps import split
 from deploy_tasks.config.project import Project
-from deploy_tasks.config.schema import is_secret_variable
+from deploy_tasks.config.schema import SECRET_VARIABLE
 from deploy_tasks.config.settings import Settings
 from deploy_tasks.config.sources import Source
 from deploy_tasks.errors import SettingsError
@@ -32,8 +32,10 @@ def load(
     flags: dict[str, object] | None = None,
     **environ: Any,
 ) -> Settings:
-    project = Project(folder, split(TWO if config is None else config))
-    return project.load(name, flags or {}, environ, environment=environment, is_selected=is_selected)
+    """The settings in the environment that a flag selects, or, unless it `is_selected`, in another one."""
+    flag: Any = environment if is_selected else (flags or {}).get("environment")
+    project = Project(folder, split(TWO if config is None else config), environ, flag)
+    return project.load(name, flags or {}, environment=environment or None)
 
 
 def refused(folder: Path, *arguments: Any, **more: Any) -> SettingsError:
@@ -175,8 +177,7 @@ def test_the_choice_of_an_app_in_an_environment_does_not_rename_apps(tmp_path: P
     config = {"environments": {"production": {"app": "b"}}, "apps": apps}
     assert load(tmp_path, "production", config, "b").app == "b"
     assert load(tmp_path, "production", config, "a").app == "a-prod"
-    project = Project(tmp_path, split(config))
-    assert project.chosen({"environment": "production"}).names == ["b"]
+    assert Project(tmp_path, split(config), {}, "production").chosen({}).names == ["b"]
 
 
 def test_an_environment_of_one_app_is_unknown_for_the_others(tmp_path: Path) -> None:
@@ -466,11 +467,10 @@ def test_another_environment_is_about_the_same_app(tmp_path: Path) -> None:
 
 def test_a_variable_of_invoke_gives_no_key_to_another_environment(tmp_path: Path) -> None:
     """Invoke puts it into the configuration, where it looks as if it were for all environments."""
-    project = Project(tmp_path, split({**TWO, "api_key": "p"}), without_variables=split(TWO))
     environ = {"INVOKE_DEPLOY_API_KEY": "p"}
-    other = project.load(None, {}, environ, environment="staging", is_selected=False)
-    assert other.known("api_key") is None
-    assert project.load(None, {}, environ, environment="production").api_key == "p"
+    project = Project(tmp_path, split({**TWO, "api_key": "p"}), environ, "production", as_filed=split(TWO))
+    assert project.load(None, {}, environment="staging").known("api_key") is None
+    assert project.load(None, {}).api_key == "p"
 
 
 # --- variables ------------------------------------------------------------------------------------------------------
@@ -478,7 +478,7 @@ def test_a_variable_of_invoke_gives_no_key_to_another_environment(tmp_path: Path
 
 def test_a_secret_with_a_suffix_is_a_secret(tmp_path: Path) -> None:
     settings = load(tmp_path, "staging", DEPLOY_API_KEY_PRODUCTION="k3y-of-production", DEPLOY_PORT_STAGING="1")
-    assert is_secret_variable("INVOKE_DEPLOY_ENVIRONMENTS_PRODUCTION_API_KEY")
+    assert SECRET_VARIABLE.fullmatch("INVOKE_DEPLOY_ENVIRONMENTS_PRODUCTION_API_KEY")
     handed = {"DEPLOY_API_KEY_PRODUCTION": "x", "A": "k3y-of-production", "DEPLOY_GIT_TOKEN_QA": "", "B": "b"}
     assert settings.secrets_among(handed) == ["DEPLOY_API_KEY_PRODUCTION", "A", "DEPLOY_GIT_TOKEN_QA"]
 

@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from deploy_tasks.api.polling import wait_for_build
 from deploy_tasks.api.schemas import BuildRequest, DeployRequest
 from deploy_tasks.api.transport import Answer
 from deploy_tasks.config import values as parsing
-from deploy_tasks.config.apps import Configuration
-from deploy_tasks.config.env_files import env_files
+from deploy_tasks.config.apps import split
+from deploy_tasks.config.env_files import env_file
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import SETTINGS
+from deploy_tasks.config.settings import Settings
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.deploy_config import DeployConfig
 from deploy_tasks.errors import DeployError, SettingsError, StateError
@@ -194,9 +196,11 @@ def test_any_bytes_as_a_state_file(content: bytes) -> None:
 @given(row=st.sampled_from(SETTINGS), value=TEXT | st.integers() | st.floats() | st.booleans() | JSON)
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_as_each_setting(row: Any, value: Any) -> None:
-    for flags, config in (({row.parameter or row.key: value}, {}), ({}, {row.key: value})):
-        project = Project(Path("/"), Configuration(config))
-        settled = result(lambda project=project, flags=flags: project.load(None, flags, {}))  # type: ignore[misc]
+    def load(flags: dict[str, Any], config: dict[str, Any]) -> Settings:
+        return Project(Path("/"), split(config), {}, flags.get("environment")).load(None, flags)
+
+    for ask in (partial(load, {row.parameter: value}, {}), partial(load, {}, {row.key: value})):
+        settled = result(ask)
         assert isinstance(settled, DeployError) or settled.origins[row.key]
 
 
@@ -205,8 +209,8 @@ def test_any_text_as_each_setting(row: Any, value: Any) -> None:
 def test_any_bytes_as_an_env_file(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / ".env").write_bytes(content)
-        read = result(lambda: env_files(Path(folder), (), None, {}))
-        assert isinstance(read, DeployError) or list(read) == [".env"]
+        read = result(lambda: env_file(Path(folder), ".env"))
+        assert isinstance(read, DeployError) or read.path == Path(folder) / ".env"
 
 
 @given(reference=TEXT)

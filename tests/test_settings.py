@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.commands.init import example
-from deploy_tasks.config.apps import Configuration, split
+from deploy_tasks.config.apps import split
 from deploy_tasks.config.paths import project_root
 from deploy_tasks.config.project import Project
 from deploy_tasks.config.schema import BY_KEY, SECRETS, SETTINGS, WITH_VARIABLE
@@ -67,7 +67,9 @@ def load(
     environ: dict[str, str] | None = None,
 ) -> Settings:
     """The settings of the only app, without a record and git."""
-    return Project(folder, split(config or {})).load(None, flags or {}, environ or {})
+    flags = flags or {}
+    environment: Any = flags.get("environment")
+    return Project(folder, split(config or {}), environ or {}, environment).load(None, flags)
 
 
 def settings_from(folder: Path, given: dict[str, tuple[str, str]]) -> Settings:
@@ -367,11 +369,11 @@ def test_env_files_do_not_change_the_environment(tmp_path: Path) -> None:
 
 def test_an_env_file_is_read_once_for_a_project(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEPLOY_APP=one\n")
-    project = Project(tmp_path, Configuration({}))
-    assert project.load(None, {}, {}).app == "one"
+    project = Project(tmp_path, split({}), {})
+    assert project.load(None, {}).app == "one"
     (tmp_path / ".env").write_text("DEPLOY_APP=two\n")
-    assert project.load(None, {}, {}).app == "one"
-    assert Project(tmp_path, Configuration({})).load(None, {}, {}).app == "two"
+    assert project.load(None, {}).app == "one"
+    assert Project(tmp_path, split({}), {}).load(None, {}).app == "two"
 
 
 @pytest.mark.parametrize(
@@ -380,13 +382,13 @@ def test_an_env_file_is_read_once_for_a_project(tmp_path: Path) -> None:
 def test_an_env_file_cannot_name_a_program_that_is_not_an_engine(tmp_path: Path, source: str, is_refused: bool) -> None:
     (tmp_path / ".env").write_text("DEPLOY_DOCKER=./trap\n" if source == ".env" else "")
     config = {"docker": "./trap"} if source == "configuration" else {}
-    project = Project(tmp_path, Configuration(config), frozenset(("docker", "podman")))
     environ = {"DEPLOY_DOCKER": "./trap"} if source == "shell variable" else {}
+    project = Project(tmp_path, split(config), environ, engines=frozenset(("docker", "podman")))
     if not is_refused:
-        assert project.load(None, {}, environ).docker == "./trap"
+        assert project.load(None, {}).docker == "./trap"
         return
     with pytest.raises(SettingsError) as error:
-        project.load(None, {}, environ)
+        project.load(None, {})
     assert error.value.what == ".env DEPLOY_DOCKER names a program that deploy-tasks does not run"
 
 

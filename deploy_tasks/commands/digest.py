@@ -128,7 +128,7 @@ def tell_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
 def steps_to_build(work: Work, ref: str | None) -> list[Step]:
     """The commands that build an image: of the commit `ref` if it is a commit, else of HEAD. If this call deploys, they
     deploy the image, too: what follows on this command line may be for another environment."""
-    flags = {key: getattr(work.settings, key) for key in TARGET if work.settings.is_of_call(key)}
+    flags = {key: getattr(work.settings, key) for key in TARGET if key in work.settings.of_call}
     target, then = {"app": work.name, **flags}, dict[str, object]()
     tasks = ["build", "local"]
     if "check_health" in work.options:
@@ -147,7 +147,7 @@ def flags_of(work: Work, target: Target) -> dict[str, object]:
     settings = work.settings
     usual: dict[str, object]
     if work.name:
-        usual = {key: None if settings.is_of_call(key) else getattr(settings, key) for key in TARGET[1:]}
+        usual = {key: None if key in settings.of_call else getattr(settings, key) for key in TARGET[1:]}
     else:
         namespace = APP_CLASSES[target.app_class]
         usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}

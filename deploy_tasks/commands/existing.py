@@ -72,7 +72,7 @@ def _is_usual_everywhere(work: Work) -> bool:
     settings, others = work.settings, [name for name in work.settings.environments if name != work.settings.environment]
     of_all = [
         settings,
-        *(work.call.project.load(work.name, {}, environment=name, is_selected=False) for name in others),
+        *(work.call.project.load(work.name, {}, environment=name) for name in others),
     ]
     return all(
         _is_usual(one.dockerfile, one.build_context)

@@ -65,7 +65,7 @@ AllStatus = dict[str, EnvironmentStatus]
 def _plan(work: Work) -> StatusPlan | AllPlan:
     settings = work.settings
     # One is meant if a flag or the shell says which. A default selects one only for the other tasks.
-    is_chosen = settings.is_of_call("environment") or any(map(settings.is_by_flag, TARGET[1:]))
+    is_chosen = "environment" in settings.of_call or any(map(settings.is_by_flag, TARGET[1:]))
     if not settings.environments or is_chosen or os.environ.get("DEPLOY_ENV_FILE"):
         settings.check(*API)
         build = work.state.in_flight()

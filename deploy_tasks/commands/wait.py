@@ -48,7 +48,7 @@ def step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
     with suppress(StateError):
         kept = work.state.in_flight()
         if kept and kept.job_name == build.job_name:  # all the rest is in the file
-            given = {key: getattr(build, key) for key in TARGET if work.settings.is_of_call(key)}
+            given = {key: getattr(build, key) for key in TARGET if key in work.settings.of_call}
             flags = {**given, "app": work.name or given.get("app")}
     return Step("wait", flags, says, continues=not work.is_of_several)
 

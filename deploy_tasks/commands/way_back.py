@@ -152,7 +152,7 @@ def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = ""
         changes = _changes(new.deploy_config, then)
         text += f", with {', '.join(changes)}" if changes else ""
     files = (file.variables for file in work.settings.env_files.values())
-    is_of_shell = work.settings.is_of_call("api_url") and not work.settings.environment
+    is_of_shell = "api_url" in work.settings.of_call and not work.settings.environment
     if is_of_shell and any(variables.get("DEPLOY_API_URL") for variables in files):
         text += f", in {work.settings.cluster}: without DEPLOY_API_URL in the shell, a file names the cluster"
     return Undo(step, before, f"undo: {step} → {text}")
@@ -177,7 +177,7 @@ def _target(work: Work) -> dict[str, object]:
     """The flags that name the app and its place, as far as a command without them would mean another, in another shell
     and once something else is recorded."""
     settings = work.settings
-    by_call = [key for key in ("app", "namespace", "app_class") if settings.is_of_call(key)]
+    by_call = [key for key in ("app", "namespace", "app_class") if key in settings.of_call]
     app, namespace = (settings.origins[key].source for key in ("app", "namespace"))
     has_app = "app" in by_call or (app is Source.RECORD and settings.app != work.checkout.app)
     # What it is if only the configuration says.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
@@ -12,8 +12,8 @@ from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
 from ..redaction import quoted
 from .environments import check_names
-from .schema import BY_KEY, JOINED, NOT_GIVEN, SECRETS
-from .settings import Layer
+from .schema import BY_KEY, JOINED, NOT_GIVEN
+from .settings import Layer, settle
 from .sources import Origin, Source
 from .values import domains, unknown
 
@@ -37,97 +37,79 @@ class Configuration(Struct, frozen=True):
 
     general: Entry
     """What holds for all apps and environments."""
-    table: Table = {}
+    table: Table
     """`deploy.apps`: the entry of each app, with its `app`."""
-    environments: Table = {}
+    environments: Table
     """`deploy.environments`: the entry of each environment."""
-    own: Mapping[str, Table] = {}
+    own: Mapping[str, Table]
     """`deploy.apps.<name>.environments`: by the app, what it has of its own in environments."""
-
-    def all_environments(self, app: str | None = None) -> tuple[str, ...]:
-        """The names of the environments of an app, or of all apps, in the order of the configuration."""
-        tables = [self.own.get(app, {})] if app is not None else self.own.values()
-        return tuple(dict.fromkeys(name for table in (self.environments, *tables) for name in table))
-
-    def secrets(self) -> Iterator[str]:
-        """The paths of the secrets in it."""
-        environments = {f"deploy.environments.{name}": entry for name, entry in self.environments.items()}
-        for path, entry in {"deploy": self.general, **environments}.items():
-            yield from (f"{path}.{row.key}" for row in SECRETS if entry.get(row.key) not in NOT_GIVEN)
+    names: Mapping[str | None, tuple[str, ...]]
+    """The names of the environments of each app, and at None of all of them, in the order of the configuration."""
 
     def levels(self, app: str | None, environment: str | None) -> list[Layer]:
         """What the configuration has for an app in an environment, strongest first."""
-        levels = [Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.general)]
+        levels = [(Source.CONFIG, "deploy", self.general)]
         if app is not None:
-            shown = f"deploy.apps.{app}.{{row.key}}"
-            levels.append(Layer(Source.APP, "configuration", shown, self.table[app]))
+            levels.append((Source.APP, f"deploy.apps.{app}", self.table[app]))
         if environment is not None:
-            shown, values = f"deploy.environments.{environment}.{{row.key}}", self.environments.get(environment, {})
+            values = self.environments.get(environment, {})
             if app is not None:  # what an app is called is its own; here it is a choice among apps
                 values = {key: value for key, value in values.items() if key != "app"}
-            levels.append(Layer(Source.ENVIRONMENT, "configuration", shown, values))
+            levels.append((Source.ENVIRONMENT, f"deploy.environments.{environment}", values))
         if app is not None and environment is not None:
-            shown, values = f"deploy.apps.{app}.environments.{environment}.{{row.key}}", self.own.get(app, {})
-            levels.append(Layer(Source.APP_ENVIRONMENT, "configuration", shown, values.get(environment, {})))
-        return _joined(levels[::-1])
+            own = self.own[app].get(environment, {})
+            levels.append((Source.APP_ENVIRONMENT, f"deploy.apps.{app}.environments.{environment}", own))
+        return [Layer(source, "configuration", f"{path}.{{row.key}}", values) for source, path, values in levels[::-1]]
 
 
 def split(config: Entry) -> Configuration:
     """The parts of the configuration. SettingsError names the path of what is wrong in any of them."""
-    general = _checked({key: value for key, value in config.items() if key not in _TABLES}, "deploy")
-    environments = _environments(config.get("environments"), "deploy")
+    general = {key: value for key, value in _checked(config, "deploy", _TABLES).items() if key not in _TABLES}
+    environments = _entries(config, "deploy", "environments")
     table, own = {}, {}
-    for name, values in _entries(config.get("apps"), "deploy.apps", "apps").items():
-        path = f"deploy.apps.{name}"
+    names: dict[str | None, tuple[str, ...]] = {None: (*environments,)}
+    for name, entry in _entries(config, "deploy", "apps", _TABLES[1:]).items():
         Origin(Source.CONFIG, "configuration", "deploy.apps").parsed(images.label, name)
+        path = f"deploy.apps.{name}"
         if name in _RESERVED:
             raise SettingsError(f"configuration {path}: an app cannot be called {name} here, since that has a meaning")
-        own[name] = _environments(values.get("environments"), path)
-        entry = {key: value for key, value in values.items() if key != "environments"}
-        table[name] = {"app": name, **_given(_checked(entry, path))}
-    found = Configuration(general, table, environments, own)
-    every = found.all_environments()
-    if every:
-        check_names(every)
-    if table:
-        # As written, so that a conflict is found even if only one of the two apps is meant.
-        for environment in (None, *every):
-            where = f" in {environment}" if environment else ""
-            check_apart({f"deploy.apps.{name}{where}": _merged(found.levels(name, environment)) for name in table})
+        own[name] = _entries(entry, path, "environments")
+        names[name] = tuple(dict.fromkeys((*environments, *own[name])))
+        names[None] = tuple(dict.fromkeys((*names[None], *own[name])))
+        table[name] = {"app": name, **{key: value for key, value in entry.items() if key not in _TABLES}}
+    found = Configuration(general, table, environments, own, names)
+    if names[None]:
+        check_names(names[None])
+    # As written, so that a conflict is found even if only one of the two apps is meant.
+    for environment in (None, *names[None]) if table else ():
+        where = f" in {environment}" if environment else ""
+        apps = {}
+        for name in table:
+            levels = found.levels(name, environment)
+            written = {key: value for level in reversed(levels) for key, value in level.values.items()}
+            apps[f"deploy.apps.{name}{where}"] = {**written, **settle(JOINED, levels)[0]}
+        check_apart(apps)
     return found
 
 
-def _entries(table: object, path: str, what: str) -> dict[str, Entry]:
-    """The entries of the table at `path`, by their names; one without a value is empty."""
-    if not isinstance(table or {}, Mapping):
+def _entries(config: Entry, path: str, what: str, tables: Collection[str] = ()) -> dict[str, Entry]:
+    """The entries of the table `what` (apps or environments) in `config`, which is at `path`, without values that are
+    not given. Each is checked, and may have the tables `tables`."""
+    path, table = f"{path}.{what}", config.get(what) or {}
+    if not isinstance(table, Mapping):
         raise SettingsError(f"configuration {path} is not a table of {what}")
     entries: dict[str, Entry] = {}
-    for name, values in dict(table or {}).items():  # type: ignore[call-overload]  # a Mapping
+    for name, values in table.items():
         if not isinstance(values or {}, Mapping):
             raise SettingsError(f"configuration {path}.{name} is not a table of settings")
-        entries[str(name)] = values or {}
+        checked = _checked(values or {}, f"{path}.{name}", tables, is_environment=what == "environments")
+        entries[str(name)] = {key: value for key, value in checked.items() if value not in NOT_GIVEN}
     return entries
 
 
-def _environments(table: object, path: str) -> dict[str, Entry]:
-    """The entries of the environments under `path`."""
-    path = f"{path}.environments"
-    return {
-        name: _given(_checked(values, f"{path}.{name}", is_environment=True))
-        for name, values in _entries(table, path, "environments").items()
-    }
-
-
-def _given(values: Entry) -> Entry:
-    return {key: value for key, value in values.items() if value not in NOT_GIVEN}
-
-
-def _merged(levels: Iterable[Layer]) -> Entry:
-    return {key: value for level in reversed([*levels]) for key, value in level.values.items()}
-
-
-def _checked(values: Entry, path: str, *, is_environment: bool = False) -> Entry:
-    """`values` with `domains`, as the API calls it, under `domain`. SettingsError for a key that is not a setting."""
+def _checked(values: Entry, path: str, tables: Collection[str], *, is_environment: bool = False) -> Entry:
+    """`values` with `domains`, as the API calls it, under `domain`. SettingsError for a key that is neither a setting
+    nor one of the `tables`."""
     for one, other in (("domain", "domains"), ("port", "ports")):
         if values.get(one) not in NOT_GIVEN and values.get(other) not in NOT_GIVEN:
             raise SettingsError(f"configuration {path} has both {one} and {other}, but only one of them is allowed")
@@ -135,8 +117,9 @@ def _checked(values: Entry, path: str, *, is_environment: bool = False) -> Entry
     if "domains" in renamed:
         renamed["domain"] = renamed.pop("domains") or renamed.get("domain")
     is_of_app = path.startswith("deploy.apps.")
-    tables = () if is_environment else _TABLES[1:] if is_of_app else _TABLES
     for key, value in renamed.items():
+        if key in tables:
+            continue
         row = BY_KEY.get(key)
         if row is None:
             known = [f"{path}.{name}" for name in (*BY_KEY, "domains", *tables)]
@@ -154,33 +137,6 @@ def _checked(values: Entry, path: str, *, is_environment: bool = False) -> Entry
         if row.joined and value not in NOT_GIVEN:
             Origin(Source.CONFIG, "configuration", f"{path}.{key}").parsed(row.parse, value)
     return renamed
-
-
-def _joined(levels: Sequence[Layer]) -> list[Layer]:
-    """`levels`, strongest first. What they have of each joined list or table stands in the strongest that has any of
-    it. Where a level has the value of a variable, weaker levels do not name it."""
-    found = [level._replace(values={**level.values}) for level in levels]
-    for row in JOINED:
-        table: dict[str, object] = {}
-        items: list[object] = []
-        having: list[dict[str, object]] = []
-        for level, joined in zip(levels[::-1], found[::-1], strict=True):
-            own, with_value = level.values.get(row.key), level.values.get("env") or ()
-            if row.key not in ("env", "build_args"):
-                items = [item for item in items if item not in with_value]  # type: ignore[operator]  # a table
-            if own in NOT_GIVEN:
-                continue
-            parsed = level.origin(row).parsed(row.parse, own)
-            if isinstance(parsed, Mapping):
-                table.update(parsed)
-            else:
-                items += parsed
-            having.append(joined.values)  # type: ignore[arg-type]  # made above
-        for values in having:
-            del values[row.key]
-        if having:
-            having[-1][row.key] = table or items
-    return found
 
 
 def named(table: Table, text: str | None, origin: Origin) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..errors import SettingsError
 from ..redaction import keep_secret
 from .paths import mode_of, unreadable
-from .schema import is_secret_variable
+from .schema import SECRET_VARIABLE
 
 
 class EnvFile(NamedTuple):
@@ -31,31 +31,17 @@ class EnvFile(NamedTuple):
     """Whether it does, and others on this machine can read it."""
 
 
-def env_files(root: Path, own: Sequence[str], named: str | None, read: dict[str, EnvFile | None]) -> dict[str, EnvFile]:
-    """The files that count for the project at `root` by their names, strongest first. Raises SettingsError. From now
-    on their secrets are redacted.
-
-    `own` are the files of one app and of the environment, and may be missing; `named` (DEPLOY_ENV_FILE) replaces
-    `.env.local` and `.env`. Each file is read once: `read` holds those that were read before.
-    """
-    names = [*own, *([named] if named else [".env.local", ".env"])]
-    for name in names:
-        if name not in read:
-            read[name] = _read(root / os.path.expanduser(name))  # noqa: PTH111 - leaves an unknown user's as it is
-    if named and not read[named]:
-        raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which does not exist")
-    return {name: file for name in names if (file := read[name])}
-
-
-def _read(path: Path) -> EnvFile | None:
-    """The file at `path`; None if there is none."""
-    from dotenv.parser import parse_stream
-
+def env_file(root: Path, name: str) -> EnvFile | None:
+    """The file of this name (a path from `root`; `~` is a home); None if there is none. Raises SettingsError. From now
+    on its secrets are redacted."""
+    path = root / os.path.expanduser(name)  # noqa: PTH111 - leaves an unknown user's as it is
     mode = mode_of(path)
     if not mode and not path.is_symlink():
         return None
     if mode and not stat.S_ISREG(mode):
         raise SettingsError(f"{path} is not a regular file")
+    from dotenv.parser import parse_stream
+
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -69,6 +55,6 @@ def _read(path: Path) -> EnvFile | None:
             # The line may hold a secret, so only its number is shown.
             raise SettingsError(f"{path}, line {binding.original.line}: not KEY=value (a quote that is not closed?)")
     variables = {binding.key: binding.value or "" for binding in bindings if binding.key is not None}
-    secrets = [value for name, value in variables.items() if value and is_secret_variable(name)]
+    secrets = [value for name, value in variables.items() if value and SECRET_VARIABLE.fullmatch(name)]
     keep_secret(secrets)
     return EnvFile(path, variables, bool(secrets), bool(secrets and mode & (stat.S_IRGRP | stat.S_IROTH)))

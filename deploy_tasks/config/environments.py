@@ -8,7 +8,7 @@ from pathlib import PurePath
 from .. import images
 from ..errors import SettingsError
 from ..redaction import quoted
-from .schema import BY_KEY, DECIDES_CLUSTER, NOT_GIVEN, WITH_VARIABLE, Setting, suffix_of
+from .schema import DECIDES_CLUSTER, WITH_VARIABLE, Setting, suffix_of
 from .settings import Layer, settle
 from .sources import Origin, Source
 from .values import unknown
@@ -43,23 +43,6 @@ def check_names(names: Iterable[str]) -> None:
             taken[variable] = f"{row.key} of environment {name}"
 
 
-def selected(names: Sequence[str], layers: Sequence[Layer]) -> tuple[str | None, Origin]:
-    """The environment that the first of `layers` names, and where it does. None if none does, or if it is selected by
-    an empty variable of the shell. SettingsError if it is not one of `names`, or if a flag is empty."""
-    row = BY_KEY["environment"]
-    for layer in layers:
-        value = layer.get(row)
-        if value == "" and layer.source is Source.FLAG:
-            raise SettingsError(f"{layer.origin(row)}: the name is empty", next=_choose(names))
-        if value == "" and layer.source is Source.VARIABLE:
-            return None, layer.origin(row)
-        if value not in NOT_GIVEN:
-            origin = layer.origin(row)
-            check_known(name := str(value), names, f"{origin}: ")
-            return name, origin
-    return None, Origin(Source.DEFAULT, "default")
-
-
 def check_file(named: str, names: Sequence[str], environment: str | None, origin: Origin) -> None:
     """SettingsError if DEPLOY_ENV_FILE names the file of another environment than the selected one: what it holds, such
     as the key, would go to another cluster."""
@@ -80,26 +63,31 @@ def check_known(name: str, names: Sequence[str], where: str, flag: str = "--envi
         from difflib import SequenceMatcher
 
         nearest = sorted(names, key=lambda known: SequenceMatcher(None, name, known).ratio(), reverse=True)
-        raise SettingsError(f"{where}{unknown('an environment here', name, names)}", next=_choose(nearest, flag))
+        raise SettingsError(f"{where}{unknown('an environment here', name, names)}", next=choose(nearest, flag))
 
 
-def _choose(names: Sequence[str], flag: str = "--environment") -> str:
+def choose(names: Sequence[str], flag: str = "--environment") -> str:
     if not names:
         return "No environment is configured: list it under deploy.environments in invoke.yaml"
     return f"Use {flag} NAME (available: {', '.join(names)})"
 
 
-def check_agree(places: Iterable[Sequence[Layer]], environment: str | None, *, is_by_flag: bool) -> None:
-    """SettingsError if two of the `places` disagree about the API address, its key, or the registry: a variable that is
-    still set from earlier would lead to another cluster, or give it the key of this one. The first place that has a
-    value is the one that is meant. `is_by_flag`: no variable or default selects the environment."""
-    given = [settle(DECIDES_CLUSTER, layers) for layers in places]
+def check_agree(layers: Iterable[Layer], environment: str | None, *, is_by_flag: bool) -> None:
+    """SettingsError if one of `layers`, the most trusted first, that is of the call disagrees with a more trusted one
+    about the API address, its key, or the registry: a variable that is still set from earlier would lead to another
+    cluster, or give it the key of this one. `is_by_flag`: no variable or default selects the environment."""
     for row in DECIDES_CLUSTER:
-        found = [(origins[row.key], values[row.key]) for values, origins in given]
-        found = [(origin, value) for origin, value in found if origin.source is not Source.DEFAULT]
-        for origin, value in found[1:]:
-            if value != found[0][1]:
-                error = _contradiction(row, *found[0], origin, value, environment)
+        meant: tuple[Origin, object] | None = None
+        for layer in layers:
+            if meant is not None and not layer.is_of_call:
+                continue
+            values, origins = settle([row], [layer])
+            origin, value = origins[row.key], values[row.key]
+            if origin.source is Source.DEFAULT:
+                continue
+            meant = meant or (origin, value)
+            if value != meant[1]:
+                error = _contradiction(row, *meant, origin, value, environment)
                 if environment and not is_by_flag:
                     error.next += ("Or select no environment, with DEPLOY_ENVIRONMENT= before the command",)
                 raise error

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from invoke.context import Context
 from msgspec import structs
@@ -18,22 +18,22 @@ from ..errors import SettingsError
 from ..git import top_of
 from ..redaction import keep_secret
 from . import apps, environments
-from .env_files import EnvFile, env_files
+from .env_files import EnvFile, env_file
 from .invoke_config import deploy_part
 from .paths import project_root
 from .schema import (
     BY_KEY,
     DECIDES_CLUSTER,
+    NOT_GIVEN,
+    SECRET_VARIABLE,
     SECRETS,
     SETTINGS,
     WITH_VARIABLE,
-    is_secret_variable,
+    Setting,
     suffix_of,
 )
 from .settings import Layer, Settings, settle
 from .sources import Origin, Source
-
-_DECIDE = frozenset(row.variable for row in DECIDES_CLUSTER)
 
 
 class Chosen(NamedTuple):
@@ -46,124 +46,134 @@ class Chosen(NamedTuple):
     """How many at the same time; None if no source says."""
 
 
-@dataclass(frozen=True)
 class Project:
-    """What is known of a checkout before any app is looked at."""
+    """A checkout, and the environment that one call selects in it, before any app is looked at."""
 
-    root: Path
-    configuration: apps.Configuration
-    engines: frozenset[str] | None = None
-    """The programs that an `.env` file may name as the engine; None: any."""
-    without_variables: apps.Configuration | None = None
-    """The configuration without what INVOKE_* variables put there, if there are any."""
-    read: dict[str, EnvFile | None] = field(default_factory=dict, repr=False)
-    """The `.env` files that were read, by their names; None is one that does not exist."""
+    def __init__(
+        self,
+        root: Path,
+        configuration: apps.Configuration,
+        environ: Mapping[str, str],
+        environment: str | None = None,
+        *,
+        as_filed: apps.Configuration | None = None,
+        secrets: Sequence[str] = (),
+        engines: frozenset[str] | None = None,
+    ) -> None:
+        """The environment is that of the flag, `environment`, else of DEPLOY_ENVIRONMENT in the shell or in a `.env`
+        file, else of the configuration. SettingsError if there is none of this name.
+
+        `as_filed` is the configuration without what INVOKE_* variables put there, if there are any.
+        """
+        self.root, self.table, self.secrets, self.engines = root, configuration.table, secrets, engines
+        self._environ, self._as_filed = environ, as_filed or configuration
+        # Invoke reads INVOKE_DEPLOY_<KEY> only for keys that its configuration has already. The settings are not put
+        # there: a shallow merge at a developer's root collection would delete them.
+        by_invoke = {row.key: environ.get(f"INVOKE_{row.variable}") for row in WITH_VARIABLE}
+        general = {key: value for key, value in configuration.general.items() if value not in NOT_GIVEN}
+        self.configuration = structs.replace(configuration, general={**by_invoke, **general})
+        self._file = cache(partial(env_file, root))
+        named, names = environ.get("DEPLOY_ENV_FILE"), configuration.names[None]
+        if named and not self._file(named):
+            raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which does not exist")
+        self._general_files = [named] if named else [".env.local", ".env"]
+        if environment == "":
+            raise SettingsError("flag --environment: the name is empty", next=environments.choose(names))
+        row = BY_KEY["environment"]
+        files = [(Source.ENV_FILE, name, file.variables) for name in self._general_files if (file := self._file(name))]
+        layers = [Layer(Source.FLAG, "flag", "{row.flag}", {row.key: environment})]
+        for source, place, variables in ((Source.VARIABLE, "shell variable", environ), *files):
+            layers.append(Layer(source, place, "{row.variable}", {row.key: variables.get(row.variable)}))
+        values, origins = settle([row], [*layers, *self.configuration.levels(None, None)])
+        self.environment: str | None = values[row.key]
+        self.selected_by = origins[row.key]
+        if environment is None and environ.get(row.variable) == "":  # selects none
+            self.environment, self.selected_by = None, Origin(Source.VARIABLE, "shell variable", row.variable)
+        elif self.environment is not None:
+            environments.check_known(self.environment, names, f"{self.selected_by}: ")
+        if named:
+            environments.check_file(named, names, self.environment, self.selected_by)
 
     @classmethod
-    def of(cls, c: Context) -> Project:
-        """The project of a context. Raises SettingsError. From now on the secrets of the environment and of the
-        configuration are redacted."""
-        root = root_of(c)
+    def of(cls, c: Context, environment: str | None = None) -> Project:
+        """The project of a context, with the environment that the flag `environment` or another source selects.
+        Raises SettingsError. From now on the secrets of the shell and of the configuration are redacted."""
+        root, environ = root_of(c), dict(os.environ)
         written = deploy_part(c.config, root)
         # Before anything is parsed: the error of another setting may quote a secret.
-        keep_secret(value for name, value in os.environ.items() if is_secret_variable(name))
+        keep_secret(value for name, value in environ.items() if SECRET_VARIABLE.fullmatch(name))
         of_environments = written.get("environments")
-        tables = of_environments.values() if isinstance(of_environments, Mapping) else ()
-        for part in (written, *(table for table in tables if isinstance(table, Mapping))):
-            keep_secret(str(part.get(row.key) or "") for row in SECRETS)
-        configuration = apps.split(written)
+        tables: dict[str, object] = {"deploy": written}
+        if isinstance(of_environments, Mapping):
+            tables |= {f"deploy.environments.{name}": table for name, table in of_environments.items()}
+        secrets = {
+            f"{path}.{row.key}": str(table[row.key])
+            for path, table in tables.items()
+            if isinstance(table, Mapping)
+            for row in SECRETS
+            if table.get(row.key) not in NOT_GIVEN
+        }
+        keep_secret(secrets.values())
         as_filed = None
-        if any(name.startswith("INVOKE_DEPLOY_") for name in os.environ):
+        if any(name.startswith("INVOKE_DEPLOY_") for name in environ):
             as_filed = apps.split(deploy_part(c.config, root, without_variables=True))
-        return cls(root, configuration, getattr(c.config, "only_engines", None), as_filed)
-
-    @property
-    def table(self) -> apps.Table:
-        """`deploy.apps`: the entry of each app, with its `app`."""
-        return self.configuration.table
+        engines = getattr(c.config, "only_engines", None)
+        return cls(
+            root, apps.split(written), environ, environment, as_filed=as_filed, secrets=[*secrets], engines=engines
+        )
 
     def chosen(self, flags: Mapping[str, object]) -> Chosen:
         """The apps that `flags` mean; with a table of apps, DEPLOY_APP is a choice among them, too. SettingsError if
         that cannot be told."""
         if not self.table:
             return Chosen(None, is_several=False, jobs=None)
-        layers, *_ = self._layers(None, flags, os.environ, self.selected(flags)[0])
+        layers, *_ = self._layers(None, flags, self.environment)
+        self._check_agree(None, layers, self.environment)
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
         is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
             apps.check_flags_of_several(flags)
         return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
 
-    def selected(
-        self, flags: Mapping[str, object], environ: Mapping[str, str] = os.environ
-    ) -> tuple[str | None, Origin]:
-        """The environment that is selected, and where: by the flag, else by DEPLOY_ENVIRONMENT in the shell or in a
-        `.env` file, else by the configuration. SettingsError if there is none of this name."""
-        names, named = self.configuration.all_environments(), environ.get("DEPLOY_ENV_FILE")
-        files = env_files(self.root, (), named, self.read)
-        environment, origin = environments.selected(
-            names,
-            [
-                Layer(Source.FLAG, "flag", "{row.flag}", flags),
-                _by_variable(Source.VARIABLE, "shell variable", environ),
-                *(_by_variable(Source.ENV_FILE, at, file.variables) for at, file in files.items()),
-                Layer(Source.CONFIG, "configuration", "deploy.{row.key}", self.configuration.general),
-                Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True),
-            ],
-        )
-        if named:
-            environments.check_file(named, names, environment, origin)
-        return environment, origin
-
-    def load(
-        self,
-        name: str | None,
-        flags: Mapping[str, object],
-        environ: Mapping[str, str] = os.environ,
-        *,
-        environment: str | None = None,
-        is_selected: bool = True,
-    ) -> Settings:
+    def load(self, name: str | None, flags: Mapping[str, object], *, environment: str | None = None) -> Settings:
         """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`
         by their parameters, without the record and git (`Settings.completed`). Raises SettingsError. From now on the
         secrets in the `.env` files are redacted.
 
-        They are those of the selected environment; `environment` selects it like a flag. Unless it `is_selected`, they
-        are of another environment than the selected one: then of `flags` only `app` counts, and of the variables that
-        the shell and DEPLOY_ENV_FILE have only those for that environment, and DEPLOY_APP.
+        They are those of the selected environment, or of another `environment`: then of `flags` only `app` counts, and
+        of the variables that the shell and DEPLOY_ENV_FILE have only those for that environment, and DEPLOY_APP.
         """
-        environ = dict(environ)  # each look into os.environ costs three calls
-        if is_selected:
-            flags = {**flags, "environment": environment} if environment is not None else flags
-            environment, selected_by = self.selected(flags, environ)
+        selected_by = self.selected_by
+        if environment in (None, self.environment):
+            environment = self.environment
         else:
             flags, selected_by = {"app": flags.get("app")}, Origin(Source.DEFAULT, "default")
         if environment is not None:
-            known = self.configuration.all_environments(name)
-            environments.check_known(environment, known, f"app {name}: " if name else "")
-        # With a table, the flag chooses among its apps, and the entry says what the app is called.
-        flags = {**flags, "app": None} if self.table and "app" in flags else flags
-        layers, files, not_used = self._layers(name, flags, environ, environment, is_selected=is_selected)
+            environments.check_known(environment, self.configuration.names[name], f"app {name}: " if name else "")
+        layers, files, not_used = self._layers(name, flags, environment)
+        self._check_agree(name, layers, environment)
         values, origins = settle([row for row in SETTINGS if row.key != "environment"], layers)
         state_file = self.root / values.pop("state_file")
         if name is not None:
             state_file = state_file.with_name(f"{state_file.stem}.{name}{state_file.suffix or '.json'}")
-        sources = [environ, *(file.variables for file in files.values())]
+        sources = [self._environ, *(file.variables for file in files.values())]
+        host = urlsplit(values["api_url"] or "").netloc
         settings = Settings(
             {**origins, "environment": selected_by},
             **values,
             name=name,
             root=self.root,
             environment=environment,
-            environments=self.configuration.all_environments(name),
+            environments=self.configuration.names[name],
+            cluster=f"{environment} ({host})" if environment and host else environment or host,
             state_file=state_file,
-            flags=frozenset(row.key for row in WITH_VARIABLE if (row.parameter or row.key) in flags),
+            flags=frozenset(row.key for row in WITH_VARIABLE if row.parameter in flags),
             variables=ChainMap(*({key: value for key, value in has.items() if value} for has in sources)),
             empty_variables=frozenset(key for has in sources for key, value in has.items() if not value),
             env_files=files,
             not_used=not_used,
         )
-        if not self.table and apps.SEVERAL.fullmatch(settings.known("app") or ""):
+        if not self.table and apps.SEVERAL.fullmatch(values["app"] or ""):
             raise SettingsError(f"app {settings.app} needs a table of apps, deploy.apps in invoke.yaml")
         origin = origins["docker"]
         if self.engines and origin.source is Source.ENV_FILE and settings.docker not in self.engines:
@@ -173,117 +183,77 @@ class Project:
             )
         return settings
 
+    def values_in(self, environment: str, name: str | None, keys: Sequence[str]) -> dict[str, Any]:
+        """The values of a few settings of an app in another environment than the selected one, whether its other
+        settings can be used or not. SettingsError if one of these is invalid, or a `.env` file cannot be read."""
+        layers, *_ = self._layers(name, {}, environment)
+        return settle([BY_KEY[key] for key in keys], layers)[0]
+
     def _layers(
-        self,
-        name: str | None,
-        flags: Mapping[str, object],
-        environ: Mapping[str, str],
-        environment: str | None,
-        *,
-        is_selected: bool = True,
+        self, name: str | None, flags: Mapping[str, object], environment: str | None
     ) -> tuple[list[Layer], dict[str, EnvFile], dict[str, str]]:
         """The values of every source, strongest first; the `.env` files; the variables that do not count, with the file
-        of each. SettingsError if the sources disagree about the cluster."""
-        by_flag = {row.key: flags.get(row.parameter or row.key) for row in WITH_VARIABLE}
+        of each."""
+        is_selected = environment == self.environment
+        by_flag = {row.key: flags.get(row.parameter) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
-        configuration, as_filed = self.configuration, self.without_variables or self.configuration
+        if name is not None:
+            by_flag["app"] = None  # the flag chooses among the apps, and the entry says what the app is called
+        configuration = self.configuration
         if not is_selected:
-            configuration = structs.replace(configuration, general=as_filed.general)
+            configuration = structs.replace(configuration, general=self._as_filed.general)
         levels = configuration.levels(name, environment)
-        named = environ.get("DEPLOY_ENV_FILE")
-        env_file, origins = settle((BY_KEY["env_file"],), levels)
-        of_app = [path for path in env_file.values() if path]
-        of_environment = [f".env.{environment}.local", f".env.{environment}"] if environment else []
-        files = env_files(self.root, [*of_app, *of_environment], named, self.read)
-        is_of_app = origins["env_file"].source not in (Source.ENVIRONMENT, Source.APP_ENVIRONMENT)
-        own = {*of_environment, *([] if is_of_app else of_app)}
-        places = [
-            _Place(Source.VARIABLE, "shell variable", environ, is_of_call=True),
-            *(
-                _Place(Source.ENV_FILE, at, file.variables, is_of_call=at == named and at not in own)
-                for at, file in files.items()
-            ),
-        ]
-        # What holds for all calls and environments does not decide the cluster of one.
-        not_used: dict[str, str] = {}
-        if named or environment:
-            for number, place in enumerate(places):
-                if not place.is_of_call and place.name not in own:
-                    not_used |= {key: place.name for key in _DECIDE - {*not_used} if place.values.get(key)}
-                    kept = {key: value for key, value in place.values.items() if key not in _DECIDE}
-                    places[number] = place._replace(values=kept)
-        invoke = Layer(Source.CONFIG, "configuration", "deploy.{row.key}", _by_invoke(environ), by_variable=True)
-        layers = [
-            Layer(Source.FLAG, "flag", "{row.flag}", by_flag),
-            *(layer for place in places for layer in place.layers(environment, is_selected)),
-            *levels,
-            *([invoke] if is_selected else []),
-        ]
-        if named or environment:
-            written = as_filed.levels(name, environment) if environment else []
-            said = _said(places, written, environ, environment, is_selected)
-            is_by_flag = not is_selected or bool(flags.get("environment"))
-            environments.check_agree(said, environment, is_by_flag=is_by_flag)
+        named_by_app, origins = settle((BY_KEY["env_file"],), levels)
+        of_app = [path for path in named_by_app.values() if path]
+        own = [f".env.{environment}.local", f".env.{environment}"] if environment else []
+        names = [*of_app, *own, *self._general_files]
+        files = {at: file for at in names if (file := self._file(at))}
+        if origins["env_file"].source in (Source.ENVIRONMENT, Source.APP_ENVIRONMENT):
+            own += of_app
+        named, not_used = self._environ.get("DEPLOY_ENV_FILE"), dict[str, str]()
+        layers = [Layer(Source.FLAG, "flag", "{row.flag}", by_flag), *levels]
+        of_files = ((Source.ENV_FILE, at, file.variables) for at, file in files.items())
+        for source, place, variables in ((Source.VARIABLE, "shell variable", self._environ), *of_files):
+            is_of_call = source is Source.VARIABLE or (place == named and place not in own)
+            rows: Sequence[Setting] = WITH_VARIABLE
+            if is_of_call and not is_selected:
+                # What a call says is about the selected environment; in another one it is about the same app.
+                rows = [BY_KEY["app"]]
+            elif (named or environment) and not is_of_call and place not in own:
+                # What holds for all calls and environments does not decide the cluster of one.
+                rows = [row for row in WITH_VARIABLE if row not in DECIDES_CLUSTER]
+                for variable in (row.variable for row in DECIDES_CLUSTER if variables.get(row.variable)):
+                    not_used.setdefault(variable, place)
+            if suffix := suffix_of(environment) if environment else "":
+                values = {row.key: variables.get(f"{row.variable}{suffix}") for row in WITH_VARIABLE}
+                layers.append(Layer(source, place, f"{{row.variable}}{suffix}", values, suffix, is_of_call))
+            values = {row.key: variables.get(row.variable) for row in rows}
+            layers.append(Layer(source, place, "{row.variable}", values, "", is_of_call))
         return sorted(layers, key=lambda layer: layer.source), files, not_used
 
-
-class _Place(NamedTuple):
-    """A place of variables: the shell or a `.env` file. It `is_of_call` if only this call has it: the shell, the file
-    of DEPLOY_ENV_FILE."""
-
-    source: Source
-    name: str
-    values: Mapping[str, str]
-    is_of_call: bool = False
-
-    def layers(self, environment: str | None, is_selected: bool) -> list[Layer]:
-        """What counts of it: for the environment alone, then for all. What a call says is about the selected
-        environment; in another one it is about the same app."""
-        for_all = self.values
-        if self.is_of_call and not is_selected:
-            for_all = {key: value for key, value in for_all.items() if key == BY_KEY["app"].variable}
-        layers = [_by_variable(self.source, self.name, for_all)]
-        if environment is not None:
-            layers.insert(0, _by_variable(self.source, self.name, self.values, suffix_of(environment)))
-        return layers
-
-
-def _by_variable(source: Source, place: str, values: Mapping[str, object], suffix: str = "") -> Layer:
-    return Layer(source, place, f"{{row.variable}}{suffix}", values, by_variable=True, suffix=suffix)
-
-
-def _said(
-    places: Sequence[_Place],
-    levels: Sequence[Layer],
-    environ: Mapping[str, str],
-    environment: str | None,
-    is_selected: bool,
-) -> Iterator[list[Layer]]:
-    """What must agree about the cluster, the most trusted first: what is kept for the environment, `levels` of the
-    configuration among it; then each variable of the call, the file that it names before the shell."""
-    # The shell, which is the first place, comes last.
-    of_call = [place.layers(environment, is_selected) for place in reversed(places) if place.is_of_call]
-    if environment:
-        of_files = [place.layers(environment, is_selected) for place in places if not place.is_of_call]
-        stronger = [layer for layer in levels if layer.source is not Source.CONFIG]
-        alone = [layers[0] for layers in of_call]
-        yield [*stronger, *chain.from_iterable(of_files), *alone, *levels]
-    yield from ([layer] for layer in sorted(chain.from_iterable(of_call), key=lambda layer: not layer.suffix))
-    yield from _said_to_invoke(environ, environment, is_selected)
-
-
-def _said_to_invoke(environ: Mapping[str, str], environment: str | None, is_selected: bool) -> Iterator[list[Layer]]:
-    """The variables from which Invoke itself takes the settings that decide the cluster, each in a place of its own."""
-    for row in DECIDES_CLUSTER:
-        names = [f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}"] if environment else []
-        for name in (*names, *([f"INVOKE_{row.variable}"] if is_selected else [])):
-            yield [Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)})]
-
-
-def _by_invoke(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables INVOKE_DEPLOY_<KEY>, without INVOKE_. Invoke reads them only for keys that its configuration has
-    already. The settings are not put there: a shallow merge at a developer's root collection would delete them."""
-    return {key.removeprefix("INVOKE_"): environ[key] for key in environ if key.startswith("INVOKE_DEPLOY_")}
+    def _check_agree(self, name: str | None, layers: Sequence[Layer], environment: str | None) -> None:
+        """SettingsError if the sources disagree about the cluster. Most trusted is what is kept for the environment
+        (not what an INVOKE_* variable put into the configuration), then what the call says of it alone, then what
+        holds for all environments; of the call the file that it names, then the shell."""
+        if not environment and not self._environ.get("DEPLOY_ENV_FILE"):
+            return
+        is_selected = environment == self.environment
+        *for_environment, for_all = self._as_filed.levels(name, environment)
+        of_call = [layer for layer in reversed(layers) if layer.is_of_call]
+        trusted = [layer for layer in of_call if layer.suffix]
+        if environment:
+            of_files = [layer for layer in layers if layer.source is Source.ENV_FILE and not layer.is_of_call]
+            trusted = [*for_environment, *of_files, *trusted, for_all]
+        trusted += [layer for layer in of_call if not layer.suffix]
+        for row in DECIDES_CLUSTER:
+            to_invoke = [f"INVOKE_{row.variable}"] if is_selected else []
+            if environment:
+                to_invoke.insert(0, f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}")
+            for variable in to_invoke:
+                value = self._environ.get(variable)
+                trusted.append(Layer(Source.VARIABLE, "shell variable", variable, {row.key: value}, is_of_call=True))
+        is_by_flag = not is_selected or self.selected_by.source is Source.FLAG
+        environments.check_agree(trusted, environment, is_by_flag=is_by_flag)
 
 
 def root_of(c: Context) -> Path:

@@ -41,16 +41,10 @@ class Setting(NamedTuple):
     committed: bool = False
     """Whether it belongs in a committed file: it does not depend on who deploys, and git does not know it for sure."""
     parameter: str = ""
-    """The parameter of tasks for it, if that is not called `key`."""
-
-    @property
-    def variable(self) -> str:
-        """`DEPLOY_<KEY>`; "" if only the configuration has it."""
-        return "" if self.only_configured else f"DEPLOY_{self.key.upper()}"
-
-    @property
-    def flag(self) -> str:
-        return f"--{(self.parameter or self.key).replace('_', '-')}"
+    """The parameter of tasks for it: `key`, unless the row has another."""
+    flag: str = ""
+    variable: str = ""
+    """`DEPLOY_<KEY>`; "" if only the configuration has it."""
 
 
 _for_all = partial(Setting, is_global=True)
@@ -63,10 +57,10 @@ _PORT = partial(parse.whole_number, "a port", 1, 65535)
 _REPLICAS = partial(parse.whole_number, "a number of replicas", 0, 1000)
 _JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
 _NAMES = parse.variable_names
-SETTINGS = (
+_ROWS = (
     _for_all(
         "environment",
-        _LABEL,
+        str,
         None,
         "which environment: the name of a cluster under `deploy.environments`; empty: none",
     ),
@@ -142,6 +136,14 @@ SETTINGS = (
         of_environments=True,
     ),
 )
+SETTINGS = tuple(
+    row._replace(
+        parameter=row.parameter or row.key,
+        flag=f"--{(row.parameter or row.key).replace('_', '-')}",
+        variable="" if row.only_configured else f"DEPLOY_{row.key.upper()}",
+    )
+    for row in _ROWS
+)
 BY_KEY = {row.key: row for row in SETTINGS}
 WITH_VARIABLE = tuple(row for row in SETTINGS if not row.only_configured)
 SECRETS = tuple(row for row in SETTINGS if row.secret)
@@ -150,10 +152,11 @@ OF_REGISTRY = ("registry", "registry_username", "registry_password")
 DECIDES_CLUSTER = tuple(BY_KEY[key] for key in ("api_url", "api_key", *OF_REGISTRY))
 """The settings that decide which cluster a request reaches, and what is logged in with there: with an environment,
 nothing replaces them unseen."""
-_SECRET_VARIABLE = re.compile(
+SECRET_VARIABLE = re.compile(
     "(INVOKE_DEPLOY_ENVIRONMENTS_[A-Z0-9_]+_|(INVOKE_)?DEPLOY_)"
     f"({'|'.join(row.key.upper() for row in SECRETS)})(_[A-Z0-9_]+)?"
 )
+"""The names of variables that hold a secret of the kit, for all environments or for one, configured or not."""
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 """A source with one of these values does not give the setting."""
 
@@ -161,8 +164,3 @@ NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
 def suffix_of(environment: str) -> str:
     """The end of the name of a variable that counts for one environment alone: `_PRODUCTION`."""
     return f"_{environment.upper().replace('-', '_')}"
-
-
-def is_secret_variable(name: str) -> bool:
-    """Whether the variable `name` holds a secret of the kit, for all environments or for one, configured or not."""
-    return _SECRET_VARIABLE.fullmatch(name) is not None

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
-from urllib.parse import urlsplit
 
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
@@ -23,14 +22,14 @@ from .schema import (
     DECIDES_CLUSTER,
     NOT_GIVEN,
     OF_REGISTRY,
+    SECRET_VARIABLE,
     SECRETS,
     SETTINGS,
     WITH_VARIABLE,
     Setting,
-    is_secret_variable,
     suffix_of,
 )
-from .sources import Origin, Source
+from .sources import CONFIGURED, Origin, Source
 from .values import Metrics, Port, nearest
 
 # Reading one of these raises SettingsError if it is not set.
@@ -38,27 +37,20 @@ _REQUIRED = ("api_url", "api_key", "app", "image_name", "port", "repo_url", "git
 
 
 class Layer(NamedTuple):
-    """The values of one source: by the variables of settings with the `suffix` of an environment if `by_variable`, else
-    by their keys. `shown` is a format of what messages call a setting there, such as `deploy.{row.key}`."""
+    """The values of one source, as they are written, by the keys of settings. `shown` is a format of what messages call
+    a setting there, such as `deploy.{row.key}`."""
 
     source: Source
     place: str
     shown: str
     values: Mapping[str, object]
-    by_variable: bool = False
     suffix: str = ""
-
-    def get(self, row: Setting) -> object:
-        """The value of a setting as it is written here; None if it is not here."""
-        if not self.by_variable:
-            return self.values.get(row.key)
-        return self.values.get(f"{row.variable}{self.suffix}") if row.variable else None
-
-    def origin(self, row: Setting) -> Origin:
-        return Origin(self.source, self.place, self.shown.format(row=row))
+    """That of the environment which these variables are for; "" if they are for all."""
+    is_of_call: bool = False
+    """Whether only this call has them: in the shell, or in the file of DEPLOY_ENV_FILE."""
 
 
-def settle(rows: Iterable[Setting], layers: Collection[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
+def settle(rows: Iterable[Setting], layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
     """The parsed value of each row from the first of `layers` that gives one, and its origin. Raises SettingsError."""
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
@@ -66,12 +58,31 @@ def settle(rows: Iterable[Setting], layers: Collection[Layer]) -> tuple[dict[str
     for row in rows:
         values[row.key], origins[row.key] = row.default, default
         for layer in layers:
-            value = layer.get(row)
+            value = layer.values.get(row.key)
             if value not in NOT_GIVEN:
-                origins[row.key] = origin = layer.origin(row)
+                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row=row))
                 values[row.key] = origin.parsed(row.parse, value)
+                if row.joined and layer.source in CONFIGURED:
+                    values[row.key] = _joined(row, layers)
                 break
     return values, origins
+
+
+def _joined(row: Setting, layers: Sequence[Layer]) -> object:
+    """What all levels of the configuration have of a joined setting, the weakest first. Where a level has the value of
+    a variable, weaker levels do not name it."""
+    table: dict[str, object] = {}
+    items: list[object] = []
+    for level in (layer for layer in reversed(layers) if layer.source in CONFIGURED):
+        own = settle([row._replace(joined=False)], [level])[0][row.key]
+        if row.key == "env":
+            table.update(own)
+            continue
+        with_value: Any = level.values.get("env") or ()
+        if row.key != "build_args":
+            items = [item for item in items if item not in with_value]
+        items += own
+    return table or tuple(items)
 
 
 class Settings:
@@ -83,6 +94,9 @@ class Settings:
     root: Path
     environment: str | None
     """The selected environment; None if none is."""
+    cluster: str
+    """What lines say of where something happens: the environment and the API's host, `production (deploy.example.com)`;
+    without an environment only the host."""
     state_file: Path
     api_url: str
     api_key: str
@@ -123,6 +137,9 @@ class Settings:
     metrics: Metrics | None
     protected: bool
     origins: Mapping[str, Origin]
+    of_call: frozenset[str]
+    """The keys of settings that a flag or the shell gives: a command that is pasted into another shell must name
+    them."""
     flags: frozenset[str]
     """The keys of settings that the task has a flag for."""
     variables: Mapping[str, str]
@@ -153,7 +170,8 @@ class Settings:
         by_name = {name: variables[name] for name in names if name in variables}
         values["configured_environment"] = {**values["env"], **by_name}
         set_values = {key: value for key, value in values.items() if value is not None or key not in _REQUIRED}
-        vars(self).update(set_values, origins={**origins, **follows})
+        of_call = frozenset(key for key, has in origins.items() if has.source in (Source.FLAG, Source.VARIABLE))
+        vars(self).update(set_values, origins={**origins, **follows}, of_call=of_call)
 
     if not TYPE_CHECKING:  # mypy would take any name for that of a setting
 
@@ -165,13 +183,6 @@ class Settings:
 
     def __setattr__(self, key: str, value: object) -> NoReturn:
         raise AttributeError(f"{key} cannot be changed")
-
-    @property
-    def cluster(self) -> str:
-        """What lines say of where something happens: the environment and the API's host, `production
-        (deploy.example.com)`; without an environment only the host."""
-        host = urlsplit(self.known("api_url") or "").netloc
-        return f"{self.environment} ({host})" if self.environment and host else self.environment or host
 
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
         """These settings with what `record` has and then git, both only for what no source gives. SettingsError if a
@@ -227,10 +238,6 @@ class Settings:
 
     def is_given(self, key: str) -> bool:
         return self.origins[key].source is not Source.DEFAULT
-
-    def is_of_call(self, key: str) -> bool:
-        """Whether a flag or the shell gives it: a command that is pasted into another shell must name it."""
-        return self.origins[key].source in (Source.FLAG, Source.VARIABLE)
 
     def check(self, *needs: str, given: Collection[str] = (), trouble: str | None = None) -> None:
         """Raises one SettingsError with everything of `needs` that is missing, and how to give it.
@@ -324,10 +331,11 @@ class Settings:
 
     def secrets_among(self, values: Mapping[str, str]) -> list[str]:
         """The names in `values` that carry a secret of the deploy: by their name, or by their value."""
+        is_secret = SECRET_VARIABLE.fullmatch
         places = (self.variables, *(file.variables for file in self.env_files.values()))
         secrets = {self.known(row.key) for row in SECRETS}
-        secrets |= {value for has in places for name, value in has.items() if is_secret_variable(name)}
-        return [name for name, value in values.items() if is_secret_variable(name) or (value and value in secrets)]
+        secrets |= {value for has in places for name, value in has.items() if is_secret(name)}
+        return [name for name, value in values.items() if is_secret(name) or (value and value in secrets)]
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
         """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,

@@ -29,6 +29,10 @@ class Source(IntEnum):
     DEFAULT = 10
 
 
+CONFIGURED = (Source.APP_ENVIRONMENT, Source.ENVIRONMENT, Source.APP, Source.CONFIG)
+"""The levels of the configuration."""
+
+
 class Origin(NamedTuple):
     """The origin of one value: its source; the place where a person finds it, such as `environment` or the name of a
     `.env` file; and, if there is one, its name there. Its text is what messages show: `shell variable DEPLOY_PORT`."""

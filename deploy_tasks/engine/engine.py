@@ -16,7 +16,7 @@ from invoke.exceptions import CommandTimedOut
 from invoke.runners import Result
 
 from .. import images
-from ..config.schema import is_secret_variable
+from ..config.schema import SECRET_VARIABLE
 from ..encoding import decode
 from ..errors import EngineError
 from .docker import Buildx, Docker
@@ -177,7 +177,7 @@ class Engine:
         """Runs the program through `c.run`, with Invoke's settings except those that would break a build."""
         # warn=True: with a bare -w, a failed push was followed by a deploy. in_stream: the default one would consume
         # the input of a shell loop around the call.
-        environment = {key: value for key, value in os.environ.items() if not is_secret_variable(key)}
+        environment = {key: value for key, value in os.environ.items() if not SECRET_VARIABLE.fullmatch(key)}
         # With an attestation, an unchanged image would get a new digest with each build.
         environment["BUILDX_NO_DEFAULT_ATTESTATIONS"] = environment.get("BUILDX_NO_DEFAULT_ATTESTATIONS") or "1"
         with streaming(self._c):

@@ -90,13 +90,14 @@ class Call(Struct, Generic[R_co], frozen=True):
     @classmethod
     def of(cls, c: Context, command: Command[R], options: Mapping[str, object]) -> Call[R]:
         """The call of `command` with `options`. SettingsError if the project's configuration cannot be used."""
-        project, chain = Project.of(c), _chain_of(c)
+        chain = _chain_of(c)
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
             flags["app"] = ",".join(cast("list[str]", flags["app"]))
         if flags.get("environment") is None:
             flags["environment"] = chain.environment
-        environment, _ = project.selected(flags)
+        project = Project.of(c, cast("str | None", flags["environment"]))
+        environment = project.environment
         next_steps.select(environment)
         if later := flags["environment"] is None and command.changes and next_steps.current.get().later:
             _warn_of_others(later, command.name, environment)

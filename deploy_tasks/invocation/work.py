@@ -81,8 +81,7 @@ class Work:
         self._is_locked, self._undivided = False, Lock()
         self._asked: Callable[[], Running] | None = None
         self._running: Running | None = None
-        is_selected = environment in (None, call.environment)
-        self.settings = call.project.load(name, call.options, environment=environment, is_selected=is_selected)
+        self.settings = call.project.load(name, call.options, environment=environment)
         self.again = self.step(call.command.name)
         """This call again."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
@@ -151,7 +150,7 @@ class Work:
         settings = self.settings
         for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
             console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-        for secret in self.call.project.configuration.secrets():
+        for secret in self.call.project.secrets:
             console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
         for text in settings.misspelt():
             console.warn(text)
@@ -347,7 +346,7 @@ class Work:
         given = self.call.given
         is_same = task == self.call.command.name
         named = _FLAGS_OF.get(task, TARGET)
-        kept = {key: self.settings.known(key) for key in TARGET if key in named and self.settings.is_of_call(key)}
+        kept = {key: self.settings.known(key) for key in TARGET if key in named and key in self.settings.of_call}
         kept |= {key: given[key] for key in (given if is_same else named) if key in given}
         place: dict[str, object] = {"app": self.name} if self.name else {}
         if self.settings.environment != self.call.environment:  # where flags do not count
