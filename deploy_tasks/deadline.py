@@ -35,7 +35,7 @@ class Deadline:
         """A turn now, others after pauses that grow from `first` to `longest` seconds, and the last at the deadline."""
         yield
         pause = first
-        while self.left():
-            self.pause(pause)
+        while left := self.left():
+            self._sleep(min(pause, left))
             yield
             pause = min(1.5 * pause, longest)

@@ -30,7 +30,7 @@ def full(**more: Any) -> FullAppState:
 
 
 def seen(state: AppState | None, *entries: HistoryEntry, says_all: bool = False) -> Running:
-    return running(state, says_all, History(entries), "shop", "apps")
+    return running(state, says_all, History(lambda: entries), "shop", "apps")
 
 
 def test_no_answer_means_nothing_only_from_a_server_that_says_all() -> None:

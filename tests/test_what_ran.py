@@ -34,12 +34,12 @@ def shown(one: Ran) -> str:
 
 
 def listed(newest_first: list[HistoryEntry], now: Ran | None = None) -> str:
-    return " ".join(shown(one) for one in what_ran(History(newest_first), "shop", "apps", now))
+    return " ".join(shown(one) for one in what_ran(History(lambda: newest_first), "shop", "apps", now))
 
 
 def back(newest_first: list[HistoryEntry], now: Ran | None = None) -> str:
     """What rollback goes to, with `--back` 1, 2, …"""
-    ran = what_ran(History(newest_first), "shop", "apps", now)
+    ran = what_ran(History(lambda: newest_first), "shop", "apps", now)
     return " ".join(shown(one) for one in goes_back(ran, restores=False))
 
 
@@ -123,7 +123,7 @@ def test_before_nothing_ran_what_was_deployed_last() -> None:
 def test_images_without_a_digest_are_never_the_same() -> None:
     tagged = Ran(image_name="ghcr.io/org/shop:v1")
     assert not is_same(tagged, tagged)
-    assert len(list(what_ran(History([]), "shop", "apps", tagged))) == 1
+    assert len(list(what_ran(History(list), "shop", "apps", tagged))) == 1
 
 
 @pytest.mark.parametrize(("name", "is_one"), [("shop", True), (None, True), ("team/shop", False)])

@@ -121,7 +121,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
         if record is None or record.build_id is None:
             raise SettingsError("no digest is recorded yet", "Nothing was deployed", steps_to_build(work, None))
         return plan_of(work, record.build_id, record)
-    entries = work.state.history()
+    entries = work.state.history
     try:
         build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
     except ValueError as error:
@@ -329,7 +329,9 @@ def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> Non
             if ready is None:
                 console.tell("the API does not say how apps run, so the rollout was not followed")
             else:
-                console.tell(f"{ready}/{ready} ready in {deadline.passed():.0f} s{f': {url}' if url else ''}")
+                console.tell(
+                    f"{ready}/{ready} ready in {deadline.seconds - deadline.left():.0f} s{f': {url}' if url else ''}"
+                )
         if work.options["check_health"]:
             health = f"{url}{config.health_path or '/'}"
             with progress_of(request.app) as progress:

@@ -45,7 +45,7 @@ class DigestPlan(Struct, frozen=True):
             was = f"{before.image_name}:{before.image_tag} ({images.shortened(before.build_id)})"
             console.warn(f"the record was of {was}, and now is of {target.image_name}:{target.image_tag}")
         # A tag does not say what was uncommitted when it was built here; the history does.
-        of_image = work.state.history().of_image(target.image_name)
+        of_image = work.state.history.of_image(target.image_name)
         known = next((entry for entry in of_image if entry.build_id == build_id), None)
         return keep(work, target, build_id, dirty=known.dirty if known else None)
 

@@ -47,7 +47,7 @@ def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
     tag = work.settings.given("image_tag")
     if not images.is_commit(build.git_ref):
         return None
-    entries = work.state.history().of_image(build.image_name)
+    entries = work.state.history.of_image(build.image_name)
     # Each cluster may have an image of its own of the same commit.
     same = [entry for entry in entries.same_builds(build) if tag in (None, entry.image_tag)]
     by_commit = [build.image_tag] if build.image_tag == build.git_ref and _is_usual_everywhere(work) else []

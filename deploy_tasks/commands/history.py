@@ -35,7 +35,7 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
     settings = works[0].settings
     call.keep_target(settings.known("app"))
     most = of_flag("--limit", partial(whole_number, "a number of lines", 1, 1_000_000), 20 if limit is None else limit)
-    entries: Iterable[HistoryEntry] = works[0].state.history()
+    entries: Iterable[HistoryEntry] = works[0].state.history
     is_of_one = settings.is_by_flag("environment")
     if is_of_one:
         entries = (one for one in entries if one.environment == settings.environment)

@@ -175,7 +175,7 @@ def _running_in(source: Work) -> Record:
         raise SettingsError(what, "Nothing was deployed")
     if running.has_failed:
         console.warn(f"the rollout of {where} failed")
-    known = next((one for one in source.state.history() if _is_of(one, runs.build_id, runs.image_name)), None)
+    known = next((one for one in source.state.history if _is_of(one, runs.build_id, runs.image_name)), None)
     record = Record(**fields_of(known, Record)) if known else Record(build_id=runs.build_id)
     return replace(
         record,

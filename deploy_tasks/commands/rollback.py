@@ -72,7 +72,7 @@ def _plan_rollback(work: Work) -> DeployPlan:
 
 def _record_of(work: Work, target: Ran) -> Record:
     """What is known of the image of `target`, from the history, too."""
-    known = (one for one in work.state.history() if one.build_id and one.build_id == target.build_id)
+    known = (one for one in work.state.history if one.build_id and one.build_id == target.build_id)
     entry = next((one for one in known if target.image_name in (None, one.image_name)), None)
     return structs.replace(
         Record(**fields_of(entry, Record)) if entry else Record(),

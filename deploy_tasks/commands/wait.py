@@ -110,7 +110,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     # This run may have waited for another one, which was at work on that build.
     awaited = work.awaited.job_name if work.awaited and known is None else None
     if record and awaited and job in (None, awaited):
-        made = next((entry for entry in work.state.history() if entry.job_name == awaited), None)
+        made = next((entry for entry in work.state.history if entry.job_name == awaited), None)
         if made and made.build_id == record.build_id:
             return RecordedPlan(record, f"another run has recorded {awaited} meanwhile")
     if job is not None:

@@ -183,11 +183,15 @@ class Work:
             self.awaited = self.state.in_flight()
             console.tell(text)
 
-        self.state.check_writable()
-        was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - since the look for it with `if_used`
         seconds = self.settings.lock_timeout if seconds is None else seconds
         again = self.step(task, "Wait for it", lock_timeout=600)
-        has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
+        try:
+            self.state.check_writable()
+            was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - since the look for it with `if_used`
+            has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
+        except StateError as error:
+            another_place = "Set DEPLOY_STATE_FILE to use another place"
+            raise StateError(error.what, "Nothing was started", [*error.next, another_place]) from error
         self._is_locked = True
         self.state.sweep()
         if has_waited or was_used:
@@ -234,7 +238,7 @@ class Work:
     @property
     def history(self) -> History:
         """The history of this cluster and environment."""
-        return History(self.state.history(), self.settings.api_url, self.settings.environment)
+        return self.state.history.of(self.settings.api_url, self.settings.environment)
 
     # what runs
 

@@ -8,7 +8,9 @@ import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import cache, partial
+from itertools import tee
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,14 +23,13 @@ from ..errors import StateError
 from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
-K = TypeVar("K", Record, BuildInFlight)
+K = TypeVar("K", Record, BuildInFlight, dict[str, object])
 
 # The format is that of the users' own scripts and has no version. A later deploy-tasks that must break it will write
 # one, and this one must then leave the file alone.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
 # In bytes: what is read of the history at once (no line is longer), and the size limit of the other files.
 _BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
-ANOTHER_PLACE = "Set DEPLOY_STATE_FILE to use another place"
 
 
 class State:
@@ -36,7 +37,7 @@ class State:
     flight of its own, so that a build in one does not replace that of another.
 
     `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
-    None. `history()` is without torn and invalid lines. Each is read from disk once, until this object writes it or
+    None. `history` is without torn and invalid lines. Each is read from disk once, until this object writes it or
     `reread()`. Reading and writing raise StateError; a file that cannot be written is unchanged.
     """
 
@@ -48,21 +49,19 @@ class State:
         self.history_path = path.with_name("history.jsonl")
         self.record = cache(partial(_read, path, Record))
         self.in_flight = cache(partial(_read, self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS))
-        self.history = cache(lambda: History(self._read_history()))
+        # `tee` keeps what it has read, for its copies.
+        self._entries = cache(lambda: tee(self._read_history(), 1)[0])
+        self.history = History(lambda: copy(self._entries()))
 
     def reread(self) -> None:
         """Forgets what was read: another run may have written since."""
-        for read in (self.record, self.in_flight, self.history):
+        for read in (self.record, self.in_flight, self._entries):
             read.cache_clear()
 
     def save_record(self, record: Record) -> None:
         """Replaces the record, unless the file is malformed. Keys that this version does not know are kept."""
-        found: dict[str, object] = {}
-        # Again, since other scripts take no lock.
-        if _read(self.path, Record) is not None:
-            with _explained(self.path, "read"):
-                found = decode(self.path.read_bytes(), dict[str, object])
-        _replace(self.path, record_as_json(record, found))
+        _read(self.path, Record)  # again, since other scripts take no lock
+        _replace(self.path, record_as_json(record, _read(self.path, dict[str, object]) or {}))
         self.record.cache_clear()
 
     def save_in_flight(self, build: BuildInFlight) -> None:
@@ -75,45 +74,40 @@ class State:
         self.in_flight.cache_clear()
         build = self.in_flight()
         if build is not None and build.job_name == job_name:
-            with _explained(self.in_flight_path, "removed"):
+            with explained(self.in_flight_path, "removed"):
                 self.in_flight_path.unlink(missing_ok=True)
             self.in_flight.cache_clear()
 
     def append(self, entry: HistoryEntry) -> None:
         """Adds a line to the history. Other processes may add lines at the same time."""
-        _prepare(self.history_path)
         line = encode(entry) + b"\n"
-        with _explained(self.history_path, "written"):
-            file = open_file(self.history_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
+        with (
+            explained(self.history_path, "written"),
+            open(self.history_path, "a+b", buffering=0, opener=open_file) as file,
+        ):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            # A power cut may have torn the last line.
+            if end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                line = b"\n" + line
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                end = os.lseek(file, 0, os.SEEK_END)
-                # A power cut may have torn the last line.
-                if end > 0 and os.pread(file, 1, end - 1) != b"\n":
-                    line = b"\n" + line
-                try:
-                    if os.write(file, line) < len(line):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    os.fsync(file)
-                except OSError:
-                    os.ftruncate(file, end)
-                    raise
-            finally:
-                os.close(file)
-        self.history.cache_clear()
+                if os.write(file.fileno(), line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file)
+            except OSError:
+                file.truncate(end)
+                raise
+        self._entries.cache_clear()
 
     def check_writable(self) -> None:
         """Raises StateError if a later write would fail. For a run that has not started anything yet."""
-        try:
-            for path in (self.path, self.in_flight_path, self.history_path):
-                _prepare(path)
-            if not os.access(self.path.parent, os.R_OK | os.W_OK):
-                raise StateError(f"{self.path.parent} cannot be written")
-            # The other files are replaced, which needs no permission to write them.
-            with _explained(self.history_path, "written"), suppress(FileNotFoundError):
-                os.close(open_file(self.history_path, os.O_RDWR))
-        except StateError as error:
-            raise StateError(error.what, "Nothing was started", [*error.next, ANOTHER_PLACE]) from error
+        for path in (self.path, self.in_flight_path, self.history_path):
+            _prepare(path)
+        if not os.access(self.path.parent, os.R_OK | os.W_OK):
+            raise StateError(f"{self.path.parent} cannot be written")
+        # The other files are replaced, which needs no permission to write them.
+        with explained(self.history_path, "written"), suppress(FileNotFoundError):
+            os.close(open_file(self.history_path, os.O_RDWR))
 
     def sweep(self) -> None:
         """Removes the temporary files of runs that were killed while they wrote. Needs the lock."""
@@ -128,9 +122,9 @@ class State:
         path, rest = self.history_path, b""
         try:
             with (
-                _explained(path, "read"),
+                explained(path, "read"),
                 suppress(FileNotFoundError),
-                os.fdopen(open_file(path, os.O_RDONLY), "rb") as file,
+                open(path, "rb", opener=open_file) as file,
             ):
                 position = file.seek(0, os.SEEK_END)
                 while position > 0:
@@ -146,19 +140,24 @@ class State:
                             if entry.build_id is None or images.DIGEST.fullmatch(entry.build_id):
                                 yield entry
         except StateError:
-            self.history.cache_clear()  # it holds only a part
+            self._entries.cache_clear()  # they are only a part
             raise
 
 
-def open_file(path: Path, flags: int) -> int:
-    """A descriptor of the file `path`. StateError if it is something else, such as a FIFO, which would block."""
+def open_file(name: Path | str, flags: int) -> int:
+    """Opens the file `name`, and makes its folder if it may be created. StateError if it is something else, such as a
+    FIFO, which would block."""
+    path = Path(name)
     if path.exists() and not path.is_file():
         raise StateError(f"{path} is not a file", next="Move it away")
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    if flags & os.O_CREAT:
+        _prepare(path)
+        flags |= os.O_NOFOLLOW
+    return os.open(path, flags | os.O_NONBLOCK, 0o644)
 
 
 @contextmanager
-def _explained(path: Path, action: str) -> Iterator[None]:
+def explained(path: Path, action: str) -> Iterator[None]:
     """Raises as StateError that `path` cannot be read, written or removed, or that its content is wrong."""
     try:
         yield
@@ -171,11 +170,7 @@ def _explained(path: Path, action: str) -> Iterator[None]:
 
 def _read(path: Path, kind: type[K], **usual: object) -> K | None:
     """What the file `path` holds, with the values `usual` for keys that it lacks; None if there is no file."""
-    with (
-        _explained(path, "read"),
-        suppress(FileNotFoundError),
-        os.fdopen(open_file(path, os.O_RDONLY), "rb") as file,
-    ):
+    with explained(path, "read"), suppress(FileNotFoundError), open(path, "rb", opener=open_file) as file:
         text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
             raise ValueError(f"it has more than {_LARGEST_FILE} bytes")
@@ -186,7 +181,7 @@ def _read(path: Path, kind: type[K], **usual: object) -> K | None:
         held = decode({**usual, **found}, kind)
         if isinstance(held, BuildInFlight):
             images.label(held.job_name)
-        elif held.build_id is not None:
+        elif isinstance(held, Record) and held.build_id is not None:
             images.digest(held.build_id)
         return held
     return None
@@ -197,7 +192,7 @@ def _prepare(path: Path) -> None:
     folder = path.parent
     if path.is_symlink() or folder.is_symlink():
         raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
-    with _explained(folder, "written"):
+    with explained(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
         if folder.name == ".deploy":
             # The state belongs to this checkout alone. Without this file, it would make every working tree dirty.
@@ -209,7 +204,7 @@ def _replace(path: Path, content: dict[str, object]) -> None:
     """Writes `path` so that a reader sees the old file or the new one, also after a crash or with a full disk."""
     _prepare(path)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    with _explained(path, "written"):
+    with explained(path, "written"):
         try:
             with temporary.open("xb") as file:
                 file.write(msgspec.json.format(encode(content), indent=2) + b"\n")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from copy import copy
-from itertools import islice, tee
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from .. import images
 from ..errors import SettingsError
@@ -21,26 +20,30 @@ _ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
 
 
 class History:
-    """The entries of a history, newest first; with `api_url`, those of one cluster and `environment`, and those without
-    either, which may belong to any. Each is read when it is needed, and only once."""
+    """The entries that `read` returns, newest first; with `api_url`, those of one cluster and `environment`, and those
+    without either, which may belong to any; with `image_name`, those of that image: two may have the same digest."""
 
     def __init__(
-        self, entries: Iterable[HistoryEntry], api_url: str | None = None, environment: str | None = None
+        self,
+        read: Callable[[], Iterable[HistoryEntry]],
+        api_url: str | None = None,
+        environment: str | None = None,
+        *,
+        image_name: str | None = None,
     ) -> None:
-        of_cluster = (None, api_url), (None, environment)
-        wanted = (
-            entry
-            for entry in entries
-            if api_url is None or (entry.api_url in of_cluster[0] and entry.environment in of_cluster[1])
-        )
-        (self._entries,) = tee(wanted, 1)
+        self._read, self._api_url, self._environment, self._image_name = read, api_url, environment, image_name
 
     def __iter__(self) -> Iterator[HistoryEntry]:
-        return copy(self._entries)
+        for entry in self._read():
+            is_here = entry.api_url in (None, self._api_url) and entry.environment in (None, self._environment)
+            if (self._api_url is None or is_here) and self._image_name in (None, entry.image_name):
+                yield entry
+
+    def of(self, api_url: str, environment: str | None) -> History:
+        return History(self._read, api_url, environment)
 
     def of_image(self, image_name: str) -> History:
-        """The entries of one image: two images may have the same digest."""
-        return History(entry for entry in self if entry.image_name == image_name)
+        return History(self._read, self._api_url, self._environment, image_name=image_name)
 
     def outcomes(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
         """Each deploy of an app with its outcome. One that did not become ready has two entries: the newer one."""

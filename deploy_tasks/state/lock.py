@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from ..deadline import Deadline
 from ..encoding import decode, encode
-from ..errors import Locked, Next, StateError
+from ..errors import Locked, Next
 from ..next_steps import Step
-from .files import ANOTHER_PLACE, open_file
+from .files import explained, open_file
 from .records import LockHolder, timestamp
 
 _PAUSE_SECONDS = 0.1
@@ -49,7 +49,7 @@ def take(
     step. Returns whether it waited: what was read before may be old then. StateError if the file cannot be used.
     """
     deadline, has_waited = Deadline(seconds), False
-    try:
+    with explained(path, "written"):
         while not _try_to_take(path, task, cluster):
             holder = _holder(path)
             if not deadline.left():
@@ -59,9 +59,6 @@ def take(
                 tell(f"waiting for {holder}, up to {seconds:g} s")
                 has_waited = True
             deadline.pause(_PAUSE_SECONDS)
-    except OSError as error:
-        reason = f"{path} cannot be written ({error.strerror})"
-        raise StateError(reason, "Nothing was started", ANOTHER_PLACE) from error
     return has_waited
 
 
@@ -94,7 +91,7 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
             file = lock.file
         else:
             try:
-                file = open_file(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+                file = open_file(path, os.O_RDWR | os.O_CREAT)
             except PermissionError:
                 # The file of another user, for example after a run with sudo, can be locked too.
                 file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
