@@ -18,7 +18,7 @@ from invoke.program import Program
 from invoke.vendor.yaml import YAMLError
 
 from . import __version__
-from .config.paths import is_of_another_user, project_root
+from .config.paths import project_root
 from .errors import Next, SettingsError
 from .redaction import fit
 from .tasks import ns
@@ -41,7 +41,7 @@ class _Configuration(Config):
         if file.exists():
             if not file.is_file():
                 raise _refused(f"{name} is not a file")
-            if is_of_another_user(file) or is_of_another_user(file.parent):
+            if any(path.stat().st_uid not in (0, os.geteuid()) for path in (file, file.parent)):
                 _warn(f"{path} belongs to another user and is not read")
                 raise FileNotFoundError(errno.ENOENT, "not read", path)
         try:
@@ -67,22 +67,6 @@ class _Configuration(Config):
             _warn(f"{path} is not run; write it as YAML")
         raise FileNotFoundError(errno.ENOENT, "not run", path)
 
-    def load_project(self, merge: bool = True) -> None:
-        super().load_project(merge=False)
-        part = (self._project or {}).get("deploy")
-        environments = part.get("environments") if isinstance(part, dict) else None
-        of_environments = environments.items() if isinstance(environments, dict) else ()
-        tables = {"deploy": part, **{f"deploy.environments.{name}": table for name, table in of_environments}}
-        for path, table in tables.items():
-            docker = table.get("docker") if isinstance(table, dict) else None
-            if docker not in (None, *_ENGINES):
-                raise _refused(
-                    f"{path}.docker in {self._project_path} names a program that deploy-tasks does not run",
-                    "If you trust it, set DEPLOY_DOCKER",
-                )
-        if merge:
-            self.merge()
-
 
 class _DeployProgram(Program):
     def parse_core(self, argv: list[str] | None) -> None:
@@ -97,6 +81,17 @@ class _DeployProgram(Program):
         with suppress(FileNotFoundError):  # a deleted current folder has no project; the tasks report it
             self.config.set_project_location(project_root(Path.cwd()))
             self.config.load_project(merge=False)
+        part = (self.config._project or {}).get("deploy")
+        tables = {"deploy": part}
+        if isinstance(part, dict) and isinstance(environments := part.get("environments"), dict):
+            tables |= {f"deploy.environments.{name}": table for name, table in environments.items()}
+        for path, table in tables.items():
+            docker = table.get("docker") if isinstance(table, dict) else None
+            if docker not in (None, *_ENGINES):
+                raise _refused(
+                    f"{path}.docker in {self.config._project_path} names a program that deploy-tasks does not run",
+                    "If you trust it, set DEPLOY_DOCKER",
+                )
         super().update_config(merge)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from .. import images
 from ..errors import SettingsError
 from ..redaction import quoted
-from .schema import DECIDES_CLUSTER, WITH_VARIABLE, Setting, suffix_of
+from .schema import DECIDES_CLUSTER, WITH_VARIABLE, suffix_of
 from .settings import Layer, settle
 from .sources import Origin, Source
 from .values import unknown
@@ -72,33 +72,54 @@ def choose(names: Sequence[str], flag: str = "--environment") -> str:
     return f"Use {flag} NAME (available: {', '.join(names)})"
 
 
-def check_agree(layers: Iterable[Layer], environment: str | None, *, is_by_flag: bool) -> None:
-    """SettingsError if one of `layers`, the most trusted first, that is of the call disagrees with a more trusted one
-    about the API address, its key, or the registry: a variable that is still set from earlier would lead to another
-    cluster, or give it the key of this one. `is_by_flag`: no variable or default selects the environment."""
+def check_agree(
+    layers: Sequence[Layer],
+    levels: Sequence[Layer],
+    environ: Mapping[str, str],
+    environment: str | None,
+    *,
+    is_selected: bool,
+    is_by_flag: bool,
+) -> None:
+    """SettingsError if the sources disagree about the API address, its key, or the registry: a variable that is still
+    set from earlier would lead to another cluster, or give it the key of this one.
+
+    Most trusted is what is kept for the environment, then what the call says of it alone, then what holds for all
+    environments. Of the call, the file that it names goes before the shell. What is of the call may not differ from
+    what is more trusted. `layers` are those of all sources; `levels` are the configuration, without what INVOKE_*
+    variables put there; `is_by_flag`: no variable or default selects the environment.
+    """
+    of_call = [layer for layer in reversed(layers) if layer.is_of_call]
+    trusted = [layer for layer in of_call if layer.suffix]
+    if environment:
+        *for_environment, for_all = levels
+        of_files = [layer for layer in layers if layer.source is Source.ENV_FILE and not layer.is_of_call]
+        trusted = [*for_environment, *of_files, *trusted, for_all]
+    trusted += [layer for layer in of_call if not layer.suffix]
     for row in DECIDES_CLUSTER:
-        meant: tuple[Origin, object] | None = None
-        for layer in layers:
-            if meant is not None and not layer.is_of_call:
+        to_invoke = [f"INVOKE_{row.variable}"] if is_selected else []
+        if environment:
+            to_invoke.insert(0, f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}")
+        by_invoke = [
+            Layer(Source.VARIABLE, "shell variable", name, {row.key: environ.get(name)}, is_of_call=True)
+            for name in to_invoke
+        ]
+        meant = meant_by = None
+        for layer in (*trusted, *by_invoke):
+            if meant_by and not layer.is_of_call:
                 continue
             values, origins = settle([row], [layer])
-            origin, value = origins[row.key], values[row.key]
+            value, origin = values[row.key], origins[row.key]
             if origin.source is Source.DEFAULT:
                 continue
-            meant = meant or (origin, value)
-            if value != meant[1]:
-                error = _contradiction(row, *meant, origin, value, environment)
+            if not meant_by:
+                meant, meant_by = value, origin
+            elif value != meant:
+                texts = ("", "") if row.secret else (f" ({quoted(meant)})", f" ({quoted(value)})")
+                of = f" of {environment}" if environment else ""
+                variable = origin.key if origin.source is Source.VARIABLE else "DEPLOY_ENV_FILE"
+                steps = [f"Run: unset {variable}"]
                 if environment and not is_by_flag:
-                    error.next += ("Or select no environment, with DEPLOY_ENVIRONMENT= before the command",)
-                raise error
-
-
-def _contradiction(
-    row: Setting, meant: Origin, value: object, origin: Origin, other: object, environment: str | None
-) -> SettingsError:
-    """`row` is `value` by `meant`, but `other` by `origin`."""
-    texts = ("", "") if row.secret else (f" ({quoted(value)})", f" ({quoted(other)})")
-    of = f" of {environment}" if environment else ""
-    what = f"{origin}{texts[1]} contradicts the {_CALLED[row.key]}{of}, {meant}{texts[0]}"
-    is_variable = origin.source is Source.VARIABLE
-    return SettingsError(what, next=f"Run: unset {origin.key if is_variable else 'DEPLOY_ENV_FILE'}")
+                    steps.append("Or select no environment, with DEPLOY_ENVIRONMENT= before the command")
+                what = f"{origin}{texts[1]} contradicts the {_CALLED[row.key]}{of}, {meant_by}{texts[0]}"
+                raise SettingsError(what, next=steps)

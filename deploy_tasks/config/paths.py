@@ -25,15 +25,10 @@ def unreadable(path: Path, error: Exception) -> SettingsError:
     return SettingsError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
-def is_of_another_user(path: Path, *owners: int) -> bool:
-    """Whether the owner of `path` is neither root, nor the user of this process, nor one of `owners`."""
-    return path.stat().st_uid not in (0, os.geteuid(), *owners)
-
-
 def project_root(folder: Path) -> Path:
     """The project's root if Invoke loaded no tasks.py: the nearest folder, from `folder` up, with a tasks.py, settings
     of Invoke or a `.git`; `folder` itself if none has. Files of another user do not count, since anyone can put them
     into /tmp, unless `folder` is that user's too."""
-    owner = folder.stat().st_uid
+    trusted = (0, os.geteuid(), folder.stat().st_uid)
     marked = ((place, place / mark) for place in (folder, *folder.parents) for mark in _MARKS)
-    return next((place for place, path in marked if mode_of(path) and not is_of_another_user(path, owner)), folder)
+    return next((place for place, path in marked if mode_of(path) and path.stat().st_uid in trusted), folder)

@@ -127,8 +127,7 @@ class Project:
         that cannot be told."""
         if not self.table:
             return Chosen(None, is_several=False, jobs=None)
-        layers, *_ = self._layers(None, flags, self.environment)
-        self._check_agree(None, layers, self.environment)
+        layers, *_ = self._layers(None, flags, self.environment, must_agree=True)
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
         is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
@@ -150,8 +149,7 @@ class Project:
             flags, selected_by = {"app": flags.get("app")}, Origin(Source.DEFAULT, "default")
         if environment is not None:
             environments.check_known(environment, self.configuration.names[name], f"app {name}: " if name else "")
-        layers, files, not_used = self._layers(name, flags, environment)
-        self._check_agree(name, layers, environment)
+        layers, files, not_used = self._layers(name, flags, environment, must_agree=True)
         values, origins = settle([row for row in SETTINGS if row.key != "environment"], layers)
         state_file = self.root / values.pop("state_file")
         if name is not None:
@@ -190,10 +188,10 @@ class Project:
         return settle([BY_KEY[key] for key in keys], layers)[0]
 
     def _layers(
-        self, name: str | None, flags: Mapping[str, object], environment: str | None
+        self, name: str | None, flags: Mapping[str, object], environment: str | None, *, must_agree: bool = False
     ) -> tuple[list[Layer], dict[str, EnvFile], dict[str, str]]:
         """The values of every source, strongest first; the `.env` files; the variables that do not count, with the file
-        of each."""
+        of each. SettingsError if the sources `must_agree` about the cluster, and do not."""
         is_selected = environment == self.environment
         by_flag = {row.key: flags.get(row.parameter) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
@@ -229,31 +227,17 @@ class Project:
                 layers.append(Layer(source, place, f"{{row.variable}}{suffix}", values, suffix, is_of_call))
             values = {row.key: variables.get(row.variable) for row in rows}
             layers.append(Layer(source, place, "{row.variable}", values, "", is_of_call))
-        return sorted(layers, key=lambda layer: layer.source), files, not_used
-
-    def _check_agree(self, name: str | None, layers: Sequence[Layer], environment: str | None) -> None:
-        """SettingsError if the sources disagree about the cluster. Most trusted is what is kept for the environment
-        (not what an INVOKE_* variable put into the configuration), then what the call says of it alone, then what
-        holds for all environments; of the call the file that it names, then the shell."""
-        if not environment and not self._environ.get("DEPLOY_ENV_FILE"):
-            return
-        is_selected = environment == self.environment
-        *for_environment, for_all = self._as_filed.levels(name, environment)
-        of_call = [layer for layer in reversed(layers) if layer.is_of_call]
-        trusted = [layer for layer in of_call if layer.suffix]
-        if environment:
-            of_files = [layer for layer in layers if layer.source is Source.ENV_FILE and not layer.is_of_call]
-            trusted = [*for_environment, *of_files, *trusted, for_all]
-        trusted += [layer for layer in of_call if not layer.suffix]
-        for row in DECIDES_CLUSTER:
-            to_invoke = [f"INVOKE_{row.variable}"] if is_selected else []
-            if environment:
-                to_invoke.insert(0, f"INVOKE_DEPLOY_ENVIRONMENTS{suffix_of(environment)}_{row.key.upper()}")
-            for variable in to_invoke:
-                value = self._environ.get(variable)
-                trusted.append(Layer(Source.VARIABLE, "shell variable", variable, {row.key: value}, is_of_call=True))
-        is_by_flag = not is_selected or self.selected_by.source is Source.FLAG
-        environments.check_agree(trusted, environment, is_by_flag=is_by_flag)
+        layers.sort(key=lambda layer: layer.source)
+        if must_agree and (named or environment):
+            environments.check_agree(
+                layers,
+                self._as_filed.levels(name, environment),
+                self._environ,
+                environment,
+                is_selected=is_selected,
+                is_by_flag=not is_selected or self.selected_by.source is Source.FLAG,
+            )
+        return layers, files, not_used
 
 
 def root_of(c: Context) -> Path:

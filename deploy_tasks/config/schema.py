@@ -59,10 +59,7 @@ _JOBS = partial(parse.whole_number, "a number of apps", 1, 1000)
 _NAMES = parse.variable_names
 _ROWS = (
     _for_all(
-        "environment",
-        str,
-        None,
-        "which environment: the name of a cluster under `deploy.environments`; empty: none",
+        "environment", str, None, "which environment: the name of a cluster under `deploy.environments`; empty: none"
     ),
     _for_all("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded"),
     _for_all("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine"),

@@ -191,14 +191,13 @@ class Settings:
         `record` is the target of the last build, {} if there is none; the record of another app does not count, and
         of one that was made for another environment only the image's name. `facts` ask git, by the keys of settings.
         """
-        if record and record.get("environment") != self.environment:
-            asked = self.known("app") or (facts["app"]() if "app" in facts else None)
-            is_same_app = record.get("app") in (None, asked)
-            record = {"image_name": record.get("image_name")} if is_same_app else {}
-        record = {key: value for key, value in record.items() if key != "environment"}
-        app = self.known("app")
-        if app is not None and record.get("app") not in (None, app):
+        app, is_of_here = self.known("app"), record.get("environment") == self.environment
+        if record and not is_of_here and app is None and "app" in facts:
+            app = facts["app"]()
+        if record.get("app") not in (None, app) and (app is not None or not is_of_here):
             record = {}
+        kept = [key for key in record if key != "environment" and (is_of_here or key == "image_name")]
+        record = {key: record[key] for key in kept}
         # The namespace of a record belongs to its app class.
         is_given = self.origins["app_class"].source is not Source.DEFAULT
         if is_given and self.app_class != (record.get("app_class") or DEFAULT_APP_CLASS):
