@@ -10,11 +10,13 @@ from msgspec.structs import replace
 from .. import images
 from ..config.schema import BY_KEY
 from ..encoding import fields_of
+from ..errors import SettingsError
 from ..invocation.work import Work
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target
 from .digest import digest_of_tag
 
 _DOCKERFILE, _CONTEXT = str(BY_KEY["dockerfile"].default), str(BY_KEY["build_context"].default)
+_OF_AN_IMAGE = ("app", "image_name", "dockerfile", "build_context")
 
 
 class Existing(NamedTuple):
@@ -68,17 +70,20 @@ def _is_usual(dockerfile: str | None, build_context: str | None) -> bool:
 
 
 def _is_usual_everywhere(work: Work) -> bool:
-    """Whether the Dockerfile and the context are the defaults here, and in each environment with the same image."""
-    settings, others = work.settings, [name for name in work.settings.environments if name != work.settings.environment]
-    of_all = [
-        settings,
-        *(work.call.project.load(work.name, {}, environment=name) for name in others),
-    ]
-    return all(
-        _is_usual(one.dockerfile, one.build_context)
-        for one in of_all
-        if one.known("image_name") in (None, settings.image_name)
-    )
+    """Whether the Dockerfile and the context are the defaults here, and in each environment with the same image. False
+    if they are not known for one, since it has a setting or a file that cannot be read."""
+    settings = work.settings
+    if not _is_usual(settings.dockerfile, settings.build_context):
+        return False
+    for environment in (name for name in settings.environments if name != settings.environment):
+        try:
+            there = work.call.project.values_in(environment, work.name, _OF_AN_IMAGE)
+        except SettingsError:
+            return False
+        is_same_image = (there["image_name"] or there["app"]) in (None, settings.image_name)
+        if is_same_image and not _is_usual(there["dockerfile"], there["build_context"]):
+            return False
+    return True
 
 
 def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:

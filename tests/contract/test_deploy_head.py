@@ -99,6 +99,23 @@ def test_an_image_of_another_environments_dockerfile_is_not_that_of_the_commit(
     assert len(sandbox.seen(BUILDS)) == 1
 
 
+def test_what_is_wrong_with_another_environment_does_not_stop_a_deploy(
+    project: Project, sandbox: SandboxProcess
+) -> None:
+    project.write("invoke.yaml", json.dumps({"deploy": {"environments": {"staging": {}, "production": {}}}}))
+    project.change("two environments")
+    ok(project.invoke("build", "-E", "staging"))
+    clone = project.clone("elsewhere")
+    clone.write(".env.production", "DEPLOY_API_KEY=one\n").chmod(0o600)
+    sandbox.forget()
+    ok(clone.invoke("deploy", "-E", "staging", DEPLOY_API_KEY_PRODUCTION="another"))
+    assert sandbox.seen(BUILDS) == []
+    clone = project.clone("again")
+    (clone.folder / ".env.production").mkdir()
+    ok(clone.invoke("deploy", "-E", "staging"))
+    assert len(sandbox.seen(BUILDS)) == 1, "with which Dockerfile production builds is not known"
+
+
 @pytest.mark.parametrize("known", [{"gitRef": 40 * "c"}, {"built": "local", "dockerfile": "Dockerfile.debug"}])
 def test_a_tag_that_points_to_another_build_is_not_that_of_the_commit(
     project: Project, sandbox: SandboxProcess, known: dict[str, str]
