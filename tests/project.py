@@ -77,6 +77,17 @@ def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[st
     return done
 
 
+def dry_request(done: subprocess.CompletedProcess[str]) -> Any:
+    """The body of the one request that a dry run shows."""
+    lines = ok(done).stderr.splitlines()
+    (line,) = (line for line in lines if line.startswith("dry run, not sent: POST "))
+    return json.loads(line[line.index("{") :])
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.strip().splitlines()[-1]
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment of a child process: this checkout's package, installed or not, and none of the settings and git
     configuration of whoever runs the tests."""

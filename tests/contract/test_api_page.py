@@ -10,7 +10,7 @@ from deploy_tasks.api import client
 from deploy_tasks.api import polling as waiting
 from deploy_tasks.server.app import FEATURES, create_app
 from tests.documents import PAGES, blocks
-from tests.project import Project
+from tests.project import Project, dry_request
 from tests.sandboxes import SandboxProcess
 
 PAGE = PAGES["docs/deploy-api.md"].read_text()
@@ -21,24 +21,17 @@ def shown() -> list[dict[str, Any]]:
     return [json.loads(block.text) for block in blocks(PAGE) if block.language == "json"]
 
 
-def sent(project: Project, *words: str) -> dict[str, Any]:
-    dry = project.invoke("--dry", *words)
-    assert dry.returncode == 0, dry.stderr
-    line = next(line for line in dry.stderr.splitlines() if line.startswith("dry run, not sent: POST "))
-    body: dict[str, Any] = json.loads(line.partition("/build ")[2])
-    return body
-
-
 def test_a_build_is_asked_for_as_the_page_shows(project: Project, sandbox: SandboxProcess) -> None:
     build, _ = shown()
     url = "https://github.com/org/myapp"
-    assert sent(project, "build", "--app", "myapp", "--repo-url", url, "--git-ref", build["gitRef"]) == build
+    words = ["--app", "myapp", "--repo-url", url, "--git-ref", build["gitRef"]]
+    assert dry_request(project.invoke("--dry", "build", *words)) == build
 
 
 def test_a_deploy_is_asked_for_as_the_page_shows(project: Project, sandbox: SandboxProcess) -> None:
     _, deploy = shown()
     flags = ["--app=myapp", "--replicas=2", "--domain=myapp.example.com", "--health-path=/health"]
-    assert sent(project, "reuse", "--build-id", deploy["buildId"], *flags) == deploy
+    assert dry_request(project.invoke("--dry", "reuse", "--build-id", deploy["buildId"], *flags)) == deploy
 
 
 def test_every_field_that_the_page_names_can_be_sent(project: Project, sandbox: SandboxProcess) -> None:
@@ -46,15 +39,15 @@ def test_every_field_that_the_page_names_can_be_sent(project: Project, sandbox: 
     of_build, of_deploy = (set(re.findall(r"`(\w+)`", text)) for text in named)
     flags = ["--image-name=i", "--dockerfile=D", "--build-context=c", "--git-ref=v1"]
     project.environment["DEPLOY_GIT_TOKEN"] = "a-token-to-read"
-    assert of_build <= sent(project, "build", *flags).keys()
+    assert of_build <= dry_request(project.invoke("--dry", "build", *flags)).keys()
     project.write(
         "invoke.yaml",
         "deploy:\n  domains: [a.example.com, b.example.com]\n  ports: [{port: 1, name: a}]\n  metrics: {port: 2}\n",
     )
     del project.environment["DEPLOY_PORT"]
     digest = f"sha256:{64 * 'a'}"
-    config = sent(project, "reuse", "--build-id", digest, "--no-tls", "--env", "A=b")["deployConfig"]
-    assert of_deploy - {"port", "domain", "deployConfig"} <= config.keys()
+    deploy = dry_request(project.invoke("--dry", "reuse", "--build-id", digest, "--no-tls", "--env", "A=b"))
+    assert of_deploy - {"port", "domain", "deployConfig"} <= deploy["deployConfig"].keys()
 
 
 def test_the_page_names_every_request_that_the_server_answers() -> None:

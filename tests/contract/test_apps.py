@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.state import lock
-from tests.project import Project, completed, three_apps
+from tests.project import Project, completed, last_line, three_apps
 from tests.sandboxes import HeldSandbox, SandboxProcess
 
 INVOKE = [sys.executable, "-m", "invoke"]
@@ -69,10 +69,6 @@ def twelve(tmp_path: Path, _slow_sandbox: SandboxProcess) -> Project:
 def records(project: Project) -> dict[str, Any]:
     paths = sorted((project.folder / ".deploy").glob("build-id.*.json"))
     return {path.name.split(".")[1]: json.loads(path.read_text()) for path in paths if path.name.count(".") == 2}
-
-
-def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    return done.stderr.strip().splitlines()[-1]
 
 
 def repeated(project: Project, line: str) -> subprocess.CompletedProcess[str]:

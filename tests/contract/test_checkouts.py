@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.project import TASKS, Project, clean_environment
+from tests.project import TASKS, Project, clean_environment, dry_request
 from tests.sandboxes import SandboxProcess
 
 DIGEST = f"sha256:{64 * 'a'}"
@@ -24,13 +23,6 @@ def services(project: Project) -> Project:
     project.commit("services")
     project.push()
     return project
-
-
-def asked_for(stderr: str) -> dict[str, str]:
-    """The build request that a dry run shows."""
-    line = next(line for line in stderr.splitlines() if line.startswith("dry run, not sent: POST"))
-    request: dict[str, str] = json.loads(line[line.index("{") :])
-    return request
 
 
 @pytest.mark.parametrize("task", [["build", "reuse"], ["--dry", "local"], ["status"]])
@@ -68,7 +60,7 @@ def test_the_tasks_of_another_repository_do_not_deploy_this_one(project: Project
 def test_the_project_is_the_one_whose_tasks_were_loaded(services: Project, sandbox: SandboxProcess) -> None:
     dry = services.invoke("-r", "../api", "--dry", "build", at="services/web")
     assert dry.returncode == 0, dry.stderr
-    request = asked_for(dry.stderr)
+    request = dry_request(dry)
     assert (request["app"], request["buildContext"]) == ("api", "services/api")
 
 
@@ -236,7 +228,7 @@ def test_nothing_of_this_checkout_is_asked_of_a_foreign_repository(services: Pro
         "--dry", "build", *foreign, "--git-ref", "main", "--dockerfile", "k8s.Dockerfile", at="services/api"
     )
     assert dry.returncode == 0, dry.stderr
-    request = asked_for(dry.stderr)
+    request = dry_request(dry)
     assert (request["dockerfile"], request.get("buildContext")) == ("k8s.Dockerfile", None)
     services.write("invoke.yaml", "deploy: {apps: {one: {dockerfile: nowhere.Dockerfile}}}\n")
     for flags in (["--git-ref", "main"], []):

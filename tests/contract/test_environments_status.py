@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from tests.clusters import Clusters, deployed
+from tests.faults.api import faulty_api, http
 from tests.project import Project, ok
 from tests.sandboxes import SandboxProcess
 
@@ -71,6 +72,16 @@ def test_nothing_runs_and_nobody_says(project: Project, clusters: Clusters, _min
     assert shown[1] == ["staging", clusters.staging.url[7:], "nothing", "-", "-", "-", "-"]
     assert shown[2] == ["production", _minimal_sandbox.url[7:], "not known", "-", "-", "-", "-"]
     assert len(shown) == 3
+
+
+def test_a_commit_that_is_not_known_is_a_dash(project: Project) -> None:
+    digest = f"sha256:{64 * 'a'}"
+    with faulty_api() as api:
+        state = {"image": f"registry.example.com/shop@{digest}", "replicas": 1, "readyReplicas": 1}
+        api.always("app", http(200, {"app": state}))
+        project.write("invoke.yaml", f"deploy: {{app: shop, environments: {{staging: {{api_url: {api.url}}}}}}}\n")
+        shown = ok(project.invoke("status", DEPLOY_API_KEY_STAGING="k3y"))
+    assert rows(shown)[1][2:] == [digest[7:19], "-", "1/1", "-", "-"]
 
 
 def test_with_one_environment_down_the_others_are_shown(project: Project, clusters: Clusters) -> None:

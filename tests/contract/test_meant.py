@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.project import TASKS, Project
+from tests.project import TASKS, Project, dry_request
 from tests.sandboxes import SandboxProcess
-
-
-def asked_for(stderr: str) -> dict[str, str]:
-    """The build request that a dry run shows."""
-    line = next(line for line in stderr.splitlines() if line.startswith("dry run, not sent: POST"))
-    request: dict[str, str] = json.loads(line[line.index("{") :])
-    return request
 
 
 @pytest.mark.parametrize("ref", [[], ["--git-ref", "main"]])
@@ -28,7 +19,7 @@ def test_a_project_in_a_folder_is_built_from_that_folder_also_where_the_remote_i
     project.push()
     dry = project.invoke("--dry", "build", *ref, at="api", DEPLOY_REPO_URL=f"{project.origin}{suffix}")
     assert dry.returncode == 0, dry.stderr
-    request = asked_for(dry.stderr)
+    request = dry_request(dry)
     assert (request["dockerfile"], request["buildContext"]) == ("api/Dockerfile", "api")
 
 
@@ -45,4 +36,4 @@ def test_a_ref_that_means_something_else_in_the_cluster_is_refused(
 
 def test_the_default_branch_of_another_repository_can_be_built(project: Project, sandbox: SandboxProcess) -> None:
     dry = project.invoke("--dry", "build", "--git-ref", "HEAD", "--repo-url", "https://git.example.com/other/repo")
-    assert asked_for(dry.stderr)["gitRef"] == "HEAD"
+    assert dry_request(dry)["gitRef"] == "HEAD"

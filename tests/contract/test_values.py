@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.project import Project, three_apps
+from tests.project import Project, dry_request, three_apps
 
 DIGEST = f"sha256:{64 * 'a'}"
 REUSE = ("reuse", f"--build-id={DIGEST}")
@@ -21,13 +19,6 @@ def shop(project: Project) -> Project:
     """A pushed repository with an API that is never asked."""
     project.environment.update(NEEDED, DEPLOY_PORT="3000")
     return project
-
-
-def request(done: subprocess.CompletedProcess[str]) -> Any:
-    """The body of the one request that a dry run shows."""
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "not sent: POST" in line]
-    return json.loads(line[line.index("{") :])
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
@@ -42,14 +33,14 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize("name", ["git.env", "default.env", "flag.env", "the record", "configuration"])
 def test_the_name_of_an_env_file_does_not_change_what_is_sent(shop: Project, name: str) -> None:
     shop.write(name, "DEPLOY_IMAGE_NAME=team/shop\nDEPLOY_DOCKERFILE=./Dockerfile\nDEPLOY_BUILD_CONTEXT=./\n")
-    sent = request(shop.invoke("--dry", "build", DEPLOY_ENV_FILE=name))
+    sent = dry_request(shop.invoke("--dry", "build", DEPLOY_ENV_FILE=name))
     assert (sent["imageName"], sent["dockerfile"], sent["buildContext"]) == ("team/shop", "./Dockerfile", "./")
 
 
 def test_a_repository_named_in_a_file_called_git_is_not_the_checkout(shop: Project) -> None:
     shop.write("api/tasks.py", "from deploy_tasks import ns\n")
     shop.write("api/git.env", "DEPLOY_REPO_URL=https://git.example.com/other/repo\n")
-    sent = request(shop.invoke("--dry", "build", at="api", DEPLOY_ENV_FILE="git.env", DEPLOY_GIT_REF="main"))
+    sent = dry_request(shop.invoke("--dry", "build", at="api", DEPLOY_ENV_FILE="git.env", DEPLOY_GIT_REF="main"))
     assert sent["repoUrl"] == "https://git.example.com/other/repo"
     assert not {"dockerfile", "buildContext"} & sent.keys(), "no folder of this checkout"
 
@@ -59,7 +50,7 @@ def test_a_repository_from_elsewhere_needs_no_dockerfile_here(tmp_path: Path) ->
     shop.environment.update(NEEDED, SUPABASE_SERVICE_ROLE_KEY="service-role")
     (shop.folder / "k8s.backend.Dockerfile").unlink()
     assert "there is no Dockerfile" in refusal(shop.invoke("--dry", "build", "--app=backend"))
-    sent = request(shop.invoke("--dry", "build", "--app=backend", "--repo-url=https://git.example.com/other/repo"))
+    sent = dry_request(shop.invoke("--dry", "build", "--app=backend", "--repo-url=https://git.example.com/other/repo"))
     assert sent["dockerfile"] == "k8s.backend.Dockerfile"
 
 
@@ -72,7 +63,7 @@ def test_a_text_in_yaml_is_the_text_that_is_written_there(shop: Project) -> None
         "deploy:\n  env: {COUNTRY: NO, MODE: 0755, VERSION: 1.10, AT: 12:30, MANY: 1_000, DAY: 2026-01-02, FLAG: Yes,\n"
         "    PORT: 3000, EMPTY: '', HEX: 0x1f, EXP: 1e3, QUOTED: '1.10'}\n",
     )
-    sent = request(shop.invoke("--dry", *REUSE))
+    sent = dry_request(shop.invoke("--dry", *REUSE))
     assert sent["deployConfig"]["env"] == {
         "COUNTRY": "NO",
         "MODE": "0755",
@@ -91,7 +82,7 @@ def test_a_text_in_yaml_is_the_text_that_is_written_there(shop: Project) -> None
 
 def test_a_tag_and_a_commit_in_yaml_are_the_text_that_is_written_there(shop: Project) -> None:
     shop.write("invoke.yaml", "deploy:\n  image_tag: 1.10\n  git_ref: 0123456\n")
-    sent = request(shop.invoke("--dry", "build"))
+    sent = dry_request(shop.invoke("--dry", "build"))
     assert (sent["imageTag"], sent["gitRef"]) == ("1.10", "0123456")
 
 
@@ -99,14 +90,14 @@ def test_a_tag_and_a_commit_in_yaml_are_the_text_that_is_written_there(shop: Pro
 def test_every_yaml_file_that_invoke_reads_is_taken_as_written(shop: Project, file: str) -> None:
     shop.write(file, "deploy: {image_tag: 1.10}\n")
     runtime = ["-f", file] if file == "other.yaml" else []
-    assert request(shop.invoke("--dry", *runtime, "build"))["imageTag"] == "1.10"
+    assert dry_request(shop.invoke("--dry", *runtime, "build"))["imageTag"] == "1.10"
 
 
 def test_what_an_app_has_in_yaml_is_the_text_that_is_written_there(shop: Project) -> None:
     shop.write(
         "invoke.yaml", "all: &all {REGION: NO}\ndeploy:\n  apps:\n    a: {port: 1, env: {<<: *all, MODE: 0755}}\n"
     )
-    sent = request(shop.invoke("--dry", *REUSE, "--app=a"))
+    sent = dry_request(shop.invoke("--dry", *REUSE, "--app=a"))
     assert sent["deployConfig"]["env"] == {"REGION": "NO", "MODE": "0755"}
 
 
@@ -123,7 +114,7 @@ def test_a_number_that_yaml_reads_otherwise_than_a_person_is_refused(shop: Proje
 def test_numbers_and_switches_in_yaml_mean_what_they_say(shop: Project) -> None:
     del shop.environment["DEPLOY_PORT"]
     shop.write("invoke.yaml", "deploy: {port: 8080, replicas: 0, tls: no, api_timeout: 1.5, metrics: {port: 9090}}\n")
-    config = request(shop.invoke("--dry", *REUSE))["deployConfig"]
+    config = dry_request(shop.invoke("--dry", *REUSE))["deployConfig"]
     assert (config["port"], config["replicas"], config["tls"], config["metrics"]) == (8080, 0, False, {"port": 9090})
 
 
@@ -131,7 +122,7 @@ def test_numbers_and_switches_of_python_mean_what_they_say(shop: Project) -> Non
     del shop.environment["DEPLOY_PORT"]
     configured = {"deploy": {"port": 3000, "replicas": 2, "tls": False, "timeout": 1.5, "env": {"PORT": 3000}}}
     shop.write("tasks.py", f"from deploy_tasks import ns\nns.configure({configured!r})\n")
-    config = request(shop.invoke("--dry", *REUSE))["deployConfig"]
+    config = dry_request(shop.invoke("--dry", *REUSE))["deployConfig"]
     assert (config["port"], config["replicas"], config["tls"], config["env"]) == (3000, 2, False, {"PORT": "3000"})
 
 
@@ -145,8 +136,8 @@ def test_json_and_python_quote_a_text(shop: Project, written: str, kind: str) ->
 def test_a_variable_of_invoke_is_the_text_that_is_written_there(shop: Project) -> None:
     shop.write("invoke.yaml", "deploy: {tls: true, git_ref: 1234567, env: {MODE: 1}}\n")
     variables = {"INVOKE_DEPLOY_TLS": "no", "INVOKE_DEPLOY_GIT_REF": "0123456", "INVOKE_DEPLOY_ENV_MODE": "0755"}
-    assert request(shop.invoke("--dry", "build", **variables))["gitRef"] == "0123456"
-    config = request(shop.invoke("--dry", *REUSE, **variables))["deployConfig"]
+    assert dry_request(shop.invoke("--dry", "build", **variables))["gitRef"] == "0123456"
+    config = dry_request(shop.invoke("--dry", *REUSE, **variables))["deployConfig"]
     assert (config["tls"], config["env"]) == (False, {"MODE": "0755"})
 
 
@@ -157,11 +148,11 @@ def test_an_empty_variable_gives_nothing_to_a_setting_a_name_or_a_flag(shop: Pro
     shop.write("invoke.yaml", "deploy: {env_from: [NAMED], env_from_optional: [OPTIONAL]}\n")
     shop.write(".env", "DEPLOY_PORT=8080\nNAMED=by the file\n")
     empty = {"DEPLOY_PORT": "", "NAMED": "", "OPTIONAL": "", "TYPED": ""}
-    config = request(shop.invoke("--dry", *REUSE, **empty))["deployConfig"]
+    config = dry_request(shop.invoke("--dry", *REUSE, **empty))["deployConfig"]
     assert (config["port"], config["env"]) == (8080, {"NAMED": "***"}), "a weaker source counts"
     said = refusal(shop.invoke("--dry", *REUSE, "--env=TYPED", **empty))
     assert "Give KEY=VALUE, or TYPED= for an empty value, or set it in the shell or in .env" in said
-    assert request(shop.invoke("--dry", *REUSE, "--env=TYPED=", **empty))["deployConfig"]["env"]["TYPED"] == ""
+    assert dry_request(shop.invoke("--dry", *REUSE, "--env=TYPED=", **empty))["deployConfig"]["env"]["TYPED"] == ""
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
@@ -186,7 +177,7 @@ def test_an_env_file_may_be_missing_where_the_environment_has_its_variables(tmp_
     shop.environment.update(NEEDED)
     (shop.folder / "frontend" / ".env").unlink()
     done = shop.invoke("--dry", "build", "--app=frontend", PUBLIC_SUPABASE_URL="https://public.example.com")
-    assert request(done)["app"] == "shop-frontend"
+    assert dry_request(done)["app"] == "shop-frontend"
 
 
 def test_a_missing_env_file_is_named_with_the_variables_that_have_no_value(tmp_path: Path) -> None:
@@ -206,7 +197,7 @@ def test_a_missing_port_is_looked_for_where_init_writes_it(shop: Project) -> Non
     said = refusal(shop.invoke("--dry", *REUSE))
     assert "not set: --port or DEPLOY_PORT or port under deploy: in invoke.yaml. Nothing was sent" in said
     shop.write("invoke.yaml", (shop.folder / "invoke.yaml").read_text().replace("# port", "port"))
-    assert request(shop.invoke("--dry", *REUSE))["deployConfig"]["port"] == 3000
+    assert dry_request(shop.invoke("--dry", *REUSE))["deployConfig"]["port"] == 3000
 
 
 # --- paths that the cluster clones ----------------------------------------------------------------------------------
@@ -236,7 +227,9 @@ def test_what_the_cluster_clones_lies_in_the_repository(api: Project, flag: str,
 @pytest.mark.parametrize(("path", "sent"), [("../..", "."), ("../web", "services/web"), ("", "services")])
 def test_a_path_in_the_repository_is_sent_from_its_root_on(api: Project, path: str, sent: str) -> None:
     path = path or str(api.folder / "services")
-    assert request(api.invoke("--dry", "build", f"--build-context={path}", at="services/api"))["buildContext"] == sent
+    assert (
+        dry_request(api.invoke("--dry", "build", f"--build-context={path}", at="services/api"))["buildContext"] == sent
+    )
 
 
 @pytest.mark.parametrize("path", ["/etc", "../..", ".."])
@@ -277,13 +270,13 @@ def test_an_image_gets_no_secret_of_the_deploy_by_a_build_arg(shop: Project, arg
 @pytest.mark.parametrize("value", ["of-the-developer", "x"])
 def test_the_value_of_an_env_flag_that_names_a_variable_is_never_shown(shop: Project, value: str) -> None:
     done = shop.invoke("--dry", *REUSE, "--env=TOKEN", TOKEN=value)
-    assert request(done)["deployConfig"]["env"] == {"TOKEN": "***"}
+    assert dry_request(done)["deployConfig"]["env"] == {"TOKEN": "***"}
     assert "of-the-developer" not in done.stderr
 
 
 def test_a_dry_run_hides_even_short_values_of_optional_names(shop: Project) -> None:
     shop.write("invoke.yaml", "deploy: {env_from_optional: [PIN]}\n")
-    assert request(shop.invoke("--dry", *REUSE, PIN="1234"))["deployConfig"]["env"] == {"PIN": "***"}
+    assert dry_request(shop.invoke("--dry", *REUSE, PIN="1234"))["deployConfig"]["env"] == {"PIN": "***"}
 
 
 CANARY = "canary"
@@ -328,7 +321,7 @@ def test_an_error_does_not_repeat_a_password_or_a_query(shop: Project, variable:
     ],
 )
 def test_a_repository_without_a_password_is_taken_as_it_is(shop: Project, url: str) -> None:
-    assert request(shop.invoke("--dry", "build", f"--repo-url={url}"))["repoUrl"] == url
+    assert dry_request(shop.invoke("--dry", "build", f"--repo-url={url}"))["repoUrl"] == url
 
 
 @pytest.mark.parametrize("host", ["127.256.1.1", "127.0.0.1.example.com", "127.1", "1270.0.0.1", "0127.0.0.1"])

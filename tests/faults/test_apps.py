@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from deploy_tasks.state import lock
 from deploy_tasks.ui.progress import board_of
 from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
-from tests.project import Project
+from tests.project import Project, last_line
 
 NAMES = ["one", "two", "three"]
 CONFIG = "deploy:\n  port: 3000\n  apps: {one: {}, two: {}, three: {}}\n"
@@ -73,25 +72,25 @@ def test_what_may_have_started_is_not_repeated_unseen(apps: Project, api: Faulty
     assert f"{said[2]:5} | build-shop-1 failed: it finished, but " in done.stderr
 
 
-def last(done: subprocess.CompletedProcess[str]) -> str:
-    return done.stderr.strip().splitlines()[-1]
-
-
 def test_what_was_refused_is_said_again_and_what_is_joined_is_waited_for(apps: Project, api: FaultyApi) -> None:
     api.always("start", http(403))
     refused = apps.invoke("build", "--app", "one,two")
     assert refused.returncode == 4
-    assert last(refused).endswith("2 of 2 apps failed: one, two. Again, for just those: invoke build --app one,two")
+    assert last_line(refused).endswith(
+        "2 of 2 apps failed: one, two. Again, for just those: invoke build --app one,two"
+    )
     api.answers.clear()
     api.always("start", http(202, {"jobName": JOB}))
     assert apps.invoke("build", "--app", "one,two", "--no-wait").returncode == 0
     api.always("wait", http(504))
     joined = apps.invoke("build", "--app", "one,two", "--timeout", "0.2")
-    assert last(joined).endswith(". Pick up the builds in flight: invoke wait --app one,two"), joined.stderr
+    assert last_line(joined).endswith(". Pick up the builds in flight: invoke wait --app one,two"), joined.stderr
     api.always("wait", http(404))
     api.always("digest", http(404))
     gone = apps.invoke("wait", "--app", "one,two")
-    assert last(gone).endswith("2 of 2 apps failed: one, two"), "a job that is gone is not there the next time either"
+    assert last_line(gone).endswith("2 of 2 apps failed: one, two"), (
+        "a job that is gone is not there the next time either"
+    )
 
 
 def test_what_does_not_come_up_is_said_again_and_what_is_deployed_is_not(apps: Project, api: FaultyApi) -> None:
@@ -100,11 +99,11 @@ def test_what_does_not_come_up_is_said_again_and_what_is_deployed_is_not(apps: P
     unwell = apps.invoke("reuse", "--app", "one,two", "--rollout-timeout", "3")
     assert unwell.returncode == 12
     again = "Again, for just those: invoke reuse --app one,two --rollout-timeout 3"
-    assert last(unwell).endswith(again)
+    assert last_line(unwell).endswith(again)
     api.always("app", reset)
     unknown = apps.invoke("reuse", "--app", "one,two", "--rollout-timeout", "3")
     assert unknown.returncode == 7
-    assert last(unknown).endswith(again)
+    assert last_line(unknown).endswith(again)
 
 
 def test_ctrl_c_while_rollouts_are_followed_leaves_nothing_to_say_again(apps: Project, api: FaultyApi) -> None:
