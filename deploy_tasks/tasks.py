@@ -150,10 +150,10 @@ def deploy(
 ) -> "Record | None":
     """Make HEAD run: deploy the image of its commit, built in the cluster if there is none yet."""
     options = dict(locals())
-    from .commands import deploy_head
+    from .commands import build_and_deploy
     from .invocation.run import run
 
-    return run(c, deploy_head.deploy_head, options)
+    return run(c, build_and_deploy.deploy, options)
 
 
 @DeployTask
@@ -309,10 +309,10 @@ def local_deploy(
 ) -> "Record | None":
     """`local`, then `reuse`: build here, push, deploy that image."""
     options = dict(locals())
-    from .commands import local
+    from .commands import build_and_deploy
     from .invocation.run import run
 
-    return run(c, local.local_deploy, options)
+    return run(c, build_and_deploy.local_deploy, options)
 
 
 @DeployTask

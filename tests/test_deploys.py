@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy_tasks.api.schemas import DeployRequest
-from deploy_tasks.commands import deploy as deploys
+from deploy_tasks.commands import deploy_plan as deploys
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.tasks import reuse
 from tests.project import Project

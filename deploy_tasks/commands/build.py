@@ -48,20 +48,16 @@ class BuildPlan(Struct, frozen=True):
         return [f"build {self.request.app}: {self.request.repo_url} at {images.short_ref(self.request.git_ref, 12)}"]
 
     def execute(self, work: Work) -> Record | BuildInFlight:
-        if self.waits or self.existing:
-            return self.made(work)
-        build = _running(work, self)
+        if found := self.existing:
+            console.tell(found.says)
+            return keep(work, found.build, found.build_id)
+        build = _joined(work, self) or _started(work, self)
+        if self.waits:
+            return finish(work, build, shows_log=self.shows_log)
         step = step_to_wait(work, build)._replace(continues=False)
         console.tell(f"the build goes on in the cluster. Pick it up: {step}")
         work.result(build.job_name, build)
         return build
-
-    def made(self, work: Work) -> Record:
-        """Makes the image if it does not exist, and records it."""
-        if found := self.existing:
-            console.tell(found.says)
-            return keep(work, found.build, found.build_id)
-        return finish(work, _running(work, self), shows_log=self.shows_log)
 
 
 def plan_of(work: Work, *, if_needed: bool, waits: bool = True) -> BuildPlan:
@@ -104,11 +100,6 @@ build = Command(
     from_git=("app", "repo_url", "git_ref"),
     builds=True,
 )
-
-
-def _running(work: Work, plan: BuildPlan) -> BuildInFlight:
-    """The build, which runs in the cluster from now on: the one in flight if it makes the same, else a new one."""
-    return _joined(work, plan) or _started(work, plan)
 
 
 def _is_same(earlier: BuildInFlight, build: BuildInFlight) -> bool:

@@ -1,4 +1,4 @@
-"""`local` and `local-deploy`: build on this machine, push, record the digest of that push, and deploy it."""
+"""`local`: builds on this machine, pushes, and records the digest of that push."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-
-from msgspec.structs import replace
 
 from .. import images
 from ..config.schema import OF_REGISTRY
@@ -27,7 +25,6 @@ from ..redaction import keep_secret
 from ..signals import in_background
 from ..state.records import Record, Target
 from ..ui import console
-from . import deploy
 from .digest import digest_of_tag, keep, target_of
 
 _SECONDS_TO_ANSWER = 10.0
@@ -81,7 +78,7 @@ def _engine(work: Work) -> Engine:
     return Engine(work.call.c, work.settings.docker, builder=work.settings.builder)
 
 
-def _plan_local(work: Work) -> LocalPlan:
+def plan_of(work: Work) -> LocalPlan:
     settings, commit = work.settings, work.checkout.commit
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     code = [commit[:12], *(["dirty"] if work.checkout.dirty else [])] if commit else []
@@ -104,42 +101,11 @@ def _plan_local(work: Work) -> LocalPlan:
 
 local = Command(
     "local",
-    _plan_local,
+    plan_of,
     needs=(*API, *OF_REGISTRY, "files", "build_args_from"),
     from_git=("app", "repo_url", "git_ref"),
     builds=True,
     at_once=2,
-)
-
-
-@dataclass(frozen=True)
-class LocalDeployPlan:
-    """A build on this machine, and the deploy of what it makes."""
-
-    build: LocalPlan
-    deploy: deploy.DeployPlan
-    """Complete but for the digest."""
-
-    def lines(self, work: Work) -> list[str]:
-        return [*self.build.lines(work), *self.deploy.lines(work)]
-
-    def show(self, work: Work) -> None:
-        self.build.show(work)
-        if record := work.recorded_in_chain:  # what the build pretends
-            deploy.of_another_digest(work, self.deploy, record).show(work)
-
-    def execute(self, work: Work) -> Record:
-        work.running()  # what is replaced, as it is before the build
-        record = self.build.execute(work)
-        return deploy.of_another_digest(work, self.deploy, record).execute(work)
-
-
-def _plan_local_deploy(work: Work) -> LocalDeployPlan:
-    return LocalDeployPlan(_plan_local(work), deploy.plan_of(work, "", None))
-
-
-local_deploy = replace(
-    local, name="local-deploy", plan=_plan_local_deploy, needs=(*local.needs, "port", "env_from"), builds=False
 )
 
 

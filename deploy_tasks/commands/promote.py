@@ -5,9 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from .. import images
 from ..config.environments import check_known
 from ..encoding import fields_of
@@ -19,43 +16,37 @@ from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
 from ..state.records import Record
-from ..state.what_ran import ran
+from ..state.what_ran import image_of, ran
 from ..ui import console
-from . import deploy
+from .deploy import NEEDS, plan_of
+from .deploy_lines import digits
+from .deploy_plan import DeployPlan
 from .digest import steps_to_build
 
 _MOST_COMMITS = 20
 
 
-class PromotePlan(Struct, frozen=True):
+class PromotePlan(DeployPlan, frozen=True, kw_only=True):
     """The deploy of what runs in another environment, `source` (a cluster, as lines name it)."""
 
-    deploy: deploy.DeployPlan
     source: str
     registry: str
     """Where the image is now."""
 
     def lines(self, work: Work) -> list[str]:
-        return [*self._commits(work), *self.deploy.lines(work)]
-
-    def show(self, work: Work) -> None:
-        for line in self._commits(work):
-            console.tell(line)
-        self.deploy.show(work)
+        return [*self._commits(work), *super().lines(work)]
 
     def execute(self, work: Work) -> Record:
-        work.tell_plan([*self._commits(work)])
         try:
-            return self.deploy.execute(work)
+            return super().execute(work)
         except DigestNotFound as error:
             what = f"{error.what} in {work.settings.cluster}"
             raise DigestNotFound(what, error.effect, [*self._ways_to_get_it(work)]) from error
 
     def _commits(self, work: Work) -> Iterator[str]:
         """The commits between what runs in both environments, in lines."""
-        running, new = work.running(), self.deploy.deployed
-        runs = running.ran
-        here, there = str(self.deploy.promoted_from), str(work.settings.environment)
+        running, new = work.running(), self.deployed
+        runs, here, there = running.ran, str(self.promoted_from), str(work.settings.environment)
         yield f"promote {work.settings.app} from {self.source} to {work.settings.cluster}"
         if runs is None:
             if running.why:
@@ -80,17 +71,17 @@ class PromotePlan(Struct, frozen=True):
 
     def _ways_to_get_it(self, work: Work) -> Iterator[Step | str]:
         """How the image gets into the registry of this environment."""
-        request, deployed, registry = self.deploy.request, self.deploy.deployed, work.settings.registry
-        commit = None if deployed.dirty or not images.is_commit(deployed.git_ref) else deployed.git_ref
+        image, registry = self.deployed, work.settings.registry
+        commit = None if image.dirty or not images.is_commit(image.git_ref) else image.git_ref
+        says = f"build it in {work.settings.environment}"
         if registry != self.registry:
-            there = images.pinned(self.registry, request.image_name, request.build_id)
-            here = f"{registry}/{request.image_name}:{commit or f'promoted-{request.build_id[7:19]}'}"
+            there = images.pinned(self.registry, str(image.image_name), str(image.build_id))
+            here = f"{registry}/{image.image_name}:{commit or f'promoted-{digits(image)}'}"
             # Without --prefer-index=false, buildx would wrap an image of one platform, which changes its digest.
             copy = ["docker", "buildx", "imagetools", "create", "--prefer-index=false", "--tag", here, there]
             yield f"Copy it, and promote again: {shlex.join(copy)}"
-        build = steps_to_build(work, commit)[0]
-        says = f"build it in {work.settings.environment}"
-        yield build._replace(says=f"Or {says}" if registry != self.registry else says.capitalize())
+            says = f"or {says}"
+        yield steps_to_build(work, commit)[0]._replace(says=says[0].upper() + says[1:])
 
 
 def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
@@ -106,28 +97,26 @@ def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
 
 
 def _plan_promote(work: Work) -> PromotePlan:
-    deploy.request_of(work, "")  # refuses what it cannot deploy before any API is asked
+    settings = work.settings
+    config = plan_of(work, Record()).request.deploy_config  # refuses what it cannot deploy before any API is asked
     name = _name_of_source(work)
-    source = work.elsewhere(name)
-    if (source.place._replace(environment=None), source.settings.api_url) == (
-        work.place._replace(environment=None),
-        work.settings.api_url,
-    ):
+    elsewhere = work.elsewhere(name)
+    source = elsewhere.settings
+    if all(getattr(source, key) == getattr(settings, key) for key in ("api_url", "namespace", "app")):
         raise SettingsError(
-            f"{source.settings.cluster} and {work.settings.cluster} are the same place: {work.settings.app} in "
-            f"{work.settings.namespace}",
+            f"{source.cluster} and {settings.cluster} are the same place: {settings.app} in {settings.namespace}",
             "Nothing was deployed",
         )
-    record = _running_in(source)
-    if record.image_name != work.settings.image_name:
+    image = _running_in(elsewhere)
+    if image.image_name != settings.image_name:
         raise SettingsError(
-            f"what runs in {source.settings.cluster} is image {record.image_name}, and {work.settings.app} in "
-            f"{work.settings.cluster} has image {work.settings.image_name}",
+            f"what runs in {source.cluster} is image {image.image_name}, and {settings.app} in {settings.cluster} has "
+            f"image {settings.image_name}",
             "Nothing was deployed",
-            work.step("promote", "Deploy that image", image_name=record.image_name),
+            work.step("promote", "Deploy that image", image_name=image.image_name),
         )
-    plan = deploy.plan_of(work, str(record.build_id), record, promoted_from=name)
-    return PromotePlan(plan, source.settings.cluster, source.settings.registry)
+    deploy = {**fields_of(plan_of(work, image, config)), "promoted_from": name}
+    return PromotePlan(**deploy, source=source.cluster, registry=source.registry)
 
 
 def _name_of_source(work: Work) -> str:
@@ -175,18 +164,7 @@ def _running_in(source: Work) -> Record:
         raise SettingsError(what, "Nothing was deployed")
     if running.has_failed:
         console.warn(f"the rollout of {where} failed")
-    known = next((one for one in source.state.history if _is_of(one, runs.build_id, runs.image_name)), None)
-    record = Record(**fields_of(known, Record)) if known else Record(build_id=runs.build_id)
-    return replace(
-        record,
-        image_name=runs.image_name or record.image_name,
-        git_ref=runs.git_ref or record.git_ref,
-        dirty=runs.dirty or record.dirty,
-    )
+    return image_of(runs, source.state.history)
 
 
-def _is_of(entry: Record, build_id: str, image_name: str | None) -> bool:
-    return entry.build_id == build_id and image_name in (None, entry.image_name)
-
-
-promote = Command("promote", _plan_promote, needs=deploy.NEEDS, uses_record=True)
+promote = Command("promote", _plan_promote, needs=NEEDS, uses_record=True)

@@ -8,31 +8,31 @@ from itertools import islice
 
 from msgspec import structs
 
-from ..api.schemas import DeployRequest, RollbackRequest
+from ..api.schemas import RollbackRequest
+from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import whole_number
 from ..deploy_config import DeployConfig, names_that_change, put_over
-from ..encoding import fields_of
 from ..errors import ChangedMeanwhile, NothingStarted, SettingsError
 from ..invocation.command import Command
 from ..invocation.running import Running
 from ..invocation.work import Work
 from ..next_steps import Step
-from ..redaction import keep_secret
 from ..state import history
-from ..state.records import Ran, Record
-from .app_config import check_domain, config_of, environment_of, typed_environment
-from .deploy import DeployPlan, deployed_record
+from ..state.records import Ran
+from ..state.what_ran import image_of
+from .app_config import config_of, environment_of
+from .deploy import plan_of
 from .deploy_lines import how_known, when
+from .deploy_plan import DeployPlan
 from .way_back import WaysBack, ways_back
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
     """Of what ran before, with how it ran then; only flags change that."""
-    settings, texts, given = work.settings, work.options["env"] or [], work.options["back"]
+    texts, given = work.options["env"] or [], work.options["back"]
     back = of_flag("--back", partial(whole_number, "a number of deploys", 1, 1000), 1 if given is None else given)
-    keep_secret(settings.secret_values_of(texts), is_named=True)
-    changes = config_of(settings, typed_environment(settings, texts), is_by_flag=True)
+    changes = _by_flags(work.settings, texts)
     target, says, restores_it = _before(work, back)
     says = [f"going back to {history.described(target)}{when(target)}", *says]
     restores = None
@@ -47,39 +47,19 @@ def _plan_rollback(work: Work) -> DeployPlan:
             raise SettingsError(what, "Nothing was deployed", _other(work))
         config, more = _as_then(work, target, changes, texts)
         says += more
-    if work.options["check_health"]:
-        check_domain(config)
-    request = DeployRequest(
-        app=settings.app,
-        namespace=settings.namespace,
-        image_name=target.image_name or settings.image_name,
-        build_id=target.build_id or "",
-        deploy=True,
-        deploy_config=config,
-    )
-    known = _record_of(work, target)
-    return DeployPlan(
-        request,
-        deployed_record(work, request, known),
-        known,
-        work.again,
-        # Once it has happened, the same command would go back from there.
-        work.step_alone("status", "Look at what runs first"),
-        tuple(says),
-        restores,
-    )
+    plan = plan_of(work, image_of(target, work.state.history), config)
+    return structs.replace(plan, says=tuple(says), restores=restores)
 
 
-def _record_of(work: Work, target: Ran) -> Record:
-    """What is known of the image of `target`, from the history, too."""
-    known = (one for one in work.state.history if one.build_id and one.build_id == target.build_id)
-    entry = next((one for one in known if target.image_name in (None, one.image_name)), None)
-    return structs.replace(
-        Record(**fields_of(entry, Record)) if entry else Record(),
-        build_id=target.build_id,
-        git_ref=target.git_ref or (entry and entry.git_ref),
-        dirty=target.dirty or (entry and entry.dirty),
-    )
+def _by_flags(settings: Settings, texts: Sequence[str]) -> DeployConfig:
+    """What flags alone say of how the app runs, with the variables that `texts` of `--env` name."""
+    config = config_of(settings, {})
+    keys = {"port": "port", "replicas": "replicas", "domain": "domain", "domains": "domain"}
+    keys |= {"health_path": "health_path", "app_class": "app_class"}
+    said = {name: getattr(config, name) for name, key in keys.items() if settings.is_by_flag(key)}
+    if settings.is_by_flag("tls"):
+        said["tls"] = settings.tls
+    return DeployConfig(**said, env={**environment_of(settings, texts, with_configured=False)})
 
 
 def _ways(work: Work, now: Running) -> WaysBack:

@@ -38,6 +38,12 @@ class Record(JsonObject, frozen=True, kw_only=True):
     dirty: bool | None = None
     environment: str | None = None
 
+    @classmethod
+    def of(cls, image: Target | Record | Ran | None, **fields: object) -> Record:
+        """A record of what is known of `image`, with `fields` in the place of that."""
+        known = {name: getattr(image, name) for name in cls.__struct_fields__ if hasattr(image, name)}
+        return cls(**{**known, **fields})
+
 
 class BuildInFlight(Target, frozen=True, kw_only=True):
     """A build that was started and is not recorded yet. Only the server at `api_url` knows the job. `asked_image` is

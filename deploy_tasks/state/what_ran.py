@@ -1,4 +1,4 @@
-"""What ran of an app, newest first: from the history of a checkout, or from the server's own."""
+"""What ran of an app, newest first, from the history of a checkout or from the server's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ..deploy_config import USUAL_REPLICAS, differences
 from .history import UNKNOWN, History
-from .records import HistoryEntry, Ran
+from .records import HistoryEntry, Ran, Record
 
 NOTHING = Ran()
 """That nothing runs, where None means that what runs is not known."""
@@ -18,6 +18,19 @@ def ran(entry: HistoryEntry) -> Ran:
     return Ran(**shared, deployed_by=entry.who, deployed_at=entry.time)
 
 
+def image_of(ran: Ran, history: Iterable[HistoryEntry]) -> Record:
+    """What is known of the image that `ran`, from the `history`, too."""
+    same = (one for one in history if one.build_id and one.build_id == ran.build_id)
+    known = Record.of(next((one for one in same if ran.image_name in (None, one.image_name)), None))
+    return Record.of(
+        known,
+        build_id=ran.build_id,
+        image_name=ran.image_name or known.image_name,
+        git_ref=ran.git_ref or known.git_ref,
+        dirty=ran.dirty or known.dirty,
+    )
+
+
 def is_same(one: Ran, other: Ran) -> bool | None:
     """Whether both are the same image and run in the same way, but for the values of variables. None if the image is
     the same, and nothing that is known of the way differs."""
@@ -27,12 +40,10 @@ def is_same(one: Ran, other: Ran) -> bool | None:
         return False
     if one.deploy_config and other.deploy_config:
         return not differences(one.deploy_config, other.deploy_config)
-    replicas = _replicas(one), _replicas(other)
-    return None if None in replicas or len({*replicas}) == 1 else False
-
-
-def _replicas(ran: Ran) -> int | None:
-    return ran.deploy_config.replicas or USUAL_REPLICAS if ran.deploy_config else ran.replicas
+    replicas = [
+        ran.deploy_config.replicas or USUAL_REPLICAS if ran.deploy_config else ran.replicas for ran in (one, other)
+    ]
+    return None if None in replicas or replicas[0] == replicas[1] else False
 
 
 def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Iterator[Ran]:
@@ -50,16 +61,14 @@ def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Ite
         if last and deployed.deploy_config is None and deployed.build_id == last.build_id:
             deployed = last
         happened = entry.outcome != UNKNOWN or after is None or after.build_id == entry.build_id
-        for one in [deployed] * happened + [replaced] * (replaced is not None):
-            if one and not (last and _is_one(last, one)):
+        for one in [*([deployed] if happened else []), *([replaced] if replaced else [])]:
+            same = is_same(last, one) if last else False
+            if same is None and last:
+                same = last.deploy_config is one.deploy_config
+            if not same:
                 yield one
                 last = one
         after = replaced
-
-
-def _is_one(one: Ran, next: Ran) -> bool:
-    same = is_same(one, next)
-    return same is True or (same is None and one.deploy_config is next.deploy_config)
 
 
 def goes_back(what_ran: Iterable[Ran], *, restores: bool) -> Iterator[Ran]:

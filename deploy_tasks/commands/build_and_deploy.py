@@ -1,0 +1,79 @@
+"""`deploy` and `local-deploy`: make HEAD run. `deploy` takes the image of its commit if there is one, else builds it in
+the cluster; `local-deploy` builds on this machine."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from msgspec import Struct, structs
+
+from ..errors import SettingsError
+from ..images import is_commit
+from ..invocation.command import Command
+from ..invocation.work import Work
+from ..redaction import quoted
+from ..state.records import Record
+from .build import BuildPlan, build
+from .build import plan_of as plan_of_build
+from .deploy import plan_of
+from .deploy_plan import DeployPlan
+from .local import LocalPlan, local
+from .local import plan_of as plan_of_local
+
+
+class BuildAndDeploy(Struct, frozen=True):
+    """A build, unless the image exists, and the deploy of that image."""
+
+    build: BuildPlan | LocalPlan
+    deploy: DeployPlan
+    """Complete but for the digest, if the image is to be made."""
+
+    def lines(self, work: Work) -> list[str]:
+        return [*self.build.lines(work), *self.deploy.lines(work)]
+
+    def show(self, work: Work) -> None:
+        self.build.show(work)
+        self._deploy_of(work, work.recorded_in_chain).show(work)  # what it pretends
+
+    def execute(self, work: Work) -> Record:
+        work.running()  # what is replaced, as it is before the build
+        return self._deploy_of(work, cast(Record, self.build.execute(work))).execute(work)
+
+    def _deploy_of(self, work: Work, image: Record | None) -> DeployPlan:
+        if self.deploy.request.build_id or image is None:
+            return self.deploy
+        return structs.replace(plan_of(work, image, self.deploy.request.deploy_config), is_late=True)
+
+
+def _plan_deploy(work: Work) -> BuildAndDeploy:
+    settings, head = work.settings, work.checkout.commit
+    if settings.git_ref != head and (head or not is_commit(settings.git_ref)):
+        raise SettingsError(
+            f"{settings.origins['git_ref']} is {quoted(settings.git_ref)}, and `deploy` deploys the commit that is "
+            f"checked out here, {head[:12] if head else 'which git does not know'}",
+            "Nothing was started",
+            ["Leave the setting out", work.step_alone("build", "Or build what it says, and deploy that with reuse")],
+        )
+    deploys = plan_of(work, Record())  # refuses what it cannot deploy before the registry is asked
+    plan = plan_of_build(work, if_needed=True)
+    if plan.existing:
+        deploys = plan_of(work, plan.existing.record, deploys.request.deploy_config)
+    return BuildAndDeploy(plan, deploys)
+
+
+deploy = Command(
+    "deploy",
+    _plan_deploy,
+    needs=(*build.needs, "port", "env_from"),
+    from_git=build.from_git,
+    joins_again=True,
+)
+
+
+def _plan_local_deploy(work: Work) -> BuildAndDeploy:
+    return BuildAndDeploy(plan_of_local(work), plan_of(work, Record()))
+
+
+local_deploy = structs.replace(
+    local, name="local-deploy", plan=_plan_local_deploy, needs=(*local.needs, "port", "env_from"), builds=False
+)

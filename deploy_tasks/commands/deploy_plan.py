@@ -1,0 +1,254 @@
+"""Every deploy: shows what changes, sends it over what runs, records it, follows its rollout, says how to undo it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+from msgspec import Struct
+
+from .. import images
+from ..api.rollout import wait_for_health, wait_for_rollout
+from ..api.schemas import Deployed, DeployRequest, RollbackRequest
+from ..app_class import DEFAULT_APP_CLASS
+from ..deadline import Deadline
+from ..deploy_config import differences
+from ..encoding import as_builtins
+from ..errors import (
+    ChangedMeanwhile,
+    DigestNotFound,
+    MayHaveStarted,
+    RolloutFailed,
+    StateError,
+    StillRunning,
+)
+from ..invocation.confirm import confirm_change
+from ..invocation.running import Running
+from ..invocation.work import Remaining, Work
+from ..next_steps import Step
+from ..state import history
+from ..state.records import HistoryEntry, Record
+from ..state.what_ran import ran
+from ..ui import console
+from ..ui.progress import progress_of
+from .deploy_lines import age, described, when
+from .digest import steps_to_build
+from .way_back import Undo, undo_of
+
+# Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
+_NOT_REPEATED = {
+    *("build_id", "from_", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
+    *("timeout", "cache", "allow_unpushed", "logs", "allow_secrets_in_context", "json", "lock_timeout", "jobs"),
+}
+
+
+class DeployPlan(Struct, frozen=True, kw_only=True):
+    """A deploy of a digest."""
+
+    request: DeployRequest
+    deployed: Record
+    """What the history keeps of the image: all that is known of it, and where it is deployed."""
+    says: tuple[str, ...] = ()
+    """Lines to print before the deploy."""
+    restores: RollbackRequest | None = None
+    """What is sent in place of `request` to a server that restores a revision with the values of its variables."""
+    is_late: bool = False
+    """Whether something was built since it was planned, so that something else may run by now."""
+    promoted_from: str | None = None
+    """The environment that the image comes from."""
+
+    def show(self, work: Work) -> None:
+        for line in self.lines(work):
+            console.tell(line)
+        path = f"/api/apps/{self.request.namespace}/{self.request.app}/rollback" if self.restores else "/build"
+        body: dict[str, object] = as_builtins(self.restores or self.request)
+        # Values that the app gets by name are hidden, even short ones, which redaction would miss.
+        settings, typed = work.settings, [text for text in work.options["env"] or [] if "=" not in text]
+        by_name = {*settings.env_from, *settings.env_from_optional, *typed}
+        config = body.get("deployConfig")
+        if isinstance(config, dict) and "env" in config:
+            config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
+        work.would_send("POST", path, body)
+
+    def lines(self, work: Work) -> list[str]:
+        """Where it goes, what runs, what is to run in its place, and what changes, in lines for people. An image that
+        is to be built yet has no digest, and so no line."""
+        now, image, config = work.running(), self.deployed, self.request.deploy_config
+        lines = [*self.says, f"deploy {_to(work, self.request)}"]
+        if ran := now.ran:
+            by = f"by {ran.deployed_by} at {ran.deployed_at}" if ran.deployed_by else ""
+            replicas = ran.deploy_config.replicas if ran.deploy_config else None
+            replicas = ran.replicas if replicas is None else replicas
+            lines.append(f"  now: {described(ran, history.source(ran), by, replicas=replicas)}")
+            if not now.is_from_here:
+                lines.append("  warning: what runs now was not deployed from here")
+        else:
+            lines.append(f"  now: {now.why or 'nothing'}")
+        if image.build_id or self.restores:
+            lines.append(f"  new: {described(image, age(work, image), replicas=config.replicas)}")
+            if ran and ran.deploy_config and (changes := differences(ran.deploy_config, config)):
+                lines.append(f"  changes: {', '.join(changes)}")
+        return lines
+
+    def execute(self, work: Work) -> Record:
+        request = self.request
+        accepted, before = self._deploy(work)
+        # The API's, as the cluster may know the registry by another name.
+        reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
+        work.remaining = Remaining.NOTHING
+        try:
+            with work.undivided():
+                new = ran(self._note(work, history.DEPLOYED, before, accepted.revision))
+                look = work.step_alone("status", "Look")
+                work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", look)
+        except StateError as error:
+            raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
+        seen = work.call.chain.seen
+        if work.place in seen:
+            # A server that did not say what ran does not say it later either.
+            seen[work.place] = before if before.why else Running(new, is_from_here=True)
+        console.tell(f"deployed {_to(work, request)}, without a build")
+        undo = undo_of(work, new, before, is_unchanged=accepted.unchanged)
+        _follow(work, self, accepted, undo)
+        console.tell(undo.line)
+        work.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
+        work.result(reference, {**as_builtins(self.deployed), "image": reference})
+        return self.deployed
+
+    def _deploy(self, work: Work) -> tuple[Deployed, Running]:
+        """Deploys over what a person has seen run, or confirms now; returns the answer, and what it replaced."""
+        # Only where time has passed since somebody saw what runs, or since this was planned. Of several apps, one may
+        # be deployed long after all were planned.
+        is_late = self.is_late or (work.is_of_several and work.has_looked)
+        seen = work.call.chain.seen.get(work.place) or (work.running() if is_late else None)
+        now = work.look_again() if seen else work.running()
+        changed = _changed(work, seen, now) if seen else None
+        if not changed:
+            in_flight = work.state.in_flight()
+            if in_flight and in_flight.app == work.settings.app:
+                console.warn(
+                    f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed "
+                    f"is older; for that one: {work.step_alone('wait')}, then reuse"
+                )
+            work.tell_plan(self.lines(work))
+        accepted: Deployed | None = None
+        while accepted is None:
+            while changed:
+                confirm_change(work, changed, self.lines(work))
+                seen, now = now, work.look_again()
+                changed = _changed(work, seen, now)
+            try:
+                accepted = self._send(work, now, seen.revision if seen and now.revision is None else now.revision)
+            except ChangedMeanwhile as error:
+                work.on_interrupt("Nothing was deployed")
+                changed, now = error, work.look_again()
+                if now.why:
+                    raise
+        revision, expected = accepted.revision, now.revision
+        # A server without `revision-check` does not refuse a deploy over another one that came in between.
+        if revision is None or expected is None or "revision-check" in work.client.features:
+            return accepted, now
+        if revision not in (expected, expected + 1):
+            now = Running(why="something else was deployed right before this")
+            console.warn(f"{now.why}, and this has replaced it")
+        return accepted, now
+
+    def _send(self, work: Work, now: Running, expected: int | None) -> Deployed:
+        """Deploys over what runs `now`, which is the revision `expected`, if that is known. The history keeps it if the
+        outcome is not known."""
+        request, image = self.request, self.deployed
+        if work.call.command.restores:
+            # Once it has happened, the same command would go back from there.
+            again, unsure = work.again, work.step_alone("status", "Look at what runs first")
+        else:
+            flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
+            flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
+            again = unsure = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
+        unknown = partial(self._note, work, history.UNKNOWN, now)
+        work.on_interrupt("The deploy may have happened", unsure, note=unknown, starts=True)
+        try:
+            commit = None if self.restores else f"{image.git_ref or ''}{'-dirty' if image.dirty else ''}"
+            return work.client.deploy(
+                request, restores=self.restores, commit=commit, expected=expected, again=again, unsure=unsure
+            )
+        except MayHaveStarted:
+            with suppress(StateError):
+                unknown()
+            raise
+        except DigestNotFound as error:
+            steps = steps_to_build(work, None if image.dirty else image.git_ref)
+            raise DigestNotFound(error.what, error.effect, [*steps, work.step_alone("history", "Others")]) from error
+
+    def _note(self, work: Work, outcome: str, before: Running, revision: int | None = None) -> HistoryEntry:
+        return work.note(
+            outcome,
+            self.deployed,
+            deploy_config=self.request.deploy_config.to_keep,
+            replaced=before.ran,
+            revision=revision,
+            promoted_from=self.promoted_from,
+        )
+
+
+def _to(work: Work, request: DeployRequest) -> str:
+    """Where a deploy goes: `shop to apps (business nodes) in staging`."""
+    nodes = request.deploy_config.app_class or DEFAULT_APP_CLASS
+    return f"{request.app} to {request.namespace} ({nodes} nodes) in {work.settings.cluster}"
+
+
+def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None:
+    """The error of a deploy whose plan was made when `seen` ran, if something else runs `now`, or if that cannot be
+    told any more, neither from here nor by the server."""
+    is_checked = now.why and seen.revision is not None and "revision-check" in work.client.features
+    if is_checked or not now.differs_from(seen):
+        return None
+    what = "something else was deployed meanwhile: "
+    if now.why:
+        what = f"whether something else was deployed meanwhile is not known: {now.why}"
+    elif now.ran is None:
+        what += "nothing runs now"
+    else:
+        replicas = "" if now.ran.replicas is None else f" with {now.ran.replicas} replicas"
+        what += f"{history.described(now.ran)} runs now{replicas}{when(now.ran)}"
+    again = work.step(work.call.command.name, "Or do it all the same")
+    return ChangedMeanwhile(what, next=[work.step_alone("status", "Look"), again])
+
+
+def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> None:
+    """Waits for the replicas (`--follow`) and the health path (`--check-health`), both within one deadline. Raises
+    RolloutFailed or StillRunning."""
+    request, config = plan.request, plan.request.deploy_config
+    named = [domain for domain in config.all_domains if not domain.startswith("*")]
+    url = f"{'http' if config.tls is False else 'https'}://{named[0]}" if named else ""
+    deadline = Deadline(work.settings.rollout_timeout)
+    try:
+        if work.options["follow"]:
+            with progress_of(request.app) as progress:
+                ready = wait_for_rollout(
+                    work.client, request, deadline=deadline, progress=progress, revision=accepted.revision
+                )
+            if ready is None:
+                console.tell("the API does not say how apps run, so the rollout was not followed")
+            else:
+                seconds = deadline.seconds - deadline.left()
+                console.tell(f"{ready}/{ready} ready in {seconds:.0f} s{f': {url}' if url else ''}")
+        if work.options["check_health"]:
+            health = f"{url}{config.health_path or '/'}"
+            with progress_of(request.app) as progress:
+                wait_for_health(health, deadline=deadline, progress=progress)
+            console.tell(f"{health} answers")
+    except StillRunning:
+        work.remaining = Remaining.AGAIN
+        raise
+    except RolloutFailed as error:
+        work.remaining = Remaining.AGAIN
+        if error.blames:
+            with suppress(StateError):  # the rollout's failure is what matters
+                work.note(history.NOT_READY, plan.deployed)
+        if undo.step:
+            back = f"Go back to {history.described(undo.to)}" if undo.to else "Go back"
+            error.next = (*error.next, undo.step._replace(says=back))
+        else:
+            effect = undo.line.partition(": ")[2] if undo.is_same else undo.line
+            error.effect = effect[:1].upper() + effect[1:]
+        raise
