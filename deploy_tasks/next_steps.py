@@ -90,11 +90,6 @@ def on(command_line: CommandLine) -> Iterator[None]:
         current.reset(token)
 
 
-def select(environment: str | None) -> None:
-    """From now on, commands are written for `environment`, in this thread and those with a copy of its context."""
-    current.set(current.get()._replace(environment=environment))
-
-
 def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
     """What must follow on this command line once the present call is repeated, with a space before it; else "".
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,10 @@ def full(**more: Any) -> FullAppState:
 
 
 def seen(state: AppState | None, *entries: HistoryEntry, says_all: bool = False) -> Running:
-    return running(state, says_all, History(lambda: entries), "shop", "apps")
+    client = SimpleNamespace(features={"app-state"} if says_all else set())
+    settings = SimpleNamespace(app="shop", namespace="apps")
+    work: Any = SimpleNamespace(client=client, settings=settings, history=History(lambda: entries))
+    return running(work, state)
 
 
 def test_no_answer_means_nothing_only_from_a_server_that_says_all() -> None:

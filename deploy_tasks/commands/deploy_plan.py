@@ -119,7 +119,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         """Deploys over what a person has seen run, or confirms now; returns the answer, and what it replaced."""
         # Only where time has passed since somebody saw what runs, or since this was planned. Of several apps, one may
         # be deployed long after all were planned.
-        is_late = self.is_late or (work.is_of_several and work.has_looked)
+        is_late = self.is_late or (work.is_of_several and work.seen is not None)
         seen = work.call.chain.seen.get(work.place) or (work.running() if is_late else None)
         now = work.look_again() if seen else work.running()
         changed = _changed(work, seen, now) if seen else None

@@ -22,7 +22,7 @@ from ..git import Between, counted
 from ..images import short_ref, shortened
 from ..invocation.call import TARGET
 from ..invocation.command import API, Command
-from ..invocation.running import Running
+from ..invocation.running import Running, running
 from ..invocation.work import Work
 from ..redaction import excerpt
 from ..signals import in_background
@@ -142,7 +142,7 @@ def _record_line(work: Work, record: Record | None) -> str:
 
 def _cluster_line(work: Work, state: AppState | None, last: list[HistoryEntry]) -> str:
     if state is None:
-        why = work.as_running(state).why
+        why = running(work, state).why
         return "the API does not say, or nothing is deployed there" if why else "nothing is deployed there"
     name, digest = (state.image or "").partition("@")[0], state.digest
     image = f", {name}{f'@{shortened(digest)}' if digest else ''}" if name else ""
@@ -223,7 +223,7 @@ def _look(name: str, work: Work) -> _Found:
         state = work.client.app(settings.namespace, settings.app, within=Deadline(SECONDS_TO_LOOK))
     except (ApiRefused, NothingStarted) as error:
         return _Found(name, settings, error=error)
-    return _Found(name, settings, state, work.as_running(state))
+    return _Found(name, settings, state, running(work, state))
 
 
 def _row(found: _Found) -> list[str]:

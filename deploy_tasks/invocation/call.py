@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
     environment: str | None
     namespace: str
-    app: str
+    app: str | None
 
 
 class Chain(Struct):
@@ -53,18 +53,6 @@ class Chain(Struct):
     """The protected environments whose plan a person has confirmed, or `--yes`."""
     seen: dict[Place, Running] = {}
     """What ran at each place when that was confirmed, or was deployed by this command line since."""
-
-
-def _chain_of(c: Context) -> Chain:
-    """The chain of this thread. Each thread of a program has its own, so that none deploys another one's app."""
-    config: Any = c.config
-    with _one_at_a_time:
-        if _CHAINS not in config:
-            # Invoke hands one configuration to all calls of a command line, so later calls find what is set here.
-            # Invoke copies the values in it, but not what a tuple holds.
-            config[_CHAINS] = (WeakKeyDictionary[Thread, Chain](),)
-        chains: WeakKeyDictionary[Thread, Chain] = config[_CHAINS][0]
-        return chains.setdefault(current_thread(), Chain())
 
 
 class Call(Struct, Generic[R_co], frozen=True):
@@ -90,17 +78,24 @@ class Call(Struct, Generic[R_co], frozen=True):
     @classmethod
     def of(cls, c: Context, command: Command[R], options: Mapping[str, object]) -> Call[R]:
         """The call of `command` with `options`. SettingsError if the project's configuration cannot be used."""
-        chain = _chain_of(c)
+        config: Any = c.config
+        with _one_at_a_time:
+            # Invoke hands one configuration to all calls of a command line, so later calls find what is set here.
+            # Invoke copies the values in it, but not what a tuple holds.
+            (chains,) = config.setdefault(_CHAINS, (WeakKeyDictionary[Thread, Chain](),))
+            # Each thread of a program has its own, so that none deploys another one's app.
+            chain: Chain = chains.setdefault(current_thread(), Chain())
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
             flags["app"] = ",".join(cast("list[str]", flags["app"]))
         if flags.get("environment") is None:
             flags["environment"] = chain.environment
         project = Project.of(c, cast("str | None", flags["environment"]))
-        environment = project.environment
-        next_steps.select(environment)
-        if later := flags["environment"] is None and command.changes and next_steps.current.get().later:
-            _warn_of_others(later, command.name, environment)
+        environment, line = project.environment, next_steps.current.get()
+        # Commands to run next are written for it from now on.
+        next_steps.current.set(line._replace(environment=environment))
+        if flags["environment"] is None and command.changes:
+            _warn_of_others(line.later, command.name, environment)
         if environment != chain.environment:
             # Now, so that after a failure of this call a later one does not go to the default. The place of an app in
             # one environment is not its place in another.
@@ -111,9 +106,8 @@ class Call(Struct, Generic[R_co], frozen=True):
         earlier = {} if is_of_another else chain.target
         target = {key: found for key in (*TARGET, "jobs") if (found := flags.get(key) or earlier.get(key))}
         flags.update(target)
-        usual = next_steps.current.get().usual
         # Commands to run next name the environment anyway, however it was selected.
-        given = {key: value for key, value in flags.items() if value not in (None, [], usual.get(key))}
+        given = {key: value for key, value in flags.items() if value not in (None, [], line.usual.get(key))}
         given.pop("environment", None)
         checkout, is_dry = Checkout(project.root), bool(c.config.run.dry)
         return Call(c, command, cast(Options, flags), given, target, project, environment, checkout, chain, is_dry)

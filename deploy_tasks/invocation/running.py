@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,9 +12,11 @@ from .. import images
 from ..api.schemas import AppState, FullAppState, Revision
 from ..deploy_config import USUAL_REPLICAS
 from ..redaction import excerpt
-from ..state.history import History
 from ..state.records import Ran
 from ..state.what_ran import NOTHING
+
+if TYPE_CHECKING:
+    from .work import Work
 
 _MOST_SEARCHED = 1_000
 NOT_SAID = "the API does not say what runs"
@@ -50,13 +53,15 @@ class Running(Struct, frozen=True):
         return None not in (now.replicas, before.replicas) and now.replicas != before.replicas
 
 
-def running(state: AppState | None, says_all: bool, history: History, app: str, namespace: str) -> Running:
-    """What runs, from the answer of the API. It `says_all` if no answer means that nothing is deployed."""
+def running(work: Work, state: AppState | None) -> Running:
+    """What runs of the app of `work`, from the API's last answer to its client."""
     if state is None:
-        return Running(why="" if says_all else NOT_SAID)
+        # Only of a server that says all, no answer means that nothing is deployed.
+        return Running(why="" if "app-state" in work.client.features else NOT_SAID)
     if not state.image:
         return Running(why=NOT_SAID)
-    newest = next(history.deploys(app, namespace), None)
+    history = work.history
+    newest = next(history.deploys(work.settings.app, work.settings.namespace), None)
     if isinstance(state, FullAppState):
         ran = ran_of(state)
     else:

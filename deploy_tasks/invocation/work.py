@@ -78,9 +78,12 @@ class Work:
         """The lines of the plan that a person has seen."""
         self.recorded_in_chain: Record | None = None
         """What this command line (the chain) has recorded for the image."""
+        self.record: Record | None = None
+        """The record that counts, once the settings are complete: this command line's, else the file's."""
+        self.seen: Running | None = None
+        """What ran, as it was looked at last."""
+        self._asked: Callable[[], AppState | None] | None = None
         self._is_locked, self._undivided = False, Lock()
-        self._asked: Callable[[], Running] | None = None
-        self._running: Running | None = None
         self.settings = call.project.load(name, call.options, environment=environment)
         self.again = self.step(call.command.name)
         """This call again."""
@@ -196,7 +199,7 @@ class Work:
         self.state.sweep()
         if has_waited or was_used:
             self.state.reread()
-            self._asked = self._running = None
+            self._asked = self.seen = None
         return has_waited or was_used
 
     # plan
@@ -221,6 +224,8 @@ class Work:
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
         if in_chain and in_chain.image_name == settings.known("image_name"):
             self.recorded_in_chain = in_chain
+        self.record = self.recorded_in_chain or known
+        self.place = Place(settings.environment, settings.namespace, settings.known("app"))
         # Other scripts use other namespaces than those of the app classes: people must see if an app runs in two.
         usual = {None, settings.namespace, *APP_CLASSES.values()}
         is_default = settings.origins["namespace"].source is Source.DEFAULT
@@ -231,59 +236,37 @@ class Work:
             )
 
     @property
-    def record(self) -> Record | None:
-        """The record that counts: this command line's, else the file's."""
-        return self.recorded_in_chain or self.state.record()
-
-    @property
     def history(self) -> History:
         """The history of this cluster and environment."""
         return self.state.history.of(self.settings.api_url, self.settings.environment)
 
     # what runs
 
-    @property
-    def place(self) -> Place:
-        return Place(self.settings.environment, self.settings.namespace, self.settings.app)
-
-    @property
-    def has_looked(self) -> bool:
-        """Whether the API was asked what runs."""
-        return bool(self._asked or self._running)
-
     def begin_to_look(self) -> None:
-        """Asks the API in the background what runs, for `running`."""
-        _ = self.client  # imports requests in this thread
-        self._asked = in_background(self._ask)
+        """Asks the API in the background what runs, for `running`, unless that was asked."""
+        if self.seen is None and self._asked is None:
+            ask = self.client.app  # which imports requests in this thread
+            self._asked = in_background(partial(ask, self.settings.namespace, self.settings.app, before=self.again))
 
     def running(self) -> Running:
         """What runs, as it was looked at last. ApiRefused if the API refuses the key, NothingStarted if there is no
         connection, both not with `--dry`; after any other failure it is not known."""
-        if self._asked:
-            asked, self._asked = self._asked, None
-            self._running = asked()
-        self._running = self._running or self._ask()
-        return self._running
+        if self.seen is None:
+            place, asked = (self.settings.namespace, self.settings.app), self._asked
+            self._asked = None
+            try:
+                self.seen = running(self, asked() if asked else self.client.app(*place, before=self.again))
+            except (ApiRefused, NothingStarted) as error:
+                is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
+                if is_the_end and not self.call.is_dry:
+                    raise
+                self.seen = Running(why=error.what, may_be_told_later=isinstance(error, NothingStarted))
+        return self.seen
 
     def look_again(self) -> Running:
         """What runs now."""
-        self._asked = self._running = None
+        self._asked = self.seen = None
         return self.running()
-
-    def _ask(self) -> Running:
-        try:
-            state = self.client.app(self.settings.namespace, self.settings.app, before=self.again)
-        except (ApiRefused, NothingStarted) as error:
-            is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
-            if is_the_end and not self.call.is_dry:
-                raise
-            return Running(why=error.what, may_be_told_later=isinstance(error, NothingStarted))
-        return self.as_running(state)
-
-    def as_running(self, state: AppState | None) -> Running:
-        """What runs, from the API's last answer to this client."""
-        says_all = "app-state" in self.client.features
-        return running(state, says_all, self.history, self.settings.app, self.settings.namespace)
 
     # execute
 
@@ -321,7 +304,7 @@ class Work:
 
     def remember(self, record: Record) -> None:
         """Hands `record` to the later tasks of this command line."""
-        self.call.chain.records[self.name] = self.recorded_in_chain = record
+        self.call.chain.records[self.name] = self.recorded_in_chain = self.record = record
 
     def note(self, outcome: str, record: Record, **more: object) -> HistoryEntry:
         """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields. Returns
