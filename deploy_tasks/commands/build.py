@@ -81,7 +81,7 @@ def plan_of(work: Work, *, if_needed: bool, waits: bool = True) -> BuildPlan:
         # The API takes no build args, and an image without them may be another than is thought.
         if args := [*(text.partition("=")[0] for text in settings.build_args), *settings.build_args_from]:
             of = f"{work.name}: " if work.name else ""
-            here = work.step_alone("local")
+            here = work.step("local")
             console.warn(f"{of}the cluster builds without the build args {', '.join(args)}; to build with them: {here}")
     if request.git_ref == work.checkout.commit and work.checkout.dirty:
         what = "build: the cluster builds" if existing is None else "image: it is that of"

@@ -103,7 +103,7 @@ def check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
             "Nothing was started",
             [
                 f"Push it ({checkout.how_to_push(git_ref, repo_url)}), or pass --allow-unpushed.",
-                work.step(here, "Or build here"),
+                work.step(here, "Or build here", continues=True),
             ],
         )
     is_from_here = work.settings.origins["repo_url"].source is Source.GIT

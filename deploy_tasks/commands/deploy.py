@@ -39,7 +39,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
         steps = steps_to_build(work, None)
         # Of several apps, no record may reach another app.
         if not work.name:
-            steps.append(work.step("reuse", "Or deploy that image", image_name=image.image_name))
+            steps.append(work.step("reuse", "Or deploy that image", continues=True, image_name=image.image_name))
         what = f"the recorded digest is of image {image.image_name}, not of {image_name}"
         raise SettingsError(what, "Nothing was deployed", steps)
     return plan_of(work, image)

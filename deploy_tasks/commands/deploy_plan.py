@@ -99,7 +99,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         try:
             with work.undivided():
                 new = ran(self._note(work, history.DEPLOYED, before, accepted.revision))
-                look = work.step_alone("status", "Look")
+                look = work.step("status", "Look")
                 work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", look)
         except StateError as error:
             raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
@@ -111,8 +111,9 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         undo = undo_of(work, new, before, is_unchanged=accepted.unchanged)
         _follow(work, self, accepted, undo)
         console.tell(undo.line)
-        work.output(f"deployed {request.app}", {"build-id": request.build_id, "image": reference})
-        work.result(reference, {**as_builtins(self.deployed), "image": reference})
+        outputs = {"build-id": request.build_id, "image": reference}
+        details = {**as_builtins(self.deployed), "image": reference}
+        work.result(reference, details, f"deployed {request.app}", outputs)
         return self.deployed
 
     def _deploy(self, work: Work) -> tuple[Deployed, Running]:
@@ -128,7 +129,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             if in_flight and in_flight.app == work.settings.app:
                 console.warn(
                     f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed "
-                    f"is older; for that one: {work.step_alone('wait')}, then reuse"
+                    f"is older; for that one: {work.step('wait')}, then reuse"
                 )
             work.tell_plan(self.lines(work))
         accepted: Deployed | None = None
@@ -159,7 +160,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         request, image = self.request, self.deployed
         if work.call.command.restores:
             # Once it has happened, the same command would go back from there.
-            again, unsure = work.again, work.step_alone("status", "Look at what runs first")
+            again, unsure = work.again, work.step("status", "Look at what runs first")
         else:
             flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
             flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
@@ -177,7 +178,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             raise
         except DigestNotFound as error:
             steps = steps_to_build(work, None if image.dirty else image.git_ref)
-            raise DigestNotFound(error.what, error.effect, [*steps, work.step_alone("history", "Others")]) from error
+            raise DigestNotFound(error.what, error.effect, [*steps, work.step("history", "Others")]) from error
 
     def _note(self, work: Work, outcome: str, before: Running, revision: int | None = None) -> HistoryEntry:
         return work.note(
@@ -211,7 +212,7 @@ def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None
         replicas = "" if now.ran.replicas is None else f" with {now.ran.replicas} replicas"
         what += f"{history.described(now.ran)} runs now{replicas}{when(now.ran)}"
     again = work.step(work.call.command.name, "Or do it all the same")
-    return ChangedMeanwhile(what, next=[work.step_alone("status", "Look"), again])
+    return ChangedMeanwhile(what, next=[work.step("status", "Look"), again])
 
 
 def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> None:

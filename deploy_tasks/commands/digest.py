@@ -120,8 +120,7 @@ def tell_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
         console.warn(f"tag {record.image_tag} points to another image now: {earlier.build_id} → {build_id}")
     console.tell(f"recorded {name} as {build_id}")
     pinned = images.pinned(work.settings.registry, str(record.image_name), build_id)
-    work.output(f"recorded {name}", {"build-id": build_id, "image": pinned})
-    work.result(build_id, record_as_json(record, {}))
+    work.result(build_id, record_as_json(record, {}), f"recorded {name}", {"build-id": build_id, "image": pinned})
     return record
 
 

@@ -200,7 +200,7 @@ def _state(work: Work) -> Iterator[Finding]:
         yield Finding("state", "failed", f"{folder} cannot be written", "DEPLOY_STATE_FILE names another place")
         return
     recorded = f"records {shortened(record.build_id)}" if record and record.build_id else "records nothing yet"
-    in_flight = f"; {build.job_name} is in flight: {work.step_alone('wait')}" if build else ""
+    in_flight = f"; {build.job_name} is in flight: {work.step('wait')}" if build else ""
     yield Finding("state", "ok", f"{path} {recorded}{in_flight}")
 
 

@@ -57,10 +57,10 @@ logs = Command("logs", _plan, uses_record=True, changes=False, all_or_none=False
 
 def _follow(work: Work, job: str) -> bool:
     """Prints the log as it grows; returns whether the API has one."""
-    again = work.step_alone("logs", follow=True, job=job)
+    again = work.step("logs", continues=False, follow=True, job=job)
     with LogFollower(work.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
         phase = wait_for_end(work.client, job, deadline=Deadline(work.settings.timeout), again=again, tell=console.tell)
     if phase:
         in_flight = work.state.in_flight()
-        console.tell(f"{job} {phase}" + (f"; record its digest: {work.step_alone('wait')}" if in_flight else ""))
+        console.tell(f"{job} {phase}" + (f"; record its digest: {work.step('wait')}" if in_flight else ""))
     return shown.served

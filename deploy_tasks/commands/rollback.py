@@ -97,7 +97,7 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
 
 
 def _other(work: Work) -> Step:
-    return work.step_alone("reuse", "Deploy one that you know", build_id="DIGEST")
+    return work.step("reuse", "Deploy one that you know", build_id="DIGEST")
 
 
 def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str]) -> tuple[DeployConfig, list[str]]:

@@ -110,7 +110,7 @@ class StatusPlan(Struct, frozen=True):
         if build:
             known, pick_up = (
                 excerpt(phase.status) if phase and phase.status else "phase not known",
-                work.step_alone("wait"),
+                work.step("wait"),
             )
             line = f"{build.job_name}: {known}, since {build.started_at}; pick it up: {pick_up}"
             rows.append(("build in flight", line))
@@ -135,7 +135,7 @@ class StatusPlan(Struct, frozen=True):
 
 def _record_line(work: Work, record: Record | None) -> str:
     if record is None or record.build_id is None:
-        return f"none yet; begin: {work.step_alone('build')}, or {work.step_alone('local')}"
+        return f"none yet; begin: {work.step('build')}, or {work.step('local')}"
     how = age(work, record) or "built from no known commit"
     return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
 

@@ -121,7 +121,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
         raise BuildFailed(
             f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
             "Nothing was recorded",
-            work.step("build", "Build it again", continues=False),
+            work.step("build", "Build it again"),
         )
     if record and record.build_id and work.is_of_several:
         return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
@@ -133,7 +133,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     raise SettingsError(
         "no build is in flight",
         "",
-        [work.step_alone("build", "Start one"), "Or name one: --job JOB --image-tag TAG"],
+        [work.step("build", "Start one"), "Or name one: --job JOB --image-tag TAG"],
     )
 
 
@@ -207,7 +207,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
         if not log:
             if lines := tail(work.client, job):
                 console.pass_on("\n".join(lines))
-            error.next = (*error.next, work.step_alone("logs", "Its log", job=job))
+            error.next = (*error.next, work.step("logs", "Its log", job=job))
         raise
     return tell_recorded(work, record, earlier)
 
@@ -235,7 +235,7 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     with suppress(StateError):  # that it is gone is what matters
         work.state.clear_in_flight(job)
     find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
-    again = work.step_alone("build", "Or build again")
+    again = work.step("build", "Or build again", continues=False)
     raise JobNotFound(f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find, again])
 
 

@@ -50,7 +50,7 @@ def ways_back(work: Work, now: Running) -> WaysBack:
     if now.ran and newest.differs_from(now):
         raise ChangedMeanwhile(
             f"something else was deployed meanwhile: {history.described(ran_of(revisions[0]))} is the newest revision",
-            next=[work.step_alone("status", "Look"), work.step(work.call.command.name, "Try again")],
+            next=[work.step("status", "Look"), work.step(work.call.command.name, "Try again")],
         )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
     well = [ran_of(one) for one in revisions if one.revision not in failed]

@@ -318,18 +318,26 @@ class Work:
 
     # show
 
-    def result(self, text: str | list[str], details: object) -> None:
-        """The task's result for this app: `text`, a line or several, for people and scripts, `details` for `--json`."""
+    def result(
+        self, text: str | list[str], details: object, title: str = "", outputs: Mapping[str, str] | None = None
+    ) -> None:
+        """The task's result for this app: `text`, a line or several, for people and scripts, `details` for `--json`,
+        and on GitHub `outputs` of the step, under `title` in its summary."""
+        if outputs and console.is_on_github():
+            named = {**outputs, "environment": self.settings.environment} if self.settings.environment else outputs
+            if self.is_of_several:
+                named = {f"{self.name}-{key}": value for key, value in named.items()}
+            github.outputs(title, named)
         lines = [text] if isinstance(text, str) else text
         if self.is_of_several:
             self.results.append((lines, details))
         else:
             console.result(lines, details, as_json=self.options["json"])
 
-    def step(self, task: str, says: str = "", *, continues: bool = True, **flags: object) -> Step:
+    def step(self, task: str, says: str = "", *, continues: bool | None = None, **flags: object) -> Step:
         """The command that runs `task` for this app: with all flags of this call if it is the same task, else with
-        those that name the target. If it replaces this call, it `continues` with the rest of this command line; with
-        several apps, the summary does."""
+        those that name the target. If it `continues`, as the same task does, the rest of this command line follows;
+        with several apps, the summary says that."""
         given = self.call.given
         is_same = task == self.call.command.name
         named = _FLAGS_OF.get(task, TARGET)
@@ -338,20 +346,8 @@ class Work:
         place: dict[str, object] = {"app": self.name} if self.name else {}
         if self.settings.environment != self.call.environment:  # where flags do not count
             kept, place = {}, {**place, "environment": self.settings.environment}
+        continues = is_same if continues is None else continues
         return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
-
-    def step_alone(self, task: str, says: str = "", **flags: object) -> Step:
-        """As `step`, without the rest of this command line."""
-        return self.step(task, says, continues=False, **flags)
-
-    def output(self, title: str, values: Mapping[str, str]) -> None:
-        """On GitHub, sets `values` as outputs of the step; with several apps, prefixed with the app's name."""
-        if not console.is_on_github():
-            return
-        if environment := self.settings.environment:
-            values = {**values, "environment": environment}
-        named = {f"{self.name}-{key}": value for key, value in values.items()}
-        github.outputs(title, named if self.is_of_several else values)
 
     def group(self, title: str) -> AbstractContextManager[None]:
         """On GitHub, lines told within it can be folded away. Not with several apps, whose lines are mixed."""
