@@ -79,16 +79,13 @@ class EngineError(DeployError):
 
 
 class ApiRefused(DeployError):
-    """`status` is that of HTTP. `is_page` says that the body was a web page, which a gateway in front of the API sends,
-    and the API itself does not."""
+    """`status` is that of HTTP."""
 
     exit_code = 4
 
-    def __init__(
-        self, what: str, status: int, effect: str | None = None, next: Next = (), *, is_page: bool = False
-    ) -> None:
+    def __init__(self, what: str, status: int, effect: str | None = None, next: Next = ()) -> None:
         super().__init__(what, effect, next)
-        self.status, self.is_page = status, is_page
+        self.status = status
 
 
 class JobNotFound(ApiRefused):

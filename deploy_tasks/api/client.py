@@ -87,10 +87,14 @@ class _Purpose(NamedTuple):
     effect: str = "Nothing was changed"
     next: tuple[Step | str, ...] = ("Try again",)
     if_unknown: tuple[str, tuple[Step | str, ...]] | None = None
+    if_404: DeployError | None = None
+    """The error that 404 means. None if the API does not use it for this request."""
+    if_refused: tuple[Step, ...] = ()
+    """What to do if the API refused it, and did not say what is to be corrected."""
     repeats: int = 2
     """How often it is sent again at most."""
     is_api_only: bool = False
-    """Whether the API itself never answers 404 with a web page."""
+    """Whether a web page that comes with 404 says nothing: the API itself never answers with one."""
     is_of_build: bool = False
     """Whether an answer that says that the build failed counts, whatever its HTTP status."""
     is_optional: bool = False
@@ -162,13 +166,9 @@ class DeployClient:
         """The state of a build once it has ended, or after `seconds`. NothingStarted if the connection was cut: the
         build goes on, so ask again. JobNotFound if the API does not know the job."""
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
-        try:
-            answer = self._request(_WAIT, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within)
-        except ApiRefused as error:
-            if error.status != 404:
-                raise
-            raise JobNotFound(f"the API knows no build job {job} (any more)", error.status) from error
-        return _decoded(_WAIT, BuildState, answer) if answer.body.strip() else BuildState()
+        wait = _WAIT._replace(if_404=JobNotFound(f"the API knows no build job {job} (any more)", 404))
+        answer = self._request(wait, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within)
+        return _decoded(wait, BuildState, answer) if answer.body.strip() else BuildState()
 
     def status(self, job: str, *, within: Deadline | None = None) -> BuildState | None:
         """The state of a build, or None if this server does not serve it."""
@@ -221,12 +221,9 @@ class DeployClient:
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound if there is none."""
         name, its_tag = quote(images.image_name(image_name), safe="/"), quote(images.tag(tag), safe="")
-        try:
-            response = self._request(_DIGEST, "GET", f"/registry/{name}/digest?tag={its_tag}")
-        except ApiRefused as error:
-            if error.status != 404:
-                raise
-            raise DigestNotFound(f"tag {tag} is not in the registry for image {image_name}") from error
+        missing = DigestNotFound(f"tag {tag} is not in the registry for image {image_name}")
+        purpose = _DIGEST._replace(if_404=missing)
+        response = self._request(purpose, "GET", f"/registry/{name}/digest?tag={its_tag}")
         answer = _decoded(_DIGEST, Digest, response)
         if answer.image and not _reference_to(image_name, answer.build_id, answer.image):
             what = f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"
@@ -254,9 +251,17 @@ class DeployClient:
         DigestNotFound if the registry has no such manifest. MayHaveStarted if its outcome is not known, or if the API
         deployed something else. ChangedMeanwhile if another revision runs.
         """
+        image_name, build_id = request.image_name, request.build_id
         unsure = unsure or again._replace(says="It is safe to deploy the same again")
-        next = (again._replace(says="Try again"),)
-        purpose = _Purpose("deploy", "Nothing was deployed", next, ("The deploy may have happened", (unsure,)))
+        missing = f"buildId {images.shortened(build_id)} is not in the registry for image {image_name}"
+        purpose = _Purpose(
+            "deploy",
+            "Nothing was deployed",
+            (again._replace(says="Try again"),),
+            ("The deploy may have happened", (unsure,)),
+            if_404=None if restores else DigestNotFound(missing, "Nothing was built or deployed"),
+            if_refused=(unsure,) if restores else (),
+        )
         path = "/build"
         if restores:
             path = f"/api/apps/{images.label(request.namespace)}/{images.label(request.app)}/rollback"
@@ -266,21 +271,29 @@ class DeployClient:
             "X-Deploy-Commit": commit if images.is_commit((commit or "").removesuffix("-dirty")) else None,
             "If-Match": f'"{expected}"' if checks else None,
         }
-        try:
-            answer = self._request(purpose, "POST", path, restores or request, headers=headers)
-        except ApiRefused as error:
-            if restores:
-                error.next = error.next or (unsure,)
-            elif error.status == 404 and not error.is_page:
-                build_id, effect = images.shortened(request.build_id), "Nothing was built or deployed"
-                what = f"buildId {build_id} is not in the registry for image {request.image_name}"
-                raise DigestNotFound(what, effect) from error
-            raise
+        answer = self._request(purpose, "POST", path, restores or request, headers=headers)
         place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
         look = Step("status", place, says="Look before you run anything else")
         if answer.status == 412:
             return _as_it_runs(answer, request, look, is_all=not restores)
-        return _checked(_decoded(purpose, Deployed, answer), request, look)
+        said = _decoded(purpose, Deployed, answer)
+        if not said.skipped:
+            job = f" (job {said.job_name})" if said.job_name else ""
+            effect = "A build may be running, and what is deployed is not certain"
+            next = "Look at the cluster before you run anything else"
+            raise MayHaveStarted(f"the API did not say that it skipped the build{job}", effect, next)
+        if not said.success or said.status == "failed":
+            what = "the API accepted the deploy and says that it did not succeed"
+            raise ApiRefused(what, 200, next="Look at the app's events")
+        if not build_id:
+            return said
+        reference = said.image and _reference_to(image_name, build_id, said.image)
+        is_other_digest = said.build_id not in (None, "", build_id)
+        if is_other_digest or (said.image and not reference):
+            other = excerpt(f"buildId {said.build_id}" if is_other_digest else str(said.image))
+            what = f"the API says that it deployed {other}, not {image_name}@{build_id}"
+            raise MayHaveStarted(what, "Another image may run now", look)
+        return said if reference and reference.digest else structs.replace(said, image=None)
 
     def _request(
         self,
@@ -373,28 +386,11 @@ class DeployClient:
         is_page = answer.body.lstrip().startswith(b"<")
         if status == 404 and is_page and purpose.is_api_only:
             return _unknown(purpose, f"{said} with a web page, which the API does not have")
-        return ApiRefused(f"{what}: {excerpt(answer.body)}", status, purpose.effect, is_page=is_page)
-
-
-def _checked(said: Deployed, request: DeployRequest, look: Step) -> Deployed:
-    """What a server answers to a deploy, if it deployed that image; see `DeployClient.deploy`."""
-    if not said.skipped:
-        job = f" (job {said.job_name})" if said.job_name else ""
-        effect = "A build may be running, and what is deployed is not certain"
-        next = "Look at the cluster before you run anything else"
-        raise MayHaveStarted(f"the API did not say that it skipped the build{job}", effect, next)
-    if not said.success or said.status == "failed":
-        what = "the API accepted the deploy and says that it did not succeed"
-        raise ApiRefused(what, 200, next="Look at the app's events")
-    other = f"buildId {said.build_id}"
-    if not request.build_id or said.build_id in (None, "", request.build_id):
-        if not said.image or not request.build_id:
-            return said
-        if reference := _reference_to(request.image_name, request.build_id, said.image):
-            return said if reference.digest else structs.replace(said, image=None)
-        other = said.image
-    what = f"the API says that it deployed {excerpt(other)}, not {request.image_name}@{request.build_id}"
-    raise MayHaveStarted(what, "Another image may run now", look)
+        refused = ApiRefused(f"{what}: {excerpt(answer.body)}", status, purpose.effect, purpose.if_refused)
+        if status == 404 and purpose.if_404 and not is_page:
+            purpose.if_404.__cause__ = refused
+            return purpose.if_404
+        return refused
 
 
 def _as_it_runs(answer: Answer, request: DeployRequest, look: Step, *, is_all: bool) -> Deployed:
