@@ -12,7 +12,7 @@ from functools import cache, cached_property, partial
 from threading import Lock
 from typing import NamedTuple
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..api.client import DeployClient
 from ..api.schemas import AppState
@@ -238,7 +238,7 @@ class Work:
     @property
     def history(self) -> History:
         """The history of this cluster and environment."""
-        return self.state.history.of(self.settings.api_url, self.settings.environment)
+        return History(self.state.entries, self.settings.api_url, self.settings.environment)
 
     # what runs
 
@@ -310,7 +310,7 @@ class Work:
         """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields. Returns
         that entry."""
         place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
-        fields = {**fields_of(record, Record), **more, **place}
+        fields = {**asdict(record), **more, **place}
         who, what = _who(), self.call.command.name
         entry = HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome)
         self.state.append(entry)

@@ -37,8 +37,9 @@ class State:
     flight of its own, so that a build in one does not replace that of another.
 
     `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
-    None. `history` is without torn and invalid lines. Each is read from disk once, until this object writes it or
-    `reread()`. Reading and writing raise StateError; a file that cannot be written is unchanged.
+    None. `entries()` are the history's, newest first, without torn and invalid lines. Each is read from disk once,
+    until this object writes it or `reread()`. Reading and writing raise StateError; a file that cannot be written is
+    unchanged.
     """
 
     def __init__(self, path: Path, environment: str | None = None) -> None:
@@ -51,7 +52,8 @@ class State:
         self.in_flight = cache(partial(_read, self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS))
         # `tee` keeps what it has read, for its copies.
         self._entries = cache(lambda: tee(self._read_history(), 1)[0])
-        self.history = History(lambda: copy(self._entries()))
+        self.entries = lambda: copy(self._entries())
+        self.history = History(self.entries)
 
     def reread(self) -> None:
         """Forgets what was read: another run may have written since."""

@@ -39,9 +39,6 @@ class History:
             if (self._api_url is None or is_here) and self._image_name in (None, entry.image_name):
                 yield entry
 
-    def of(self, api_url: str, environment: str | None) -> History:
-        return History(self._read, api_url, environment)
-
     def of_image(self, image_name: str) -> History:
         return History(self._read, self._api_url, self._environment, image_name=image_name)
 
