@@ -28,9 +28,15 @@ def profile(frame, event, _):
         place = code.co_filename.rpartition("/deploy_tasks/")[2]
         entered[f"{place}:{code.co_firstlineno} {code.co_name}"] += 1
 
+by_open = None
+
 def audit(event, arguments):
+    global by_open
     if event == "open" and isinstance(arguments[0], str):
-        opened[arguments[0]] += 1
+        path, mode = arguments[0], arguments[1]
+        # `open` with an opener is told of first, then the `os.open` of the opener, which has no mode.
+        opened[path] += mode is not None or path != by_open
+        by_open = path if mode is not None else None
     if event == "subprocess.Popen":
         started[" ".join(map(str, arguments[1]))] += 1
 
