@@ -106,42 +106,24 @@ Minimal = Annotated[bool, Flag("Serve only what the API's specification has")]
 
 
 class Options(TypedDict, total=False):
-    """The flags of one call, by their names; a task has only some of them."""
+    """The flags of one call by their names, as the commands read them. Those that are settings are in it too, but are
+    read from `Settings`."""
 
     app: App
     environment: Environment
-    namespace: Namespace
-    image_name: ImageName
-    app_class: AppClass
     json: Json
-    lock_timeout: LockTimeout
     jobs: Jobs
     yes: Yes
-    repo_url: RepoUrl
-    git_ref: GitRef
-    image_tag: ImageTag
-    dockerfile: Dockerfile
-    build_context: BuildContext
     build_arg: BuildArg
-    platform: Platform
     allow_secrets_in_context: AllowSecretsInContext
-    timeout: Timeout
     cache: Cache
     wait: Wait
     allow_unpushed: AllowUnpushed
-    if_needed: IfNeeded
     logs: Logs
     job: Job
     build_id: BuildId
     from_: From
     back: Back
-    port: Port
-    replicas: Replicas
-    domain: Domain
-    health_path: HealthPath
-    tls: Tls
     env: Env
     follow: Follow
-    rollout_timeout: RolloutTimeout
     check_health: CheckHealth
-    limit: Limit

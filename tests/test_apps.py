@@ -253,6 +253,11 @@ def test_lists_are_joined_in_every_form(tmp_path: Path, for_all: object, own: ob
     assert found.env_from == ("HOME", "PATH", "E")
 
 
+def test_a_variable_of_invoke_is_joined_as_what_is_configured_for_all(tmp_path: Path) -> None:
+    config = {"apps": {"a": {"build_args": ["B=2"]}}}
+    assert settings(tmp_path, config, "a", {"INVOKE_DEPLOY_BUILD_ARGS": "A=1"}).build_args == ("A=1", "B=2")
+
+
 def test_the_env_file_of_an_app_is_stronger_than_those_of_the_root(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".env").write_text("X=own\nDEPLOY_REPLICAS=2\n")

@@ -14,7 +14,7 @@ from invoke.context import Context
 from ..api.transport import look
 from ..config.apps import ALL
 from ..config.schema import WITH_VARIABLE
-from ..config.sources import Source
+from ..config.sources import CONFIGURED
 from ..engine import build_context
 from ..engine.engine import Engine
 from ..errors import DeployError, DigestNotFound, NothingStarted, SettingsError
@@ -96,8 +96,8 @@ def _apps(engine: Engine, call: Call[None], names: Sequence[str], _work: Work) -
 def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
     work = Work(call, name)
     work.complete()
-    settings, own = work.settings, (Source.APP_ENVIRONMENT, Source.ENVIRONMENT, Source.APP, Source.CONFIG)
-    rows = [row for row in WITH_VARIABLE if not row.is_global and settings.origins[row.key].source in own]
+    settings = work.settings
+    rows = [row for row in WITH_VARIABLE if not row.is_global and settings.origins[row.key].source in CONFIGURED]
     yield Finding("settings", "ok", "; ".join(f"{row.key} {_shown(settings.known(row.key))}" for row in rows))
     yield from (*_files(engine, work), *_state(work))
     try:

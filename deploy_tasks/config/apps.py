@@ -13,8 +13,7 @@ from ..errors import SettingsError
 from ..redaction import quoted
 from .environments import check_names
 from .schema import BY_KEY, JOINED, NOT_GIVEN
-from .settings import Layer, settle
-from .sources import Origin, Source
+from .sources import Layer, Origin, Source, settle
 from .values import domains, unknown
 
 ALL = "all"

@@ -1,4 +1,4 @@
-"""Environments, named clusters: the names they may have, which one a call means, and that nothing leads to another."""
+"""Environments, named clusters: the names that they may have, and that nothing leads from one to another."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from .. import images
 from ..errors import SettingsError
 from ..redaction import quoted
 from .schema import DECIDES_CLUSTER, WITH_VARIABLE, suffix_of
-from .settings import Layer, settle
-from .sources import Origin, Source
+from .sources import Layer, Origin, Source, settle
 from .values import unknown
 
 _CALLED = {
@@ -57,19 +56,18 @@ def check_file(named: str, names: Sequence[str], environment: str | None, origin
 
 
 def check_known(name: str, names: Sequence[str], where: str, flag: str = "--environment") -> None:
-    """SettingsError, which begins with `where`, if `name` is not one of the environments `names`; it says to use the
-    `flag`."""
-    if name not in names:
-        from difflib import SequenceMatcher
+    """SettingsError, which begins with `where`, if `name` is empty or not one of the environments `names`; it says to
+    use the `flag`."""
+    if name in names:
+        return
+    from difflib import SequenceMatcher
 
-        nearest = sorted(names, key=lambda known: SequenceMatcher(None, name, known).ratio(), reverse=True)
-        raise SettingsError(f"{where}{unknown('an environment here', name, names)}", next=choose(nearest, flag))
-
-
-def choose(names: Sequence[str], flag: str = "--environment") -> str:
+    nearest = sorted(names, key=lambda known: SequenceMatcher(None, name, known).ratio(), reverse=True)
+    step = f"Use {flag} NAME (available: {', '.join(nearest)})"
     if not names:
-        return "No environment is configured: list it under deploy.environments in invoke.yaml"
-    return f"Use {flag} NAME (available: {', '.join(names)})"
+        step = "No environment is configured: list it under deploy.environments in invoke.yaml"
+    what = unknown("an environment here", name, names) if name else "the name is empty"
+    raise SettingsError(f"{where}{what}", next=step)
 
 
 def check_agree(
@@ -81,13 +79,12 @@ def check_agree(
     is_selected: bool,
     is_by_flag: bool,
 ) -> None:
-    """SettingsError if the sources disagree about the API address, its key, or the registry: a variable that is still
-    set from earlier would lead to another cluster, or give it the key of this one.
+    """SettingsError if the call contradicts what is trusted more, about the API address, its key, or the registry: a
+    variable that is still set from earlier would lead to another cluster, or give it the key of this one.
 
     Most trusted is what is kept for the environment, then what the call says of it alone, then what holds for all
-    environments. Of the call, the file that it names goes before the shell. What is of the call may not differ from
-    what is more trusted. `layers` are those of all sources; `levels` are the configuration, without what INVOKE_*
-    variables put there; `is_by_flag`: no variable or default selects the environment.
+    environments; of the call, the file that it names, then the shell. `levels` are the configuration without what
+    INVOKE_* variables put there. `is_by_flag`: no variable or default selects the environment.
     """
     of_call = [layer for layer in reversed(layers) if layer.is_of_call]
     trusted = [layer for layer in of_call if layer.suffix]

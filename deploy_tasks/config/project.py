@@ -32,8 +32,8 @@ from .schema import (
     Setting,
     suffix_of,
 )
-from .settings import Layer, Settings, settle
-from .sources import Origin, Source
+from .settings import Settings
+from .sources import Layer, Origin, Source, settle
 
 
 class Chosen(NamedTuple):
@@ -78,7 +78,7 @@ class Project:
             raise SettingsError(f"DEPLOY_ENV_FILE names {named}, which does not exist")
         self._general_files = [named] if named else [".env.local", ".env"]
         if environment == "":
-            raise SettingsError("flag --environment: the name is empty", next=environments.choose(names))
+            environments.check_known("", names, "flag --environment: ")
         row = BY_KEY["environment"]
         files = [(Source.ENV_FILE, name, file.variables) for name in self._general_files if (file := self._file(name))]
         layers = [Layer(Source.FLAG, "flag", "{row.flag}", {row.key: environment})]
@@ -117,10 +117,8 @@ class Project:
         as_filed = None
         if any(name.startswith("INVOKE_DEPLOY_") for name in environ):
             as_filed = apps.split(deploy_part(c.config, root, without_variables=True))
-        engines = getattr(c.config, "only_engines", None)
-        return cls(
-            root, apps.split(written), environ, environment, as_filed=as_filed, secrets=[*secrets], engines=engines
-        )
+        configuration, engines = apps.split(written), getattr(c.config, "only_engines", None)
+        return cls(root, configuration, environ, environment, as_filed=as_filed, secrets=[*secrets], engines=engines)
 
     def chosen(self, flags: Mapping[str, object]) -> Chosen:
         """The apps that `flags` mean; with a table of apps, DEPLOY_APP is a choice among them, too. SettingsError if
@@ -142,10 +140,8 @@ class Project:
         They are those of the selected environment, or of another `environment`: then of `flags` only `app` counts, and
         of the variables that the shell and DEPLOY_ENV_FILE have only those for that environment, and DEPLOY_APP.
         """
-        selected_by = self.selected_by
-        if environment in (None, self.environment):
-            environment = self.environment
-        else:
+        environment, selected_by = environment or self.environment, self.selected_by
+        if environment != self.environment:
             flags, selected_by = {"app": flags.get("app")}, Origin(Source.DEFAULT, "default")
         if environment is not None:
             environments.check_known(environment, self.configuration.names[name], f"app {name}: " if name else "")

@@ -42,6 +42,7 @@ class Setting(NamedTuple):
     """Whether it belongs in a committed file: it does not depend on who deploys, and git does not know it for sure."""
     parameter: str = ""
     """The parameter of tasks for it: `key`, unless the row has another."""
+    # Made from the others.
     flag: str = ""
     variable: str = ""
     """`DEPLOY_<KEY>`; "" if only the configuration has it."""
@@ -50,6 +51,8 @@ class Setting(NamedTuple):
 _for_all = partial(Setting, is_global=True)
 _in_config = partial(Setting, only_configured=True)
 _joined = partial(_in_config, joined=True)
+_committed = partial(Setting, committed=True)
+_of_environments = partial(_in_config, of_environments=True)
 _LABEL = partial(parse.as_text, check=images.label)
 _IMAGE_NAME = partial(parse.as_text, check=images.image_name)
 _TAG = partial(parse.as_text, check=images.tag)
@@ -69,17 +72,13 @@ _ROWS = (
     _for_all("registry_username", parse.printable, None, "`local` logs in with it and the password"),
     _for_all("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True),
     _for_all("git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True),
-    Setting(
-        "app",
-        parse.app_names,
-        None,
-        "the app's name in the cluster; unset: that of the repository or sub-folder",
-        committed=True,
+    _committed(
+        "app", parse.app_names, None, "the app's name in the cluster; unset: that of the repository or sub-folder"
     ),
     Setting("namespace", _LABEL, None, "unset: that of the app class (apps, non-business-apps)"),
     Setting("image_name", _IMAGE_NAME, None, "the repository in the registry; unset: the app's name"),
     Setting("app_class", parse.app_class, DEFAULT_APP_CLASS, "which nodes run the app: business or non-business"),
-    Setting("port", _PORT, None, "the port that the app listens on; `reuse` needs it", committed=True),
+    _committed("port", _PORT, None, "the port that the app listens on; `reuse` needs it"),
     Setting("replicas", _REPLICAS, None, "how many replicas run; unset: the API's default"),
     Setting("domain", parse.domains, (), "the app's domains, separated by commas; wildcards are allowed"),
     Setting("health_path", parse.path_on_site, None, "a path that answers 2xx once the app is healthy"),
@@ -125,12 +124,8 @@ _ROWS = (
         None,
         "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
     ),
-    _in_config(
-        "protected",
-        parse.switch,
-        False,
-        "of an environment: whether each build and deploy there must be confirmed",
-        of_environments=True,
+    _of_environments(
+        "protected", parse.switch, False, "of an environment: whether each build and deploy there must be confirmed"
     ),
 )
 SETTINGS = tuple(

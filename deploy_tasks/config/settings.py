@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
@@ -29,60 +29,11 @@ from .schema import (
     Setting,
     suffix_of,
 )
-from .sources import CONFIGURED, Origin, Source
+from .sources import Layer, Origin, Source, settle
 from .values import Metrics, Port, nearest
 
 # Reading one of these raises SettingsError if it is not set.
 _REQUIRED = ("api_url", "api_key", "app", "image_name", "port", "repo_url", "git_ref")
-
-
-class Layer(NamedTuple):
-    """The values of one source, as they are written, by the keys of settings. `shown` is a format of what messages call
-    a setting there, such as `deploy.{row.key}`."""
-
-    source: Source
-    place: str
-    shown: str
-    values: Mapping[str, object]
-    suffix: str = ""
-    """That of the environment which these variables are for; "" if they are for all."""
-    is_of_call: bool = False
-    """Whether only this call has them: in the shell, or in the file of DEPLOY_ENV_FILE."""
-
-
-def settle(rows: Iterable[Setting], layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
-    """The parsed value of each row from the first of `layers` that gives one, and its origin. Raises SettingsError."""
-    values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
-    default = Origin(Source.DEFAULT, "default")
-    for row in rows:
-        values[row.key], origins[row.key] = row.default, default
-        for layer in layers:
-            value = layer.values.get(row.key)
-            if value not in NOT_GIVEN:
-                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row=row))
-                values[row.key] = origin.parsed(row.parse, value)
-                if row.joined and layer.source in CONFIGURED:
-                    values[row.key] = _joined(row, layers)
-                break
-    return values, origins
-
-
-def _joined(row: Setting, layers: Sequence[Layer]) -> object:
-    """What all levels of the configuration have of a joined setting, the weakest first. Where a level has the value of
-    a variable, weaker levels do not name it."""
-    table: dict[str, object] = {}
-    items: list[object] = []
-    for level in (layer for layer in reversed(layers) if layer.source in CONFIGURED):
-        own = settle([row._replace(joined=False)], [level])[0][row.key]
-        if row.key == "env":
-            table.update(own)
-            continue
-        with_value: Any = level.values.get("env") or ()
-        if row.key != "build_args":
-            items = [item for item in items if item not in with_value]
-        items += own
-    return table or tuple(items)
 
 
 class Settings:
@@ -281,25 +232,25 @@ class Settings:
         if self.environments and not self.environment:
             yield f"No environment is selected: use --environment NAME (available: {', '.join(self.environments)})"
         for variable in (row.variable for row in unset if row.variable in self.not_used):
-            if self.environment:
-                yield (
-                    f"{self.not_used[variable]} has {variable}, which is not used with an environment: put it into "
-                    f".env.{self.environment}, or call it {variable}{suffix_of(self.environment)}"
-                )
-            else:
-                yield f"{self.not_used[variable]} has {variable}, which is not used with DEPLOY_ENV_FILE"
+            how = "DEPLOY_ENV_FILE"
+            if to := self.environment:
+                how = f"an environment: put it into .env.{to}, or call it {variable}{suffix_of(to)}"
+            yield f"{self.not_used[variable]} has {variable}, which is not used with {how}"
 
     def ways_to_set(self, row: Setting) -> str:
         """How to give the value of a setting."""
-        flag = [row.flag] if row.key in self.flags else []
+        ways = [row.flag] if row.key in self.flags else []
         if self.name is not None and not row.is_global:
-            return " or ".join([*flag, f"deploy.apps.{self.name}.{row.key} in invoke.yaml"])
-        of_environment = f"environments.{self.environment}" if self.environment else ""
-        if of_environment and row in DECIDES_CLUSTER:
-            committed = [] if row.secret else [f"{row.key} under deploy.{of_environment} in invoke.yaml"]
-            return " or ".join([self._named(f"{row.variable}{suffix_of(self.environment or '')}"), *committed])
-        committed = [f"{row.key} under deploy: in invoke.yaml"] if row.committed else []
-        return " or ".join([*flag, self._named(row.variable), *committed])
+            ways.append(f"deploy.apps.{self.name}.{row.key} in invoke.yaml")
+        elif self.environment and row in DECIDES_CLUSTER:
+            ways.append(self._named(f"{row.variable}{suffix_of(self.environment)}"))
+            if not row.secret:
+                ways.append(f"{row.key} under deploy.environments.{self.environment} in invoke.yaml")
+        else:
+            ways.append(self._named(row.variable))
+            if row.committed:
+                ways.append(f"{row.key} under deploy: in invoke.yaml")
+        return " or ".join(ways)
 
     def _named(self, variable: str) -> str:
         return f"{variable} (it is empty)" if variable in self.empty_variables else variable

@@ -1,12 +1,13 @@
-"""Where the value of a setting comes from."""
+"""Where the value of a setting comes from: its source there, and the strongest of the sources that give one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import SettingsError
+from .schema import NOT_GIVEN, Setting
 
 T = TypeVar("T")
 
@@ -55,3 +56,52 @@ class Origin(NamedTuple):
 def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
     """The parsed value of a flag that is not a setting, such as `--job`. Raises SettingsError."""
     return Origin(Source.FLAG, "flag", flag).parsed(parse, value)
+
+
+class Layer(NamedTuple):
+    """The values of one source, as they are written, by the keys of settings. `shown` is a format of what messages call
+    a setting there, such as `deploy.{row.key}`."""
+
+    source: Source
+    place: str
+    shown: str
+    values: Mapping[str, object]
+    suffix: str = ""
+    """That of the environment which these variables are for; "" if they are for all."""
+    is_of_call: bool = False
+    """Whether only this call has them: in the shell, or in the file of DEPLOY_ENV_FILE."""
+
+
+def settle(rows: Iterable[Setting], layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
+    """The parsed value of each row from the first of `layers` that gives one, and its origin. Raises SettingsError."""
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    default = Origin(Source.DEFAULT, "default")
+    for row in rows:
+        values[row.key], origins[row.key] = row.default, default
+        for layer in layers:
+            value = layer.values.get(row.key)
+            if value not in NOT_GIVEN:
+                origins[row.key] = origin = Origin(layer.source, layer.place, layer.shown.format(row=row))
+                values[row.key] = origin.parsed(row.parse, value)
+                if row.joined and layer.source in CONFIGURED:
+                    values[row.key] = _joined(row, layers)
+                break
+    return values, origins
+
+
+def _joined(row: Setting, layers: Sequence[Layer]) -> object:
+    """What all levels of the configuration have of a joined setting, the weakest first. Where a level has the value of
+    a variable, weaker levels do not name it."""
+    table: dict[str, object] = {}
+    items: list[object] = []
+    for level in (layer for layer in reversed(layers) if layer.source in CONFIGURED):
+        own = settle([row._replace(joined=False)], [level])[0][row.key]
+        if row.key == "env":
+            table.update(own)
+            continue
+        with_value: Any = level.values.get("env") or ()
+        if row.key != "build_args":
+            items = [item for item in items if item not in with_value]
+        items += own
+    return table or tuple(items)
