@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,40 +63,34 @@ def set_up(root: Path, *, dry: bool) -> Iterator[str]:
     # First of all that nothing of what comes can get into git or an image.
     yield from _add_lines(root / ".gitignore", _GIT_IGNORES, dry)
     yield from _add_lines(root / ".dockerignore", _DOCKER_IGNORES, dry)
-    yield from _tasks(root, dry)
-    known = _known(root)
-    yield from _configuration(root, known, dry)
-    # The port is the same for everybody, so it goes into the file that is committed.
-    yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
-    port = "" if "port" in known else " and the port into invoke.yaml"
-    then = f"{Step('doctor')}, {Step('build reuse')}"
-    yield f"next: put DEPLOY_API_KEY into .env{port}, commit and push the other files; then: {then}"
-
-
-def _tasks(root: Path, dry: bool) -> Iterator[str]:
-    there = next((path for path in (root / "tasks.py", root / "tasks" / "__init__.py") if path.exists()), None)
-    if there is None:
-        yield from _new(root / "tasks.py", _TASKS, dry)
-        return
-    text = there.read_text(errors="replace")
-    advice = _ADD_TO_NAMESPACE if re.search(r"^(ns|namespace)\b", text, re.MULTILINE) else _ADD_TO_TASKS
-    uses_us = re.search(r"^\s*(from|import) deploy_tasks\b", text, re.MULTILINE)
-    yield f"{there.relative_to(root)} stays as it is" + ("" if uses_us else f"; add at its end: {advice}")
-
-
-def _configuration(root: Path, known: Mapping[str, str], dry: bool) -> Iterator[str]:
-    port = "" if "port" in known else "  # port: 3000\n"
-    text = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items()) + port
-    # Invoke reads the first of these alone.
-    files = [root / f"invoke.{kind}" for kind in ("yaml", "yml", "json", "py")]
-    there = next((path for path in files if path.exists()), None)
-    if there is None:
-        yield from _new(root / "invoke.yaml", text, dry)
-    elif re.search(r"^[\"']?deploy\b", there.read_text(errors="replace"), re.MULTILINE):
-        yield f"{there.name} stays as it is"
+    if tasks := _first_of(root, "tasks.py", "tasks/__init__.py"):
+        text = tasks.read_text(errors="replace")
+        advice = _ADD_TO_NAMESPACE if re.search(r"^(ns|namespace)\b", text, re.MULTILINE) else _ADD_TO_TASKS
+        uses_us = re.search(r"^\s*(from|import) deploy_tasks\b", text, re.MULTILINE)
+        yield f"{tasks.relative_to(root)} stays as it is" + ("" if uses_us else f"; add at its end: {advice}")
     else:
-        yield f"{there.name} stays as it is; add to it:"
-        yield from text.splitlines()
+        yield from _new(root / "tasks.py", _TASKS, dry)
+    known = _known(root)
+    # The port is the same for everybody, so it goes into the file that is committed.
+    port = "" if "port" in known else "  # port: 3000\n"
+    settings = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items()) + port
+    # Invoke reads the first of these alone.
+    if there := _first_of(root, "invoke.yaml", "invoke.yml", "invoke.json", "invoke.py"):
+        has_settings = re.search(r"^[\"']?deploy\b", there.read_text(errors="replace"), re.MULTILINE)
+        yield f"{there.name} stays as it is{'' if has_settings else '; add to it:'}"
+        yield from () if has_settings else settings.splitlines()
+    else:
+        yield from _new(root / "invoke.yaml", settings, dry)
+    yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
+    then = f"{Step('doctor')}, {Step('build reuse')}"
+    yield (
+        f"next: put DEPLOY_API_KEY into .env{' and the port into invoke.yaml' if port else ''}, "
+        f"commit and push the other files; then: {then}"
+    )
+
+
+def _first_of(root: Path, *names: str) -> Path | None:
+    return next((path for name in names if (path := root / name).exists()), None)
 
 
 def example(leave_out: Collection[str] = ()) -> str:

@@ -4,7 +4,7 @@ the replicas, the last deploys."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice, pairwise
 from typing import NamedTuple, TypedDict
@@ -102,22 +102,7 @@ class StatusPlan(Struct, frozen=True):
             phase = work.client.status(build.job_name) if build else None
         except (NothingStarted, ApiRefused) as error:
             trouble = error
-        where = f"in {settings.cluster}" if settings.environment else f"at {settings.api_url}"
-        rows = [
-            ("target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) {where}"),
-            ("record", _record_line(work, self.record)),
-        ]
-        if build:
-            known, pick_up = (
-                excerpt(phase.status) if phase and phase.status else "phase not known",
-                work.step("wait"),
-            )
-            line = f"{build.job_name}: {known}, since {build.started_at}; pick it up: {pick_up}"
-            rows.append(("build in flight", line))
-        rows.append(("cluster", "not known, see below" if trouble else _cluster_line(work, state, self.last)))
-        if isinstance(state, FullAppState):
-            rows.append(("rollout", _rollout_line(state)))
-        rows += [("deployed", _deploy_line(entry)) for entry in self.last]
+        rows = list(self._rows(work, state, phase.status if phase else None, trouble))
         width = max(len(title) for title, _ in rows)
         details: Status = {
             "target": _target(settings),
@@ -132,36 +117,46 @@ class StatusPlan(Struct, frozen=True):
             raise trouble
         return details
 
-
-def _record_line(work: Work, record: Record | None) -> str:
-    if record is None or record.build_id is None:
-        return f"none yet; begin: {work.step('build')}, or {work.step('local')}"
-    how = age(work, record) or "built from no known commit"
-    return f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
-
-
-def _cluster_line(work: Work, state: AppState | None, last: list[HistoryEntry]) -> str:
-    if state is None:
-        why = running(work, state).why
-        return "the API does not say, or nothing is deployed there" if why else "nothing is deployed there"
-    name, digest = (state.image or "").partition("@")[0], state.digest
-    image = f", {name}{f'@{shortened(digest)}' if digest else ''}" if name else ""
-    is_from_elsewhere = digest and last and digest != last[0].build_id
-    elsewhere = ", which is not what was deployed from here last" if is_from_elsewhere else ""
-    return f"{_ready(state)} ready{image}{elsewhere}"
-
-
-def _rollout_line(state: FullAppState) -> str:
-    commit = f" of {excerpt(short_ref(state.commit))}" if state.commit else ""
-    why = ": ".join(excerpt(text) for text in (state.reason, state.message) if text)
-    revision = f"revision {state.revision}{commit} by {excerpt(state.deployed_by)} at {excerpt(state.deployed_at)}"
-    return f"{excerpt(state.status)}{f' ({why})' if why else ''}, {revision}"
-
-
-def _deploy_line(entry: HistoryEntry) -> str:
-    digest, dirty = shortened(entry.build_id or ""), f", {source(entry)}," if entry.dirty else ""
-    what = f"{entry.what} from {entry.promoted_from}" if entry.promoted_from else entry.what
-    return f"{entry.time} {what} {digest}{dirty} by {entry.who}: {entry.outcome}"
+    def _rows(
+        self, work: Work, state: AppState | None, phase: str | None, trouble: DeployError | None
+    ) -> Iterator[tuple[str, str]]:
+        """The lines, each as its title and its text."""
+        settings, record, build = work.settings, self.record, self.build
+        where = f"in {settings.cluster}" if settings.environment else f"at {settings.api_url}"
+        yield "target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) {where}"
+        if record is None or record.build_id is None:
+            yield "record", f"none yet; begin: {work.step('build')}, or {work.step('local')}"
+        else:
+            how = age(work, record) or "built from no known commit"
+            yield "record", f"{record.image_name}:{record.image_tag} {shortened(record.build_id)}, {how}"
+        if build:
+            known, pick_up = excerpt(phase) if phase else "phase not known", work.step("wait")
+            yield "build in flight", f"{build.job_name}: {known}, since {build.started_at}; pick it up: {pick_up}"
+        if trouble:
+            yield "cluster", "not known, see below"
+        elif state is None:
+            why = running(work, state).why
+            yield (
+                "cluster",
+                "the API does not say, or nothing is deployed there" if why else "nothing is deployed there",
+            )
+        else:
+            name, digest = (state.image or "").partition("@")[0], state.digest
+            image = f", {name}{f'@{shortened(digest)}' if digest else ''}" if name else ""
+            is_from_elsewhere = digest and self.last and digest != self.last[0].build_id
+            elsewhere = ", which is not what was deployed from here last" if is_from_elsewhere else ""
+            yield "cluster", f"{_ready(state)} ready{image}{elsewhere}"
+        if isinstance(state, FullAppState):
+            commit = f" of {excerpt(short_ref(state.commit))}" if state.commit else ""
+            why = ": ".join(excerpt(text) for text in (state.reason, state.message) if text)
+            revision = (
+                f"revision {state.revision}{commit} by {excerpt(state.deployed_by)} at {excerpt(state.deployed_at)}"
+            )
+            yield "rollout", f"{excerpt(state.status)}{f' ({why})' if why else ''}, {revision}"
+        for entry in self.last:
+            digest, dirty = shortened(entry.build_id or ""), f", {source(entry)}," if entry.dirty else ""
+            what = f"{entry.what} from {entry.promoted_from}" if entry.promoted_from else entry.what
+            yield "deployed", f"{entry.time} {what} {digest}{dirty} by {entry.who}: {entry.outcome}"
 
 
 class AllPlan(Struct, frozen=True):
