@@ -144,6 +144,7 @@ class FaultyApi:
         self.arrived = threading.Condition()
         self._context = context
         self._ending = False
+        self._connections: list[socket.socket] = []
         self._ends: dict[str, threading.Event] = {}
         self._listener = socket.create_server((host, 0))
         self.address = f"{host}:{self._listener.getsockname()[1]}"
@@ -191,6 +192,10 @@ class FaultyApi:
         for ended in self._ends.values():
             ended.set()
         self._stop_listening()
+        # A client may keep one open for its next request.
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(SECONDS_TO_END)
         assert not any(thread.is_alive() for thread in self._threads)
@@ -213,6 +218,7 @@ class FaultyApi:
         with suppress(OSError), plain:
             plain.settimeout(SECONDS_TO_END)
             with self._context.wrap_socket(plain, server_side=True) if self._context else plain as connection:
+                self._connections.append(connection)
                 while (request := _read(connection)) and self._answer(connection, request):
                     pass
 
