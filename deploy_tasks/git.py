@@ -9,11 +9,12 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from .images import as_label, is_commit
 from .remotes import clone_url, environment, refs_of, ssh_host, without_suffix
@@ -47,8 +48,7 @@ def counted(commits: int) -> str:
     return f"{commits} commit{'s' * (commits != 1)}"
 
 
-@dataclass(eq=False)
-class Checkout:
+class Checkout(Struct, eq=False, dict=True):
     """The git checkout around `folder`. git answers each question once, for any number of threads. A fact is None if
     git does not know it; then `trouble` may say why, in a line."""
 
@@ -144,24 +144,9 @@ class Checkout:
         url = (clone_url(self._remotes[self.remote]) if self.remote else None) or self._place[0]
         return as_label(without_suffix(url).rpartition("/")[2])
 
-    def age(self, commit: str) -> str | None:
-        """How `commit` relates to HEAD, for people; None if it is not a commit, or not in this checkout."""
-        if not is_commit(commit):
-            return None
-        listed = self._ask("rev-list", "--left-right", "--end-of-options", f"{commit}...HEAD")
-        if listed is None:
-            return None
-        # The commits on one side only, HEAD's with `>`.
-        since = [line[1:8] for line in listed.split() if line.startswith(">")]
-        if len(since) < len(listed.split()):
-            return f"built from {commit[:7]}, which is not in the history of HEAD"
-        if not since:
-            return f"built from HEAD ({commit[:7]})"
-        return f"built {counted(len(since))} ago ({commit[:7]} → HEAD {since[0]})"
-
-    def between(self, one: str | None, other: str | None) -> Between | None:
+    def between(self, one: str | None, other: str | None = "HEAD") -> Between | None:
         """The commits between `one` and `other`; None unless both are commits and in this checkout."""
-        if not (is_commit(one) and is_commit(other)):
+        if not (is_commit(one) and (other == "HEAD" or is_commit(other))):
             return None
         options = ("--left-right", "--pretty=oneline", "--no-abbrev-commit", "--end-of-options")
         listed = self._ask("rev-list", *options, f"{one}...{other}")

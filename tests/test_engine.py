@@ -204,13 +204,6 @@ def test_a_builder_that_does_not_exist_is_refused_before_the_build() -> None:
     assert error.value.what == "'docker' cannot use its builder: ERROR: no builder \"far\" found"
 
 
-def test_a_builder_that_is_the_docker_of_another_context_is_refused() -> None:
-    there = Result("Name: staging\nDriver: docker\n")
-    with pytest.raises(EngineError, match="staging is the docker of another context") as error:
-        detected(BUILDX, there, builder="staging")
-    assert error.value.next == ("Set DOCKER_CONTEXT=staging instead of the builder",)
-
-
 @pytest.mark.parametrize(
     ("host", "context", "builder", "is_remote"),
     [

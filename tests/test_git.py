@@ -388,14 +388,14 @@ def test_a_state_file_elsewhere_is_not_of_the_repository(project: Project, tmp_p
     assert checkout.trouble is None
 
 
-# --- age ------------------------------------------------------------------------------------------------------------
+# --- between --------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_commit_has_no_age(project: Project, tmp_path: Path) -> None:
+def test_what_is_no_commit_is_not_asked_for(project: Project, tmp_path: Path) -> None:
     project.git("branch", "feature/checkout")
     checkout = Checkout(project.folder)
     for ref in ("feature/checkout", f"--output={tmp_path}/x", "HEAD", project.head[:7]):
-        assert checkout.age(ref) is None
+        assert checkout.between(ref) is None
         assert not checkout.knows(ref)
     assert list(tmp_path.glob("x*")) == []
 
@@ -408,8 +408,8 @@ def test_threads_that_want_one_fact_start_one_git(
 
     count.write_text("")
     with ThreadPoolExecutor(12) as threads:
-        ages = set(threads.map(checkout.age, 12 * [commit]))
-    assert ages == {f"built from HEAD ({commit[:7]})"}
+        found = list(threads.map(checkout.between, 12 * [commit]))
+    assert found == 12 * [([], [])]
     assert count.read_text().count("rev-list") == 1
 
 
@@ -421,9 +421,6 @@ def count_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return count
-
-
-# --- between --------------------------------------------------------------------------------------------------------
 
 
 def test_the_commits_between_two_are_those_of_one_side_each(project: Project) -> None:

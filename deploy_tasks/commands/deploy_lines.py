@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import images
+from ..git import counted
 from ..invocation.work import Work
 from ..state import history
 from ..state.records import Ran, Record
@@ -26,10 +27,15 @@ def age(work: Work, image: Record) -> str:
     if image.dirty or not images.is_commit(image.git_ref):
         source = history.source(image)
         return f"built from {source}" if source else ""
-    if age := work.checkout.age(image.git_ref):
-        return age
-    trouble = work.checkout.trouble if work.checkout.commit is None else None
-    return f"built from {image.git_ref[:7]}, {trouble or 'which is not in this checkout'}"
+    commit, between = image.git_ref[:7], work.checkout.between(image.git_ref)
+    if between is None:
+        trouble = work.checkout.trouble if work.checkout.commit is None else None
+        return f"built from {commit}, {trouble or 'which is not in this checkout'}"
+    if between.only_in_one:
+        return f"built from {commit}, which is not in the history of HEAD"
+    if since := between.only_in_other:
+        return f"built {counted(len(since))} ago ({commit} → HEAD {since[0][:7]})"
+    return f"built from HEAD ({commit})"
 
 
 def when(image: Ran) -> str:

@@ -87,15 +87,7 @@ class Buildx(Docker):
         if answer.exited:
             raise EngineError(f"{engine.program!r} cannot use its builder: {last_line(answer.stderr)}")
         driver = re.search(r"^Driver:\s*(\S+)", answer.stdout, re.MULTILINE)
-        if not driver or driver[1] != "docker":
-            return cls(engine.builder, pushes=True)
-        name, context = re.search(r"^Name:\s*(\S+)", answer.stdout, re.MULTILINE), info.client_info.context
-        if name and name[1] != context:
-            raise EngineError(
-                f"the builder {name[1]} is the docker of another context, but {context} would push",
-                next=f"Set DOCKER_CONTEXT={name[1]} instead of the builder",
-            )
-        return cls(engine.builder, pushes=False)
+        return cls(engine.builder, pushes=not driver or driver[1] != "docker")
 
     def build_command(self, image: Image, *output: str) -> list[str]:
         by = ["--builder", self.builder] if self.builder else []

@@ -34,7 +34,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 # docker and podman say this after the registry accepted the password.
-_NOT_SAVED = re.compile(r"saving credentials|storing credentials", re.IGNORECASE)
+_NOT_SAVED = re.compile(r"(saving|storing) credentials", re.IGNORECASE)
 _LAST_LINES = 3
 _LOGIN_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds
 

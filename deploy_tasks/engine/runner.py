@@ -25,7 +25,6 @@ from ..ui import console
 # Enough for the last lines of any push.
 _KEPT_CHARACTERS = 65_536
 _SECONDS_TO_STOP = 10.0
-_MIN_PAUSE, _MAX_PAUSE = 0.0005, 0.01
 _SECONDS_BETWEEN_CHECKS = 0.05
 
 _lock = Lock()
@@ -86,16 +85,6 @@ class _StreamingRunner(Local):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._pass_on = console.for_other_threads(console.pass_on)
-
-    @property
-    def input_sleep(self) -> float:
-        """Seconds between two checks whether the command has ended: Invoke's 10 ms, and less for a young command, so
-        that a short one is not slept through."""
-        return min(_MAX_PAUSE, (time.monotonic() - self._made) / 20 + _MIN_PAUSE)
-
-    @input_sleep.setter
-    def input_sleep(self, _seconds: float) -> None:
-        self._made = time.monotonic()
 
     def echo(self, command: str) -> None:
         self._pass_on(self.opts["echo_format"].format(command=command))

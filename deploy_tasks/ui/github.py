@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import DeployError
 from ..redaction import fit, redact
@@ -58,16 +59,11 @@ def _append(variable: str, text: str) -> None:
     path = os.environ.get(variable)
     try:
         if path:
-            with open(path, "a", encoding="utf-8", errors="replace", opener=_open_without_waiting) as file:
+            with Path(path).open("a", encoding="utf-8", errors="replace") as file:
                 file.write(text)
     except OSError as error:
         # The deploy is done: a missing file or a full disk must not fail it.
         warn(f"{variable} cannot be written ({error.strerror}): the step lacks its outputs or its summary")
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Opening a pipe would wait for a reader.
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _escaped(text: str) -> str:

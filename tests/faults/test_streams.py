@@ -132,16 +132,6 @@ def test_a_full_disk_at_githubs_files_does_not_fail_a_deploy(shop: Project, api:
     assert f"GITHUB_OUTPUT cannot be written ({os.strerror(errno.ENOSPC)})" in done.stderr
 
 
-def test_a_pipe_without_a_reader_at_githubs_files_is_not_waited_for(
-    shop: Project, api: FaultyApi, tmp_path: Path
-) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    files = dict.fromkeys(("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"), str(tmp_path / "pipe"))
-    done = shop.run("timeout", "60", *INVOKE, "digest", "--image-tag", "v1", GITHUB_ACTIONS="true", **files)
-    assert (done.returncode, done.stdout) == (0, f"{DIGEST}\n"), done.stderr
-    assert "GITHUB_OUTPUT cannot be written" in done.stderr
-
-
 def test_a_percent_sign_in_an_annotation_is_escaped(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(422, b"100%0A::error::of the quota"))
     done = shop.invoke("build", GITHUB_ACTIONS="true")
