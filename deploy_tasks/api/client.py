@@ -60,10 +60,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_log = logging.getLogger("deploy_tasks")
-# A gzip of 292 KB grew to 300 MB. No answer of this API needs more than this, except for logs.
-_MOST_BYTES = 1_000_000
-_MOST_LOG_BYTES = 64_000_000
+_LOGGER = logging.getLogger("deploy_tasks")
 # These may come before or after the work (docs/deploy-api.md), so they do not say whether it was done.
 _SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
 _NOT_SERVED = {404, 405, 501}
@@ -93,6 +90,8 @@ class _Purpose(NamedTuple):
     """What to do if the API refused it, and did not say what is to be corrected."""
     repeats: int = 2
     """How often it is sent again at most."""
+    most: int = 1_000_000
+    """Bytes of an answer. A gzip of 292 KB grew to 300 MB; no answer but a log needs more than this."""
     is_api_only: bool = False
     """Whether a web page that comes with 404 says nothing: the API itself never answers with one."""
     is_of_build: bool = False
@@ -104,6 +103,7 @@ class _Purpose(NamedTuple):
 _DIGEST = _Purpose("ask for the digest", is_api_only=True)
 _SIZE = _Purpose("look at the build or the app")
 _LOOK = _SIZE._replace(is_optional=True)
+_LOG = _LOOK._replace(most=64_000_000)
 _BEFORE_DEPLOY = _LOOK._replace(what="ask what runs", effect="Nothing was deployed", repeats=1)
 _LOOK_AT_BUILD = _LOOK._replace(is_of_build=True)
 _WAIT = _Purpose("wait for the build", "The build goes on", (), repeats=0, is_api_only=True, is_of_build=True)
@@ -113,9 +113,8 @@ class DeployClient:
     """Talks to the Deploy API at `url` (without a trailing slash), with `key` in `X-API-Key`.
 
     `timeout` bounds one request, in seconds; `key_from` names the source of the key in errors; `by` is who asks, for
-    the server to note. Methods raise the errors
-    of `errors.py`, without key and git token, and ValueError for a name that is none. Where a method has `again`, that
-    is the command that its errors suggest to repeat; they introduce it in their own words.
+    the server to note. Methods raise the errors of `errors.py`, without key and git token, and ValueError for a name
+    that is none. Their `again` is the command that errors suggest to repeat, in words of their own.
     """
 
     def __init__(
@@ -177,10 +176,10 @@ class DeployClient:
 
     def logs(self, job: str) -> Log | None:
         """The whole log of a build so far, or None if this server does not serve it."""
-        answer = self._request(_LOOK, "GET", f"/build/{images.label(job)}/logs", most=_MOST_LOG_BYTES)
+        answer = self._request(_LOG, "GET", f"/build/{images.label(job)}/logs")
         if answer.status in _NOT_SERVED:
             return None
-        return Log(_decoded(_LOOK, BuildLogs, answer).logs, answer.transferred)
+        return Log(_decoded(_LOG, BuildLogs, answer).logs, answer.transferred)
 
     def log_size(self, job: str) -> int | None:
         """How many bytes `logs` would transfer, or None if the server does not say (HEAD, RFC 9110 9.3.2)."""
@@ -305,7 +304,6 @@ class DeployClient:
         headers: Mapping[str, str | None] = _NO_HEADERS,
         timeout: float | None = None,
         within: Deadline | None = None,
-        most: int = _MOST_BYTES,
     ) -> Answer:
         """Sends a request, again after a failure if it is repeatable. Returns an answer that its purpose expects, or
         412 if `headers` name a revision; anything else is raised. `timeout` bounds one exchange (default: the
@@ -317,7 +315,7 @@ class DeployClient:
         while True:
             seconds = max(_LEAST_SECONDS, min(timeout or self._timeout, deadline.left()))
             try:
-                answer = self._exchange(purpose, method, path, text, headers, seconds=seconds, most=most)
+                answer = self._exchange(purpose, method, path, text, headers, seconds)
                 return answer._replace(is_repeat=is_repeat)
             except (NothingStarted, MayHaveStarted) as error:
                 is_repeat = is_repeat or isinstance(error, MayHaveStarted)
@@ -334,16 +332,14 @@ class DeployClient:
         path: str,
         body: bytes | None,
         headers: Mapping[str, str | None],
-        *,
         seconds: float,
-        most: int,
     ) -> Answer:
         """The only way to the network."""
         from .transport import NoAnswer, NotSent
 
         start, outcome = time.monotonic(), "interrupted"
         try:
-            answer = self._transport.exchange(method, path, body, seconds=seconds, most=most, headers=headers)
+            answer = self._transport.exchange(method, path, body, seconds=seconds, most=purpose.most, headers=headers)
             outcome = f"{answer.status}, {answer.transferred} bytes"
             self.features = frozenset(answer.headers.get("Deploy-Api-Features", "").replace(" ", "").split(","))
         except NotSent as error:
@@ -357,7 +353,7 @@ class DeployClient:
             outcome = f"{self._host} {error}"
             raise _unknown(purpose, outcome) from error
         finally:
-            _log.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
+            _LOGGER.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in _NOT_SERVED)
         is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
         # An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.

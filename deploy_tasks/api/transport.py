@@ -37,6 +37,7 @@ _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
     if hasattr(socket, name)
 ]
+_NO_HEADERS: Mapping[str, str | None] = {}
 _FAILURES = (requests.RequestException, HTTPError, OSError)
 
 
@@ -91,15 +92,15 @@ class Transport(requests.Session):
         *,
         seconds: float,
         most: int,
-        headers: Mapping[str, str | None] | None = None,
+        headers: Mapping[str, str | None] = _NO_HEADERS,
     ) -> Answer:
         """Sends one request, once, with `headers` beside those of every request. `seconds` bounds the whole exchange,
         `most` the bytes of the unpacked body. Raises NotSent or NoAnswer, and no exception of requests: those hold the
         key and the body. After NoAnswer, use a new Transport: a request that was given up may still use this one."""
         # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
         # this one waits for it. A thread that is given up ends with its connection or with the program.
-        of_body = {"Content-Type": "application/json" if body is not None else None}
-        attempt = partial(self._attempt, method, path, body, {**of_body, **(headers or {})}, seconds, most)
+        headers = {"Content-Type": None if body is None else "application/json", **headers}
+        attempt = partial(self._attempt, method, path, body, headers, seconds, most)
         try:
             return in_background(attempt)(seconds)
         except Empty as error:
@@ -202,13 +203,8 @@ def answers(url: str, seconds: float) -> bool:
 
 
 def _seen(url: str, seconds: float, login: tuple[str, str] | None) -> Answer:
-    session = Transport(url)
-    if login:
-        # Engines send UTF-8; requests would encode a str as Latin-1.
-        session.auth = HTTPBasicAuth(login[0].encode(), login[1].encode())
-
-    def get() -> Answer:
-        with session.get(url, timeout=seconds, allow_redirects=False, stream=True) as response:
-            return Answer(response.status_code, response.headers, b"")
-
-    return in_background(get)(seconds)
+    # Engines send UTF-8; requests would encode a str as Latin-1.
+    auth = HTTPBasicAuth(login[0].encode(), login[1].encode()) if login else None
+    get = partial(Transport(url).get, url, auth=auth, timeout=seconds, allow_redirects=False, stream=True)
+    with in_background(get)(seconds) as response:
+        return Answer(response.status_code, response.headers, b"")

@@ -37,9 +37,8 @@ class State:
     flight of its own, so that a build in one does not replace that of another.
 
     `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
-    None. `entries()` are the history's, newest first, without torn and invalid lines. Each is read from disk once,
-    until this object writes it or `reread()`. Reading and writing raise StateError; a file that cannot be written is
-    unchanged.
+    None. Each file is read once, until this object writes it or `reread()`. Reading and writing raise StateError; a
+    file that cannot be written is unchanged.
     """
 
     def __init__(self, path: Path, environment: str | None = None) -> None:
@@ -52,8 +51,11 @@ class State:
         self.in_flight = cache(partial(_read, self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS))
         # `tee` keeps what it has read, for its copies.
         self._entries = cache(lambda: tee(self._read_history(), 1)[0])
-        self.entries = lambda: copy(self._entries())
         self.history = History(self.entries)
+
+    def entries(self) -> Iterator[HistoryEntry]:
+        """The entries of the history, newest first. Torn and invalid lines are left out."""
+        return copy(self._entries())
 
     def reread(self) -> None:
         """Forgets what was read: another run may have written since."""
@@ -123,11 +125,7 @@ class State:
         its beginning is kept."""
         path, rest = self.history_path, b""
         try:
-            with (
-                explained(path, "read"),
-                suppress(FileNotFoundError),
-                open(path, "rb", opener=open_file) as file,
-            ):
+            with explained(path, "read"), suppress(FileNotFoundError), open(path, "rb", opener=open_file) as file:
                 position = file.seek(0, os.SEEK_END)
                 while position > 0:
                     size = min(_BLOCK, position)

@@ -83,10 +83,8 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
             # A fork inherits the open file, and with it a share in the lock of its parent.
             os.close(_locks.pop(path).file)
             lock = None
-        if lock and lock.thread is thread:
-            return True
         if lock and lock.thread and lock.thread.is_alive():
-            return False
+            return lock.thread is thread
         if lock:
             file = lock.file
         else:
