@@ -97,7 +97,7 @@ class State:
             try:
                 if os.write(file.fileno(), line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file)
+                os.fsync(file.fileno())
             except OSError:
                 file.truncate(end)
                 raise
