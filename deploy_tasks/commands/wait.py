@@ -23,7 +23,7 @@ from ..next_steps import Step
 from ..state import history
 from ..state.files import State
 from ..state.records import BuildInFlight, Record, Target, record_as_json
-from ..ui import console
+from ..ui import console, github
 from ..ui.progress import progress_of
 from .build_request import build_request, in_flight_of
 from .digest import flags_of, save, tell_recorded
@@ -180,7 +180,9 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
     goes_on(work, build)
     log = LogFollower(work.new_client(), job, console.for_other_threads(console.pass_on)) if shows_log else None
     try:
-        with work.group(f"build {job}"), progress_of(job) as progress, log or nullcontext():
+        # Lines of several apps are mixed, and cannot be folded.
+        folded = nullcontext() if work.is_of_several else github.group(f"build {job}")
+        with folded, progress_of(job) as progress, log or nullcontext():
             progress("started")
             again, deadline = step_to_wait(work, build), Deadline(work.settings.timeout)
             try:

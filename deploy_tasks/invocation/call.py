@@ -94,7 +94,7 @@ class Call(Struct, Generic[R_co], frozen=True):
         environment, line = project.environment, next_steps.current.get()
         # Commands to run next are written for it from now on.
         next_steps.current.set(line._replace(environment=environment))
-        if flags["environment"] is None and command.changes:
+        if line.later and flags["environment"] is None and command.changes:
             _warn_of_others(line.later, command.name, environment)
         if environment != chain.environment:
             # Now, so that after a failure of this call a later one does not go to the default. The place of an app in

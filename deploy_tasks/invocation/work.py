@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cache, cached_property, partial
 from threading import Lock
@@ -20,15 +19,16 @@ from ..app_class import APP_CLASSES
 from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
-from ..next_steps import Step, current
+from ..next_steps import Step
 from ..signals import held_back, in_background
 from ..state import lock
 from ..state.files import State
 from ..state.history import History
-from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp
+from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
 from .call import TARGET, Call, Place
 from .command import Command, no_plan
+from .needs import needs_of, warn
 from .running import Running, running
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
@@ -60,7 +60,8 @@ class Interruption(NamedTuple):
 class Work:
     """What one command works with for one app. `complete` adds to its settings what the record and git know.
 
-    It is for the selected environment, or for another `environment`, in which flags do not count.
+    It is for the selected environment, or for another `environment`, in which flags do not count. SettingsError with
+    everything that is missing for the command.
     """
 
     def __init__(
@@ -93,8 +94,15 @@ class Work:
         # git answers while the rest is loaded.
         self._tracked = cache(in_background(partial(self.checkout.tracked, self._state_files)))
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
-        self._check_needs()
-        self._warn()
+        self._needs = needs = needs_of(call, name)
+        self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
+        # What the record or git may still provide is named only if something else is missing too.
+        try:
+            self.settings.check(*(need for need in needs if need not in _GIT_FACTS), given=self._given)
+        except SettingsError:
+            self.settings = self.settings.completed({}, self._facts)
+            self.settings.check(*needs, given=self._given, trouble=self.checkout.trouble)
+        warn(self)
 
     @classmethod
     def of_all_apps(cls, call: Call[object]) -> Work:
@@ -114,70 +122,19 @@ class Work:
 
     def new_client(self) -> DeployClient:
         """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
-        settings = self.settings
+        settings, by = self.settings, os.environ.get("GITHUB_ACTOR") or who()
         key_from = str(settings.origins["api_key"])
-        return DeployClient(
-            settings.api_url,
-            settings.api_key,
-            timeout=settings.api_timeout,
-            key_from=key_from,
-            by=os.environ.get("GITHUB_ACTOR") or _who(),
-        )
+        return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from, by=by)
 
     client = cached_property(new_client)
-
-    # config
-
-    def _check_needs(self) -> None:
-        """SettingsError with everything that is missing for the command, and for the deploy that follows a build. What
-        the record or git may still provide is named only if something else is missing too."""
-        self._needs = self.call.command.needs
-        if self.call.command.builds and self.name:
-            self._needs += ("port", "env_from", "cloned_files")
-        elif self.call.command.builds:
-            deploy = next(
-                (later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None
-            )
-            # Flags of the deploy itself are checked when it is called.
-            if deploy and not {"port", "env"} & deploy.given.keys():
-                self._needs += ("port", "env_from")
-        self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
-        try:
-            self.settings.check(*(need for need in self._needs if need not in _GIT_FACTS), given=self._given)
-        except SettingsError:
-            self.settings = self.settings.completed({}, self._facts)
-            self.settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
-
-    def _warn(self) -> None:
-        """Warns about settings that are allowed but usually a mistake."""
-        settings = self.settings
-        for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
-            console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
-        for secret in self.call.project.secrets:
-            console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
-        for text in settings.misspelt():
-            console.warn(text)
-        file = settings.not_used.get("DEPLOY_REGISTRY")
-        if file and self.call.command.changes and not settings.is_given("registry"):
-            with_what = "an environment" if settings.environment else "DEPLOY_ENV_FILE"
-            console.warn(
-                f"DEPLOY_REGISTRY in {file} is not used with {with_what}, so the registry is {settings.registry}"
-            )
-        is_as_set = not self.call.command.restores
-        if is_as_set and settings.namespace == APP_CLASSES["non-business"] and settings.app_class == "business":
-            of = f"{self.name}: " if self.name else ""
-            console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
 
     # lock
 
     def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
         """Locks the state, so that only this run writes it and deploys from it; waits up to `seconds` (default: the
         setting) for another run. With `if_used`, does nothing if there is no lock file yet, so that a refused command
-        leaves no file behind. Returns whether another run held it since that: then what was read before may be
-        outdated.
-
-        Locked or StateError otherwise: nothing was started then.
-        """
+        leaves no file behind. Returns whether another run may have changed since what was read before. Locked or
+        StateError otherwise: nothing was started then."""
         path, task = self.state.lock_path, self.call.command.name
         if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
             return False
@@ -252,10 +209,10 @@ class Work:
         """What runs, as it was looked at last. ApiRefused if the API refuses the key, NothingStarted if there is no
         connection, both not with `--dry`; after any other failure it is not known."""
         if self.seen is None:
-            place, asked = (self.settings.namespace, self.settings.app), self._asked
-            self._asked = None
+            asked, self._asked = self._asked, None
+            ask = asked or partial(self.client.app, self.settings.namespace, self.settings.app, before=self.again)
             try:
-                self.seen = running(self, asked() if asked else self.client.app(*place, before=self.again))
+                self.seen = running(self, ask())
             except (ApiRefused, NothingStarted) as error:
                 is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
                 if is_the_end and not self.call.is_dry:
@@ -311,8 +268,8 @@ class Work:
         that entry."""
         place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
         fields = {**asdict(record), **more, **place}
-        who, what = _who(), self.call.command.name
-        entry = HistoryEntry(**fields, time=timestamp(), who=who, what=what, outcome=outcome)
+        what = self.call.command.name
+        entry = HistoryEntry(**fields, time=timestamp(), who=who(), what=what, outcome=outcome)
         self.state.append(entry)
         return entry
 
@@ -349,10 +306,6 @@ class Work:
         continues = is_same if continues is None else continues
         return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
 
-    def group(self, title: str) -> AbstractContextManager[None]:
-        """On GitHub, lines told within it can be folded away. Not with several apps, whose lines are mixed."""
-        return nullcontext() if self.is_of_several else github.group(title)
-
     def pretend(self, target: Target) -> None:
         """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is not known."""
         digest = f"<digest of {target.image_name}:{target.image_tag}>"
@@ -369,13 +322,3 @@ class Work:
         """Shows a request that is not sent because of `--dry`."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
-
-
-def _who() -> str:
-    """Who runs this, and on which machine: `ann@laptop`."""
-    try:
-        person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        person = str(os.getuid())
-    # Of a name in no known encoding, what can be written.
-    return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from datetime import datetime, timezone
 
 from ..deploy_config import DeployConfig
@@ -107,6 +109,16 @@ class LockHolder(JsonObject, frozen=True, kw_only=True):
 def timestamp() -> str:
     """The current time, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def who() -> str:
+    """Who runs this, and on which machine: `ann@laptop`."""
+    try:
+        person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        person = str(os.getuid())
+    # Of a name in no known encoding, what can be written.
+    return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
 
 
 def record_as_json(record: Record, found: dict[str, object]) -> dict[str, object]:

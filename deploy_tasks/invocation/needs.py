@@ -1,0 +1,44 @@
+"""What a command needs of its settings, and what in them is usually a mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..app_class import APP_CLASSES
+from ..next_steps import current
+from ..ui import console
+from .call import Call
+
+if TYPE_CHECKING:
+    from .work import Work
+
+
+def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
+    """What the command needs for the app `name` of the table (see `Command.needs`), and the deploy that follows a build
+    needs too, so that nothing is built in vain."""
+    needs = call.command.needs
+    if not call.command.builds:
+        return needs
+    if name:
+        return (*needs, "port", "env_from", "cloned_files")
+    deploy = next((later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None)
+    # Flags of the deploy itself are checked when it is called.
+    return (*needs, "port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else needs
+
+
+def warn(work: Work) -> None:
+    """Warns about settings that are allowed but usually a mistake."""
+    settings, command = work.settings, work.call.command
+    for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
+        console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")
+    for secret in work.call.project.secrets:
+        console.warn(f"{secret} is in Invoke's configuration, which invoke -d prints; keep it in .env")
+    for text in settings.misspelt():
+        console.warn(text)
+    file = settings.not_used.get("DEPLOY_REGISTRY")
+    if file and command.changes and not settings.is_given("registry"):
+        with_what = "an environment" if settings.environment else "DEPLOY_ENV_FILE"
+        console.warn(f"DEPLOY_REGISTRY in {file} is not used with {with_what}, so the registry is {settings.registry}")
+    if (settings.namespace, settings.app_class) == (APP_CLASSES["non-business"], "business") and not command.restores:
+        of = f"{work.name}: " if work.name else ""
+        console.warn(f"{of}app class business in namespace {settings.namespace}: the pods go to the business nodes")
