@@ -76,11 +76,12 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
         }
 
 
-def differences(old: DeployConfig, new: DeployConfig) -> list[str]:
-    """What changes from `old` to `new`, in words: `replicas 1 → 2`; of variables, `variables +A -B`: the names that
-    come and go. Empty if both mean the same, but for the values of variables."""
+def differences(old: DeployConfig, new: DeployConfig, *, with_old: bool = True) -> list[str]:
+    """What changes from `old` to `new`, in words: `replicas 1 → 2`, or `replicas 2`; of variables, `variables +A -B`:
+    the names that come and go. Empty if both mean the same, but for the values of variables."""
     before = old.in_words
-    changed = [f"{what} {before[what]} → {now}" for what, now in new.in_words.items() if now != before[what]]
+    arrow = {what: f"{text} → " if with_old else "" for what, text in before.items()}
+    changed = [f"{what} {arrow[what]}{now}" for what, now in new.in_words.items() if now != before[what]]
     return [*changed, *names_that_change(old, new)]
 
 

@@ -60,15 +60,17 @@ class BuildPlan(Struct, frozen=True):
         return build
 
 
-def plan_of(work: Work, *, if_needed: bool, waits: bool = True) -> BuildPlan:
-    """The build of the commit or branch that the settings mean; with `if_needed` not of one whose image exists."""
+def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
+    """The build of the commit or branch that the settings mean; `if_needed` (or with the setting) not of one whose
+    image exists."""
     options, settings = work.options, work.settings
     request = build_request(settings, work.checkout, cache=options["cache"])
     build = in_flight_of(settings, request)
     in_flight = None if work.call.is_dry else work.state.in_flight()
     existing = None
     # What is in flight must be joined, even if its image is there by now: else it would stay in flight for ever.
-    if if_needed and request.cache and not (in_flight and _is_same(in_flight, build)):
+    is_joined = in_flight is not None and _is_same(in_flight, build)
+    if (if_needed or settings.build_if_needed) and request.cache and not is_joined:
         try:
             existing = existing_image(work, build)
         except (ApiRefused, NothingStarted) as error:
@@ -86,16 +88,12 @@ def plan_of(work: Work, *, if_needed: bool, waits: bool = True) -> BuildPlan:
     if request.git_ref == work.checkout.commit and work.checkout.dirty:
         what = "build: the cluster builds" if existing is None else "image: it is that of"
         console.warn(f"uncommitted changes are not part of this {what} commit {request.git_ref[:12]}")
-    return BuildPlan(request, build, existing, in_flight, waits, options["logs"])
-
-
-def _plan_build(work: Work) -> BuildPlan:
-    return plan_of(work, if_needed=work.settings.build_if_needed, waits=work.options["wait"])
+    return BuildPlan(request, build, existing, in_flight, options.get("wait", True), options["logs"])
 
 
 build = Command(
     "build",
-    _plan_build,
+    plan_of,
     needs=(*API, "repo_url", "git_ref"),
     from_git=("app", "repo_url", "git_ref"),
     builds=True,

@@ -56,8 +56,9 @@ def _plan_deploy(work: Work) -> BuildAndDeploy:
         )
     deploys = plan_of(work, Record())  # refuses what it cannot deploy before the registry is asked
     plan = plan_of_build(work, if_needed=True)
-    if plan.existing:
-        deploys = plan_of(work, plan.existing.record, deploys.request.deploy_config)
+    if found := plan.existing:
+        image = Record.of(found.build, build_id=found.build_id)
+        deploys = plan_of(work, image, deploys.request.deploy_config)
     return BuildAndDeploy(plan, deploys)
 
 

@@ -9,7 +9,6 @@ from msgspec import Struct
 from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.settings import Settings
-from ..encoding import fields_of
 from ..errors import DigestNotFound, StateError
 from ..invocation.call import TARGET
 from ..invocation.command import Command
@@ -97,9 +96,8 @@ def save(
 
     StateError if it cannot be written.
     """
-    record = Record(
-        **fields_of(target, Target), build_id=build_id, dirty=dirty or None, environment=work.settings.environment
-    )
+    environment = work.settings.environment
+    record = Record.of(target, build_id=build_id, dirty=dirty or None, environment=environment)
     work.remember(record)
     try:
         earlier = work.state.record()

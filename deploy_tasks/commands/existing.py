@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from .. import images
 from ..config.schema import BY_KEY
-from ..encoding import fields_of
 from ..errors import SettingsError
 from ..invocation.work import Work
-from ..state.records import BuildInFlight, HistoryEntry, Record, Target
+from ..state.records import BuildInFlight, HistoryEntry
 from .digest import digest_of_tag
 
 _DOCKERFILE, _CONTEXT = str(BY_KEY["dockerfile"].default), str(BY_KEY["build_context"].default)
@@ -27,10 +26,6 @@ class Existing(NamedTuple):
     build_id: str
     earlier: HistoryEntry | None
     """Its entry in this history; None if another machine built it."""
-
-    @property
-    def record(self) -> Record:
-        return Record(**fields_of(self.build, Target), build_id=self.build_id)
 
     @property
     def says(self) -> str:

@@ -37,13 +37,13 @@ class LocalPlan:
 
     target: Target
     image: Image
+    engine: Engine
     login: tuple[str, str] | None = field(repr=False)
     allows_secrets: bool
 
     def show(self, work: Work) -> None:
-        engine = _engine(work)
-        engine.detect()
-        self._build_and_push(work, engine)
+        self.engine.detect()
+        self._build_and_push(work)
         work.pretend(self.target)
 
     def lines(self, work: Work) -> list[str]:
@@ -53,9 +53,8 @@ class LocalPlan:
         return [f"build on this machine and push {self.image.reference}: {commit}{changes}"]
 
     def execute(self, work: Work) -> Record:
-        engine = _engine(work)
-        _check_all_answer(work, engine, self.target)
-        build_id = self._build_and_push(work, engine)
+        _check_all_answer(work, self.engine, self.target)
+        build_id = self._build_and_push(work)
         # What changed during the build, or during the wait for another run, may be in the image.
         before, now = work.checkout, Checkout(work.checkout.folder)
         may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
@@ -64,18 +63,14 @@ class LocalPlan:
         _check_tag(work, self.target, build_id)
         return record
 
-    def _build_and_push(self, work: Work, engine: Engine) -> str:
-        context, dockerfile = self.image.context, self.image.dockerfile
+    def _build_and_push(self, work: Work) -> str:
+        engine, context, dockerfile = self.engine, self.image.context, self.image.dockerfile
         if not self.allows_secrets:
             build_context.check(context, engine.kind.ignore_files(context, dockerfile))
         console.tell(f"build {self.image.reference} on this machine for {work.settings.cluster}")
         if self.login:
             engine.login(work.settings.registry, *self.login)
         return engine.publish(self.image)
-
-
-def _engine(work: Work) -> Engine:
-    return Engine(work.call.c, work.settings.docker, builder=work.settings.builder)
 
 
 def plan_of(work: Work) -> LocalPlan:
@@ -96,7 +91,9 @@ def plan_of(work: Work) -> LocalPlan:
     )
     username, password = settings.registry_username, settings.registry_password
     login = (username, password) if username and password else None
-    return LocalPlan(target_of(settings, tag, commit), image, login, work.options["allow_secrets_in_context"])
+    engine = Engine(work.call.c, settings.docker, builder=settings.builder)
+    target = target_of(settings, tag, commit)
+    return LocalPlan(target, image, engine, login, work.options["allow_secrets_in_context"])
 
 
 local = Command(

@@ -99,7 +99,15 @@ def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
 def _plan_promote(work: Work) -> PromotePlan:
     settings = work.settings
     config = plan_of(work, Record()).request.deploy_config  # refuses what it cannot deploy before any API is asked
-    name = _name_of_source(work)
+    name, here, known = work.options["from_"], settings.environment, settings.environments
+    available = f"(available: {', '.join(known)})" if known else "(none is configured)"
+    if not name:
+        raise SettingsError("the environment to take the image from is missing", next=f"Use --from NAME {available}")
+    check_known(name, known, "flag --from: ", "--from")
+    if here in (None, name):
+        what = f"promote needs two environments, but {f'both are {name}' if here else 'none is selected to deploy to'}"
+        others = ", ".join(one for one in known if one != name)
+        raise SettingsError(what, next=f"Use --environment NAME (available: {others})")
     elsewhere = work.elsewhere(name)
     source = elsewhere.settings
     if all(getattr(source, key) == getattr(settings, key) for key in ("api_url", "namespace", "app")):
@@ -117,22 +125,6 @@ def _plan_promote(work: Work) -> PromotePlan:
         )
     deploy = {**fields_of(plan_of(work, image, config)), "promoted_from": name}
     return PromotePlan(**deploy, source=source.cluster, registry=source.registry)
-
-
-def _name_of_source(work: Work) -> str:
-    """The environment to take the image from. SettingsError if that cannot be told, or if it is the selected one."""
-    name, here, known = work.options["from_"], work.settings.environment, work.settings.environments
-    available = f"(available: {', '.join(known)})" if known else "(none is configured)"
-    if not name:
-        raise SettingsError("the environment to take the image from is missing", next=f"Use --from NAME {available}")
-    check_known(name, known, "flag --from: ", "--from")
-    if here in (None, name):
-        what = f"both are {name}" if here else "none is selected to deploy to"
-        others = ", ".join(one for one in known if one != name)
-        raise SettingsError(
-            f"promote needs two environments, but {what}", next=f"Use --environment NAME (available: {others})"
-        )
-    return name
 
 
 def _running_in(source: Work) -> Record:

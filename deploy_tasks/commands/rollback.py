@@ -13,19 +13,16 @@ from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import whole_number
 from ..deploy_config import DeployConfig, names_that_change, put_over
-from ..errors import ChangedMeanwhile, NothingStarted, SettingsError
+from ..errors import ChangedMeanwhile, SettingsError
 from ..invocation.command import Command
-from ..invocation.running import Running
 from ..invocation.work import Work
-from ..next_steps import Step
 from ..state import history
 from ..state.records import Ran
 from ..state.what_ran import image_of
-from .app_config import config_of, environment_of
-from .deploy import plan_of
+from .deploy import config_of, environment_of, plan_of
 from .deploy_lines import how_known, when
 from .deploy_plan import DeployPlan
-from .way_back import WaysBack, ways_back
+from .way_back import step_to_another, ways_back
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
@@ -44,7 +41,7 @@ def _plan_rollback(work: Work) -> DeployPlan:
     else:
         if not target.build_id:
             what = f"what ran before ({target.image_name or 'not known'}) has no digest, so it cannot be deployed again"
-            raise SettingsError(what, "Nothing was deployed", _other(work))
+            raise SettingsError(what, "Nothing was deployed", step_to_another(work))
         config, more = _as_then(work, target, changes, texts)
         says += more
     plan = plan_of(work, image_of(target, work.state.history), config)
@@ -62,22 +59,13 @@ def _by_flags(settings: Settings, texts: Sequence[str]) -> DeployConfig:
     return DeployConfig(**said, env={**environment_of(settings, texts, with_configured=False)})
 
 
-def _ways(work: Work, now: Running) -> WaysBack:
-    """The ways back. NothingStarted if the API may say later what runs: from the history here alone, a rollback could
-    pass over what others deployed."""
-    if now.may_be_told_later and not work.call.is_dry:
-        again = work.step(work.call.command.name, "Try again")
-        raise NothingStarted(now.why, "Nothing was deployed", [again, _other(work)])
-    return ways_back(work, now)
-
-
 def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     """What ran `back` deploys ago, what a person should know of it, in lines, and whether the server restores it.
     SettingsError if nothing did."""
     try:
-        ways = _ways(work, work.running())
+        ways = ways_back(work, work.running())
     except ChangedMeanwhile:  # between the two looks
-        ways = _ways(work, work.look_again())
+        ways = ways_back(work, work.look_again())
     found = list(islice(ways.ones, back))
     if len(found) < back:
         earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
@@ -86,7 +74,7 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
         what = f"{work.settings.app} in {work.settings.namespace} cannot go back by {back}: {earlier}, {ways.source}"
         if ways.failed:
             what += f"; the rollout of revision {', '.join(map(str, ways.failed))} failed"
-        raise SettingsError(what, "Nothing was deployed", _other(work))
+        raise SettingsError(what, "Nothing was deployed", step_to_another(work))
     target = found[-1]
     passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]
     says = [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
@@ -94,10 +82,6 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
         says.append("what others deployed is not known, so this goes by the deploys from here")
     # A revision of the history here may be of an app that was removed since, and then it means another one.
     return target, says, ways.is_of_server and "rollback" in work.client.features
-
-
-def _other(work: Work) -> Step:
-    return work.step("reuse", "Deploy one that you know", build_id="DIGEST")
 
 
 def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str]) -> tuple[DeployConfig, list[str]]:

@@ -14,7 +14,6 @@ from ..api.polling import wait_for_build
 from ..app_class import APP_CLASSES
 from ..config.sources import of_flag
 from ..deadline import Deadline
-from ..encoding import fields_of
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..invocation.call import TARGET
 from ..invocation.command import Command
@@ -22,7 +21,7 @@ from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..state import history
 from ..state.files import State
-from ..state.records import BuildInFlight, Record, Target, record_as_json
+from ..state.records import BuildInFlight, Record, record_as_json
 from ..ui import console, github
 from ..ui.progress import progress_of
 from .build_request import build_request, in_flight_of
@@ -188,7 +187,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
             try:
                 wait_for_build(work.client, job, deadline=deadline, again=again, tell=console.tell, progress=progress)
             except JobNotFound as gone:
-                build_id = _digest_left_behind(work, build, gone)
+                build_id = _digest_of(work, build, gone)
             else:
                 build_id = _digest_of(work, build)
             # Before the end of the log is waited for: the digest must not hang on that.
@@ -204,7 +203,7 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
         work.remaining = Remaining.BUILD if work.call.command.name == "wait" else Remaining.AGAIN
         with suppress(StateError):  # that it failed is what matters
             # First the note: a failure that is neither noted nor in flight would be forgotten.
-            work.note(history.FAILED, Record(**fields_of(build, Target)), built="cluster", job_name=job)
+            work.note(history.FAILED, Record.of(build), built="cluster", job_name=job)
             work.state.clear_in_flight(job)
         if not log:
             if lines := tail(work.client, job):
@@ -214,19 +213,29 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
     return tell_recorded(work, record, earlier)
 
 
-def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> str:
-    """The digest of a build whose job is `gone`, if the tag in the registry can only be of that build: it is the tag of
-    its commit, and no other build had that digest. Otherwise forgets the build in flight and raises JobNotFound."""
-    job, tag = build.job_name, f"{build.image_name}:{build.image_tag}"
+def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:
+    """The digest of a build that is done. BuildFailed if the registry has none for its tag.
+
+    If its job is `gone`, the tag must be that of its commit, and no other build may have had that digest. Otherwise
+    forgets the build in flight and raises JobNotFound.
+    """
+    job, tag, build_id = build.job_name, f"{build.image_name}:{build.image_tag}", ""
     try:
         build_id = work.client.digest(build.image_name, tag=build.image_tag)
-    except DigestNotFound:
-        what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
+    except DigestNotFound as error:
+        if not gone:
+            what = f"{job} failed: it finished, but {error.what}"
+            raise BuildFailed(what, "Nothing was recorded", error.next) from error
     except (ApiRefused, NothingStarted) as error:
-        error.what = f"{gone.what}, and whether it left {tag} is not known: {error.what}"
-        error.next = (step_to_wait(work, build, "Look again"),)
+        what, says = f"{job} finished, but its digest is not known yet", "Get it"
+        if gone:
+            what, says = f"{gone.what}, and whether it left {tag} is not known", "Look again"
+        error.what, error.next = f"{what}: {error.what}", (step_to_wait(work, build, says),)
         raise
-    else:
+    if not gone:
+        return build_id
+    what, says = f"the registry has no {tag}", "If the build still runs, look for its image later"
+    if build_id:
         others = (entry for entry in work.history.of_image(build.image_name) if entry.job_name != job)
         is_older = any(entry.build_id == build_id for entry in others)
         if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
@@ -239,17 +248,3 @@ def _digest_left_behind(work: Work, build: BuildInFlight, gone: JobNotFound) -> 
     find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
     again = work.step("build", "Or build again", continues=False)
     raise JobNotFound(f"{gone.what}, and {what}", gone.status, "Nothing was recorded", [find, again])
-
-
-def _digest_of(work: Work, build: BuildInFlight) -> str:
-    """The digest of a finished build. BuildFailed if the registry has no digest for its tag."""
-    job = build.job_name
-    try:
-        return work.client.digest(build.image_name, tag=build.image_tag)
-    except DigestNotFound as error:
-        what = f"{job} failed: it finished, but {error.what}"
-        raise BuildFailed(what, "Nothing was recorded", error.next) from error
-    except (ApiRefused, NothingStarted) as error:
-        error.what = f"{job} finished, but its digest is not known yet: {error.what}"
-        error.next = (step_to_wait(work, build, "Get it"),)
-        raise

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.sources import Source
-from ..deploy_config import DeployConfig, names_that_change
+from ..deploy_config import differences
 from ..errors import ApiRefused, ChangedMeanwhile, NothingStarted
 from ..invocation.running import Running, ran_of
 from ..invocation.work import Work
@@ -35,8 +35,12 @@ class WaysBack(NamedTuple):
 
 def ways_back(work: Work, now: Running) -> WaysBack:
     """From the history of the server, if it has one and something may run, else from the history here.
-    ChangedMeanwhile if the server's begins with something else than runs `now`."""
-    features, revisions = work.client.features, None
+
+    ChangedMeanwhile if the server's begins with something else than runs `now`. NothingStarted if the API may say later
+    what runs: from the history here alone, a rollback could pass over what others deployed."""
+    features, revisions, again = work.client.features, None, work.step(work.call.command.name, "Try again")
+    if now.may_be_told_later and not work.call.is_dry:
+        raise NothingStarted(now.why, "Nothing was deployed", [again, step_to_another(work)])
     if now.ran or now.why:
         try:
             revisions = work.client.history(work.settings.namespace, work.settings.app)
@@ -50,13 +54,17 @@ def ways_back(work: Work, now: Running) -> WaysBack:
     if now.ran and newest.differs_from(now):
         raise ChangedMeanwhile(
             f"something else was deployed meanwhile: {history.described(ran_of(revisions[0]))} is the newest revision",
-            next=[work.step("status", "Look"), work.step(work.call.command.name, "Try again")],
+            next=[work.step("status", "Look"), again],
         )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
     well = [ran_of(one) for one in revisions if one.revision not in failed]
     # Values of variables come back only with a revision, and differ only from the one right before.
     restores = "rollback" in features and len(revisions) > 1 and revisions[1].revision not in failed
     return WaysBack(goes_back(well, restores=restores), failed, is_of_server=True)
+
+
+def step_to_another(work: Work) -> Step:
+    return work.step("reuse", "Deploy one that you know", build_id="DIGEST")
 
 
 def _by_history_here(work: Work, now: Running) -> WaysBack:
@@ -66,24 +74,26 @@ def _by_history_here(work: Work, now: Running) -> WaysBack:
 
 
 class Undo(NamedTuple):
-    """The command that goes back to what ran before a deploy, None if there is none; what that is; a line that says
-    both; and whether it is the same that runs now."""
+    """A `line` that says how to undo a deploy, or why nobody can."""
 
-    step: Step | None
-    to: Ran | None
     line: str
+    step: Step | None = None
+    """The command that goes back to what ran before."""
+    to: Ran | None = None
+    """What that is."""
     is_same: bool = False
+    """Whether the same ran before."""
 
 
 def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
     """How to undo the deploy of `new` in the place of what ran until `now`: what `rollback` goes back to, if that is
     what ran. `is_unchanged`: the API says that the same ran before."""
     if is_unchanged:
-        return _same("nothing changed: the same ran before")
+        return Undo("nothing changed: the same ran before", is_same=True)
     if now.why:
         return _undo_of_unknown(work, new, now)
     if now.ran is None:
-        return Undo(None, None, "nothing ran before, so there is nothing to go back to yet")
+        return Undo("nothing ran before, so there is nothing to go back to yet")
     if now.has_failed and "app-history" in work.client.features:
         return _undo_of_failed(work, new)
     return _undo_of_known(work, new, now.ran)
@@ -95,17 +105,17 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
     if restores and new.revision != before.revision:
         return _undo(work, new, before, restores=True)
     if before.build_id is None:
-        what = f"what ran before ({before.image_name}) has no digest, so it cannot be deployed again"
-        return Undo(None, None, what)
+        return Undo(f"what ran before ({before.image_name}) has no digest, so it cannot be deployed again")
     if is_same(before, new):
-        if not restores and new.deploy_config and new.deploy_config.env:
-            return _same(
-                "there is no way back: the same ran before, perhaps with other values of variables, which are not kept"
-            )
         known = "" if "app-state" in features else ", as far as is known here"
-        return _same(f"nothing changed{known}: the same ran before")
+        line = f"nothing changed{known}: the same ran before"
+        if not restores and new.deploy_config and new.deploy_config.env:
+            values = "other values of variables, which are not kept"
+            line = f"there is no way back: the same ran before, perhaps with {values}"
+        return Undo(line, is_same=True)
     if is_same(_as_rollback_lets_it_run(work, before, restores=False), new):
-        return _same("there is no way back: the same ran before, but for variables, whose values are not kept")
+        line = "there is no way back: the same ran before, but for variables, whose values are not kept"
+        return Undo(line, is_same=True)
     return _undo(work, new, before, restores=False)
 
 
@@ -121,10 +131,10 @@ def _undo_of_unknown(work: Work, new: Ran, now: Running) -> Undo:
     deploys = work.history.deploys(work.settings.app, work.settings.namespace)
     last = next((ran(entry) for entry in islice(deploys, 1, None)), None)
     if last and is_same(last, new) is not False:
-        return Undo(None, None, f"there is no way back: {now.why}, and the same was deployed from here before")
+        return Undo(f"there is no way back: {now.why}, and the same was deployed from here before")
     if before is None:
         none = "nothing else was deployed from here, so there is nothing to go back to yet"
-        return Undo(None, None, f"{now.why}, and {none}")
+        return Undo(f"{now.why}, and {none}")
     return _undo(work, new, before, restores=False, source=ways.source)
 
 
@@ -133,14 +143,10 @@ def _undo_of_failed(work: Work, new: Ran) -> Undo:
     try:
         before = next(ways_back(work, Running(new)).ones, None)
     except (ApiRefused, NothingStarted, ChangedMeanwhile) as error:
-        return Undo(None, None, f"the way back is not known: {error.what}")
+        return Undo(f"the way back is not known: {error.what}")
     if before is None:
-        return Undo(None, None, "no rollout before this one succeeded, so there is nothing to go back to yet")
+        return Undo("no rollout before this one succeeded, so there is nothing to go back to yet")
     return _undo(work, new, before, restores="rollback" in work.client.features)
-
-
-def _same(line: str) -> Undo:
-    return Undo(None, None, line, is_same=True)
 
 
 def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = "") -> Undo:
@@ -149,13 +155,13 @@ def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = ""
     text = f"{digits(before)} ({', '.join(known)})" if known else digits(before)
     then = _as_rollback_lets_it_run(work, before, restores=restores).deploy_config
     if before.build_id == new.build_id and then and new.deploy_config:
-        changes = _changes(new.deploy_config, then)
+        changes = differences(new.deploy_config, then, with_old=False)
         text += f", with {', '.join(changes)}" if changes else ""
     files = (file.variables for file in work.settings.env_files.values())
     is_of_shell = "api_url" in work.settings.of_call and not work.settings.environment
     if is_of_shell and any(variables.get("DEPLOY_API_URL") for variables in files):
         text += f", in {work.settings.cluster}: without DEPLOY_API_URL in the shell, a file names the cluster"
-    return Undo(step, before, f"undo: {step} → {text}")
+    return Undo(f"undo: {step} → {text}", step, before)
 
 
 def _as_rollback_lets_it_run(work: Work, before: Ran, *, restores: bool) -> Ran:
@@ -164,13 +170,6 @@ def _as_rollback_lets_it_run(work: Work, before: Ran, *, restores: bool) -> Ran:
     if restores or config is None:
         return before
     return replace(before, deploy_config=replace(config, env=dict.fromkeys(work.settings.configured_environment)))
-
-
-def _changes(old: DeployConfig, new: DeployConfig) -> list[str]:
-    """What `new` has that `old` has not, in words."""
-    before = old.in_words
-    changed = [f"{what} {now}" for what, now in new.in_words.items() if now != before[what]]
-    return [*changed, *names_that_change(old, new)]
 
 
 def _target(work: Work) -> dict[str, object]:

@@ -134,6 +134,15 @@ def test_without_an_image_name_the_api_chooses_it(shop: Project, api: FaultyApi)
     assert (shop.record["imageName"], shop.record["imageTag"]) == ("made/up", "v1")
 
 
+def test_an_image_that_the_api_chose_is_deployed_by_its_name(shop: Project, api: FaultyApi) -> None:
+    api.answers["digest"] = [http(404)]  # of the commit, before it is built
+    api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/made/up:v1"}))
+    done = shop.invoke("deploy")
+    assert done.returncode == 0, done.stderr
+    (request,) = (json.loads(request.body) for request in api.requests if request.kind == "deploy")
+    assert (request["imageName"], request["buildId"]) == ("made/up", DIGEST)
+
+
 @pytest.mark.parametrize("image", [f"registry.example.com/other@{DIGEST}", f"registry.example.com/shop@{OTHER}"])
 def test_the_digest_of_another_image_is_not_recorded(shop: Project, api: FaultyApi, image: str) -> None:
     api.always("digest", http(200, {"buildId": DIGEST, "image": image}))
