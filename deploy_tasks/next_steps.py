@@ -55,11 +55,12 @@ class Step(NamedTuple):
 
 class Parsed(NamedTuple):
     """One call of a command line, as Invoke parsed it: its name there, the name of the kit's task (None where it is a
-    developer's own), and its flags that are not as declared."""
+    developer's own), its flags that are not as declared, and whether it has the flag `--yes`."""
 
     name: str
     task: str | None
     given: Mapping[str, object]
+    has_yes: bool
 
 
 class CommandLine(NamedTuple):

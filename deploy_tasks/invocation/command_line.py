@@ -45,7 +45,8 @@ def command_line(task: Task[Any]) -> CommandLine:
         if any(one is other for other in direct):
             usual = _usual(one.task)
             given = {key: value for key, value in one.kwargs.items() if value not in (None, [], usual.get(key))}
-            later.append(Parsed(one.called_as or one.name, getattr(one.task, "own_name", None), given))
+            own_name = getattr(one.task, "own_name", None)
+            later.append(Parsed(one.called_as or one.name, own_name, given, has_yes="yes" in one.kwargs))
     return CommandLine(
         " ".join([program, *(f"--{flag} {shlex.quote(str(value))}" for flag, value in loads)]),
         names,

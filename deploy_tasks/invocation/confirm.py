@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from ..errors import ChangedMeanwhile, SettingsError
-from ..next_steps import Step, rest
+from ..next_steps import Step, current, rest
 from ..ui import console
 from .work import Work
 
@@ -24,6 +24,8 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
 
     What runs now is kept, so that a later deploy of this command line notices if it changes.
     """
+    if current.get().later and planned and not console.can_ask():
+        _check_later(planned[0][0])
     # A command must say that it neither builds nor deploys, so that none is forgotten here.
     guarded = [
         (work, cast(Guarded, plan))
@@ -53,6 +55,25 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
                 raise SettingsError("it was not confirmed", "Nothing was changed")
         chain.confirmed.add(environment)
     chain.seen = {**seen, **chain.seen}
+
+
+def _check_later(work: Work) -> None:
+    """SettingsError if a later task of this command line needs `--yes` for another environment, before anything is
+    changed in the present one."""
+    call = work.call
+    if call.is_dry or not call.command.changes:
+        return
+    environment, confirmed = call.environment, {call.environment, *call.chain.confirmed}
+    for later in current.get().later:
+        environment = cast("str | None", later.given.get("environment", environment))
+        if later.given.get("yes"):
+            confirmed.add(environment)
+        if later.task is None or not later.has_yes or environment in confirmed:
+            continue
+        settings = call.project.load(work.name, call.options, environment=environment)
+        if settings.protected:
+            what = f"{settings.cluster} is protected, and there is no terminal"
+            raise SettingsError(what, "Nothing was changed", f"Confirm it with --yes behind {later.name}")
 
 
 def confirm_change(work: Work, changed: ChangedMeanwhile, lines: Sequence[str]) -> None:

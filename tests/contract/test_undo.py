@@ -745,6 +745,21 @@ def test_without_a_terminal_a_protected_environment_needs_yes(protected: Project
     assert protected.invoke("reuse").returncode == 2, "another command line"
 
 
+def test_without_a_terminal_nothing_is_deployed_if_a_later_task_is_not_confirmed(
+    protected: Project, sandbox: SandboxProcess
+) -> None:
+    built(protected, "one", yes=True)
+    sandbox.forget()
+    words = ["reuse", "--environment", "staging", "promote", "--from", "staging", "--environment", "production"]
+    refused = protected.invoke(*words)
+    assert refused.returncode == 2, refused.stderr
+    says = f"production ({sandbox.registry}) is protected, and there is no terminal. Nothing was changed."
+    assert f"{says} Confirm it with --yes behind promote" in refused.stderr
+    assert sandbox.seen("POST") == []
+    assert protected.invoke(*words, "--yes").returncode == 0
+    assert protected.invoke(*words[:3], "status", "--environment", "production").returncode == 0
+
+
 def test_on_a_terminal_a_protected_environment_asks_once_for_all_of_the_command_line(
     protected: Project, sandbox: SandboxProcess
 ) -> None:
