@@ -90,9 +90,9 @@ class Work:
         """This call again."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
-        self._state_files = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
+        present = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git answers while the rest is loaded.
-        self._tracked = cache(in_background(partial(self.checkout.tracked, self._state_files)))
+        self._tracked = cache(in_background(partial(self.checkout.tracked, present)))
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
         self._needs = needs = needs_of(call, name)
         self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
