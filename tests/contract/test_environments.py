@@ -327,8 +327,15 @@ def test_a_build_in_flight_in_one_environment_survives_a_build_in_another(two: T
     held.stop()
 
 
-def test_rollback_looks_at_the_selected_environment(two: Two) -> None:
+@pytest.mark.parametrize("production", ["says what runs", "says nothing"])
+def test_rollback_looks_at_the_selected_environment(
+    two: Two, _minimal_sandbox: SandboxProcess, production: str
+) -> None:
     project = two.project
+    if production == "says nothing":
+        two = Two(project, two.staging, _minimal_sandbox)
+        two.configure()
+        project.environment.update(two.keys)
     digests = []
     for text in ("one", "two"):
         project.write("page.html", text)
