@@ -69,7 +69,7 @@ def build(
 ) -> "Record | BuildInFlight | None":
     """Build in the cluster, wait for it, and record the digest."""
     options = dict(locals())
-    from .commands import build
+    from .building import build
     from .invocation.run import run
 
     return run(c, build.build, options)
@@ -93,7 +93,7 @@ def wait(
 ) -> "Record | None":
     """Wait for the build in flight, and record its digest."""
     options = dict(locals())
-    from .commands import wait
+    from .building import wait
     from .invocation.run import run
 
     return run(c, wait.wait, options)
@@ -114,7 +114,7 @@ def digest(
 ) -> "Record | None":
     """Resolve the digest of a tag, record it, and print it."""
     options = dict(locals())
-    from .commands import digest
+    from .building import digest
     from .invocation.run import run
 
     return run(c, digest.digest, options)
@@ -150,7 +150,7 @@ def deploy(
 ) -> "Record | None":
     """Make HEAD run: deploy the image of its commit, built in the cluster if there is none yet."""
     options = dict(locals())
-    from .commands import build_and_deploy
+    from .deploying import build_and_deploy
     from .invocation.run import run
 
     return run(c, build_and_deploy.deploy, options)
@@ -181,7 +181,7 @@ def reuse(
 ) -> "Record | None":
     """Deploy a recorded digest; never builds."""
     options = dict(locals())
-    from .commands import deploy
+    from .deploying import deploy
     from .invocation.run import run
 
     return run(c, deploy.reuse, options)
@@ -215,7 +215,7 @@ def promote(
 ) -> "Record | None":
     """Deploy the digest that runs in one environment to another; never builds."""
     options = dict(locals())
-    from .commands import promote
+    from .deploying import promote
     from .invocation.run import run
 
     return run(c, promote.promote, options)
@@ -246,7 +246,7 @@ def rollback(
 ) -> "Record | None":
     """Deploy what ran before the current deploy, with the settings that it ran with."""
     options = dict(locals())
-    from .commands import rollback
+    from .deploying import rollback
     from .invocation.run import run
 
     return run(c, rollback.rollback, options)
@@ -273,7 +273,7 @@ def local(
 ) -> "Record | None":
     """Build on this machine, push, and record the digest of that push."""
     options = dict(locals())
-    from .commands import local
+    from .building import local
     from .invocation.run import run
 
     return run(c, local.local, options)
@@ -309,7 +309,7 @@ def local_deploy(
 ) -> "Record | None":
     """`local`, then `reuse`: build here, push, deploy that image."""
     options = dict(locals())
-    from .commands import build_and_deploy
+    from .deploying import build_and_deploy
     from .invocation.run import run
 
     return run(c, build_and_deploy.local_deploy, options)

@@ -84,9 +84,9 @@ def path(start: Place, end: Place) -> list[Place]:
 
 
 def test_the_flag_app_class_can_be_followed_from_the_task_to_the_request() -> None:
-    command = ("deploy_tasks.commands.deploy", "reuse")
+    command = ("deploy_tasks.deploying.deploy", "reuse")
     assert command in mentioned(("deploy_tasks.tasks", "reuse"))
-    request = ("deploy_tasks.commands.deploy", "plan_of")
+    request = ("deploy_tasks.deploying.deploy", "plan_of")
     assert 0 < len(path(command, request)) <= 5
     assert 0 < len(path(request, ("deploy_tasks.deploy_config", "DeployConfig"))) <= 3
 

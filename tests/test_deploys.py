@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from deploy_tasks.api.schemas import DeployRequest
-from deploy_tasks.commands import deploy_plan as deploys
 from deploy_tasks.deadline import Deadline
+from deploy_tasks.deploying import deploy_plan as deploys
 from deploy_tasks.tasks import reuse
 from tests.project import Project
 from tests.test_tasks import URL, api, context, record

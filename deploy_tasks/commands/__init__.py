@@ -1,1 +1,1 @@
-"""What each task does."""
+"""The tasks that neither build nor deploy: they look, or they set up."""

@@ -10,12 +10,12 @@ from invoke.context import Context
 
 from ..config.sources import of_flag
 from ..config.values import whole_number
-from ..images import short_ref
+from ..deploying.image_lines import commit_cell
 from ..invocation.call import Call
 from ..invocation.command import Command, no_plan
 from ..invocation.work import Work
 from ..next_steps import Step
-from ..state.records import HistoryEntry, Ran, Record
+from ..state.records import HistoryEntry
 from ..ui import console
 
 # Where a terminal is narrow, the last ones are not shown.
@@ -62,8 +62,3 @@ def _row(entry: HistoryEntry) -> list[str]:
     where = entry.environment or (entry.api_url or "").partition("://")[2].partition("/")[0]
     what = (when, entry.what, entry.outcome, where, entry.app, digest, commit_cell(entry))
     return [cell or "-" for cell in (*what, entry.built, entry.who, entry.namespace)]
-
-
-def commit_cell(image: Record | Ran) -> str:
-    """What an image was built from, in a table."""
-    return f"{short_ref(image.git_ref or '')}{' dirty' if image.dirty else ''}"

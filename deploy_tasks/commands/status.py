@@ -16,6 +16,7 @@ from ..api.client import SECONDS_TO_LOOK
 from ..api.schemas import AppState, FullAppState
 from ..config.settings import Settings
 from ..deadline import Deadline
+from ..deploying.image_lines import age, commit_cell, digits
 from ..encoding import as_builtins
 from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, SomeFailed
 from ..git import Between, counted
@@ -29,8 +30,6 @@ from ..signals import in_background
 from ..state.history import source
 from ..state.records import BuildInFlight, HistoryEntry, Record
 from ..ui import console
-from .deploy_lines import age, digits
-from .history import commit_cell
 
 _LAST_DEPLOYS = 3
 _TITLES = ("ENVIRONMENT", "HOST", "DIGEST", "COMMIT", "READY", "BY", "SINCE")

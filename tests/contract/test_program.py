@@ -234,7 +234,7 @@ runpy.run_module(program, run_name="__main__", alter_sys=True)
             "deploy_tasks.invocation.ending",
             "deploy_tasks.redaction",
             "deploy_tasks.invocation.run",
-            "deploy_tasks.commands.build",
+            "deploy_tasks.building.build",
             "deploy_tasks.api.client",
             "dotenv",
         ),
@@ -255,7 +255,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line(cloned: Project, sandbox
         "deploy_tasks.invocation.ending",
         "deploy_tasks.redaction",
         "deploy_tasks.invocation.run",
-        "deploy_tasks.commands.build",
+        "deploy_tasks.building.build",
     ],
 )
 def test_ctrl_c_while_a_task_of_invoke_is_loaded_is_one_line(

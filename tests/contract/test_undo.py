@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from deploy_tasks import commands
+from deploy_tasks import building, commands, deploying
 from deploy_tasks.invocation.command import Command
 from deploy_tasks.tasks import ns
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, faulty_api, http
@@ -709,7 +709,8 @@ def with_yes() -> list[str]:
 
 def test_every_task_that_builds_or_deploys_can_be_confirmed() -> None:
     assert with_yes() == ["build", "deploy", "local", "local-deploy", "promote", "reuse", "rollback"]
-    modules = [import_module(f"deploy_tasks.commands.{one.name}") for one in iter_modules(commands.__path__)]
+    packages = (commands, deploying, building)
+    modules = [import_module(f"{each.__name__}.{one.name}") for each in packages for one in iter_modules(each.__path__)]
     all_commands = [value for module in modules for value in vars(module).values() if isinstance(value, Command)]
     asking = {command.name: command for command in all_commands if command.changes and not command.only_records}
     assert sorted(asking) == with_yes(), "a command must say that it neither builds nor deploys"

@@ -262,7 +262,7 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
 
 
 BUG = """
-from deploy_tasks import __main__; from deploy_tasks.commands import build; usual = build.finish
+from deploy_tasks import __main__; from deploy_tasks.building import build; usual = build.finish
 def finish(run, *a, **k):
     if run.name == 'one': raise ZeroDivisionError('a bug with canary-key')
     return usual(run, *a, **k)

@@ -13,7 +13,7 @@ import pytest
 from invoke.config import Config
 from invoke.context import Context
 
-from deploy_tasks.commands import digest
+from deploy_tasks.building import digest
 from deploy_tasks.errors import Interrupted, SettingsError
 from deploy_tasks.invocation.call import Call
 from deploy_tasks.invocation.ending import ended_well
@@ -144,7 +144,7 @@ def test_the_error_of_one_of_several_apps_is_redacted_in_json(shop: Project, api
     shop.commit("apps")
     shop.push()
     code = (
-        "from deploy_tasks import __main__\nfrom deploy_tasks.commands import build\n"
+        "from deploy_tasks import __main__\nfrom deploy_tasks.building import build\n"
         "def finish(*a, **k): raise ZeroDivisionError('a bug with canary-key')\n"
         "build.finish = finish; __main__.main()"
     )

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from .. import images
+from ..building.digest import steps_to_build
 from ..config.environments import check_known
 from ..encoding import fields_of
 from ..errors import DigestNotFound, NothingStarted, SettingsError
@@ -19,9 +20,8 @@ from ..state.records import Record
 from ..state.what_ran import image_of, ran
 from ..ui import console
 from .deploy import NEEDS, plan_of
-from .deploy_lines import digits
 from .deploy_plan import DeployPlan
-from .digest import steps_to_build
+from .image_lines import digits
 
 _MOST_COMMITS = 20
 

@@ -8,6 +8,7 @@ from itertools import chain
 
 from .. import images
 from ..api.schemas import DeployRequest
+from ..building.digest import steps_to_build
 from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import as_text
@@ -21,7 +22,6 @@ from ..redaction import keep_secret
 from ..signals import in_background
 from ..state.records import Record
 from .deploy_plan import DeployPlan
-from .digest import steps_to_build
 
 NEEDS = (*API, "port", "env_from")
 

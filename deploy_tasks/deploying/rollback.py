@@ -20,8 +20,8 @@ from ..state import history
 from ..state.records import Ran
 from ..state.what_ran import image_of
 from .deploy import config_of, environment_of, plan_of
-from .deploy_lines import how_known, when
 from .deploy_plan import DeployPlan
+from .image_lines import how_known, when
 from .way_back import step_to_another, ways_back
 
 

@@ -50,3 +50,8 @@ def how_known(image: Ran) -> str:
     if image.replicas is None:
         return "how it ran is not known, so it gets the current settings"
     return f"how it ran is known only in part: replicas {image.replicas}; the rest gets the current settings"
+
+
+def commit_cell(image: Record | Ran) -> str:
+    """What an image was built from, in a table."""
+    return f"{images.short_ref(image.git_ref or '')}{' dirty' if image.dirty else ''}"

@@ -11,6 +11,7 @@ from .. import images
 from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
 from ..app_class import DEFAULT_APP_CLASS
+from ..building.digest import steps_to_build
 from ..deadline import Deadline
 from ..deploy_config import differences
 from ..encoding import as_builtins
@@ -31,8 +32,7 @@ from ..state.records import HistoryEntry, Record
 from ..state.what_ran import ran
 from ..ui import console
 from ..ui.progress import progress_of
-from .deploy_lines import age, described, when
-from .digest import steps_to_build
+from .image_lines import age, described, when
 from .way_back import Undo, undo_of
 
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.

@@ -18,7 +18,7 @@ from ..next_steps import Step
 from ..state import history
 from ..state.records import Ran
 from ..state.what_ran import NOTHING, goes_back, is_same, ran, what_ran
-from .deploy_lines import digits, how_known
+from .image_lines import digits, how_known
 
 
 class WaysBack(NamedTuple):

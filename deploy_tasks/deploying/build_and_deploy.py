@@ -7,18 +7,18 @@ from typing import cast
 
 from msgspec import Struct, structs
 
+from ..building.build import BuildPlan, build
+from ..building.build import plan_of as plan_of_build
+from ..building.local import LocalPlan, local
+from ..building.local import plan_of as plan_of_local
 from ..errors import SettingsError
 from ..images import is_commit
 from ..invocation.command import Command
 from ..invocation.work import Work
 from ..redaction import quoted
 from ..state.records import Record
-from .build import BuildPlan, build
-from .build import plan_of as plan_of_build
 from .deploy import plan_of
 from .deploy_plan import DeployPlan
-from .local import LocalPlan, local
-from .local import plan_of as plan_of_local
 
 
 class BuildAndDeploy(Struct, frozen=True):

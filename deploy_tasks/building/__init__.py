@@ -1,0 +1,1 @@
+"""Builds: in the cluster, on this machine, and what becomes of their digests."""
