@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, cast
 
+from ..config.project import Project
 from ..errors import ChangedMeanwhile, SettingsError
 from ..next_steps import Step, current, rest
 from ..ui import console
+from .call import Call
 from .work import Work
 
 
@@ -64,16 +67,30 @@ def _check_later(work: Work) -> None:
     if call.is_dry or not call.command.changes:
         return
     environment, confirmed = call.environment, {call.environment, *call.chain.confirmed}
+    app = call.options.get("app")
     for later in current.get().later:
         environment = cast("str | None", later.given.get("environment", environment))
+        app = cast("str | None", later.given.get("app", app))
         if later.given.get("yes"):
             confirmed.add(environment)
         if later.task is None or not later.has_yes or environment in confirmed:
             continue
-        settings = call.project.load(work.name, call.options, environment=environment)
-        if settings.protected:
-            what = f"{settings.cluster} is protected, and there is no terminal"
+        if cluster := _protected(call, environment, app):
+            what = f"{cluster} is protected, and there is no terminal"
             raise SettingsError(what, "Nothing was changed", f"Confirm it with --yes behind {later.name}")
+
+
+def _protected(call: Call[object], environment: str | None, app: str | None) -> str | None:
+    """The cluster of a later task for these apps if it is protected. None also if its settings cannot be used, since an
+    earlier task may write them; then that task says what is wrong."""
+    flags = {"app": app}
+    with suppress(SettingsError):
+        project = Project.of(call.c, environment)
+        for name in project.chosen(flags).names or (None,):
+            settings = project.load(name, flags)
+            if settings.protected:
+                return settings.cluster
+    return None
 
 
 def confirm_change(work: Work, changed: ChangedMeanwhile, lines: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from deploy_tasks import building, commands, deploying
 from deploy_tasks.invocation.command import Command
 from deploy_tasks.tasks import ns
 from tests.faults.api import DIGEST, Answer, Connection, FaultyApi, faulty_api, http
-from tests.project import Project
+from tests.project import Project, ok
 from tests.sandboxes import SandboxProcess
 
 OTHER, THIRD = (f"sha256:{64 * letter}" for letter in "bc")
@@ -759,6 +759,27 @@ def test_without_a_terminal_nothing_is_deployed_if_a_later_task_is_not_confirmed
     assert sandbox.seen("POST") == []
     assert protected.invoke(*words, "--yes").returncode == 0
     assert protected.invoke(*words[:3], "status", "--environment", "production").returncode == 0
+
+
+def test_a_later_task_is_asked_about_its_own_app(protected: Project, sandbox: SandboxProcess) -> None:
+    environment = {"api_url": sandbox.url, "registry": sandbox.registry}
+    of_b = {"testing": {}, "production": {"protected": True}}
+    apps = {"a": {}, "b": {"environments": of_b}}
+    config = {"port": 3000, "environments": {"staging": environment}, "apps": apps}
+    protected.write("invoke.yaml", json.dumps({"deploy": config}))
+    protected.commit("two apps")
+    protected.push()
+    for name in ("staging", *of_b):
+        variables = {"API_URL": sandbox.url, "API_KEY": sandbox.key, "REGISTRY": sandbox.registry}
+        protected.environment |= {f"DEPLOY_{key}_{name.upper()}": value for key, value in variables.items()}
+    ok(protected.invoke("build", "--app", "a,b", "--environment", "staging"))
+    words = ["reuse", "--app", "a", "--environment", "staging", "reuse", "--app", "b", "--environment"]
+    ok(protected.invoke(*words, "testing"))
+    sandbox.forget()
+    refused = protected.invoke(*words, "production")
+    assert "production (" in refused.stderr, refused.stderr
+    assert "Nothing was changed. Confirm it with --yes behind reuse" in refused.stderr
+    assert (refused.returncode, sandbox.seen("POST")) == (2, [])
 
 
 def test_on_a_terminal_a_protected_environment_asks_once_for_all_of_the_command_line(
