@@ -35,7 +35,7 @@ def deploy_part(config: Config, root: Path, *, without_variables: bool = False) 
                     next=f"Read it first: config = Config(project_location={str(root)!r}); config.load_project(); "
                     "c = Context(config)",
                 )
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     for level in _LEVELS:
         loaded: Any = getattr(config, f"_{level}") or {}  # Invoke has None for an empty file
         part = loaded.get("deploy")
@@ -53,9 +53,9 @@ def deploy_part(config: Config, root: Path, *, without_variables: bool = False) 
     return merged
 
 
-def _of_variables(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _of_variables(values: Mapping[str, object], prefix: str) -> dict[str, object]:
     """`values` with the text of the variables that Invoke took them from, without those that are empty."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
         name = f"{prefix}{key.upper()}"
         text = _of_variables(value, f"{name}_") if isinstance(value, Mapping) else os.environ.get(name, value)
