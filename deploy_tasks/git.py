@@ -144,10 +144,15 @@ class Checkout(Struct, eq=False, dict=True):
         url = (clone_url(self._remotes[self.remote]) if self.remote else None) or self._place[0]
         return as_label(without_suffix(url).rpartition("/")[2])
 
-    def between(self, one: str | None, other: str | None = "HEAD") -> Between | None:
+    def between(self, one: str | None, other: str | None) -> Between | None:
         """The commits between `one` and `other`; None unless both are commits and in this checkout."""
-        if not (is_commit(one) and (other == "HEAD" or is_commit(other))):
-            return None
+        return self._between(one, other) if is_commit(one) and is_commit(other) else None
+
+    def since(self, commit: str | None) -> Between | None:
+        """The commits between `commit` and HEAD; None unless it is a commit and in this checkout."""
+        return self._between(commit, "HEAD") if is_commit(commit) else None
+
+    def _between(self, one: str, other: str) -> Between | None:
         options = ("--left-right", "--pretty=oneline", "--no-abbrev-commit", "--end-of-options")
         listed = self._ask("rev-list", *options, f"{one}...{other}")
         if listed is None:

@@ -395,7 +395,7 @@ def test_what_is_no_commit_is_not_asked_for(project: Project, tmp_path: Path) ->
     project.git("branch", "feature/checkout")
     checkout = Checkout(project.folder)
     for ref in ("feature/checkout", f"--output={tmp_path}/x", "HEAD", project.head[:7]):
-        assert checkout.between(ref) is None
+        assert checkout.since(ref) is None
         assert not checkout.knows(ref)
     assert list(tmp_path.glob("x*")) == []
 
@@ -408,7 +408,7 @@ def test_threads_that_want_one_fact_start_one_git(
 
     count.write_text("")
     with ThreadPoolExecutor(12) as threads:
-        found = list(threads.map(checkout.between, 12 * [commit]))
+        found = list(threads.map(checkout.since, 12 * [commit]))
     assert found == 12 * [([], [])]
     assert count.read_text().count("rev-list") == 1
 
@@ -444,7 +444,7 @@ def test_the_commits_between_are_listed_whatever_the_users_git_shows(project: Pr
     assert Checkout(project.folder).between(base, head) == ([], [f"{head} subject"])
 
 
-@pytest.mark.parametrize("ref", ["main", 40 * "a", "--all"])
+@pytest.mark.parametrize("ref", ["main", "HEAD", 40 * "a", "--all"])
 def test_what_is_no_commit_here_has_none_between(project: Project, ref: str) -> None:
     assert Checkout(project.folder).between(project.head, ref) is None
     assert Checkout(project.folder).between(ref, project.head) is None

@@ -81,7 +81,7 @@ def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> De
     )
     if image.build_id:
         if image.git_ref:
-            in_background(partial(work.checkout.between, image.git_ref))  # git answers meanwhile
+            in_background(partial(work.checkout.since, image.git_ref))  # git answers meanwhile
         if not work.is_of_several:  # of several, one may be refused yet, and nothing is to be sent
             work.begin_to_look()
     return DeployPlan(request=request, deployed=deployed)

@@ -27,7 +27,7 @@ def age(work: Work, image: Record) -> str:
     if image.dirty or not images.is_commit(image.git_ref):
         source = history.source(image)
         return f"built from {source}" if source else ""
-    commit, between = image.git_ref[:7], work.checkout.between(image.git_ref)
+    commit, between = image.git_ref[:7], work.checkout.since(image.git_ref)
     if between is None:
         trouble = work.checkout.trouble if work.checkout.commit is None else None
         return f"built from {commit}, {trouble or 'which is not in this checkout'}"
