@@ -358,7 +358,7 @@ class DeployClient:
         is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
         # An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.
         is_of_build = purpose.is_of_build and answer.status not in _REFUSES_TO_SAY
-        if is_expected or (is_of_build and _said(answer).status == "failed"):
+        if is_expected or (is_of_build and _said(answer, BuildState).status == "failed"):
             return answer
         raise self._refusal(purpose, answer)
 
@@ -376,7 +376,7 @@ class DeployClient:
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
             # A key that is known may lack a right, and some servers say which.
-            why = _said(answer).error if status == 403 else None
+            why = _said(answer, Refusal).error if status == 403 else None
             why = excerpt(why) if why and isinstance(why, str) else "it does not accept the key"
             return ApiRefused(f"{what}: {why}", status, purpose.effect, f"Check {self._key_from}")
         is_page = answer.body.lstrip().startswith(b"<")
@@ -424,11 +424,11 @@ def _number(answer: Answer, header: str) -> float:
     return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
 
 
-def _said(answer: Answer) -> Refusal:
-    """What the API says in an answer that is not a success; nothing if it is not a JSON object."""
+def _said(answer: Answer, kind: type[T]) -> T:
+    """What the API says in an answer that is not a success, as a `kind`; nothing if it is none."""
     with suppress(ValueError):
-        return decode(answer.body, Refusal)
-    return Refusal()
+        return decode(answer.body, kind)
+    return kind()
 
 
 def _reference_to(image_name: str, build_id: str, text: str) -> images.Reference | None:

@@ -85,9 +85,8 @@ class BuildState(JsonObject, kw_only=True, frozen=True):
 
 
 class Refusal(JsonObject, kw_only=True, frozen=True):
-    """An answer that is not a success, as some servers say it. The fields are not specified."""
+    """An answer that is not a success, as some servers say it. The field is not specified."""
 
-    status: object = None
     error: object = None
 
 

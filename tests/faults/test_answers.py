@@ -192,6 +192,13 @@ def test_a_key_that_is_refused_is_no_failed_build(shop: Project, api: FaultyApi,
     assert shop.in_flight is not None
 
 
+def test_a_refusal_with_an_error_in_another_form_ends_the_wait(shop: Project, api: FaultyApi) -> None:
+    api.always("wait", http(422, {"status": "failed", "error": {"code": "unprocessable"}}))
+    done = shop.invoke("build", "--timeout", "5")
+    assert (done.returncode, api.summary) == (4, "1 start, 1 wait"), done.stderr
+    assert "unprocessable" in done.stderr
+
+
 def test_a_job_that_is_gone_is_recorded_where_its_commits_image_is_there(shop: Project, api: FaultyApi) -> None:
     in_flight(shop, api)
     api.always("wait", http(404))
