@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy_tasks import deploy, local_deploy, promote, reuse, rollback
+from deploy_tasks.config.apps import split
+from deploy_tasks.config.project import Project
 from deploy_tasks.deploy_config import DeployConfig, Metrics, Port, differences, put_over
+from deploy_tasks.deploying.rollback import said_by_flags
+from deploy_tasks.invocation.call import HOW_IT_RUNS
 
 
 @pytest.mark.parametrize(
@@ -57,3 +64,32 @@ def test_what_is_kept_has_no_values_of_variables() -> None:
 def test_what_is_too_long_for_a_line_of_the_history_is_not_kept() -> None:
     assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(500)}).to_keep
     assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(20_000)}).to_keep is None
+
+
+@pytest.mark.parametrize("task", [reuse, deploy, local_deploy, promote, rollback], ids=str)
+def test_each_deploy_has_all_flags_that_say_how_the_app_runs(task: Any) -> None:
+    flags = inspect.signature(task.body).parameters.keys() & {*DeployConfig.__struct_fields__}
+    assert flags - {"app_class"} == {*HOW_IT_RUNS}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({}, {}),
+        ({"port": 81}, {"port": 81}),
+        ({"replicas": 0}, {"replicas": 0}),
+        ({"domain": "a.example.com"}, {"domain": "a.example.com"}),
+        ({"domain": "a.example.com,b.example.com"}, {"domains": ["a.example.com", "b.example.com"]}),
+        ({"health_path": "/up"}, {"health_path": "/up"}),
+        ({"app_class": "non-business"}, {"app_class": "non-business"}),
+        ({"tls": True}, {"tls": True}),
+        ({"tls": False}, {"tls": False}),
+        ({"env": ["A=1"]}, {"env": {"A": "1"}}),
+    ],
+)
+def test_a_rollback_changes_what_flags_say_and_nothing_else(
+    tmp_path: Path, flags: dict[str, Any], said: dict[str, Any]
+) -> None:
+    configured = {"port": 80, "replicas": 5, "domain": "c.example.com", "health_path": "/c", "env": {"C": "3"}}
+    settings = Project(tmp_path, split(configured), {}, None).load(None, flags)
+    assert said_by_flags(settings, flags.get("env", [])) == DeployConfig(**said)

@@ -10,7 +10,7 @@ from .. import images
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.settings import Settings
 from ..errors import DigestNotFound, StateError
-from ..invocation.call import TARGET
+from ..invocation.call import HOW_IT_RUNS, TARGET
 from ..invocation.command import Command
 from ..invocation.work import Work
 from ..next_steps import Step
@@ -21,8 +21,8 @@ from ..ui import console
 if TYPE_CHECKING:
     from ..api.client import DeployClient
 
-# The flags of a deploy that say how the image runs.
-_HOW_IT_RUNS = ("port", "replicas", "domain", "health_path", "tls", "env", "follow", "check_health", "rollout_timeout")
+# The flags of a suggested build that are for the deploy after it.
+_OF_DEPLOY = (*HOW_IT_RUNS, "follow", "check_health", "rollout_timeout")
 
 
 class DigestPlan(Struct, frozen=True):
@@ -130,7 +130,7 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
     tasks = ["build", "local"]
     if "check_health" in work.options:
         tasks = [f"{task} reuse" for task in tasks]
-        then = {key: value for key, value in work.call.given.items() if key in _HOW_IT_RUNS}
+        then = {key: value for key, value in work.call.given.items() if key in _OF_DEPLOY}
     is_commit = images.is_commit(ref)
     says = "Build it" if is_commit else "Build the present commit"
     if is_commit and ref != work.checkout.commit:

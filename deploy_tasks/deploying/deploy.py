@@ -34,7 +34,9 @@ def _plan_reuse(work: Work) -> DeployPlan:
             build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
         except ValueError as error:
             # A failed `"$(…)"` in a shell gives an empty text, so an empty text does not mean "not given".
-            raise SettingsError(f"flag --build-id: {error} (of a recorded one its first 12 will do)") from error
+            raise SettingsError(
+                f"flag --build-id: {error} (of a recorded one, its first 12 digits are enough)"
+            ) from error
         image = Record(build_id=build_id)
         of_digest = (one for one in chain([recorded] if recorded else [], entries) if one.build_id == build_id)
         if first := next(of_digest, None):
@@ -43,7 +45,7 @@ def _plan_reuse(work: Work) -> DeployPlan:
         raise SettingsError("no digest is recorded yet", "Nothing was deployed", steps_to_build(work, None))
     if image.image_name not in (None, image_name):
         steps = steps_to_build(work, None)
-        # Of several apps, no record may reach another app.
+        # With several apps, an app may not use the record of another.
         if not work.name:
             steps.append(work.step("reuse", "Or deploy that image", continues=True, image_name=image.image_name))
         what = f"the recorded digest is of image {image.image_name}, not of {image_name}"
@@ -55,7 +57,7 @@ reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True)
 
 
 def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> DeployPlan:
-    """The deploy of `image`, which has no digest if it is to be made yet. It runs as `config` says, or else as the
+    """The deploy of `image`, which has no digest if it is not built yet. It runs as `config` says, or else as the
     settings and flags say, which are checked."""
     settings = work.settings
     if config is None:
@@ -82,7 +84,7 @@ def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> De
     if image.build_id:
         if image.git_ref:
             in_background(partial(work.checkout.since, image.git_ref))  # git answers meanwhile
-        if not work.is_of_several:  # of several, one may be refused yet, and nothing is to be sent
+        if not work.is_of_several:  # with several, another may still be refused, so nothing is sent
             work.begin_to_look()
     return DeployPlan(request=request, deployed=deployed)
 

@@ -72,7 +72,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
 
     def lines(self, work: Work) -> list[str]:
         """Where it goes, what runs, what is to run in its place, and what changes, in lines for people. An image that
-        is to be built yet has no digest, and so no line."""
+        is to be built yet has no digest, so no `new:` line."""
         now, image, config = work.running(), self.deployed, self.request.deploy_config
         lines = [*self.says, f"deploy {_to(work, self.request)}"]
         if ran := now.ran:
@@ -117,7 +117,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         return self.deployed
 
     def _deploy(self, work: Work) -> tuple[Deployed, Running]:
-        """Deploys over what a person has seen run, or confirms now; returns the answer, and what it replaced."""
+        """Deploys over what a person saw or now confirms; returns the answer, and what was replaced."""
         # Only where time has passed since somebody saw what runs, or since this was planned. Of several apps, one may
         # be deployed long after all were planned.
         is_late = self.is_late or (work.is_of_several and work.seen is not None)
@@ -151,7 +151,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             return accepted, now
         if revision not in (expected, expected + 1):
             now = Running(why="something else was deployed right before this")
-            console.warn(f"{now.why}, and this has replaced it")
+            console.warn(f"{now.why}, and this deploy replaced it")
         return accepted, now
 
     def _send(self, work: Work, now: Running, expected: int | None) -> Deployed:
@@ -159,7 +159,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         outcome is not known."""
         request, image = self.request, self.deployed
         if work.call.command.restores:
-            # Once it has happened, the same command would go back from there.
+            # After it succeeds, the same command would go back further.
             again, unsure = work.again, work.step("status", "Look at what runs first")
         else:
             flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
@@ -200,8 +200,8 @@ def _to(work: Work, request: DeployRequest) -> str:
 def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None:
     """The error of a deploy whose plan was made when `seen` ran, if something else runs `now`, or if that cannot be
     told any more, neither from here nor by the server."""
-    is_checked = now.why and seen.revision is not None and "revision-check" in work.client.features
-    if is_checked or not now.differs_from(seen):
+    server_checks = now.why and seen.revision is not None and "revision-check" in work.client.features
+    if server_checks or not now.differs_from(seen):
         return None
     what = "something else was deployed meanwhile: "
     if now.why:
@@ -250,6 +250,5 @@ def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> Non
             back = f"Go back to {history.described(undo.to)}" if undo.to else "Go back"
             error.next = (*error.next, undo.step._replace(says=back))
         else:
-            effect = undo.line.partition(": ")[2] if undo.is_same else undo.line
-            error.effect = effect[:1].upper() + effect[1:]
+            error.effect = undo.line[:1].upper() + undo.line[1:]
         raise

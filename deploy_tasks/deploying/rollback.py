@@ -29,7 +29,7 @@ def _plan_rollback(work: Work) -> DeployPlan:
     """Of what ran before, with how it ran then; only flags change that."""
     texts, given = work.options["env"] or [], work.options["back"]
     back = of_flag("--back", partial(whole_number, "a number of deploys", 1, 1000), 1 if given is None else given)
-    changes = _by_flags(work.settings, texts)
+    changes = said_by_flags(work.settings, texts)
     target, says, restores_it = _before(work, back)
     says = [f"going back to {history.described(target)}{when(target)}", *says]
     restores = None
@@ -48,15 +48,15 @@ def _plan_rollback(work: Work) -> DeployPlan:
     return structs.replace(plan, says=tuple(says), restores=restores)
 
 
-def _by_flags(settings: Settings, texts: Sequence[str]) -> DeployConfig:
+def said_by_flags(settings: Settings, texts: Sequence[str]) -> DeployConfig:
     """What flags alone say of how the app runs, with the variables that `texts` of `--env` name."""
     config = config_of(settings, {})
-    keys = {"port": "port", "replicas": "replicas", "domain": "domain", "domains": "domain"}
-    keys |= {"health_path": "health_path", "app_class": "app_class"}
-    said = {name: getattr(config, name) for name, key in keys.items() if settings.is_by_flag(key)}
+    setting_of = {name: name for name in DeployConfig.__struct_fields__} | {"domains": "domain"}
+    said = {name: getattr(config, name) for name, key in setting_of.items() if settings.is_by_flag(key)}
     if settings.is_by_flag("tls"):
-        said["tls"] = settings.tls
-    return DeployConfig(**said, env={**environment_of(settings, texts, with_configured=False)})
+        said["tls"] = settings.tls  # `config_of` leaves out the true, which is the API's default
+    said["env"] = environment_of(settings, texts, with_configured=False)
+    return DeployConfig(**said)
 
 
 def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:

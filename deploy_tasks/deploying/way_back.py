@@ -36,7 +36,7 @@ class WaysBack(NamedTuple):
 def ways_back(work: Work, now: Running) -> WaysBack:
     """From the history of the server, if it has one and something may run, else from the history here.
 
-    ChangedMeanwhile if the server's begins with something else than runs `now`. NothingStarted if the API may say later
+    ChangedMeanwhile if the newest of the server is not what runs `now`. NothingStarted if the API may say later
     what runs: from the history here alone, a rollback could pass over what others deployed."""
     features, revisions, again = work.client.features, None, work.step(work.call.command.name, "Try again")
     if now.may_be_told_later and not work.call.is_dry:
@@ -57,10 +57,10 @@ def ways_back(work: Work, now: Running) -> WaysBack:
             next=[work.step("status", "Look"), again],
         )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
-    well = [ran_of(one) for one in revisions if one.revision not in failed]
-    # Values of variables come back only with a revision, and differ only from the one right before.
+    succeeded = [ran_of(one) for one in revisions if one.revision not in failed]
+    # Only a revision brings the values of variables back, and only those of the one right before can differ alone.
     restores = "rollback" in features and len(revisions) > 1 and revisions[1].revision not in failed
-    return WaysBack(goes_back(well, restores=restores), failed, is_of_server=True)
+    return WaysBack(goes_back(succeeded, restores=restores), failed, is_of_server=True)
 
 
 def step_to_another(work: Work) -> Step:
@@ -81,15 +81,13 @@ class Undo(NamedTuple):
     """The command that goes back to what ran before."""
     to: Ran | None = None
     """What that is."""
-    is_same: bool = False
-    """Whether the same ran before."""
 
 
 def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
-    """How to undo the deploy of `new` in the place of what ran until `now`: what `rollback` goes back to, if that is
+    """How to undo the deploy of `new`, which replaced what ran `now`: what `rollback` goes back to, if that is
     what ran. `is_unchanged`: the API says that the same ran before."""
     if is_unchanged:
-        return Undo("nothing changed: the same ran before", is_same=True)
+        return Undo("nothing changed: the same ran before")
     if now.why:
         return _undo_of_unknown(work, new, now)
     if now.ran is None:
@@ -112,10 +110,10 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
         if not restores and new.deploy_config and new.deploy_config.env:
             values = "other values of variables, which are not kept"
             line = f"there is no way back: the same ran before, perhaps with {values}"
-        return Undo(line, is_same=True)
+        return Undo(line)
     if is_same(_as_rollback_lets_it_run(work, before, restores=False), new):
         line = "there is no way back: the same ran before, but for variables, whose values are not kept"
-        return Undo(line, is_same=True)
+        return Undo(line)
     return _undo(work, new, before, restores=False)
 
 

@@ -28,6 +28,8 @@ _CHAINS = "deploy_chains"
 _one_at_a_time = Lock()
 TARGET = ("app", "namespace", "image_name", "app_class")
 """The flags that name the target: an app, its place and its image."""
+HOW_IT_RUNS = ("port", "replicas", "domain", "health_path", "tls", "env")
+"""The flags that say how the app runs: a suggested deploy repeats them."""
 _PLACE = ("namespace", "app_class")
 
 

@@ -26,14 +26,14 @@ from ..state.files import State
 from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
-from .call import TARGET, Call, Place
+from .call import HOW_IT_RUNS, TARGET, Call, Place
 from .command import Command, no_plan
 from .needs import needs_of, warn
 from .running import Running, running
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
 # Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
-_OF_DEPLOY = (*_OF_BUILD, "port", "replicas", "domain", "health_path", "tls", "env", "check_health")
+_OF_DEPLOY = (*_OF_BUILD, *HOW_IT_RUNS, "check_health")
 _FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
@@ -133,7 +133,7 @@ class Work:
     def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
         """Locks the state, so that only this run writes it and deploys from it; waits up to `seconds` (default: the
         setting) for another run. With `if_used`, does nothing if there is no lock file yet, so that a refused command
-        leaves no file behind. Returns whether another run may have changed since what was read before. Locked or
+        leaves no file behind. Returns whether another run may have changed what was read before. Locked or
         StateError otherwise: nothing was started then."""
         path, task = self.state.lock_path, self.call.command.name
         if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
@@ -147,7 +147,7 @@ class Work:
         again = self.step(task, "Wait for it", lock_timeout=600)
         try:
             self.state.check_writable()
-            was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - since the look for it with `if_used`
+            was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - it may have appeared since `if_used`
             has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         except StateError as error:
             another_place = "Set DEPLOY_STATE_FILE to use another place"
@@ -164,8 +164,8 @@ class Work:
     def complete(self) -> None:
         """Completes the settings with the record, where the command uses it, then with git. SettingsError with what is
         still missing; StateError if the state cannot be used."""
-        # What another machine recorded is not what was built or deployed from here, and everybody who may push could
-        # choose what is deployed.
+        # What another machine recorded is not what was built or deployed from here, and anyone who can push could
+        # choose the deploy.
         if tracked := self._tracked():
             names = " ".join(shlex.quote(str(path)) for path in tracked)
             raise StateError(
@@ -207,15 +207,15 @@ class Work:
 
     def running(self) -> Running:
         """What runs, as it was looked at last. ApiRefused if the API refuses the key, NothingStarted if there is no
-        connection, both not with `--dry`; after any other failure it is not known."""
+        connection; with `--dry` neither is raised. After other failures, what runs is not known."""
         if self.seen is None:
             asked, self._asked = self._asked, None
             ask = asked or partial(self.client.app, self.settings.namespace, self.settings.app, before=self.again)
             try:
                 self.seen = running(self, ask())
             except (ApiRefused, NothingStarted) as error:
-                is_the_end = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
-                if is_the_end and not self.call.is_dry:
+                is_fatal = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
+                if is_fatal and not self.call.is_dry:
                     raise
                 self.seen = Running(why=error.what, may_be_told_later=isinstance(error, NothingStarted))
         return self.seen
@@ -243,8 +243,8 @@ class Work:
         self.remaining = remaining or self.remaining
 
     def interrupted(self, number: int = 2) -> Interrupted:
-        """The error of an interrupt by the signal `number`, once what it leaves behind is noted, and what another
-        thread does `undivided` is done or takes long."""
+        """The error of an interrupt by the signal `number`. Notes what the interrupt leaves behind, after waiting
+        briefly for what another thread does `undivided`."""
         if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
             self._undivided.release()
         effect, next, note = self.interruption

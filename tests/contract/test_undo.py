@@ -358,7 +358,7 @@ def test_a_deploy_in_between_that_no_server_refused_is_what_undo_goes_back_to(
     server.before_deploy = lambda: by_a_colleague(sandbox, two, domain="ann.example.com")
     with reached_through(project, server):
         done = project.invoke("reuse", "--build-id", three, "--no-follow")
-        assert "warning: something else was deployed right before this, and this has replaced it\n" in done.stderr
+        assert "warning: something else was deployed right before this, and this deploy replaced it\n" in done.stderr
         words, says = undo_of(done)
         assert says.startswith(two[7:19])
         assert "replaced" not in (project.folder / ".deploy" / "history.jsonl").read_text().splitlines()[-1]
