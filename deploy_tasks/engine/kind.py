@@ -98,7 +98,7 @@ class Kind(ABC):
         return [file for file in files if file.exists()]
 
     def tls_flags(self, registry: str) -> list[str]:  # noqa: ARG002 - docker uses http on loopback without a flag
-        """The flags that let the engine use http for `registry` on loopback: of `login`, and in `publish` of the push."""
+        """The flags with which `login`, and the push in `publish`, use http for `registry` on loopback."""
         return []
 
 
