@@ -53,7 +53,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
     restores: RollbackRequest | None = None
     """What is sent in place of `request` to a server that restores a revision with the values of its variables."""
     is_late: bool = False
-    """Whether something was built since it was planned, so that something else may run by now."""
+    """Whether the image was built since it was planned, so that something else may run by now."""
     promoted_from: str | None = None
     """The environment that the image comes from."""
 
@@ -107,7 +107,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         if work.place in seen:
             # A server that did not say what ran does not say it later either.
             seen[work.place] = before if before.why else Running(new, is_from_here=True)
-        console.tell(f"deployed {_to(work, request)}, without a build")
+        console.tell(f"deployed {_to(work, request)}{'' if self.is_late else ', without a build'}")
         undo = undo_of(work, new, before, is_unchanged=accepted.unchanged)
         _follow(work, self, accepted, undo)
         console.tell(undo.line)

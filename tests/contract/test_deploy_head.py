@@ -28,7 +28,9 @@ def test_head_is_built_waited_for_and_deployed(project: Project, any_sandbox: Sa
     assert len(any_sandbox.seen(BUILDS)) == 1
     assert len(any_sandbox.seen("POST /build 200")) == 1
     any_sandbox.forget()
+    assert "without a build" not in done.stderr
     again = ok(project.invoke("deploy"))
+    assert "without a build" in again.stderr
     assert again.stdout == done.stdout
     assert f"commit {project.head[:12]} is built already (20" in again.stderr
     assert any_sandbox.seen(BUILDS) == []
