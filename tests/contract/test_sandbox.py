@@ -361,3 +361,15 @@ def test_ctrl_c_ends_a_sandbox_quietly_and_leaves_nothing_behind(tmp_path: Path)
     assert "Traceback" not in sandbox.log()
     assert not list(tmp_path.glob("deploy-sandbox-*"))
     sandbox.stop()
+
+
+def test_the_apps_of_one_command_line_build_at_once(project: Project, tmp_path: Path) -> None:
+    sandbox = HeldSandbox(tmp_path / "held")
+    try:
+        started = [sandbox.call("POST", "/build", build_body(project, app=f"app-{number}")) for number in range(12)]
+        jobs = [answer.json()["jobName"] for answer in started]
+        states = [sandbox.call("GET", f"/build/{job}").json()["status"] for job in jobs]
+        assert states == ["running"] * 12
+    finally:
+        sandbox.let_builds_end()
+        sandbox.stop()

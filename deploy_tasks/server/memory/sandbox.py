@@ -20,13 +20,15 @@ from .. import serving
 from ..app import create_app
 from ..audit import Audit
 from ..auth import Keys
-from .builder import MemoryBuilder
+from .builder import Limits, MemoryBuilder
 from .cluster import MemoryCluster
 from .distribution import routes
 from .door import Door
 from .images import ArchiveImageBuilder, DockerImageBuilder, ImageBuilder
 from .registry import DiskRegistry, OutsideRegistry, WritableRegistry
 
+# Nobody else waits for a sandbox, so all apps of one command line may build at once.
+_LIMITS = Limits(running=32)
 _BUILDERS: dict[str, Callable[[WritableRegistry], ImageBuilder]] = {
     "archive": ArchiveImageBuilder,
     "docker": DockerImageBuilder,
@@ -88,7 +90,7 @@ def _serve(options: Options) -> None:
             disk = DiskRegistry(data, f"{host}:{port}")
             registry, beside = disk, routes(disk)
         app = create_app(
-            MemoryBuilder(registry, _BUILDERS[options.builder](registry), options.build_seconds),
+            MemoryBuilder(registry, _BUILDERS[options.builder](registry), options.build_seconds, limits=_LIMITS),
             registry,
             MemoryCluster(options.replica_seconds, fail_rollout=options.fail_rollout),
             Keys.single("sandbox", key),
