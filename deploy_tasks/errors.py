@@ -152,14 +152,14 @@ class ChangedMeanwhile(DeployError):
 
 
 class SomeFailed(DeployError):
-    """Of several apps, some failed: `errors` has the error of each by the app's name; `lines` are shown below its text.
-    The worst of them is what may have started, since it must not be repeated unseen; else that of the highest exit
-    code."""
+    """Of several apps or environments, some failed: `errors` has the error of each by its name. With `is_list`, each is
+    a line below the text. The worst of them is what may have started, since it must not be repeated unseen; else that
+    of the highest exit code."""
 
-    def __init__(
-        self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, lines: Sequence[str] = ()
-    ) -> None:
-        self.errors, self.lines = errors, lines
+    def __init__(self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, is_list: bool = False) -> None:
+        listed = errors.items() if is_list else ()
+        self.errors = errors
+        self.lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in listed]
         codes = [error.exit_code for error in errors.values()]
         self.exit_code = MayHaveStarted.exit_code if MayHaveStarted.exit_code in codes else max(codes)
         super().__init__(what, None, next)

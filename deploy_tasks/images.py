@@ -52,6 +52,12 @@ def shortened(build_id: str) -> str:
     return f"{build_id[:19]}…"
 
 
+def digest_in(reference: str | None) -> str | None:
+    """The digest in a reference, or None if it has none that is valid."""
+    found = (reference or "").partition("@")[2]
+    return found if DIGEST.fullmatch(found) else None
+
+
 def is_commit(ref: str | None) -> TypeGuard[str]:
     """Whether a git ref is a full commit, which never moves."""
     return ref is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", ref) is not None

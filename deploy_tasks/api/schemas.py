@@ -114,8 +114,7 @@ class AppState(JsonObject, kw_only=True, frozen=True):
     @property
     def digest(self) -> str | None:
         """The digest that runs, or None if `image` has none."""
-        digest = (self.image or "").partition("@")[2]
-        return digest if images.DIGEST.fullmatch(digest) else None
+        return images.digest_in(self.image)
 
 
 class Revision(JsonObject, kw_only=True, frozen=True):

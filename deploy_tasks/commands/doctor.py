@@ -50,9 +50,10 @@ def doctor(c: Context, app: str | None, environment: str | None, json: bool) -> 
     # What is wrong comes last, where the eye is.
     findings = sorted(_findings(_check, c, app, environment), key=lambda found: _STATES.index(found.state))
     lines: list[str] = []
-    for what, state, seen, mend in findings:
-        lines.append(f"{'FAILED' if state == 'failed' else state:7}  {what}: {seen}")
-        lines += [f"         → {mend}"] if mend else []
+    for found in findings:
+        lines.append(f"{'FAILED' if found.state == 'failed' else found.state:7}  {found.what}: {found.seen}")
+        if found.mend:
+            lines.append(f"         → {found.mend}")
     console.result(lines, [found._asdict() for found in findings], as_json=json)
     if failed := sum(found.state == "failed" for found in findings):
         raise SettingsError(f"{failed} check{'s' * (failed > 1)} failed", "", "See above how to fix each")

@@ -254,8 +254,7 @@ def _summed_up(errors: Mapping[str, DeployError], of: int) -> DeployError:
         ((name, error),) = errors.items()
         error.what = f"{name} cannot be asked: {error.what}"
         return error
-    lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in errors.items()]
-    return SomeFailed(f"{len(errors)} of {of} environments cannot be asked:", errors, lines=lines)
+    return SomeFailed(f"{len(errors)} of {of} environments cannot be asked:", errors, is_list=True)
 
 
 def _target(settings: Settings) -> dict[str, object]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
-    """What the command needs for the app `name` of the table (see `Command.needs`), and the deploy that follows a build
-    needs too, so that nothing is built in vain."""
+    """What the command needs for the app `name` of the table (see `Command.needs`). A build also needs what the deploy
+    after it needs: otherwise that would fail once the build is done."""
     needs = call.command.needs
     if not call.command.builds:
         return needs

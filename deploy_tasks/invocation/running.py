@@ -86,9 +86,8 @@ def running(work: Work, state: AppState | None) -> Running:
 def ran_of(said: FullAppState | Revision) -> Ran:
     """What a server with the feature `app-state` or `app-history` says, without values of variables."""
     image, commit = said.image or "", said.commit or ""
-    digest = image.partition("@")[2]
     return Ran(
-        build_id=digest if images.DIGEST.fullmatch(digest) else None,
+        build_id=images.digest_in(image),
         image_name=_name(image),
         git_ref=commit.removesuffix("-dirty") or None,
         dirty=commit.endswith("-dirty") or None,

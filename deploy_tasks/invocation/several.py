@@ -106,8 +106,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
 def _refuse_all(errors: Mapping[str, DeployError]) -> None:
     """SomeFailed if there are `errors`: then no app is started."""
     if errors:
-        lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in errors.items()]
-        raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, lines=lines)
+        raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, is_list=True)
 
 
 def _lock(batch: _Batch, *, if_used: bool) -> None:

@@ -87,7 +87,7 @@ def is_drawn_on(stream: TextIO | None) -> bool:
 
 
 def is_over() -> bool:
-    """Whether the present app's board is over: then nothing is written or started for this app any more."""
+    """Whether this call of several apps was interrupted. Nothing more is written or started for its apps then."""
     current = speaker.get()
     return current is not None and current.board.is_over
 

@@ -34,7 +34,7 @@ def audit(event, arguments):
     global by_open
     if event == "open" and isinstance(arguments[0], str):
         path, mode = arguments[0], arguments[1]
-        # `open` with an opener is told of first, then the `os.open` of the opener, which has no mode.
+        # `open` with an opener is reported twice: itself, then the `os.open` that the opener calls, without a mode.
         opened[path] += mode is not None or path != by_open
         by_open = path if mode is not None else None
     if event == "subprocess.Popen":
