@@ -29,6 +29,11 @@ WITH_SOCKETS = {"contract", "faults", "engine", "server"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core, since most tests wait for a process that they have started."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if WITH_SOCKETS & set(item.path.parts):
         pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
