@@ -99,8 +99,8 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         try:
             with work.undivided():
                 new = ran(self._note(work, history.DEPLOYED, before, accepted.revision))
-                look = work.step("status", "Look")
-                work.on_interrupt(f"{request.app} is deployed, and its rollout goes on", look)
+                goes_on, look = f"{request.app} is deployed, and its rollout goes on", work.step("status", "Look")
+                work.on_interrupt(goes_on, look)
         except StateError as error:
             raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
         seen = work.call.chain.seen
@@ -109,6 +109,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             seen[work.place] = before if before.why else Running(new, is_from_here=True)
         console.tell(f"deployed {_to(work, request)}{'' if self.is_late else ', without a build'}")
         undo = undo_of(work, new, before, is_unchanged=accepted.unchanged)
+        work.on_interrupt(goes_on, look, *undo.steps)
         _follow(work, self, accepted, undo)
         console.tell(undo.line)
         outputs = {"build-id": request.build_id, "image": reference}
@@ -246,9 +247,7 @@ def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> Non
         if error.blames:
             with suppress(StateError):  # the rollout's failure is what matters
                 work.note(history.NOT_READY, plan.deployed)
-        if undo.step:
-            back = f"Go back to {history.described(undo.to)}" if undo.to else "Go back"
-            error.next = (*error.next, undo.step._replace(says=back))
-        else:
+        error.next = (*error.next, *undo.steps)
+        if not undo.steps:
             error.effect = undo.line[:1].upper() + undo.line[1:]
         raise

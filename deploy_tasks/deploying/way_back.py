@@ -77,10 +77,8 @@ class Undo(NamedTuple):
     """A `line` that says how to undo a deploy, or why nobody can."""
 
     line: str
-    step: Step | None = None
-    """The command that goes back to what ran before."""
-    to: Ran | None = None
-    """What that is."""
+    steps: tuple[Step, ...] = ()
+    """The command that goes back, as the next step of a deploy that does not come up."""
 
 
 def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
@@ -159,7 +157,7 @@ def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = ""
     is_of_shell = "api_url" in work.settings.of_call and not work.settings.environment
     if is_of_shell and any(variables.get("DEPLOY_API_URL") for variables in files):
         text += f", in {work.settings.cluster}: without DEPLOY_API_URL in the shell, a file names the cluster"
-    return Undo(f"undo: {step} → {text}", step, before)
+    return Undo(f"undo: {step} → {text}", (step._replace(says=f"Go back to {history.described(before)}"),))
 
 
 def _as_rollback_lets_it_run(work: Work, before: Ran, *, restores: bool) -> Ran:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,12 +142,20 @@ def test_what_does_not_come_up_is_exit_code_12_with_the_way_back(project: Projec
         third = project.invoke("build", "reuse", "--rollout-timeout", "3")
         assert third.returncode == 12
         new = second.stdout.split()[0]
-        assert (
-            f"Go back to {new[:19]}…, commit {project.git('rev-parse', 'HEAD~1')[:7]}: invoke rollback" in third.stderr
-        )
+        way_back = f"Go back to {new[:19]}…, commit {project.git('rev-parse', 'HEAD~1')[:7]}: invoke rollback"
+        assert way_back in third.stderr
         back = project.invoke("rollback", "--no-follow")
         assert back.returncode == 0, back.stderr
         assert back.stdout.strip().endswith(f"@{new}"), f"{old} did not come up either"
+        with project.start("reuse", "--replicas", "2") as process:
+            assert process.stderr is not None
+            while "0/2 ready" not in (line := process.stderr.readline()):
+                assert line, "it ended"
+            process.send_signal(signal.SIGINT)
+            _, err = process.finish()
+        assert process.returncode == 130
+        stopped = "stopped. shop is deployed, and its rollout goes on. Look: invoke status"
+        assert err.splitlines()[-1] == f"{stopped}. {way_back}"
     finally:
         sandbox.stop()
 

@@ -106,7 +106,7 @@ def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Proje
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     line = saw("faults", "20d", "reuse: SIGINT while the rollout is followed", done, api.summary)
     assert done.returncode == 130
-    assert line == "stopped. shop is deployed, and its rollout goes on. Look: invoke status"
+    assert line == "stopped. shop is deployed, and its rollout goes on. Look: invoke status", "nothing ran before"
     history = (shop.folder / ".deploy" / "history.jsonl").read_text()
     assert history.count('"outcome":"deployed"') == 1
     assert "unknown" not in history, "it is known by then"
