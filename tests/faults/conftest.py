@@ -16,8 +16,8 @@ Saw = Callable[..., str]
 _TABLES = pytest.StashKey[Tables]()
 # The program itself, but for the pauses before it says something again.
 WITHOUT_PAUSES = (
-    "from deploy_tasks import __main__; from deploy_tasks.api import client; "
-    "client._PAUSES = (0.0, 0.0); __main__.main()"
+    "from deploy_tasks import __main__; from deploy_tasks.api import request; "
+    "request._PAUSES = (0.0, 0.0); __main__.main()"
 )
 _HERE = Path(__file__).parent
 
