@@ -4,7 +4,7 @@ In a `tasks.py`: `from deploy_tasks import ns`. For a task of your own: `from de
 All tasks are in `deploy_tasks.tasks`, all errors in `deploy_tasks.errors`.
 """
 
-# As that of `typing`, which need not be loaded for it.
+# Type checkers know this name; `typing` is not imported, to load faster.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .errors import (

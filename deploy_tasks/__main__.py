@@ -6,7 +6,7 @@ import sys
 
 def main() -> None:
     """Runs the tasks that the command line names, and exits with their exit code."""
-    # Python's usual 700 makes it search for garbage dozens of times while it loads modules, which leave none.
+    # With Python's default of 700, it would search for garbage dozens of times while it loads modules, and find none.
     gc.set_threshold(50_000)
     try:
         # Imported here, so that Ctrl-C during the import is one line, too.
@@ -20,13 +20,13 @@ def main() -> None:
             sys.exit(130)
         raise
     finally:
-        # Otherwise Python searches all modules for garbage at its end as well. Together both searches are a tenth of
-        # what a deploy takes. No other program has objects in this process that need them.
+        # Otherwise Python also searches all modules for garbage at exit. Both searches together are a tenth of a
+        # deploy's time. Only this program runs in the process, and it needs neither.
         gc.freeze()
 
 
 if __name__ == "__main__":
-    # `python -m` looks for modules in the current folder first: a repository's invoke.py would be run.
+    # `python -m` searches the current folder first, and would run a repository's invoke.py.
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         del sys.path[0]
     main()

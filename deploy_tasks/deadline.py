@@ -1,4 +1,4 @@
-"""How long a whole wait may take, however many requests it is made of."""
+"""The time limit of a whole wait, however many requests it makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 
 class Deadline:
-    """Passes `seconds` after it was made. Requests, repeats and pauses all count."""
+    """A time limit of `seconds` from now. Requests, retries and pauses all count."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class Deadline:
         self._start = clock()
 
     def passed(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the deadline was set."""
         return self._clock() - self._start
 
     def left(self) -> float:
@@ -32,7 +32,7 @@ class Deadline:
         self._sleep(min(seconds, self.left()))
 
     def turns(self, first: float, longest: float) -> Iterator[None]:
-        """A turn now, others after pauses that grow from `first` to `longest` seconds, and the last at the deadline."""
+        """Yields now, then after pauses that grow from `first` to `longest` seconds, and last at the deadline."""
         yield
         pause = first
         while left := self.left():

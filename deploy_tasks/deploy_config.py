@@ -1,4 +1,4 @@
-"""How an app runs: `deployConfig`, as it is sent, as a server says it, and as the history keeps it."""
+"""How an app runs: `deployConfig`, in requests, in answers of a server and in the history."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from .app_class import DEFAULT_APP_CLASS
 from .encoding import JsonObject, encode
 
-USUAL_REPLICAS = 1
-"""What the API decides if a config does not say it."""
-# In bytes: two of them fit into a line of the history (`state/files.py`).
+DEFAULT_REPLICAS = 1
+"""The API's default."""
+# In bytes: two configs fit into a line of the history (`state/files.py`).
 _LONGEST_KEPT = 16_384
 
 
@@ -21,7 +21,7 @@ class Port(JsonObject, kw_only=True, frozen=True):
 
 
 class Metrics(JsonObject, kw_only=True, frozen=True):
-    """Where metrics are scraped; the API decides what is None."""
+    """Where metrics are scraped. None means the API's default."""
 
     port: int
     path: str | None = None
@@ -30,8 +30,9 @@ class Metrics(JsonObject, kw_only=True, frozen=True):
 
 
 class DeployConfig(JsonObject, kw_only=True, frozen=True):
-    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. The API decides what is None; `tls`
-    is then true. A variable of None has a value that is not said: a server and the history keep the names alone."""
+    """How the image runs; `ports` replaces `port`, and `domains` replaces `domain`. None means the API's default, which
+    is true for `tls`. A variable that is None has a value that is not known: a server's answers and the history have
+    only the names."""
 
     port: int | None = None
     ports: list[Port] | None = None
@@ -44,12 +45,12 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
     metrics: Metrics | None = None
     app_class: str | None = None
 
-    def __repr__(self) -> str:  # without the app's environment
+    def __repr__(self) -> str:  # without the app's variables
         return f"DeployConfig(port={self.port}, app_class={self.app_class})"
 
     @property
-    def to_keep(self) -> DeployConfig | None:
-        """The same, with the names of variables alone; None if even that is too long for a history."""
+    def for_history(self) -> DeployConfig | None:
+        """The config without the values of variables; None if even that is too long for the history."""
         config = replace(self, env=dict.fromkeys(self.env))
         return config if len(encode(config)) <= _LONGEST_KEPT else None
 
@@ -59,7 +60,7 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
 
     @property
     def in_words(self) -> dict[str, str]:
-        """What it says, without the variables: equal words for configs that mean the same."""
+        """The config by topic, without the variables. Configs with the same meaning have the same words."""
         ports = self.ports or ([Port(port=self.port)] if self.port else [])
         metrics = "none"
         if of := self.metrics:
@@ -77,8 +78,8 @@ class DeployConfig(JsonObject, kw_only=True, frozen=True):
 
 
 def differences(old: DeployConfig, new: DeployConfig, *, with_old: bool = True) -> list[str]:
-    """What changes from `old` to `new`, in words: `replicas 1 → 2`, or `replicas 2`; of variables, `variables +A -B`:
-    the names that come and go. Empty if both mean the same, but for the values of variables."""
+    """What changes from `old` to `new`: `replicas 1 → 2`, or `replicas 2` without `with_old`, and `variables +A -B`.
+    Empty if both mean the same, apart from the values of variables."""
     before = old.in_words
     arrow = {what: f"{text} → " if with_old else "" for what, text in before.items()}
     changed = [f"{what} {arrow[what]}{now}" for what, now in new.in_words.items() if now != before[what]]
@@ -86,15 +87,15 @@ def differences(old: DeployConfig, new: DeployConfig, *, with_old: bool = True) 
 
 
 def names_that_change(old: DeployConfig, new: DeployConfig) -> list[str]:
-    """`variables +A -B`: the names that come and go from `old` to `new`. Empty if none does."""
-    came = [f"+{name}" for name in new.env if name not in old.env]
-    went = [f"-{name}" for name in old.env if name not in new.env]
-    return [f"variables {' '.join([*came, *went])}"] if came or went else []
+    """`variables +A -B`: the variables that `new` adds and removes. Empty if there are none."""
+    added = [f"+{name}" for name in new.env if name not in old.env]
+    removed = [f"-{name}" for name in old.env if name not in new.env]
+    return [f"variables {' '.join([*added, *removed])}"] if added or removed else []
 
 
-def put_over(config: DeployConfig, changes: DeployConfig) -> DeployConfig:
-    """`config` with what `changes` say in its place; variables are added one by one. A server does the same when it
-    restores a revision."""
+def merged(config: DeployConfig, changes: DeployConfig) -> DeployConfig:
+    """`config` with the fields that `changes` sets; its variables are added to those of `config`. A server does the
+    same when it restores a revision."""
     named = {name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) not in (None, {})}
     for one, other in (("port", "ports"), ("domain", "domains")):
         if one in named or other in named:

@@ -10,16 +10,15 @@ T = TypeVar("T")
 
 encode = msgspec.json.encode
 as_builtins = msgspec.to_builtins
-"""A value as `encode` would write it, as dicts, lists, strings, numbers, booleans and None."""
+"""The JSON of a value as dicts, lists, strings, numbers, booleans and None."""
 
 
 class JsonObject(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
-    """A JSON object with camelCase keys that is never changed."""
+    """An immutable JSON object with camelCase keys."""
 
 
 def decode(value: object, kind: type[T]) -> T:
-    """The JSON in `value` (its bytes, or decoded already) as a `kind`. Raises ValueError that names the field with the
-    wrong type."""
+    """The JSON in `value` (bytes, or already decoded) as a `kind`. ValueError names the field with the wrong type."""
     try:
         if isinstance(value, bytes):
             return msgspec.json.decode(value, type=kind)

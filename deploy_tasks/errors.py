@@ -4,10 +4,10 @@ DeployError
 ├── SettingsError    2  a setting or an input is missing or malformed; nothing was sent
 ├── EngineError      3  the container engine is missing, down, or failed
 ├── ApiRefused       4  the API said no (401, 403, a redirect, another 4xx)
-├── JobNotFound      4  of ApiRefused: the API knows no build job of that name (any more)
+├── JobNotFound      4  an ApiRefused: the API does not know the build job (any more)
 ├── NothingStarted   5  the API could not be asked; nothing was started or changed
 ├── MayHaveStarted   6  the request went out and no usable answer came back
-├── StillRunning     7  the deadline passed: the build still runs, or whether the deploy came up is not known
+├── StillRunning     7  the deadline passed: the build still runs, or the rollout's state is not known
 ├── DigestNotFound   8  the registry has no such digest or tag for this image
 ├── BuildFailed      9  the build is over and it failed
 ├── StateError      10  a file under .deploy/ cannot be read or written
@@ -15,7 +15,7 @@ DeployError
 ├── RolloutFailed   12  the deployed app does not become ready
 ├── ChangedMeanwhile 13  something else runs than when the deploy was planned; nothing was deployed
 ├── Interrupted    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
-└── SomeFailed      of  several apps; the code of the worst of their errors
+└── SomeFailed       *  some of several apps failed; the code of the worst error
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ Next = Step | str | Sequence[Step | str]
 class DeployError(Exit):
     """The root. An Invoke `Exit`, so that any Invoke program ends with its message on stderr and the right exit code.
 
-    `what` happened, and why; its `effect` on builds and deploys, in a sentence; `next` is what to run or to do then:
-    steps, and sentences. Its text is all three.
+    `what` happened, and why; its `effect` on builds and deploys, in a sentence; `next` is what to run or do then: steps
+    and sentences. The error's text is all three.
     """
 
     exit_code = 1
-    usual_effect: ClassVar[str] = ""
+    default_effect: ClassVar[str] = ""
     is_annotated = False
-    """Whether it was shown already where a whole run is summed up: a task may be called by another."""
+    """Whether GitHub Actions shows the error already: a task that another task calls reports it first."""
     shown: str | None = None
-    """Its text as it may leave (`ui.console.message_of`), with the commands of the command line that it ended."""
+    """The redacted text (`ui.console.message_of`), with its commands written for the command line that failed."""
 
     def __init__(self, what: str, effect: str | None = None, next: Next = ()) -> None:
         self.what = what
-        self.effect = self.usual_effect if effect is None else effect
+        self.effect = self.default_effect if effect is None else effect
         self.next: tuple[Step | str, ...] = (next,) if isinstance(next, Step | str) else tuple(next)
         super().__init__(None, self.exit_code)
 
@@ -57,29 +57,29 @@ class DeployError(Exit):
 
     @message.setter
     def message(self, _message: str | None) -> None:
-        """Invoke's own `Exit` sets it; here it follows from the fields."""
+        """Ignored: Invoke's `Exit` sets the message, but here the fields determine it."""
 
     def __str__(self) -> str:
         return self.text() if self.shown is None else self.shown
 
     def text(self, *, with_effect: bool = True) -> str:
-        """Its text; without the effect where something else says that."""
+        """The error's text; without the effect where the surrounding text already says it."""
         texts = [text for text in (self.what, self.effect if with_effect else "", advice(self.next)) if text]
         return " ".join([*(text if text[-1] in ".!?…" else f"{text}." for text in texts[:-1]), *texts[-1:]])
 
 
 class SettingsError(DeployError):
     exit_code = 2
-    usual_effect = "Nothing was sent"
+    default_effect = "Nothing was sent"
 
 
 class EngineError(DeployError):
     exit_code = 3
-    usual_effect = "Nothing was built"
+    default_effect = "Nothing was built"
 
 
 class ApiRefused(DeployError):
-    """`status` is that of HTTP."""
+    """`status` is the HTTP status."""
 
     exit_code = 4
 
@@ -89,12 +89,11 @@ class ApiRefused(DeployError):
 
 
 class JobNotFound(ApiRefused):
-    """The API knows no build job of that name (any more)."""
+    """The API does not know the build job (any more)."""
 
 
 class NothingStarted(DeployError):
-    """`reached` says whether the API's host took the connection, `retry_after` for how many seconds it asked to be left
-    alone."""
+    """`reached` says whether the API's host accepted the connection; `retry_after` is its Retry-After, in seconds."""
 
     exit_code = 5
 
@@ -106,7 +105,7 @@ class NothingStarted(DeployError):
 
 
 class MayHaveStarted(DeployError):
-    """`retry_after` is for how many seconds the API asked to be left alone."""
+    """`retry_after` is the API's Retry-After, in seconds."""
 
     exit_code = 6
 
@@ -133,11 +132,11 @@ class StateError(DeployError):
 
 class Locked(DeployError):
     exit_code = 11
-    usual_effect = "Nothing was sent"
+    default_effect = "Nothing was sent"
 
 
 class RolloutFailed(DeployError):
-    """`blames` is true if the deployed image is at fault, and not the connection to it."""
+    """`blames` says whether the deployed image is at fault, not the connection to it."""
 
     exit_code = 12
 
@@ -148,13 +147,13 @@ class RolloutFailed(DeployError):
 
 class ChangedMeanwhile(DeployError):
     exit_code = 13
-    usual_effect = "Nothing was deployed"
+    default_effect = "Nothing was deployed"
 
 
 class SomeFailed(DeployError):
-    """Of several apps or environments, some failed: `errors` has the error of each by its name. With `is_list`, each is
-    a line below the text. The worst of them is what may have started, since it must not be repeated unseen; else that
-    of the highest exit code."""
+    """Some of several apps or environments failed: `errors` maps each name to its error. With `is_list`, each error is
+    a line below the text. The exit code is that of MayHaveStarted if any is one, since a person must check before a
+    retry; else the highest."""
 
     def __init__(self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, is_list: bool = False) -> None:
         listed = errors.items() if is_list else ()
@@ -166,7 +165,7 @@ class SomeFailed(DeployError):
 
 
 class Interrupted(DeployError):
-    """By the signal of this `number`; the exit code is 128 and that, as a shell has it."""
+    """A signal ended the task. The exit code is 128 plus its `number`, as in a shell."""
 
     exit_code = 130
 

@@ -19,13 +19,13 @@ from msgspec import Struct, field
 from .images import as_label, is_commit
 from .remotes import clone_url, environment, refs_of, ssh_host, without_suffix
 
-# Questions change nothing, download nothing, and do not run the file system monitor of the checkout's configuration.
+# Queries change nothing, download nothing, and do not run the file system monitor of the checkout's configuration.
 _QUIETLY = ("-c", "core.fsmonitor=false")
 _READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
-# For a question that runs no program of the checkout's configuration. Without it, git refuses to answer about the
-# checkout of another user, for example in a container.
+# Lets git answer about the checkout of another user, for example in a container. Only for queries that run no program
+# of the checkout's configuration.
 _OF_ANY_OWNER = ("-c", "safe.directory=*")
-# Refs that are only fetched, beside those of the remote's branches. Sources: actions/checkout (refs/remotes/pull),
+# Fetched refs other than the remote's branches. Sources: actions/checkout (refs/remotes/pull),
 # GitLab's runner (refs/pipelines, refs/merge-requests), GitHub (refs/pull).
 _FETCHED = ("refs/remotes/pull/", "refs/pull/", "refs/pipelines/", "refs/merge-requests/")
 
@@ -37,7 +37,7 @@ def top_of(folder: Path) -> Path | None:
 
 
 class Between(NamedTuple):
-    """The commits that only one of two has, newest first; each as its hash, a space, and its subject."""
+    """The commits that only one of two refs has, newest first. Each is a hash, a space, and a subject."""
 
     only_in_one: list[str]
     only_in_other: list[str]
@@ -49,8 +49,8 @@ def counted(commits: int) -> str:
 
 
 class Checkout(Struct, eq=False, dict=True):
-    """The git checkout around `folder`. git answers each question once, for any number of threads. A fact is None if
-    git does not know it; then `trouble` may say why, in a line."""
+    """The git checkout around `folder`. Each query runs git once; threads can share the object. A property is None if
+    git does not know it; `trouble` may say why, in one line."""
 
     folder: Path
     trouble: str | None = None
@@ -66,14 +66,14 @@ class Checkout(Struct, eq=False, dict=True):
 
     @property
     def dirty(self) -> bool:
-        """Whether the working tree differs from HEAD. Untracked files count, ignored ones do not, whatever the user's
-        configuration hides from `git status`. True if git cannot tell."""
+        """Whether the working tree differs from HEAD. Untracked files count, even if the user's configuration hides
+        them from `git status`; ignored files do not. True if git cannot tell."""
         everything = ("--untracked-files=normal", "--ignore-submodules=none")
         return self.commit is not None and self._ask("status", "--porcelain", *everything) != ""
 
     @property
     def repo_url(self) -> str | None:
-        """The remote's URL as a cluster can clone it: https for ssh forms, without user and password."""
+        """The remote's URL in a form that a cluster can clone: https in place of ssh, without user and password."""
         if self.remote is None:
             return None
         url = clone_url(self._remotes[self.remote], self._ssh_host)
@@ -95,12 +95,12 @@ class Checkout(Struct, eq=False, dict=True):
 
     @cached_property
     def _remotes(self) -> dict[str, str]:
-        """The URL of each remote by its name. A relative path, which starts at the top, is made absolute."""
+        """The URL of each remote. A path relative to the top of the checkout becomes absolute."""
         listed = re.findall(r"^(.+)\t(.+) \(fetch\)", self._ask("remote", "--verbose") or "", re.MULTILINE)
         return {name: posixpath.normpath(f"{self._place[0]}/{url}") if url[0] == "." else url for name, url in listed}
 
     def remote_at(self, repo_url: str) -> str | None:
-        """The name of the remote that the cluster clones as `repo_url`, in whatever form, or None."""
+        """The name of the remote at `repo_url`, which may be in another form (ssh, https), or None."""
 
         def place(url: str) -> str:
             return without_suffix(clone_url(url, self._ssh_host) or url)
@@ -110,7 +110,7 @@ class Checkout(Struct, eq=False, dict=True):
 
     @property
     def prefix(self) -> str:
-        """The path of `folder` in the repository: "" at its top, else it ends with `/`."""
+        """The path of `folder` in the repository: "" at its top, otherwise with a trailing `/`."""
         return self._place[1]
 
     @property
@@ -120,12 +120,13 @@ class Checkout(Struct, eq=False, dict=True):
 
     @property
     def name(self) -> str | None:
-        """The name of the repository, or of the folder if that is not its top, as a Kubernetes name."""
+        """The name of the repository as a Kubernetes name; in a subfolder, the folder's name."""
         return self._name_at(self.prefix)
 
     @property
     def app(self) -> str | None:
-        """`name`, unless another project of this repository has the same name: each would replace the other."""
+        """`name`, or None if another project of this repository has the same name: their deploys would replace each
+        other."""
         name, prefix = self.name, self.prefix
         patterns = (":(top,glob)**/tasks.py", ":(top,glob)**/tasks/__init__.py")
         options = ("--untracked", "--no-recurse-submodules", "--no-color", "--full-name", "-lzF")
@@ -140,16 +141,16 @@ class Checkout(Struct, eq=False, dict=True):
     def _name_at(self, place: str) -> str | None:
         if place:
             return as_label(PurePosixPath(place).name)
-        # Without a remote, the name of its folder.
+        # Without a remote, the name of the top folder.
         url = (clone_url(self._remotes[self.remote]) if self.remote else None) or self._place[0]
         return as_label(without_suffix(url).rpartition("/")[2])
 
     def between(self, one: str | None, other: str | None) -> Between | None:
-        """The commits between `one` and `other`; None unless both are commits and in this checkout."""
+        """The commits between `one` and `other`; None unless both are commits in this checkout."""
         return self._between(one, other) if is_commit(one) and is_commit(other) else None
 
     def since(self, commit: str | None) -> Between | None:
-        """The commits between `commit` and HEAD; None unless it is a commit and in this checkout."""
+        """The commits between `commit` and HEAD; None unless it is a commit in this checkout."""
         return self._between(commit, "HEAD") if is_commit(commit) else None
 
     def _between(self, one: str, other: str) -> Between | None:
@@ -157,17 +158,19 @@ class Checkout(Struct, eq=False, dict=True):
         listed = self._ask("rev-list", *options, f"{one}...{other}")
         if listed is None:
             return None
-        # Each line begins with the side that has the commit. A subject may hold what Python, too, takes for a line end.
+        # Each line begins with the side that has the commit. `splitlines` would also split at other line separators,
+        # which a subject may contain.
         lines = [line for line in listed.split("\n") if line]
         return Between(*([line[1:] for line in lines if line[0] == side] for side in "<>"))
 
     def tracked(self, paths: Collection[Path]) -> list[Path]:
-        """Those of `paths`, files of one folder, that git tracks: they came with the repository."""
+        """The files of `paths`, all in one folder, that git tracks."""
         folder = next(iter(paths)).parent if paths else Path("/")
         if top_of(self.folder) not in (folder.resolve(), *folder.resolve().parents):
             return []
         place = glob.escape(os.path.relpath(folder, self.folder))
-        # A file system may take `.Deploy` for `.deploy`. A folder that git lists as a file is a submodule or a link.
+        # On some file systems `.Deploy` and `.deploy` are the same. A folder that git lists as a file is a submodule
+        # or a link.
         patterns = [f":(icase,glob){pattern}" for pattern in (("*",) if place == "." else (place, f"{place}/*"))]
         listed = self._ask(*_OF_ANY_OWNER, "ls-files", "-z", "--", *patterns) or ""
         names = {name.rpartition("/")[2].casefold() for name in listed.split("\0")}
@@ -186,8 +189,8 @@ class Checkout(Struct, eq=False, dict=True):
         return is_commit(commit) and self._ask("cat-file", "-t", f"{commit}:./{path}") == "blob"
 
     def pushed(self, commit: str, repo_url: str | None = None) -> bool | None:
-        """Whether a ref of the remote at `repo_url` contains `commit`: according to the last fetch or push, else to the
-        remote. None if neither can tell: a shallow checkout lacks refs, and CI may lack credentials."""
+        """Whether a ref of the remote at `repo_url` contains `commit`, according to the last fetch or push, or else to
+        the remote itself. None if neither can tell: a shallow checkout lacks refs, and CI may lack credentials."""
         if not is_commit(commit):
             return None
         remote = (self.remote_at(repo_url) if repo_url else None) or self.remote
@@ -202,7 +205,7 @@ class Checkout(Struct, eq=False, dict=True):
         return None if is_shallow or (listed is None and os.environ.get("CI")) else False
 
     def how_to_push(self, commit: str, repo_url: str) -> str:
-        """How to make `commit` available at `repo_url`: a command if one does it, else words."""
+        """How to push `commit` to `repo_url`: a command for HEAD, otherwise words."""
         remote = self.remote_at(repo_url)
         if remote and commit == self.commit and self._branch:
             return f"git push {shlex.quote(remote)} HEAD"

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, without a port or brackets, is this machine: plain http to it shows a key to nobody else."""
+    """Whether `host`, without a port or brackets, is this machine: a key sent to it over plain http does not leave."""
     try:
         return host == "localhost" or ("%" not in host and ip_address(host).is_loopback)
     except ValueError:  # a name

@@ -28,7 +28,7 @@ class Reference(NamedTuple):
 
 
 def _checked(pattern: str | re.Pattern[str], what: str, text: str) -> str:
-    """`text` if it matches `pattern` as a whole; ValueError with `what` it is not otherwise."""
+    """`text` if it matches `pattern` as a whole; otherwise ValueError: it is not `what`."""
     if not re.fullmatch(pattern, text):
         raise ValueError(f"{quoted(text)} is not {what}")
     return text
@@ -41,7 +41,7 @@ image_name = partial(_checked, _IMAGE_NAME, "an image name: lower-case words joi
 TAG = "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 tag = partial(_checked, TAG, "an image tag: up to 128 letters, digits, . _ -, not starting with . or -")
 digest = partial(_checked, DIGEST, "a buildId: sha256: and 64 lower-case hex digits")
-"""The digest of an image, which the API calls buildId."""
+"""The digest of an image; the API calls it buildId."""
 LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 label = partial(_checked, LABEL, "a Kubernetes name: up to 63 lower-case letters, digits and -")
 """The name of an app, a namespace or a job."""

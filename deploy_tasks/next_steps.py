@@ -1,4 +1,4 @@
-"""The command to run next, as data: a task and its flags. It is written out in one place, as it must be typed here."""
+"""The command to run next, as data: a task and its flags. `Step.__str__` writes it as a person must type it here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LEFT_OUT = "=…"
 class Step(NamedTuple):
     """A command to run next.
 
-    `task` is the name of a task of the kit, or several with spaces between them: then the first has `flags`, and the
-    last `then`. Flags are by their Python names, and None is "not given"; `says` introduces the command. It is for the
-    selected environment, unless a flag names another one or None. With `continues`, the tasks that come after the
-    present one on this command line follow, the first of them with the flags `target` unless it names its app.
+    `task` names a task of the kit, or several, separated by spaces: the first gets `flags`, the last `then`. Flags have
+    their Python names, and None means "not given". `says` introduces the command. The command selects the current
+    environment, unless a flag names another one or None. With `continues`, the later tasks of this command line follow;
+    the first of them gets the flags `target`, unless it names its app.
     """
 
     task: str
@@ -33,12 +33,12 @@ class Step(NamedTuple):
     then: Mapping[str, object] = {}
 
     def __str__(self) -> str:
-        """The command, as it must be typed here."""
+        """The command, as a person must type it here."""
         line, tasks = current.get(), self.task.split(" ")
-        # A developer's tasks.py need not have all tasks; the kit's own program has.
+        # A developer's tasks.py may lack some tasks; the program deploy-tasks has all.
         is_here = line.names is None or all(task in line.names for task in tasks)
         called = [line.names[task] if line.names and is_here else task for task in tasks]
-        # Without these, the same words would go to another cluster.
+        # Without these variables, the same command would go to another cluster.
         file, environment = os.environ.get("DEPLOY_ENV_FILE"), self.flags.get("environment", line.environment)
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
         if "environment" not in self.flags and environment is None and os.environ.get("DEPLOY_ENVIRONMENT") == "":
@@ -54,8 +54,8 @@ class Step(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """One call of a command line, as Invoke parsed it: its name there, the name of the kit's task (None where it is a
-    developer's own), its flags that are not as declared, and whether it has the flag `--yes`."""
+    """One call of a command line, as Invoke parsed it: its name there, the name of the kit's task (None for a
+    developer's own task), the flags that differ from their defaults, and whether the task has the flag `--yes`."""
 
     name: str
     task: str | None
@@ -64,26 +64,26 @@ class Parsed(NamedTuple):
 
 
 class CommandLine(NamedTuple):
-    """The command line that a task runs on: its program, with the flags that decide which tasks and settings it loads;
-    the names of the kit's tasks there; the calls after the present one. `follows` says that those must follow once the
-    present call is repeated: it is a call of the command line, and not of a developer's task. `usual` are the values of
-    the present task's flags where they are not given. `environment` is the selected one, once it is known."""
+    """The command line of a running task. `program` includes the flags that decide which tasks and settings are loaded;
+    `names` maps the kit's tasks to their names there; `later` are the calls after the current one. `follows` says
+    whether a repeated call must include those: true if the command line calls this task, false if another task does.
+    `defaults` are those of the task's flags. `environment` is the selected one, once it is known."""
 
     program: str = "invoke"
     names: Mapping[str, str] | None = None
     later: Sequence[Parsed] = ()
     follows: bool = False
-    usual: Mapping[str, object] = {}
+    defaults: Mapping[str, object] = {}
     environment: str | None = None
 
 
 current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
-"""The command line that this context works for."""
+"""The command line of this context."""
 
 
 @contextmanager
-def on(command_line: CommandLine) -> Iterator[None]:
-    """Within it, in this thread and those with a copy of its context, commands are written for `command_line`."""
+def using(command_line: CommandLine) -> Iterator[None]:
+    """Within the block, this thread and threads with a copy of its context write commands for `command_line`."""
     token = current.set(command_line)
     try:
         yield
@@ -92,10 +92,10 @@ def on(command_line: CommandLine) -> Iterator[None]:
 
 
 def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
-    """What must follow on this command line once the present call is repeated, with a space before it; else "".
+    """The later calls of this command line, to append to a repeated call, with a leading space; "" if there are none.
 
-    `target` are flags that the first task of it needs, where it does not have its own. `after` is the task that is run
-    in place of the present call: the same task right after it would have nothing left to do.
+    `target` are the flags for the first of them, unless it names its app. `after` is the task that runs in place of the
+    current call: if the next call is the same task, it is left out, since it would have nothing to do.
     """
     line, words = current.get(), ""
     later = list(line.later if line.follows else ())
@@ -124,9 +124,9 @@ def advice(steps: Sequence[Step | str]) -> str:
 
 
 def _with_flags(command: str, flags: Mapping[str, object], *, are_secret: bool = False) -> str:
-    """`command` with `flags`, by their names in Python, as a person would type them; one that is None is left out. Of
-    the app's environment and of build args no values, since one may be a secret: `KEY=…`, which no task takes, where
-    it was typed. Where all flags `are_secret`, they are another's, and no value is known not to be one."""
+    """`command` with `flags` as a person types them, without those that are None. Values of `--env` and `--build-arg`
+    may be secrets and become `KEY=…`, which every task refuses. With `are_secret`, every value is left out: the flags
+    of a developer's own task may all be secrets."""
     words = [command]
     for key, value in flags.items():
         flag = key.strip("_").replace("_", "-")

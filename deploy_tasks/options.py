@@ -1,6 +1,6 @@
-"""What the flags of the tasks are: one annotated type each, with its help text.
+"""The flags of the tasks: one annotated type each, with its help text.
 
-A flag that is a row of the settings (`config/schema.py`) may also be given by any other source of that setting; None is
+A flag that is also a setting (a row of `config/schema.py`) may come from any other source of that setting. None means
 "not given".
 """
 
@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple, TypedDict
 
 
 class Flag(NamedTuple):
-    """What Invoke is told of a flag: its help, and whether it may be given several times. A `switch` is set by the
-    flag, else by another source of the setting: with True for a default, Invoke would take it as given."""
+    """How Invoke parses a flag. A `switch` is a setting that is on by default: its parsed default is None, so that
+    other sources of the setting count unless the flag is given."""
 
     help: str
     repeatable: bool = False
@@ -106,8 +106,8 @@ Minimal = Annotated[bool, Flag("Serve only what the API's specification has")]
 
 
 class Options(TypedDict, total=False):
-    """The flags of one call by their names, as the commands read them. Those that are settings are in it too, but are
-    read from `Settings`."""
+    """The flags of one call, as the commands read them. The commands read flags that are also settings from
+    `Settings`."""
 
     app: App
     environment: Environment

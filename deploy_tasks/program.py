@@ -1,6 +1,6 @@
-"""The program `deploy-tasks`: the tasks without a `tasks.py`, in a repository that need not be trusted.
+"""The program `deploy-tasks`: runs the tasks without a `tasks.py`, in a repository that need not be trusted.
 
-It runs no file of the project but its Dockerfile and git's filters (SECURITY.md), and of configuration files it reads
+Of the project's files it runs only the Dockerfile and git's filters (SECURITY.md). Of a configuration file it reads
 only the `deploy` part.
 """
 
@@ -23,20 +23,20 @@ from .errors import Next, SettingsError
 from .redaction import fit
 from .tasks import ns
 
-# Any other program could be told by its arguments, or its name, to run a file of the project.
+# A project could name any other program, with arguments, to run one of its own files.
 _ENGINES = frozenset(("docker", "podman"))
-# Three times what the settings of a hundred apps take.
+# Three times as many as the settings of a hundred apps have.
 _MOST_VALUES = 10_000
 
 
 class _Configuration(Config):
-    """Invoke's configuration without what can run a program: no `invoke.py`, no `run.shell`, no executor class."""
+    """Invoke's configuration without anything that can run a program: no `invoke.py`, `run.shell` or executor class."""
 
     only_engines = _ENGINES
     """The programs that an `.env` file may name as the engine (`config.project.Project`)."""
 
     def _load_yaml(self, path: Any) -> dict[str, Any]:
-        """The part of the kit in the file at `path`. FileNotFoundError if another user can have put it there."""
+        """The `deploy` part of the file at `path`. FileNotFoundError if the file belongs to another user."""
         file, name = Path(path), f"the Invoke configuration {path}"
         if file.exists():
             if not file.is_file():
@@ -57,7 +57,7 @@ class _Configuration(Config):
         if not isinstance(content, dict | None):
             raise _refused(f"{name} is not a table of settings")
         part = {key: value for key, value in (content or {}).items() if key == "deploy"}
-        _check_finite(name, part)
+        _check_copyable(name, part)
         return part
 
     _load_yml = _load_json = _load_yaml
@@ -73,7 +73,7 @@ class _DeployProgram(Program):
         try:
             super().parse_core(argv)
         except ValueError as error:
-            # Invoke ends in a traceback if the number of one of its own flags, as in `-T soon`, is invalid.
+            # For an invalid number in one of its own flags, as in `-T soon`, Invoke would print a traceback.
             raise _refused(f"a flag of Invoke has an invalid value ({error})") from error
 
     def update_config(self, merge: bool = True) -> None:
@@ -95,9 +95,9 @@ class _DeployProgram(Program):
         super().update_config(merge)
 
 
-def _check_finite(name: str, part: object) -> None:
-    """Refuses what Invoke cannot copy: names that are not text, and aliases that lead to themselves or to each other,
-    which never end if they are followed."""
+def _check_copyable(name: str, part: object) -> None:
+    """SettingsError for a configuration that Invoke cannot copy: with keys that are not text, or with YAML aliases that
+    refer to themselves or to each other, and so never end."""
     found = [part]
     for count, value in enumerate(found):
         if count > _MOST_VALUES:
@@ -112,7 +112,7 @@ def _check_finite(name: str, part: object) -> None:
 
 def _refused(what: str, next: Next = ()) -> SettingsError:
     error = SettingsError(what, next=next)
-    error.shown = fit(str(error))  # no task is there to make it fit for a terminal
+    error.shown = fit(str(error))  # no task runs yet that would redact and escape it
     return error
 
 

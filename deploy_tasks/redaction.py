@@ -1,5 +1,5 @@
-"""Redaction: everything that is printed or sent to GitHub passes through here. Secrets become `***`, control characters
-are escaped, and long texts are cut."""
+"""Redaction of everything that is printed or sent to GitHub: secrets become `***`, control characters are escaped, and
+long texts are cut."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import quote, quote_plus
 
 LONGEST_LINE = 4000
 _LONGEST_EXCERPT, _LONGEST_QUOTE = 200, 100
-# Characters of a text that is quoted or excerpted. At most a quarter of the bytes of a refusal that the transport
-# keeps, so that the cut is made here, where it leaves out a secret at the end.
+# How many characters of a text are quoted or excerpted at most. A quarter of the bytes that the transport keeps of an
+# error answer, so that `redact` makes the cut and can leave out the beginning of a secret there.
 _MOST_READ = 1000
 _SHORTEST_SECRET, _SHORTEST_ANYWHERE = 6, 12
 _HIDDEN = "***"
@@ -24,18 +24,18 @@ _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\xa0\u2028\u2029]+")
 _GO_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "&<>"})
 _WORD = re.compile(r"[\w-]")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# Every form in which a secret may appear, anywhere or as a whole word. They are state of the process on purpose: what
-# one part of a program knows as a secret, no other part may print.
+# Every form in which a secret may appear, anywhere or as a whole word. Global on purpose: a secret that one part of a
+# program knows must not be printed by any other part.
 _secrets: set[str] = set()
 _words: set[str] = set()
 
 
 def keep_secret(values: Iterable[str], *, is_named: bool = False) -> None:
-    """Redacts these values from now on, in every form, and those of several lines also line by line.
+    """Redacts these values from now on, in every form; a value of several lines also line by line.
 
-    With `is_named`, an app or a build gets them by name, and they may be secrets or not. Those of less than 12
-    characters are redacted as whole words. Those of less than 6, and short ones of letters only, are not redacted: they
-    are ports, switches, and words like `production`.
+    `is_named`: an app or a build reads the values from named variables, so they may be secrets or not. Then values of
+    less than 12 characters are redacted only as whole words, and not at all if they have less than 6 characters or only
+    letters: those are ports, switches, and words like `production`.
     """
     for value in values:
         is_word = is_named and len(value) < _SHORTEST_ANYWHERE
@@ -49,8 +49,8 @@ def keep_secret(values: Iterable[str], *, is_named: bool = False) -> None:
                 forms |= {form[1:-1], form[1:-1].replace("/", "\\/"), form[1:-1].translate(_GO_ESCAPES)}
             for form in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
                 forms |= {form, re.sub("%..", lambda found: found[0].lower(), form)}
-            # In base64, the characters that do not depend on the text around it. It starts at one of three positions in
-            # a group of three bytes.
+            # In base64, the characters that do not depend on the surrounding text. The secret starts at one of three
+            # positions in a group of three bytes.
             for before in range(3):
                 form = binascii.b2a_base64(bytes(before) + raw, newline=False).decode()
                 form = form[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
@@ -60,9 +60,9 @@ def keep_secret(values: Iterable[str], *, is_named: bool = False) -> None:
 
 
 def redact(text: str, length: int | None = None) -> str:
-    """`text` with `***` in place of each secret. Secrets that overlap are replaced together. Of a text that is longer
-    than `length`, only the beginning, without what may be the beginning of a secret at its end. A digest may contain
-    the letters of a short secret by chance, and stays whole."""
+    """`text` with `***` in place of each secret; secrets that overlap are replaced together. A text longer than
+    `length` is cut, before what may be the beginning of a secret. Digests are not redacted for a short secret, whose
+    characters they may contain by chance."""
     is_cut = length is not None and len(text) > length
     text = text[:length]
     digests = [found.span() for found in _DIGEST.finditer(text)]
@@ -80,7 +80,7 @@ def redact(text: str, length: int | None = None) -> str:
             if is_cut:
                 begun = [size for size in range(1, len(form)) if text.endswith(form[:size])]
                 cut = min(cut, len(text) - max(begun, default=0))
-    # A secret that this would cut is kept whole, and is redacted.
+    # A secret across the cut is kept whole, and redacted.
     text = text[: max([cut, *(stop for start, stop in secrets if start < cut < stop)])]
     parts, end = [], 0
     for start, stop in sorted(span for span in secrets if span[0] < len(text)):
@@ -91,9 +91,8 @@ def redact(text: str, length: int | None = None) -> str:
 
 
 def fit(text: str) -> str:
-    """`text` as one line that may be printed: redacted, cut at 4000 characters, and with escapes for all characters
-    that are not printable: control characters, line breaks, and those that change the direction of a text or have no
-    width."""
+    """`text` as one line that is safe to print: redacted, cut at 4000 characters, and with escapes for characters that
+    are not printable, such as control characters, line breaks, and those that change the text's direction."""
     shown = redact(text, LONGEST_LINE)
     if not shown.isprintable():
         shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
@@ -102,7 +101,7 @@ def fit(text: str) -> str:
 
 
 def plain(line: str) -> str:
-    """A line of a log without colors, tabs, and the text that a progress bar overwrote."""
+    """A line of a log without colors and tabs, and without text that a progress bar has overwritten."""
     text = line.rstrip("\r")
     text = text[text.rfind("\r") + 1 :]
     shown, rest = text[:LONGEST_LINE], text[LONGEST_LINE:]  # the rest is not shown, and may be huge
@@ -110,7 +109,7 @@ def plain(line: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value that an error repeats: redacted, without a login, at most 100 characters, in quotes."""
+    """`value` for an error message: in quotes, redacted, without a login, at most 100 characters."""
     text = without_login(redact(str(value), _MOST_READ))
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
@@ -129,8 +128,8 @@ def excerpt(output: str | bytes) -> str:
 
 
 class Lines:
-    """Turns a text that arrives in pieces into whole lines, so that a secret is in one piece. Of a line that is too
-    long to be shown, it keeps only what shows that."""
+    """Joins pieces of text into whole lines, so that no secret is split. Of a line that is too long to be shown, it
+    keeps one character more than is shown, so that `fit` marks the cut."""
 
     def __init__(self) -> None:
         self._part = ""

@@ -1,4 +1,4 @@
-"""Remotes of git: their URLs in the form that a cluster can clone, and questions to ssh and to the remote itself."""
+"""Git remotes: their URLs in a form that a cluster can clone, and queries to ssh and to the remotes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 HostOf = Callable[[str], str | None]
-# The settings of the kit, some of which are secrets. git, its hooks and its helpers need none of them.
+# The kit's settings, some of them secret. git, its hooks and its helpers must not see them.
 _SETTINGS = ("DEPLOY_", "INVOKE_DEPLOY_")
-# They say which repository git works on. A git hook sets them, for its own repository.
+# Variables that select git's repository. In a git hook, they select the hook's own.
 # Source: `git rev-parse --local-env-vars`, git 2.39; without GIT_CONFIG_COUNT, by which CI sets safe.directory.
 LOCAL_VARIABLES = (
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS"),
@@ -24,7 +24,7 @@ _SECONDS = 10.0
 # How git distinguishes a URL, `[user@]host:path`, and a path: connect.c, url_is_local_not_ssh.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*")
 _SCP_FORM = re.compile(r"(?P<user>[^@/:-][^@/:]*@)?(?P<host>[A-Za-z0-9][^@/:]+|\[[0-9A-Fa-f:]+\]):(?P<path>[^:].*)")
-# Hosts of ssh over port 443 and the hosts of their web addresses; below, those of Azure.
+# Hosts for ssh over port 443, with the hosts of their https URLs. Azure's have another path, too.
 _WEB_HOSTS = {
     "ssh.github.com": "github.com",
     "altssh.gitlab.com": "gitlab.com",
@@ -34,14 +34,14 @@ _AZURE = re.compile(r"(?:ssh\.dev\.azure|vs-ssh\.visualstudio)\.com/v3/([^/]+)/(
 
 
 def environment() -> dict[str, str]:
-    """The environment for git and ssh: without the kit's settings, and without another repository."""
+    """The environment variables for git and ssh, without the kit's settings and without git's repository variables."""
     items = os.environ.items()
     return {key: value for key, value in items if not key.startswith(_SETTINGS) and key not in LOCAL_VARIABLES}
 
 
 def ssh_host(target: str) -> str | None:
-    """The host that ssh would connect to for `[user@]host`, which may be an alias from the user's configuration. None
-    if ssh cannot say, and `target` looks like an alias."""
+    """The host that ssh connects to for `[user@]host`, which may be an alias in the user's ssh configuration. None if
+    ssh fails and `target` looks like an alias."""
     host = target.rpartition("@")[2]
     answer = _answer(["ssh", "-G", target])
     if answer is None:
@@ -50,8 +50,8 @@ def ssh_host(target: str) -> str | None:
 
 
 def refs_of(name: str, url: str) -> set[str] | None:
-    """The commits and tags that the refs of a remote point to now; None if it does not answer. It does not prompt for
-    a password, and does not use the checkout's configuration, which may name programs to run."""
+    """The commits and tags that the refs of a remote point to now; None if it does not answer. Never prompts for a
+    password, and ignores the checkout's configuration, which may name programs to run."""
     setting = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"remote.{name}.url", "GIT_CONFIG_VALUE_0": url}
     answer = _answer(["git", "-C", "/", "ls-remote", "--quiet", name], **setting, GIT_TERMINAL_PROMPT="0")
     return None if answer is None else {line.partition("\t")[0] for line in answer.splitlines()}
@@ -85,7 +85,7 @@ def clone_url(remote: str, ssh_host: HostOf = lambda target: target.rpartition("
     """`git@host:org/repo.git` and `ssh://…` as `https://host/org/repo`, without user, password and query. A path stays
     as it is. `ssh_host` returns the host that ssh connects to for `[user@]host`.
 
-    None if a part of it may be a password, and if only this machine can clone it.
+    None if a part of it may be a password, or if only this machine can clone it.
 
     >>> clone_url("git@github.com:org/repo.git")
     'https://github.com/org/repo'

@@ -1,5 +1,5 @@
-"""SIGTERM and SIGHUP end a task as Ctrl-C does: running commands are stopped, the message says so, and the exit code
-names the signal."""
+"""Signals: SIGTERM and SIGHUP end a task as Ctrl-C does. Running commands are stopped, the message says so, and the
+exit code tells which signal it was."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def signal_number(interrupt: KeyboardInterrupt) -> int:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP raise Signalled, unless they are already handled or ignored (as with nohup)."""
+    """Within the block, SIGTERM and SIGHUP raise Signalled, unless they are already handled or ignored (nohup)."""
     is_main = threading.current_thread() is threading.main_thread()
     numbers = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
@@ -47,8 +47,8 @@ def raised() -> Iterator[None]:
 
 
 def taken(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
-    """`queue.get` that wakes every 0.2 s for signals; Empty after `seconds`. The system may deliver a signal to another
-    thread, and then a single long wait would not notice it."""
+    """`queue.get` that wakes every 0.2 s for signals; Empty after `seconds`. A single long wait would not notice a
+    signal that the system delivers to another thread."""
     until = time.monotonic() + seconds
     while True:
         left = max(0.0, until - time.monotonic())
@@ -60,9 +60,8 @@ def taken(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
 
 
 def in_background(ask: Callable[[], T]) -> Callable[..., T]:
-    """Starts `ask` in a thread. The function returned takes the seconds to wait (no limit if none are given) and
-    returns what `ask` returned, raises what it raised, or Empty. It has the outcome once. The thread does not keep the
-    program from ending."""
+    """Starts `ask` in a daemon thread. The returned function waits for it, up to the given seconds (default: no limit),
+    and returns or raises what `ask` did; Empty at the limit. It returns the outcome only once."""
     outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
 
     def work() -> None:
@@ -78,9 +77,9 @@ def in_background(ask: Callable[[], T]) -> Callable[..., T]:
 
 
 @contextmanager
-def held_back(*, raises_after: bool = False) -> Iterator[list[int]]:
-    """Within it, SIGINT, SIGTERM and SIGHUP raise nothing. Yields a list to which the arriving ones are added; the
-    first of them is raised at the end, if it `raises_after`."""
+def deferred_signals(*, raises_after: bool = False) -> Iterator[list[int]]:
+    """Within the block, SIGINT, SIGTERM and SIGHUP raise nothing. Yields the list of the signals that arrive; with
+    `raises_after`, the first of them is raised after the block."""
     arrived: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS) if is_main}

@@ -1,11 +1,11 @@
 """Every task: its flags, its help, and a body that calls its command.
 
-Each is a function that a developer's own task can call: it takes the context `c` and its flags as keywords, and returns
-what it found out; for several apps (`app="all"`) a dict of that by their names. With Invoke's `--dry` nothing is run,
-sent or written, and a task returns None where it has nothing to return.
+A developer's own task can call each one as a function: it takes the context `c` and its flags as keywords, and returns
+its result; for several apps (`app="all"`) a dict of results by app. With Invoke's `--dry`, a task runs, sends and
+writes nothing, and returns None if it has no result.
 
-A body loads its command when it is called: `invoke --list` and the shell's completion load this file and no more. It
-takes its flags (`locals()`) first, since what it imports becomes a local name too.
+A body imports its command when it is called, so that `invoke --list` and shell completion load only this file. It reads
+its flags (`locals()`) first, since its imports become local names too.
 """
 
 # Without `from __future__ import annotations`: the flags' help is read from their types.

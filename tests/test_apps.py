@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from invoke.vendor.yaml import safe_load
 
-from deploy_tasks.config.apps import SEVERAL, Table, check_apart, check_flags_of_several, split
+from deploy_tasks.config.apps import SEVERAL, Table, check_conflicts, check_flags_of_several, split
 from deploy_tasks.config.project import Chosen, Project
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.config.settings import Settings
@@ -316,7 +316,7 @@ def test_a_variable_for_all_apps_cannot_give_two_apps_the_same_place(
 ) -> None:
     config = {"apps": {"a": {"dockerfile": "One"}, "b": {"dockerfile": "Two"}}}
     with pytest.raises(SettingsError, match=says):
-        check_apart({name: vars(settings(tmp_path, config, name, environ)) for name in ("a", "b")})
+        check_conflicts({name: vars(settings(tmp_path, config, name, environ)) for name in ("a", "b")})
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_an_apps_own_list_is_named_by_its_own_path() -> None:
 
 def test_one_image_name_for_two_apps_is_allowed_with_different_tags(tmp_path: Path) -> None:
     config: dict[str, Any] = {"apps": {"a": {"app": "x", "namespace": "one"}, "b": {"app": "x", "namespace": "two"}}}
-    check_apart({name: vars(settings(tmp_path, config, name)) for name in ("a", "b")})
+    check_conflicts({name: vars(settings(tmp_path, config, name)) for name in ("a", "b")})
     split({"apps": {"a": {"image_name": "x", "image_tag": "1"}, "b": {"image_name": "x", "dockerfile": "B"}}})
 
 

@@ -132,7 +132,7 @@ def test_lines_that_look_like_commands_of_github_are_defused(
     console.tell("::error::a")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     for line in ("::error::a", " \t::error::a", "##[error]a", "a::b"):
-        console.pass_on(line)
+        console.relay(line)
     console.print_lines("::error::a")
     out, err = capsys.readouterr()
     lines = ["::error::a", ": :error::a", "        : :error::a", "## [error]a", "a::b"]
@@ -144,7 +144,7 @@ def test_lines_that_look_like_commands_of_github_are_defused(
     [
         console.tell,
         console.warn,
-        console.pass_on,
+        console.relay,
         console.print_lines,
         console.print_json,
         lambda text: console.result([text], None, as_json=False),

@@ -11,7 +11,7 @@ import pytest
 from deploy_tasks import deploy, local_deploy, promote, reuse, rollback
 from deploy_tasks.config.apps import split
 from deploy_tasks.config.project import Project
-from deploy_tasks.deploy_config import DeployConfig, Metrics, Port, differences, put_over
+from deploy_tasks.deploy_config import DeployConfig, Metrics, Port, differences, merged
 from deploy_tasks.deploying.rollback import said_by_flags
 from deploy_tasks.invocation.call import HOW_IT_RUNS
 
@@ -52,18 +52,18 @@ def test_two_that_mean_the_same_do_not_differ(one: dict[str, Any], other: dict[s
 
 def test_changes_are_put_over_a_config_as_a_server_does_it() -> None:
     before = DeployConfig(ports=[Port(port=1)], domain="a", replicas=3, tls=False, env={"A": None, "B": None})
-    assert put_over(before, DeployConfig()) == before
-    after = put_over(before, DeployConfig(port=2, domains=["b", "c"], tls=True, env={"B": "b", "C": "c"}))
+    assert merged(before, DeployConfig()) == before
+    after = merged(before, DeployConfig(port=2, domains=["b", "c"], tls=True, env={"B": "b", "C": "c"}))
     assert after == DeployConfig(port=2, domains=["b", "c"], replicas=3, tls=True, env={"A": None, "B": "b", "C": "c"})
 
 
 def test_what_is_kept_has_no_values_of_variables() -> None:
-    assert DeployConfig(env={"A": "secret"}).to_keep == DeployConfig(env={"A": None})
+    assert DeployConfig(env={"A": "secret"}).for_history == DeployConfig(env={"A": None})
 
 
 def test_what_is_too_long_for_a_line_of_the_history_is_not_kept() -> None:
-    assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(500)}).to_keep
-    assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(20_000)}).to_keep is None
+    assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(500)}).for_history
+    assert DeployConfig(env={f"VARIABLE_{number}": "x" for number in range(20_000)}).for_history is None
 
 
 @pytest.mark.parametrize("task", [reuse, deploy, local_deploy, promote, rollback], ids=str)

@@ -293,7 +293,7 @@ def test_general_files_say_nothing_about_the_cluster_of_an_environment(tmp_path:
     (tmp_path / file).write_text(f"DEPLOY_API_URL={STAGING}\nDEPLOY_API_KEY=k\nDEPLOY_REGISTRY=r\nDEPLOY_PORT=1\n")
     config = {"env_file": "own.env", "environments": {"production": {}}}
     settings = load(tmp_path, "production", config)
-    assert (settings.known("api_url"), settings.known("api_key"), settings.port) == (None, None, 1)
+    assert (settings.get("api_url"), settings.get("api_key"), settings.port) == (None, None, 1)
     assert settings.registry != "r"
     assert load(tmp_path, None, config).api_key == "k"
 
@@ -383,7 +383,7 @@ def test_beside_deploy_env_file_no_file_of_an_app_says_what_the_cluster_is(tmp_p
     (tmp_path / "ci.env").write_text("DEPLOY_API_KEY=k\n")
     config = {"apps": {"a": {"env_file": "a.env"}}}
     settings = load(tmp_path, None, config, "a", DEPLOY_ENV_FILE="ci.env")
-    assert (settings.known("api_url"), settings.port) == (None, 1)
+    assert (settings.get("api_url"), settings.port) == (None, 1)
     with pytest.raises(SettingsError, match=r"a\.env has DEPLOY_API_URL, which is not used with DEPLOY_ENV_FILE"):
         settings.check("api_url")
     assert load(tmp_path, None, config, "a").api_url == STAGING
@@ -468,8 +468,8 @@ def test_another_environment_is_about_the_same_app(tmp_path: Path) -> None:
 def test_a_variable_of_invoke_gives_no_key_to_another_environment(tmp_path: Path) -> None:
     """Invoke puts it into the configuration, where it looks as if it were for all environments."""
     environ = {"INVOKE_DEPLOY_API_KEY": "p"}
-    project = Project(tmp_path, split({**TWO, "api_key": "p"}), environ, "production", as_filed=split(TWO))
-    assert project.load(None, {}, environment="staging").known("api_key") is None
+    project = Project(tmp_path, split({**TWO, "api_key": "p"}), environ, "production", without_variables=split(TWO))
+    assert project.load(None, {}, environment="staging").get("api_key") is None
     assert project.load(None, {}).api_key == "p"
 
 

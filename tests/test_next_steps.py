@@ -18,7 +18,7 @@ from invoke.program import Program
 from invoke.tasks import task
 
 from deploy_tasks import next_steps
-from deploy_tasks.invocation.ending import ended_well
+from deploy_tasks.invocation.ending import task_boundary
 from deploy_tasks.next_steps import CommandLine, Step, advice, rest
 from deploy_tasks.tasks import build, ns, reuse, wait
 
@@ -45,7 +45,7 @@ def test_the_file_with_the_settings_of_a_cluster_is_named(monkeypatch: pytest.Mo
 
 
 def test_the_environment_is_named_with_the_first_task_that_has_one() -> None:
-    with next_steps.on(CommandLine(environment="staging")):
+    with next_steps.using(CommandLine(environment="staging")):
         assert str(Step("build reuse", {"app": "a"})) == "invoke build --environment staging --app a reuse"
         both = Step("build reuse", {"git_ref": "abc"}, then={"replicas": 3})
         assert str(both) == "invoke build --environment staging --git-ref abc reuse --replicas 3"
@@ -59,7 +59,7 @@ def test_no_environment_is_selected_where_the_shell_says_so(monkeypatch: pytest.
     monkeypatch.setenv("DEPLOY_ENVIRONMENT", "")
     assert str(Step("build")) == "DEPLOY_ENVIRONMENT= invoke build"
     assert str(Step("wait", {"environment": None})) == "invoke wait", "of another run, whose environment is said apart"
-    with next_steps.on(CommandLine(environment="staging")):
+    with next_steps.using(CommandLine(environment="staging")):
         assert str(Step("build")) == "invoke build --environment staging"
 
 
@@ -163,14 +163,14 @@ def test_no_name_outlives_its_command_line(said: list[str]) -> None:
 
 def test_another_thread_names_the_tasks_of_the_one_whose_context_it_has() -> None:
     found: list[str] = []
-    with next_steps.on(CommandLine("invoke", {"wait": "docs.wait"})):
+    with next_steps.using(CommandLine("invoke", {"wait": "docs.wait"})):
         context = copy_context()
     context.run(lambda: found.append(str(Step("wait"))))
     assert found == ["invoke docs.wait"]
 
 
 def test_the_way_into_a_task_knows_its_command_line() -> None:
-    with ended_well(reuse):
+    with task_boundary(reuse):
         assert rest() == ""
 
 

@@ -127,7 +127,7 @@ def test_what_only_the_configuration_has_is_in_no_variable_for_invoke(tmp_path: 
     rows = [row for row in SETTINGS if row.only_configured]
     names = ["INVOKE_", *(f"INVOKE_DEPLOY_{row.key.upper()}" for row in rows)]
     settings = load(tmp_path, environ=dict.fromkeys(names, "x"))
-    assert [settings.known(row.key) for row in rows] == [row.default for row in rows]
+    assert [settings.get(row.key) for row in rows] == [row.default for row in rows]
 
 
 @pytest.mark.parametrize("source", ["shell variable", ".env", "configuration", "flag"])
@@ -139,7 +139,7 @@ def test_empty_means_unset(tmp_path: Path, source: str) -> None:
 @pytest.mark.parametrize("key", ["api_url", "api_key", "app", "image_name", "repo_url", "git_ref", "port"])
 def test_reading_a_required_setting_without_a_value_is_an_error(tmp_path: Path, key: str) -> None:
     settings = load(tmp_path)
-    assert settings.known(key) is None
+    assert settings.get(key) is None
     with pytest.raises(SettingsError) as error:
         getattr(settings, key)
     assert error.value.what.startswith(f"not set: DEPLOY_{'APP' if key == 'image_name' else key.upper()}")
@@ -350,7 +350,7 @@ def test_no_task_has_a_flag_for_a_secret() -> None:
 def test_no_secret_in_the_text_of_settings(tmp_path: Path) -> None:
     secrets = {"api_key": "k3y", "registry_password": "p4ss", "git_token": "t0ken"}
     settings = load(tmp_path, environ={f"DEPLOY_{key.upper()}": value for key, value in secrets.items()})
-    assert {key: settings.known(key) for key in secrets} == secrets
+    assert {key: settings.get(key) for key in secrets} == secrets
     assert not any(value in repr(settings) for value in secrets.values())
 
 
@@ -413,7 +413,7 @@ def test_deploy_env_file_names_another_file(tmp_path: Path) -> None:
     (tmp_path / "ci.env").write_text("DEPLOY_APP=two\n")
     environ = {"DEPLOY_ENV_FILE": str(tmp_path / "ci.env")}
     settings = load(tmp_path, environ=environ)
-    assert (settings.app, settings.known("port")) == ("two", None)
+    assert (settings.app, settings.get("port")) == ("two", None)
     assert load(tmp_path, environ={"DEPLOY_ENV_FILE": "ci.env"}).app == "two"
     with pytest.raises(SettingsError, match="DEPLOY_ENV_FILE names nowhere"):
         load(tmp_path, environ={"DEPLOY_ENV_FILE": "nowhere"})

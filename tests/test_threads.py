@@ -40,7 +40,7 @@ def test_a_task_is_refused_while_another_thread_runs_one(path: Path) -> None:
         with pytest.raises(Locked) as error:
             other.submit(take, path).result(10)
         assert error.value.what.startswith(f"another run (pid {os.getpid()}: invoke build, since ")
-        lock.let_go()
+        lock.free_for_other_threads()
         assert not other.submit(take, path).result(10)
         assert json.loads(path.read_text())["task"] == "reuse"
         with pytest.raises(Locked):
@@ -58,14 +58,14 @@ def test_a_thread_waits_for_the_task_of_another(path: Path) -> None:
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(take, path, "reuse", 600, tell)
         assert has_told.wait(30)
-        lock.let_go()
+        lock.free_for_other_threads()
         assert waiting.result(30), "it waited, so what it knew may be old"
     assert told[0].startswith(f"waiting for another run (pid {os.getpid()}: invoke build, ")
 
 
 def test_the_next_task_of_a_thread_does_not_wait(path: Path) -> None:
     assert not take(path)
-    lock.let_go()
+    lock.free_for_other_threads()
     assert not take(path)
 
 
@@ -79,14 +79,14 @@ def test_a_thread_that_ended_holds_no_lock(path: Path) -> None:
 def test_the_end_of_a_task_does_not_release_the_lock_of_another_thread(path: Path) -> None:
     take(path)
     with ThreadPoolExecutor(1) as other:
-        other.submit(lock.let_go).result(10)
+        other.submit(lock.free_for_other_threads).result(10)
         with pytest.raises(Locked):
             other.submit(take, path).result(10)
 
 
 def test_other_processes_do_not_get_the_lock_between_two_tasks(path: Path) -> None:
     take(path)
-    lock.let_go()
+    lock.free_for_other_threads()
     with path.open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -146,7 +146,7 @@ def test_threads_that_take_the_lock_lose_no_record(tmp_path: Path) -> None:
             known = json.loads(state.path.read_text())
             state.path.write_text(json.dumps({**known, "count": known.get("count", 0) + 1}))
             state.save_record(Record(build_id=DIGEST))
-            lock.let_go()
+            lock.free_for_other_threads()
 
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(count_up) for _ in range(4)]:

@@ -9,7 +9,7 @@ import pytest
 from deploy_tasks.deploy_config import DeployConfig
 from deploy_tasks.state.history import History
 from deploy_tasks.state.records import HistoryEntry, Ran
-from deploy_tasks.state.what_ran import NOTHING, goes_back, is_same, what_ran
+from deploy_tasks.state.what_ran import NOTHING, is_same, rollback_targets, what_ran
 
 
 def config(replicas: int = 1, **more: Any) -> DeployConfig:
@@ -40,7 +40,7 @@ def listed(newest_first: list[HistoryEntry], now: Ran | None = None) -> str:
 def back(newest_first: list[HistoryEntry], now: Ran | None = None) -> str:
     """What rollback goes to, with `--back` 1, 2, …"""
     ran = what_ran(History(lambda: newest_first), "shop", "apps", now)
-    return " ".join(shown(one) for one in goes_back(ran, restores=False))
+    return " ".join(shown(one) for one in rollback_targets(ran, restores=False))
 
 
 def test_it_lists_each_deploy_and_what_it_replaced() -> None:
@@ -100,10 +100,10 @@ def test_the_same_digest_that_somebody_else_deployed_in_an_unknown_way_is_a_step
 
 def test_between_two_revisions_in_a_row_the_values_of_variables_differ() -> None:
     revisions = [running("a", revision=3), running("a", revision=2), running("b", revision=1)]
-    assert [one.revision for one in goes_back(revisions, restores=True)] == [2, 1]
-    assert [one.revision for one in goes_back(revisions, restores=False)] == [1]
+    assert [one.revision for one in rollback_targets(revisions, restores=True)] == [2, 1]
+    assert [one.revision for one in rollback_targets(revisions, restores=False)] == [1]
     revisions = [running("b", revision=4), running("c", revision=3), running("b", revision=2), running("a", revision=1)]
-    assert [one.revision for one in goes_back(revisions, restores=True)] == [3, 1], "b runs already"
+    assert [one.revision for one in rollback_targets(revisions, restores=True)] == [3, 1], "b runs already"
 
 
 def test_what_is_not_known_to_differ_is_a_step_only_right_before() -> None:

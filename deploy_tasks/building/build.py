@@ -16,9 +16,9 @@ from ..next_steps import Step
 from ..state.records import BuildInFlight, Record
 from ..ui import console
 from .build_request import build_request, check_clonable, check_git_token, in_flight_of
-from .digest import keep
+from .digest import record_and_report
 from .existing import Existing, existing_image
-from .wait import finish, flags_to_wait, goes_on, step_to_wait, to_pick_up
+from .wait import flags_to_wait, leave_running_on_interrupt, remaining_of_build, step_to_wait, wait_and_record
 
 
 class BuildPlan(Struct, frozen=True):
@@ -50,10 +50,10 @@ class BuildPlan(Struct, frozen=True):
     def execute(self, work: Work) -> Record | BuildInFlight:
         if found := self.existing:
             console.tell(found.says)
-            return keep(work, found.build, found.build_id)
+            return record_and_report(work, found.build, found.build_id)
         build = _joined(work, self) or _started(work, self)
         if self.waits:
-            return finish(work, build, shows_log=self.shows_log)
+            return wait_and_record(work, build, shows_log=self.shows_log)
         step = step_to_wait(work, build)._replace(continues=False)
         console.tell(f"the build goes on in the cluster. Pick it up: {step}")
         work.result(build.job_name, build)
@@ -123,7 +123,7 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
         return None
     what = f"commit {request.git_ref[:12]} in {work.settings.cluster}"
     console.tell(f"{earlier.job_name} already builds {what}; nothing new was started")
-    work.remaining = to_pick_up(work)
+    work.remaining = remaining_of_build(work)
     return replace(plan.build, job_name=earlier.job_name, image_name=earlier.image_name, image_tag=earlier.image_tag)
 
 
@@ -140,14 +140,14 @@ def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
     build = replace(plan.build, job_name=started.job_name)
     if built := started.reference:
         build = replace(build, image_name=built.name, image_tag=built.tag or build.image_tag)
-    goes_on(work, build)
+    leave_running_on_interrupt(work, build)
     try:
-        with work.undivided():
+        with work.uninterrupted():
             # Told before it is written, so that not even a crash in between loses the job.
             commit = images.short_ref(plan.request.git_ref, 12)
             console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit} in {work.settings.cluster}")
             work.state.save_in_flight(build)
-            goes_on(work, build, remaining=to_pick_up(work))
+            leave_running_on_interrupt(work, build, remaining=remaining_of_build(work))
     except StateError as error:
         effect, next = work.interruption.effect, work.interruption.next
         raise StateError(error.what, f"{error.effect}. {effect}" if error.effect else effect, next) from error

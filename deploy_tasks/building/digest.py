@@ -46,7 +46,7 @@ class DigestPlan(Struct, frozen=True):
         # A tag does not say what was uncommitted when it was built here; the history does.
         of_image = work.state.history.of_image(target.image_name)
         known = next((entry for entry in of_image if entry.build_id == build_id), None)
-        return keep(work, target, build_id, dirty=known.dirty if known else None)
+        return record_and_report(work, target, build_id, dirty=known.dirty if known else None)
 
 
 def _plan(work: Work) -> DigestPlan:
@@ -65,7 +65,7 @@ digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_
 def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
     """What an image is recorded as: the app that the settings mean, `tag`, and the commit or branch of it."""
     return Target(
-        repo_url=settings.known("repo_url"),
+        repo_url=settings.get("repo_url"),
         git_ref=git_ref,
         app=settings.app,
         namespace=settings.namespace,
@@ -83,9 +83,11 @@ def digest_of_tag(client: DeployClient, target: Target) -> str | None:
         return None
 
 
-def keep(work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None) -> Record:
-    """Records the digest of `target` (see `save`) and tells of it."""
-    return tell_recorded(work, *save(work, target, build_id, dirty=dirty, **built))
+def record_and_report(
+    work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None
+) -> Record:
+    """Records the digest of `target` (see `save`) and reports it (see `report_recorded`)."""
+    return report_recorded(work, *save(work, target, build_id, dirty=dirty, **built))
 
 
 def save(
@@ -109,7 +111,7 @@ def save(
     return record, earlier
 
 
-def tell_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
+def report_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
     """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record; its
     digest is the task's result."""
     name, build_id = f"{record.image_name}:{record.image_tag}", str(record.build_id)

@@ -47,7 +47,7 @@ def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
     entries = work.state.history.of_image(build.image_name)
     # Each cluster may have an image of its own of the same commit.
     same = [entry for entry in entries.same_builds(build) if tag in (None, entry.image_tag)]
-    by_commit = [build.image_tag] if build.image_tag == build.git_ref and _is_usual_everywhere(work) else []
+    by_commit = [build.image_tag] if build.image_tag == build.git_ref and _has_default_paths_everywhere(work) else []
     for name in dict.fromkeys([*(str(entry.image_tag) for entry in same[:1]), *by_commit]):
         made = replace(build, image_tag=name)
         build_id = digest_of_tag(work.client, made)
@@ -60,15 +60,15 @@ def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
     return None
 
 
-def _is_usual(dockerfile: str | None, build_context: str | None) -> bool:
+def _has_default_paths(dockerfile: str | None, build_context: str | None) -> bool:
     return normpath(dockerfile or _DOCKERFILE) == _DOCKERFILE and normpath(build_context or _CONTEXT) == _CONTEXT
 
 
-def _is_usual_everywhere(work: Work) -> bool:
+def _has_default_paths_everywhere(work: Work) -> bool:
     """Whether the Dockerfile and the context are the defaults here, and in each environment with the same image. False
     if they are not known for one, since it has a setting or a file that cannot be read."""
     settings = work.settings
-    if not _is_usual(settings.dockerfile, settings.build_context):
+    if not _has_default_paths(settings.dockerfile, settings.build_context):
         return False
     for environment in (name for name in settings.environments if name != settings.environment):
         try:
@@ -76,7 +76,7 @@ def _is_usual_everywhere(work: Work) -> bool:
         except SettingsError:
             return False
         is_same_image = (there["image_name"] or there["app"]) in (None, settings.image_name)
-        if is_same_image and not _is_usual(there["dockerfile"], there["build_context"]):
+        if is_same_image and not _has_default_paths(there["dockerfile"], there["build_context"]):
             return False
     return True
 
@@ -89,6 +89,6 @@ def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:
     if entry.built and images.is_commit(entry.git_ref) and entry.git_ref != build.git_ref:
         return True
     if entry.built == "local":
-        return not _is_usual(entry.dockerfile, entry.build_context)
+        return not _has_default_paths(entry.dockerfile, entry.build_context)
     names = ("dockerfile", "build_context")
     return entry.built == "cluster" and any(getattr(entry, name) != getattr(build, name) for name in names)

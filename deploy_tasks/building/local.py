@@ -25,7 +25,7 @@ from ..redaction import keep_secret
 from ..signals import in_background
 from ..state.records import Record, Target
 from ..ui import console
-from .digest import digest_of_tag, keep, target_of
+from .digest import digest_of_tag, record_and_report, target_of
 
 _SECONDS_TO_ANSWER = 10.0
 _NOT_BUILT = "Nothing was built"
@@ -59,7 +59,7 @@ class LocalPlan:
         before, now = work.checkout, Checkout(work.checkout.folder)
         may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
         made_from = {key: work.settings.given(key) for key in ("dockerfile", "build_context")}
-        record = keep(work, self.target, build_id, built="local", dirty=bool(may_differ), **made_from)
+        record = record_and_report(work, self.target, build_id, built="local", dirty=bool(may_differ), **made_from)
         _check_tag(work, self.target, build_id)
         return record
 

@@ -25,16 +25,16 @@ from ..state.records import BuildInFlight, Record, record_as_json
 from ..ui import console, github
 from ..ui.progress import progress_of
 from .build_request import build_request, in_flight_of
-from .digest import flags_of, save, tell_recorded
+from .digest import flags_of, report_recorded, save
 
 
-def goes_on(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
+def leave_running_on_interrupt(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
     """From now on an interrupt leaves the build running, and says how to pick it up."""
     step = step_to_wait(work, build, "Pick it up")
     work.on_interrupt(f"{build.job_name} goes on in the cluster", step, remaining=remaining)
 
 
-def to_pick_up(work: Work) -> Remaining:
+def remaining_of_build(work: Work) -> Remaining:
     """What remains to be done for a build that is in flight."""
     return Remaining.AGAIN if work.call.command.joins_again else Remaining.WAIT
 
@@ -68,7 +68,7 @@ class WaitPlan(Struct, frozen=True):
         work.pretend(self.build)
 
     def execute(self, work: Work) -> Record:
-        return finish(work, self.build, shows_log=self.shows_log)
+        return wait_and_record(work, self.build, shows_log=self.shows_log)
 
 
 class RecordedPlan(Struct, frozen=True):
@@ -172,12 +172,12 @@ def _build_of_elsewhere(work: Work, job: str) -> BuildInFlight:
     return replace(build, git_ref=build.image_tag if images.is_commit(build.image_tag) else None)
 
 
-def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
+def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
     """Waits for the build, shows its log meanwhile if asked to, resolves its digest and records it. BuildFailed or
     StillRunning otherwise."""
     job = build.job_name
-    goes_on(work, build)
-    log = LogFollower(work.new_client(), job, console.for_other_threads(console.pass_on)) if shows_log else None
+    leave_running_on_interrupt(work, build)
+    log = LogFollower(work.new_client(), job, console.for_other_threads(console.relay)) if shows_log else None
     try:
         # Lines of several apps are mixed, and cannot be folded.
         folded = nullcontext() if work.is_of_several else github.group(f"build {job}")
@@ -207,10 +207,10 @@ def finish(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
             work.state.clear_in_flight(job)
         if not log:
             if lines := tail(work.client, job):
-                console.pass_on("\n".join(lines))
+                console.relay("\n".join(lines))
             error.next = (*error.next, work.step("logs", "Its log", job=job))
         raise
-    return tell_recorded(work, record, earlier)
+    return report_recorded(work, record, earlier)
 
 
 def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:

@@ -66,7 +66,7 @@ def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Fin
     names = call.project.chosen({"app": app or ALL, "environment": call.options["environment"]}).names
     work = Work.of_all_apps(call)
     work.complete()
-    call.keep_target(work.settings.known("app"))
+    call.keep_target(work.settings.get("app"))
     engine = Engine(c, work.settings.docker, builder=work.settings.builder)
     of_apps = [partial(_apps, engine, call, names)] if names else [partial(_files, engine), _state]
     # Once the engine is detected, it is known whose ignore files count.
@@ -99,7 +99,7 @@ def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
     work.complete()
     settings = work.settings
     rows = [row for row in WITH_VARIABLE if not row.is_global and settings.origins[row.key].source in CONFIGURED]
-    yield Finding("settings", "ok", "; ".join(f"{row.key} {_shown(settings.known(row.key))}" for row in rows))
+    yield Finding("settings", "ok", "; ".join(f"{row.key} {_shown(settings.get(row.key))}" for row in rows))
     yield from (*_files(engine, work), *_state(work))
     try:
         settings.check("port", "env_from", "files")
@@ -119,7 +119,7 @@ def _settings(work: Work) -> Iterator[Finding]:
         yield Finding("environment", "warning", f"none is selected ({available})", "select one with --environment NAME")
     rows = [row for row in WITH_VARIABLE if row.is_global or not work.call.project.table]
     for row in (row for row in rows if row.key != "environment"):
-        value, state = settings.known(row.key), _NEEDED.get(row.key, "ok")
+        value, state = settings.get(row.key), _NEEDED.get(row.key, "ok")
         if value not in (None, ()):
             shown = "set" if row.secret else _shown(value)
             yield Finding(row.variable, "ok", f"{shown} ({settings.origins[row.key]})")
@@ -136,7 +136,7 @@ def _shown(value: object) -> str:
 
 
 def _git(work: Work) -> Iterator[Finding]:
-    checkout, repo_url = work.checkout, work.settings.known("repo_url")
+    checkout, repo_url = work.checkout, work.settings.get("repo_url")
     if checkout.commit is None:
         yield Finding("git", "warning", checkout.trouble or "no commit here", "git init, git add, git commit, git push")
         return
@@ -231,11 +231,11 @@ def _registry(work: Work) -> Iterator[Finding]:
 
 def _api(work: Work) -> Iterator[Finding]:
     settings = work.settings
-    if not (settings.known("api_url") and settings.known("api_key")):
+    if not (settings.get("api_url") and settings.get("api_key")):
         return
     try:
         # No image has this tag: the question is whether the key is accepted.
-        work.client.digest(settings.known("image_name") or "doctor", tag="deploy-tasks-doctor")
+        work.client.digest(settings.get("image_name") or "doctor", tag="deploy-tasks-doctor")
     except DigestNotFound:
         pass
     except NothingStarted as error:

@@ -33,14 +33,14 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
     for work in works:
         work.complete()
     settings = works[0].settings
-    call.keep_target(settings.known("app"))
+    call.keep_target(settings.get("app"))
     most = of_flag("--limit", partial(whole_number, "a number of lines", 1, 1_000_000), 20 if limit is None else limit)
     entries: Iterable[HistoryEntry] = works[0].state.history
     is_of_one = settings.is_by_flag("environment")
     if is_of_one:
         entries = (one for one in entries if one.environment == settings.environment)
     if app:
-        apps = {work.settings.known("app") for work in works}
+        apps = {work.settings.get("app") for work in works}
         for name in () if is_of_one else names or ():
             # An app may have another name in another environment.
             places = (project.table[name], *project.configuration.own[name].values())

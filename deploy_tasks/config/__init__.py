@@ -1,1 +1,1 @@
-"""What is wanted: settings with their sources, `.env` files, the table of apps."""
+"""Configuration: settings and their sources, `.env` files, environments, the table of apps."""

@@ -87,7 +87,7 @@ def split(config: Entry) -> Configuration:
             levels = found.levels(name, environment)
             written = {key: value for level in reversed(levels) for key, value in level.values.items()}
             apps[f"deploy.apps.{name}{where}"] = {**written, **settle(JOINED, levels)[0]}
-        check_apart(apps)
+        check_conflicts(apps)
     return found
 
 
@@ -168,7 +168,7 @@ def check_flags_of_several(flags: Mapping[str, object]) -> None:
         raise SettingsError(f"{', '.join(wrong)} can be used for one app only", next="Use --app NAME")
 
 
-def check_apart(apps: Table) -> None:
+def check_conflicts(apps: Table) -> None:
     """SettingsError if two apps have the same place in the cluster, the same domain, or the same image tag for
     different images. Their settings are as they are written, or settled."""
     seen: dict[str, tuple[str, object]] = {}

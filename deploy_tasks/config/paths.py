@@ -1,4 +1,4 @@
-"""Files and folders: what is there, whose it is, and where the project begins."""
+"""Files and folders: their type and permissions, and the project's root."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _MARKS = ("tasks.py", "tasks/__init__.py", "invoke.yaml", "invoke.yml", "invoke.
 
 
 def mode_of(path: Path) -> int:
-    """The type and the permissions of what is at `path`, as `stat` has them; 0 if nothing is there. SettingsError if
-    that cannot be found out: in another user's folder, with a name that is too long, in a loop of links."""
+    """The `st_mode` of `path`; 0 if nothing is there. SettingsError if `stat` fails: in another user's folder, for a
+    name that is too long, in a loop of links."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -26,9 +26,9 @@ def unreadable(path: Path, error: Exception) -> SettingsError:
 
 
 def project_root(folder: Path) -> Path:
-    """The project's root if Invoke loaded no tasks.py: the nearest folder, from `folder` up, with a tasks.py, settings
-    of Invoke or a `.git`; `folder` itself if none has. Files of another user do not count, since anyone can put them
-    into /tmp, unless `folder` is that user's too."""
+    """The project's root if Invoke loaded no tasks.py: the nearest folder, from `folder` up, with a tasks.py, an
+    invoke.yaml (.yml, .json) or a `.git`; else `folder` itself. Files of another user do not count, since anyone can
+    put them into /tmp, unless that user also owns `folder`."""
     trusted = (0, os.geteuid(), folder.stat().st_uid)
     marked = ((place, place / mark) for place in (folder, *folder.parents) for mark in _MARKS)
     return next((place for place, path in marked if mode_of(path) and path.stat().st_uid in trusted), folder)

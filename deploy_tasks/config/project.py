@@ -56,17 +56,17 @@ class Project:
         environ: Mapping[str, str],
         environment: str | None = None,
         *,
-        as_filed: apps.Configuration | None = None,
+        without_variables: apps.Configuration | None = None,
         secrets: Sequence[str] = (),
         engines: frozenset[str] | None = None,
     ) -> None:
         """The environment is that of the flag, `environment`, else of DEPLOY_ENVIRONMENT in the shell or in a `.env`
         file, else of the configuration. SettingsError if there is none of this name.
 
-        `as_filed` is the configuration without what INVOKE_* variables put there, if there are any.
+        `without_variables` is the configuration without what INVOKE_* variables put there, if there are any.
         """
         self.root, self.table, self.secrets, self.engines = root, configuration.table, secrets, engines
-        self._environ, self._as_filed = environ, as_filed or configuration
+        self._environ, self._without_variables = environ, without_variables or configuration
         # Invoke reads INVOKE_DEPLOY_<KEY> only for keys that its configuration has already. The settings are not put
         # there: a shallow merge at a developer's root collection would delete them.
         by_invoke = {row.key: environ.get(f"INVOKE_{row.variable}") for row in WITH_VARIABLE}
@@ -114,11 +114,19 @@ class Project:
             if table.get(row.key) not in NOT_GIVEN
         }
         keep_secret(secrets.values())
-        as_filed = None
+        without_variables = None
         if any(name.startswith("INVOKE_DEPLOY_") for name in environ):
-            as_filed = apps.split(deploy_part(c.config, root, without_variables=True))
+            without_variables = apps.split(deploy_part(c.config, root, without_variables=True))
         configuration, engines = apps.split(written), getattr(c.config, "only_engines", None)
-        return cls(root, configuration, environ, environment, as_filed=as_filed, secrets=[*secrets], engines=engines)
+        return cls(
+            root,
+            configuration,
+            environ,
+            environment,
+            without_variables=without_variables,
+            secrets=[*secrets],
+            engines=engines,
+        )
 
     def chosen(self, flags: Mapping[str, object]) -> Chosen:
         """The apps that `flags` mean; with a table of apps, DEPLOY_APP is a choice among them, too. SettingsError if
@@ -195,7 +203,7 @@ class Project:
             by_flag["app"] = None  # the flag chooses among the apps, and the entry says what the app is called
         configuration = self.configuration
         if not is_selected:
-            configuration = structs.replace(configuration, general=self._as_filed.general)
+            configuration = structs.replace(configuration, general=self._without_variables.general)
         levels = configuration.levels(name, environment)
         named_by_app, origins = settle((BY_KEY["env_file"],), levels)
         of_app = [path for path in named_by_app.values() if path]
@@ -227,7 +235,7 @@ class Project:
         if must_agree and (named or environment):
             environments.check_agree(
                 layers,
-                self._as_filed.levels(name, environment),
+                self._without_variables.levels(name, environment),
                 self._environ,
                 environment,
                 is_selected=is_selected,

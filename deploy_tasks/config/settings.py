@@ -1,7 +1,7 @@
 """The settings of one call for one app, frozen. Each value has an origin.
 
-Precedence is that of `Source`. Variables and `.env` files that count for one environment go before those for all.
-`Project.load` settles all of these but the record and git, which `Settings.completed` adds.
+`Source` defines the precedence. Variables and `.env` files for one environment override those for all.
+`Project.load` reads every source but the record and git, which `Settings.completed` adds.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _REQUIRED = ("api_url", "api_key", "app", "image_name", "port", "repo_url", "git
 
 
 class Settings:
-    """The settings of one call for one app. A setting that no source gives is its default, else None; a required one
-    then raises SettingsError. The text of the object shows no value."""
+    """The settings of one call for one app. A setting without a source has its default or None; reading a required one
+    that is not set raises SettingsError. `repr` shows no values."""
 
     name: str | None
     """The app's name in the table of apps; None without a table."""
@@ -46,8 +46,8 @@ class Settings:
     environment: str | None
     """The selected environment; None if none is."""
     cluster: str
-    """What lines say of where something happens: the environment and the API's host, `production (deploy.example.com)`;
-    without an environment only the host."""
+    """The cluster's name in messages: the environment and the API's host, `production (deploy.example.com)`; without an
+    environment only the host."""
     state_file: Path
     api_url: str
     api_key: str
@@ -89,12 +89,12 @@ class Settings:
     protected: bool
     origins: Mapping[str, Origin]
     of_call: frozenset[str]
-    """The keys of settings that a flag or the shell gives: a command that is pasted into another shell must name
-    them."""
+    """The keys of settings from a flag or the shell. A suggested command must repeat them, since it may be pasted into
+    another shell."""
     flags: frozenset[str]
     """The keys of settings that the task has a flag for."""
     variables: Mapping[str, str]
-    """The environment, and what the `.env` files add to it. An empty variable is not set, so it is not in here."""
+    """The variables of the shell and the `.env` files. Empty ones count as not set and are left out."""
     empty_variables: frozenset[str]
     """The names of variables without a value, for messages."""
     env_files: Mapping[str, EnvFile]
@@ -102,10 +102,11 @@ class Settings:
     environments: tuple[str, ...]
     """The names of all environments, in the order of the configuration."""
     not_used: Mapping[str, str]
-    """Variables that do not count because an environment is selected, or DEPLOY_ENV_FILE set, with the `.env` file that
-    has each."""
+    """Variables that do not count because an environment is selected or DEPLOY_ENV_FILE is set, each with its `.env`
+    file."""
     configured_environment: Mapping[str, str]
-    """The app's environment as the configuration has it, without the names that have no value."""
+    """The app's variables from the configuration (`env`, `env_from`, `env_from_optional`), without those that have no
+    value."""
 
     def __init__(self, origins: Mapping[str, Origin], **values: Any) -> None:  # Any: each has been parsed by its row
         follows: dict[str, Origin] = {}
@@ -127,7 +128,7 @@ class Settings:
     if not TYPE_CHECKING:  # mypy would take any name for that of a setting
 
         def __getattr__(self, key: str) -> NoReturn:
-            """Of a required setting that is not set, the SettingsError of `check`."""
+            """Raises the SettingsError of `check` for a required setting that is not set."""
             if key in _REQUIRED:
                 self.check("app" if key == "image_name" else key)
             raise AttributeError(f"{key} is not set")  # port: the app has several
@@ -136,13 +137,14 @@ class Settings:
         raise AttributeError(f"{key} cannot be changed")
 
     def completed(self, record: Mapping[str, object], facts: Mapping[str, Callable[[], str | None]]) -> Settings:
-        """These settings with what `record` has and then git, both only for what no source gives. SettingsError if a
-        value is invalid. From now on the values that the app gets by name are redacted.
+        """These settings, with unset values filled in from `record`, then from git. SettingsError if a value is
+        invalid. From now on, values of the variables in `env_from` are redacted.
 
-        `record` is the target of the last build, {} if there is none; the record of another app does not count, and
-        of one that was made for another environment only the image's name. `facts` ask git, by the keys of settings.
+        `record` is the target of the last build, {} if there is none. The record of another app does not count; of a
+        record for another environment, only the image name counts. `facts` maps keys of settings to functions that ask
+        git.
         """
-        app, is_of_here = self.known("app"), record.get("environment") == self.environment
+        app, is_of_here = self.get("app"), record.get("environment") == self.environment
         if record and not is_of_here and app is None and "app" in facts:
             app = facts["app"]()
         if record.get("app") not in (None, app) and (app is not None or not is_of_here):
@@ -158,30 +160,30 @@ class Settings:
         layers = [Layer(Source.RECORD, "the record", "", record), Layer(Source.GIT, "git", "", by_git)]
         values, origins = settle([BY_KEY[key] for key in unset], layers)
         settings = Settings(**{**vars(self), **values, "origins": {**self.origins, **origins}})
-        # Only now it is known which values are part of a plain setting, and so are not redacted.
+        # Only now all plain settings are known: values that are part of one are not redacted.
         names = (*settings.env_from, *settings.env_from_optional)
         keep_secret(settings.secret_values_of(names), is_named=True)
         return settings
 
     @overload
-    def known(self, key: Literal["api_url", "api_key", "app", "image_name", "repo_url", "git_ref"]) -> str | None: ...
+    def get(self, key: Literal["api_url", "api_key", "app", "image_name", "repo_url", "git_ref"]) -> str | None: ...
     @overload
-    def known(self, key: Literal["port"]) -> int | None: ...
+    def get(self, key: Literal["port"]) -> int | None: ...
     @overload
-    def known(self, key: str) -> object: ...
-    def known(self, key: str) -> object:
+    def get(self, key: str) -> object: ...
+    def get(self, key: str) -> object:
         """The value of a setting, None if it is not set."""
         return vars(self).get(key)
 
     def given(self, key: str) -> str | None:
-        """The text of a setting that a source gives; None if it is recorded, git's or the default, so that a request
-        may leave it to the server."""
-        return None if self.origins[key].source >= Source.RECORD else str(self.known(key))
+        """The text of a setting that a person gave; None if it comes from the record, git or the default, so that a
+        request can leave it to the server."""
+        return None if self.origins[key].source >= Source.RECORD else str(self.get(key))
 
     def needed(self, key: str) -> str:
         """The text of a setting. SettingsError if it is not set."""
         self.check(key)
-        return str(self.known(key))
+        return str(self.get(key))
 
     def is_by_flag(self, key: str) -> bool:
         return self.origins[key].source is Source.FLAG
@@ -192,19 +194,19 @@ class Settings:
     def check(self, *needs: str, given: Collection[str] = (), trouble: str | None = None) -> None:
         """Raises one SettingsError with everything of `needs` that is missing, and how to give it.
 
-        `needs` are keys of settings; `env_from` and `build_args_from` for the variables that they name; `files` for the
-        Dockerfile and the build context, `cloned_files` for both if the cluster clones this commit. `given` are names
-        with a value from elsewhere. `trouble` says why git does not know a setting. A setting of the registry is
-        missing only if a file has one that does not count.
+        `needs` are keys of settings, where `env_from` and `build_args_from` mean the variables that they name; `files`
+        means the Dockerfile and the build context, and `cloned_files` means both if the cluster clones this checkout's
+        commit. `given` are names of variables that have a value from a flag. `trouble` says why git does not know a
+        setting. Settings of the registry are reported only if a file has one that does not count.
         """
-        unset = [row for row in SETTINGS if row.key in needs and self.known(row.key) is None]
+        unset = [row for row in SETTINGS if row.key in needs and self.get(row.key) is None]
         unset = [row for row in unset if row.key not in OF_REGISTRY and (row.key != "port" or not self.ports)]
         if self.not_used:
             rows = (BY_KEY[key] for key in OF_REGISTRY if key in needs)
             unset += [row for row in rows if row.variable in self.not_used and not self.is_given(row.key)]
         named = [name for key in ("env_from", "build_args_from") if key in needs for name in getattr(self, key)]
         unvalued = [name for name in dict.fromkeys(named) if name not in self.variables and name not in given]
-        # What is not set yet is what git fills in.
+        # If they are not set yet, git will fill them in.
         is_cloned_from_here = all(self.origins[key].source >= Source.GIT for key in ("repo_url", "git_ref"))
         needs_files = "files" in needs or ("cloned_files" in needs and is_cloned_from_here)
         parts, steps = [], []
@@ -222,13 +224,13 @@ class Settings:
             file = f".env.{self.environment}" if self.environment else os.environ.get("DEPLOY_ENV_FILE") or ".env"
             steps.append(f"Set variables in the shell, or in {file} at the project's root")
         if any(row.is_global for row in unset):
-            steps += self._how_to_give_those_of_an_environment(unset)
+            steps += self._hints_for_environments(unset)
         if parts:
             raise SettingsError(", and ".join(parts) + (f" ({trouble})" if trouble else ""), next=steps)
 
-    def _how_to_give_those_of_an_environment(self, unset: Iterable[Setting]) -> Iterator[str]:
-        """What may be meant where a setting of a cluster is missing: no environment is selected, or a file has a
-        variable that does not count with one."""
+    def _hints_for_environments(self, unset: Iterable[Setting]) -> Iterator[str]:
+        """Likely reasons for a missing setting of a cluster: no environment is selected, or a file has a variable that
+        does not count with one."""
         if self.environments and not self.environment:
             yield f"No environment is selected: use --environment NAME (available: {', '.join(self.environments)})"
         for variable in (row.variable for row in unset if row.variable in self.not_used):
@@ -238,7 +240,7 @@ class Settings:
             yield f"{self.not_used[variable]} has {variable}, which is not used with {how}"
 
     def ways_to_set(self, row: Setting) -> str:
-        """How to give the value of a setting."""
+        """The ways to set a setting: `--port or DEPLOY_PORT or port under deploy: in invoke.yaml`."""
         ways = [row.flag] if row.key in self.flags else []
         if self.name is not None and not row.is_global:
             ways.append(f"deploy.apps.{self.name}.{row.key} in invoke.yaml")
@@ -256,7 +258,7 @@ class Settings:
         return f"{variable} (it is empty)" if variable in self.empty_variables else variable
 
     def wrong_files(self) -> Iterator[tuple[str, str]]:
-        """The key of each of Dockerfile and build context that cannot be built from, with the reason."""
+        """The setting (`dockerfile`, `build_context`) of each path that cannot be used for a build, and the reason."""
         file, context = self.root / self.dockerfile, self.root / self.build_context
         if not stat.S_ISREG(mode_of(file)):
             yield "dockerfile", f"there is no Dockerfile at {file}"
@@ -268,8 +270,8 @@ class Settings:
             yield "build_context", f"the build context {context} cannot be read"
 
     def values_of(self, names: Collection[str], what: str) -> dict[str, str]:
-        """The variables `names`, from the shell or the `.env` files. SettingsError names all that are missing,
-        as `what`."""
+        """The values of the variables `names` in the shell or the `.env` files. SettingsError lists the missing ones
+        after `what`."""
         if missing := [name for name in names if name not in self.variables]:
             empty = next((name for name in missing if name in self.empty_variables), None)
             hint = f", or {empty}= for an empty value" if empty else ""
@@ -280,18 +282,18 @@ class Settings:
         return {name: self.variables[name] for name in names}
 
     def secrets_among(self, values: Mapping[str, str]) -> list[str]:
-        """The names in `values` that carry a secret of the deploy: by their name, or by their value."""
+        """The names in `values` whose name or value is that of one of the kit's secrets."""
         is_secret = SECRET_VARIABLE.fullmatch
         places = (self.variables, *(file.variables for file in self.env_files.values()))
-        secrets = {self.known(row.key) for row in SECRETS}
+        secrets = {self.get(row.key) for row in SECRETS}
         secrets |= {value for has in places for name, value in has.items() if is_secret(name)}
         return [name for name, value in values.items() if is_secret(name) or (value and value in secrets)]
 
     def secret_values_of(self, names: Iterable[str]) -> list[str]:
-        """The values of the variables `names`, which are not to be shown. Part of a plain setting, such as a namespace,
-        is no secret: commands to run could not be read without it."""
+        """The values of the variables `names` that must be redacted. A value that is part of a plain setting, such as a
+        namespace, is not: it would make suggested commands unreadable."""
         values = [self.variables[name] for name in names if name in self.variables]
-        plain = [self.known(row.key) for row in WITH_VARIABLE if not row.secret] if values else []
+        plain = [self.get(row.key) for row in WITH_VARIABLE if not row.secret] if values else []
         texts = {str(text) for value in plain for text in (value if isinstance(value, tuple) else (value,))}
         return [value for value in values if not any(value in text for text in texts)]
 
@@ -301,6 +303,6 @@ class Settings:
         keys = ["ENV_FILE", *(f"{row.key.upper()}{suffix}" for row in WITH_VARIABLE for suffix in suffixes)]
         for name in sorted(self.variables):
             key = name.removeprefix("DEPLOY_")
-            # Other tools have variables of this kind, too, so it must be very much like one.
+            # Other tools have DEPLOY_* variables too, so only a very similar name counts.
             if key not in (name, *keys) and (meant := nearest(key, keys, likeness=0.8)):
                 yield f"{name} is not a setting (did you mean DEPLOY_{meant}?)"

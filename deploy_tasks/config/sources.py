@@ -1,4 +1,4 @@
-"""Where the value of a setting comes from: its source there, and the strongest of the sources that give one."""
+"""The sources of settings, and the choice of the strongest source for each setting."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Source(IntEnum):
 
     FLAG = 1
     APP_ENVIRONMENT = 2
-    """What one app has of its own in an environment: `deploy.apps.<name>.environments.<environment>.<key>`."""
+    """One app in one environment: `deploy.apps.<name>.environments.<environment>.<key>`."""
     ENVIRONMENT = 3
-    """An environment: `deploy.environments.<environment>.<key>`."""
+    """One environment: `deploy.environments.<environment>.<key>`."""
     APP = 4
-    """The configuration of one app: `deploy.apps.<name>.<key>`."""
+    """One app: `deploy.apps.<name>.<key>`."""
     VARIABLE = 5
     ENV_FILE = 6
     CONFIG = 7
@@ -31,12 +31,12 @@ class Source(IntEnum):
 
 
 CONFIGURED = (Source.APP_ENVIRONMENT, Source.ENVIRONMENT, Source.APP, Source.CONFIG)
-"""The levels of the configuration."""
+"""The sources that are in the configuration."""
 
 
 class Origin(NamedTuple):
-    """The origin of one value: its source; the place where a person finds it, such as `environment` or the name of a
-    `.env` file; and, if there is one, its name there. Its text is what messages show: `shell variable DEPLOY_PORT`."""
+    """The origin of one value: its source, the place where a person finds it (such as `flag` or the name of a `.env`
+    file), and its name there. `str` is what messages show: `shell variable DEPLOY_PORT`."""
 
     source: Source
     place: str
@@ -59,21 +59,21 @@ def of_flag(flag: str, parse: Callable[[Any], T], value: object) -> T:
 
 
 class Layer(NamedTuple):
-    """The values of one source, as they are written, by the keys of settings. `shown` is a format of what messages call
-    a setting there, such as `deploy.{row.key}`."""
+    """The raw values of one source, by the keys of settings. `shown` is the format of a setting's name in messages,
+    such as `deploy.{row.key}`."""
 
     source: Source
     place: str
     shown: str
     values: Mapping[str, object]
     suffix: str = ""
-    """That of the environment which these variables are for; "" if they are for all."""
+    """The suffix of variables for one environment (`schema.suffix_of`); "" for all environments."""
     is_of_call: bool = False
-    """Whether only this call has them: in the shell, or in the file of DEPLOY_ENV_FILE."""
+    """Whether they are only for this call: in the shell, or in the file that DEPLOY_ENV_FILE names."""
 
 
 def settle(rows: Iterable[Setting], layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
-    """The parsed value of each row from the first of `layers` that gives one, and its origin. Raises SettingsError."""
+    """The parsed value of each row, from the first of `layers` that has one, and its origin. Raises SettingsError."""
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     default = Origin(Source.DEFAULT, "default")
@@ -91,8 +91,8 @@ def settle(rows: Iterable[Setting], layers: Sequence[Layer]) -> tuple[dict[str, 
 
 
 def _joined(row: Setting, layers: Sequence[Layer]) -> object:
-    """What all levels of the configuration have of a joined setting, the weakest first. Where a level has the value of
-    a variable, weaker levels do not name it."""
+    """The values of a joined setting from all layers of the configuration, weakest first. If a layer gives a variable a
+    value in `env`, the names from weaker layers (as in `env_from`) are dropped."""
     table: dict[str, object] = {}
     items: list[object] = []
     for level in (layer for layer in reversed(layers) if layer.source in CONFIGURED):

@@ -1,7 +1,7 @@
 """Parsers for the values of settings.
 
-Each takes text, or what Python and YAML give, and returns the value. ValueError says what is wrong with it and never
-repeats a secret.
+Each takes text, or a value from Python or YAML, and returns the parsed value. ValueError says what is wrong and never
+contains a secret.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _PLATFORM = (
 
 
 def as_text(value: object, check: Callable[[str], str] = str, *, any_type: bool = False) -> str:
-    """What `check` returns for a text, or for a whole number as its digits. A list or a table is refused. So are other
-    types, unless `any_type`, since the text that was written is lost: True may have been `yes`, and 1.1 `1.10`."""
+    """The result of `check` for a text or a whole number. ValueError for a list or a table; without `any_type`, also
+    for other types, whose original text is lost: True may have been `yes`, and 1.1 `1.10`."""
     if isinstance(value, list | tuple | Mapping):
         raise ValueError("a list or a table is not allowed here, only one value")
     if not any_type and (not isinstance(value, str | int) or isinstance(value, bool)):
@@ -48,8 +48,8 @@ def as_text(value: object, check: Callable[[str], str] = str, *, any_type: bool 
 
 
 def matching(pattern: str, says: str, value: object, *, is_secret: bool = False) -> str:
-    """A printable text that matches `pattern` as a whole. The error is the quoted text and what it `says`; if it
-    `is_secret`, only what it `says`."""
+    """`value` as a printable text that matches `pattern` as a whole. The error is the quoted text and `says`; for a
+    secret, only `says`."""
     text = as_text(value)
     if not is_secret and not text.isprintable():
         raise ValueError("the text has a control character")
@@ -68,7 +68,7 @@ registry_host = partial(
 )
 path_on_site = partial(matching, "/[^ ]*", "is not a path on the site (it looks like /health)")
 file_path = partial(matching, r"(?:.*/)?(?!\.{1,2}$)[^/]+", "is not the path of a file")
-# The text becomes one word of a command or a request.
+# The text becomes an argument of a command.
 not_a_flag = partial(matching, "(?!-).*", "starts with - and would be read as a flag")
 platforms = partial(
     matching,
@@ -82,8 +82,8 @@ _variable_name = partial(matching, _NAME, "is not the name of an environment var
 
 
 def api_url(value: object) -> str:
-    """An https URL, or http to loopback, without user, query or fragment; its host in lower case, without the default
-    port and a trailing slash."""
+    """An https URL, or http to loopback, without user, query or fragment. Normalized: the host in lower case, no
+    default port, no trailing slash."""
     text = as_text(value)
     example = "(it looks like https://deploy.example.com)"
     try:
@@ -103,13 +103,14 @@ def api_url(value: object) -> str:
         raise ValueError(f"{quoted(text)} would send the key unencrypted, so use https://")
     if "?" in text or "#" in text:
         raise ValueError(f"{quoted(text)} has a query or a fragment, which the URL of the API cannot have")
-    # One address in one form, so that addresses can be compared.
+    # Normalized, so that URLs can be compared.
     netloc = url.netloc.lower().removesuffix(":443" if url.scheme == "https" else ":80")
     return f"{url.scheme}://{netloc}{url.path}".rstrip("/")
 
 
 def repo_url(value: object) -> str:
-    """What the cluster clones. Only ssh has a user, and nothing has a password or a query: they may be secrets."""
+    """The URL or path of a repository to clone. A user is allowed only for ssh; a password or a query, which may be a
+    secret, never."""
     text = not_a_flag(value)
     if text.startswith(("/", ".", "file:")):
         return text
@@ -126,7 +127,7 @@ def repo_url(value: object) -> str:
 
 
 def seconds(value: object, *, or_zero: bool = False) -> float:
-    """Seconds, above 0 and at most a day; 0, for not at all, only with `or_zero`."""
+    """Seconds, above 0 and at most a day; 0 only with `or_zero`."""
     try:
         number = float(as_text(value, any_type=True))
     except ValueError:
@@ -147,7 +148,7 @@ def switch(value: object) -> bool:
 
 
 def whole_number(what: str, lowest: int, highest: int, value: object) -> int:
-    """A whole number in decimal digits. YAML reads 010 as eight, a person as ten, so it is refused."""
+    """A whole number in decimal digits, without a leading zero: YAML reads 010 as eight, a person as ten."""
     text = as_text(value, any_type=True)
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text) or not lowest <= int(text) <= highest:
         hint = ", without a leading zero" if re.fullmatch(r"0[0-9]+", text) else ""
@@ -163,7 +164,7 @@ class Port(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the metrics of an app are read."""
+    """Where an app's metrics are scraped."""
 
     port: Annotated[int, Meta(ge=1, le=65535)]
     path: Annotated[str, Meta(pattern=r"^/[!-~]*\Z")] | None = None
@@ -173,7 +174,7 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
 
 def _table(kind: Any, keys: Iterable[str], value: object) -> object:  # Any: a type such as tuple[Port, ...]
     try:
-        return msgspec.convert(value, kind, strict=False)  # as YAML is written, a number is text
+        return msgspec.convert(value, kind, strict=False)  # numbers arrive as text
     except msgspec.ValidationError as error:
         raise ValueError(f"{fit(str(error))} (allowed keys: {', '.join(keys)})") from error
 
@@ -193,12 +194,12 @@ variable_names = partial(several, _variable_name)
 
 
 def app_names(value: object) -> str:
-    """One name of an app, or several (a list, or text with commas), joined with commas."""
+    """The names of one or more apps (a list, or text with commas), joined with commas."""
     return ",".join(several(images.label, value))
 
 
 def environment(value: object) -> dict[str, str]:
-    """The variables of an app and their values, from a table."""
+    """An app's variables, from a table of names and values."""
     if not isinstance(value, Mapping):
         raise ValueError("this is not a table of names and values")
     if wrong := [name for name in value if not str(name) or "=" in str(name)]:
@@ -231,7 +232,7 @@ def _of_key(key: object, value: object) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """A message that there is no `what` called `name`, with the nearest of the `known` names."""
+    """A message that `name` is not `what`, with the most similar of the `known` names."""
     hint = nearest(name, known)
     return f"{quoted(name)} is not {what}{f' (did you mean {hint}?)' if hint else ''}"
 

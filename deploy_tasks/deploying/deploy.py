@@ -94,7 +94,7 @@ def config_of(settings: Settings, env: Mapping[str, str]) -> DeployConfig:
     domains = [*settings.domain]
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
     return DeployConfig(
-        port=None if settings.ports else settings.known("port"),
+        port=None if settings.ports else settings.get("port"),
         ports=[Port(**fields_of(port)) for port in settings.ports] or None,
         replicas=settings.replicas,
         domain=domains[0] if domains and not several else None,

@@ -33,7 +33,7 @@ from ..state.what_ran import ran
 from ..ui import console
 from ..ui.progress import progress_of
 from .image_lines import age, described, when
-from .way_back import Undo, undo_of
+from .undo import Undo, undo_of
 
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
@@ -97,7 +97,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
         work.remaining = Remaining.NOTHING
         try:
-            with work.undivided():
+            with work.uninterrupted():
                 new = ran(self._note(work, history.DEPLOYED, before, accepted.revision))
                 goes_on, look = f"{request.app} is deployed, and its rollout goes on", work.step("status", "Look")
                 work.on_interrupt(goes_on, look)
@@ -185,7 +185,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         return work.note(
             outcome,
             self.deployed,
-            deploy_config=self.request.deploy_config.to_keep,
+            deploy_config=self.request.deploy_config.for_history,
             replaced=before.ran,
             revision=revision,
             promoted_from=self.promoted_from,

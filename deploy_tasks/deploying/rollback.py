@@ -12,7 +12,7 @@ from ..api.schemas import RollbackRequest
 from ..config.settings import Settings
 from ..config.sources import of_flag
 from ..config.values import whole_number
-from ..deploy_config import DeployConfig, names_that_change, put_over
+from ..deploy_config import DeployConfig, merged, names_that_change
 from ..errors import ChangedMeanwhile, SettingsError
 from ..invocation.command import Command
 from ..invocation.work import Work
@@ -22,7 +22,7 @@ from ..state.what_ran import image_of
 from .deploy import config_of, environment_of, plan_of
 from .deploy_plan import DeployPlan
 from .image_lines import how_known, when
-from .way_back import step_to_another, ways_back
+from .undo import find_targets, step_to_another
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
@@ -34,7 +34,7 @@ def _plan_rollback(work: Work) -> DeployPlan:
     says = [f"going back to {history.described(target)}{when(target)}", *says]
     restores = None
     if restores_it and target.revision is not None:
-        config = put_over(target.deploy_config or DeployConfig(), changes)
+        config = merged(target.deploy_config or DeployConfig(), changes)
         restores = RollbackRequest(
             revision=target.revision, deploy_config=changes if changes != DeployConfig() else None
         )
@@ -63,9 +63,9 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     """What ran `back` deploys ago, what a person should know of it, in lines, and whether the server restores it.
     SettingsError if nothing did."""
     try:
-        ways = ways_back(work, work.running())
+        ways = find_targets(work, work.running())
     except ChangedMeanwhile:  # between the two looks
-        ways = ways_back(work, work.look_again())
+        ways = find_targets(work, work.look_again())
     found = list(islice(ways.ones, back))
     if len(found) < back:
         earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
@@ -91,9 +91,9 @@ def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str
     settings.check("env_from", *(() if then else ("port",)), given=[text.partition("=")[0] for text in texts])
     env = environment_of(settings, texts)
     if then is None:
-        config = put_over(config_of(settings, env), DeployConfig(replicas=target.replicas))
-        return put_over(config, DeployConfig(replicas=changes.replicas)), [how_known(target)]
-    config = structs.replace(put_over(then, changes), env={**env})
+        config = merged(config_of(settings, env), DeployConfig(replicas=target.replicas))
+        return merged(config, DeployConfig(replicas=changes.replicas)), [how_known(target)]
+    config = structs.replace(merged(then, changes), env={**env})
     names = names_that_change(then, config)
     since = f" ({names[0]} since then)" if names else ""
     return config, [f"its variables get the current values{since}"] if env or names else []

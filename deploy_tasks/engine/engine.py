@@ -22,7 +22,7 @@ from ..errors import EngineError
 from .docker import Buildx, Docker
 from .kind import NOT_PUSHED, NOT_RECORDED, Image, Info, Kind, last_line, text_of
 from .podman import Podman
-from .runner import AtOnce, streaming
+from .runner import WholeInput, streaming
 
 # The first kind that recognizes the engine is used; Docker accepts any.
 KINDS: Sequence[type[Kind]] = (Podman, Buildx, Docker)
@@ -190,7 +190,7 @@ class Engine:
                     dry=dry,
                     echo=False if stdin or hide else None,
                     echo_format="{command}",  # Invoke's default has control characters, even in a file
-                    in_stream=AtOnce(stdin),
+                    in_stream=WholeInput(stdin),
                     env={**environment, **self._c.config.run.env, **(variables or {})},
                     replace_env=True,
                 )

@@ -19,7 +19,7 @@ from invoke.runners import Local, Result
 
 from ..errors import Interrupted
 from ..redaction import Lines
-from ..signals import Signalled, held_back, signal_number
+from ..signals import Signalled, deferred_signals, signal_number
 from ..ui import console
 
 # Enough for the last lines of any push.
@@ -45,7 +45,7 @@ def end_all(number: int) -> None:
         runner.end(number)
 
 
-class AtOnce(StringIO):
+class WholeInput(StringIO):
     """A stdin that returns everything in one `read()`: Invoke reads a StringIO at 10 ms per character."""
 
     def read(self, _size: int | None = -1) -> str:
@@ -84,16 +84,16 @@ class _StreamingRunner(Local):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._pass_on = console.for_other_threads(console.pass_on)
+        self._relay = console.for_other_threads(console.relay)
 
     def echo(self, command: str) -> None:
-        self._pass_on(self.opts["echo_format"].format(command=command))
+        self._relay(self.opts["echo_format"].format(command=command))
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         # Invoke's default, /bin/bash, does not exist everywhere; the quoted command means the same to any shell.
         shell = shutil.which(shell) or "/bin/sh"
         # A signal within Popen would leave a running command that nothing here knows.
-        with _lock, held_back() as arrived:
+        with _lock, deferred_signals() as arrived:
             if console.is_over():
                 raise Interrupted("stopped")
             self.process = Popen(
@@ -136,7 +136,7 @@ class _StreamingRunner(Local):
 
         def show(whole: list[str]) -> None:
             if whole and not hide:
-                self._pass_on("\n".join(whole))
+                self._relay("\n".join(whole))
 
         for text in self.read_proc_output(reader):
             show(lines.feed(text))
@@ -146,7 +146,7 @@ class _StreamingRunner(Local):
     def end(self, number: int) -> None:
         """Sends the signal `number` to the command, waits for its end, and kills the processes that are left."""
         while hasattr(self, "process") and self.process.returncode is None:
-            with suppress(KeyboardInterrupt), held_back() as arrived:
+            with suppress(KeyboardInterrupt), deferred_signals() as arrived:
                 self.signal(number)
                 until = time.monotonic() + _SECONDS_TO_STOP
                 # A second signal ends the wait.

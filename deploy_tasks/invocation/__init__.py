@@ -1,1 +1,1 @@
-"""From a call of an Invoke task to what is done for one app or several."""
+"""Runs a task's command, for one app or several."""

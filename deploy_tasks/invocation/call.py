@@ -27,9 +27,9 @@ R_co = TypeVar("R_co", covariant=True)
 _CHAINS = "deploy_chains"
 _one_at_a_time = Lock()
 TARGET = ("app", "namespace", "image_name", "app_class")
-"""The flags that name the target: an app, its place and its image."""
+"""The flags of the target: an app, its namespace, its image and its app class."""
 HOW_IT_RUNS = ("port", "replicas", "domain", "health_path", "tls", "env")
-"""The flags that say how the app runs: a suggested deploy repeats them."""
+"""The flags for how the app runs. A suggested deploy repeats them."""
 _PLACE = ("namespace", "app_class")
 
 
@@ -42,26 +42,26 @@ class Place(NamedTuple):
 
 
 class Chain(Struct):
-    """What the calls of one command line share: the flags that say the target, and what was recorded."""
+    """What the calls of one command line share, such as the flags of the target and the records."""
 
     target: Mapping[str, object] = {}
     app: str | None = None
-    """The apps that the target belongs to, separated by commas, whether a flag named them or not."""
+    """The apps that the target belongs to, separated by commas, even if no flag named them."""
     environment: str | None = None
     """The environment of the last call, to which the target belongs."""
     records: dict[str | None, Record] = {}
-    """What was recorded, by the app's name in the table of apps; None if there is no table."""
+    """What was recorded, by the app's name in the table of apps (None without a table)."""
     confirmed: set[str | None] = set()
-    """The protected environments whose plan a person has confirmed, or `--yes`."""
+    """The protected environments that a person, or `--yes`, has confirmed."""
     seen: dict[Place, Running] = {}
-    """What ran at each place when that was confirmed, or was deployed by this command line since."""
+    """What ran at each place at the confirmation, or what this command line has deployed there since."""
 
 
 class Call(Struct, Generic[R_co], frozen=True):
     """One call of one task.
 
-    `options` are its flags, completed with the target of an earlier call of the command line. `given` has those whose
-    value is not the default, `target` those that the later calls inherit.
+    `options` are its flags, completed with the target of an earlier call of the command line. `given` are the flags
+    that differ from their defaults, `target` those that later calls inherit.
     """
 
     c: Context
@@ -79,13 +79,13 @@ class Call(Struct, Generic[R_co], frozen=True):
 
     @classmethod
     def of(cls, c: Context, command: Command[R], options: Mapping[str, object]) -> Call[R]:
-        """The call of `command` with `options`. SettingsError if the project's configuration cannot be used."""
+        """The call of `command` with `options`. SettingsError if the project's configuration is invalid."""
         config: Any = c.config
         with _one_at_a_time:
-            # Invoke hands one configuration to all calls of a command line, so later calls find what is set here.
-            # Invoke copies the values in it, but not what a tuple holds.
+            # All calls of a command line share one configuration of Invoke. Invoke copies its values, but not the
+            # content of a tuple.
             (chains,) = config.setdefault(_CHAINS, (WeakKeyDictionary[Thread, Chain](),))
-            # Each thread of a program has its own, so that none deploys another one's app.
+            # Each thread of a program has a chain of its own, so that none deploys another thread's app.
             chain: Chain = chains.setdefault(current_thread(), Chain())
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
@@ -94,22 +94,22 @@ class Call(Struct, Generic[R_co], frozen=True):
             flags["environment"] = chain.environment
         project = Project.of(c, cast("str | None", flags["environment"]))
         environment, line = project.environment, next_steps.current.get()
-        # Commands to run next are written for it from now on.
+        # From now on, suggested commands name this environment.
         next_steps.current.set(line._replace(environment=environment))
         if line.later and flags["environment"] is None and command.changes:
             _warn_of_others(line.later, command.name, environment)
         if environment != chain.environment:
-            # Now, so that after a failure of this call a later one does not go to the default. The place of an app in
-            # one environment is not its place in another.
+            # Set now: even if this call fails, a later one must not go to the default environment. An app may have
+            # another namespace and class in another environment.
             chain.environment = environment
             chain.target = {key: value for key, value in chain.target.items() if key not in _PLACE}
-        # Flags of the target that are missing come from earlier calls, unless those were for another app.
+        # Missing flags of the target come from earlier calls, unless those were for another app.
         is_of_another = flags.get("app") and not apps.are_among(str(flags["app"]), chain.app)
         earlier = {} if is_of_another else chain.target
         target = {key: found for key in (*TARGET, "jobs") if (found := flags.get(key) or earlier.get(key))}
         flags.update(target)
-        # Commands to run next name the environment anyway, however it was selected.
-        given = {key: value for key, value in flags.items() if value not in (None, [], line.usual.get(key))}
+        # Suggested commands name the environment anyway, whichever source selected it.
+        given = {key: value for key, value in flags.items() if value not in (None, [], line.defaults.get(key))}
         given.pop("environment", None)
         checkout, is_dry = Checkout(project.root), bool(c.config.run.dry)
         return Call(c, command, cast(Options, flags), given, target, project, environment, checkout, chain, is_dry)
@@ -121,8 +121,8 @@ class Call(Struct, Generic[R_co], frozen=True):
 
 
 def _warn_of_others(later_ones: Sequence[next_steps.Parsed], task: str, environment: str | None) -> None:
-    """Warns if a later task of this command line names another environment, while the present one names none: an
-    environment counts from the task that names it on."""
+    """Warns if the current task names no environment and a later one of this command line names another: `-E` counts
+    only for its own task and those after it."""
     later = next((one for one in later_ones if one.given.get("environment")), None)
     if later and (other := later.given["environment"]) != environment:
         here = f"in {environment}, the default" if environment else "in no environment"

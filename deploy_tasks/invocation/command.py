@@ -17,26 +17,26 @@ API = ("api_url", "api_key", "app")
 
 
 class Plan(Protocol[R_co]):
-    """What a command has decided to do for one app: frozen and complete."""
+    """What a command will do for one app: frozen and complete."""
 
     def show(self, work: Work, /) -> object:
-        """Shows what would be done, for `--dry`. Changes nothing."""
+        """Shows the plan, for `--dry`. Changes nothing."""
 
     def execute(self, work: Work, /) -> R_co:
         """Executes the plan, records and reports it; returns the task's result."""
 
 
 def no_plan(work: Work) -> Plan[None]:
-    """The `plan` of a command for the whole checkout, which `run` never calls."""
+    """The `plan` of a command for the whole checkout; never called."""
     raise NotImplementedError(work.call.command.name)
 
 
 class Command(Struct, Generic[R_co], frozen=True):
     """What a task does for one app.
 
-    The steps are always the same (`invocation/run.py`): settings are loaded and checked for what the command `needs`,
-    the lock is taken, the record and `git` complete the settings, `plan` decides what to do or raises an error, and the
-    plan is executed. With several apps, each step is done for all of them before the next one begins.
+    `invocation/run.py` takes the same steps for every command: it loads the settings and checks what the command
+    `needs`, takes the lock, completes the settings from the record and git, calls `plan`, and executes the plan. With
+    several apps, each step is done for all apps before the next one begins.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Command(Struct, Generic[R_co], frozen=True):
     from_git: tuple[str, ...] = ("app",)
     """The settings that git may fill in."""
     uses_record: bool = False
-    """Whether the record may complete the target."""
+    """Whether the record may complete the target: app, namespace, image name, app class."""
     changes: bool = True
     """Whether it builds, deploys or records: then it takes the lock."""
     only_records: bool = False
-    """Whether it neither builds nor deploys, so that a protected environment does not ask. Otherwise the task has the
-    flag `yes`, and the plan has `lines` (`Guarded`)."""
+    """Whether it changes records only, so that it needs no confirmation in a protected environment. Any other command
+    that `changes` something has the flag `yes` and a plan with `lines` (`Guarded`)."""
     builds: bool = False
     """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
     joins_again: bool = False
-    """Whether the same command again, and not `wait`, picks up a build that it left in flight: it deploys that, too."""
+    """Whether to run the same command again, instead of `wait`, to pick up a build that it left in flight."""
     restores: bool = False
-    """Whether the app runs again as it ran before, and not as the settings say."""
+    """Whether it restores how the app ran before, in place of the current settings."""
     all_or_none: bool = True
-    """Whether one app that cannot be planned stops all. If not, as for a wait or a look, the others go on."""
+    """Whether an error in one app's plan stops all apps. If not, the others continue."""
     at_once: int = 12
-    """How many of several apps at once, unless a setting says otherwise."""
+    """How many apps run at once, unless a setting says otherwise."""

@@ -1,4 +1,4 @@
-"""What a person must confirm: what is built or deployed in a protected environment, and a deploy over something new."""
+"""Asks a person to confirm builds and deploys in a protected environment, and a deploy over somebody else's new one."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .work import Work
 
 
 class Guarded(Protocol):
-    """The plan of a task that builds or deploys, which must be confirmed in a protected environment."""
+    """The plan of a task that builds or deploys. A person must confirm it in a protected environment."""
 
     def lines(self, work: Work, /) -> Sequence[str]:
-        """What would be built or deployed, in lines."""
+        """The lines that describe what would be built or deployed."""
 
 
 def confirm(planned: Sequence[tuple[Work, object]]) -> None:
     """Asks a person to confirm the plans for protected environments, once for each environment of a command line.
     SettingsError if the answer is no, or if there is no terminal and no `--yes`.
 
-    What runs now is kept, so that a later deploy of this command line notices if it changes.
+    Keeps what runs now, so that a later deploy of this command line notices if it changes.
     """
     if current.get().later and planned and not console.can_ask():
         _check_later(planned[0][0])
-    # A command must say that it neither builds nor deploys, so that none is forgotten here.
+    # Opt-out by `only_records`, so that no new command is forgotten here.
     guarded = [
         (work, cast(Guarded, plan))
         for work, plan in planned
@@ -61,8 +61,8 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
 
 
 def _check_later(work: Work) -> None:
-    """SettingsError if a later task of this command line needs `--yes` for another environment, before anything is
-    changed in the present one."""
+    """SettingsError if a later task of this command line needs `--yes` for another environment. Checked before anything
+    changes in the current one."""
     call = work.call
     if call.is_dry or not call.command.changes:
         return
@@ -81,8 +81,8 @@ def _check_later(work: Work) -> None:
 
 
 def _protected(call: Call[object], environment: str | None, app: str | None) -> str | None:
-    """The cluster of a later task for these apps if it is protected. None also if its settings cannot be used, since an
-    earlier task may write them; then that task says what is wrong."""
+    """The cluster of a later task for these apps if it is protected, else None. None also if its settings are invalid:
+    an earlier task may still write them, and the later task reports the error."""
     flags = {"app": app}
     with suppress(SettingsError):
         project = Project.of(call.c, environment)
@@ -94,9 +94,8 @@ def _protected(call: Call[object], environment: str | None, app: str | None) -> 
 
 
 def confirm_change(work: Work, changed: ChangedMeanwhile, lines: Sequence[str]) -> None:
-    """Asks a person whether to deploy over what somebody deployed meanwhile; `lines` are the new plan. Raises `changed`
-    if the answer is no, or if nobody can be asked: without a terminal, with several apps, in a protected environment.
-    """
+    """Asks a person whether to deploy over what somebody else deployed meanwhile; `lines` are the new plan. Raises
+    `changed` if the answer is no, without a terminal, with several apps, and in a protected environment."""
     if work.settings.protected or work.is_of_several or not console.can_ask():
         raise changed
     console.tell(f"{changed.what}. The new plan:")

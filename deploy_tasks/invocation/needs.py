@@ -1,4 +1,4 @@
-"""What a command needs of its settings, and what in them is usually a mistake."""
+"""Which settings a command needs, and warnings about settings that are probably mistakes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
-    """What the command needs for the app `name` of the table (see `Command.needs`). A build also needs what the deploy
-    after it needs: otherwise that would fail once the build is done."""
+    """What the command needs for the app `name` of the table (see `Command.needs`). A build also needs what a deploy
+    after it needs, so that the deploy does not fail after a long build."""
     needs = call.command.needs
     if not call.command.builds:
         return needs
     if name:
         return (*needs, "port", "env_from", "cloned_files")
     deploy = next((later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None)
-    # Flags of the deploy itself are checked when it is called.
+    # The deploy checks its own flags when it is called.
     return (*needs, "port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else needs
 
 
 def warn(work: Work) -> None:
-    """Warns about settings that are allowed but usually a mistake."""
+    """Warns about settings that are allowed but probably a mistake."""
     settings, command = work.settings, work.call.command
     for path in (file.path for file in settings.env_files.values() if file.exposes_secret):
         console.warn(f"{path} holds a secret and others on this machine can read it: chmod 600 {path}")

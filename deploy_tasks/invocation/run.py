@@ -17,9 +17,9 @@ R = TypeVar("R")
 
 
 def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
-    """Runs `command` for the apps that `options` select; returns its result, for several apps a dict by name.
+    """Runs `command` for the apps that `options` select; returns its result, for several apps a dict of results by app.
 
-    Raises the errors of `errors.py`; of several apps SomeFailed, with the error of each.
+    Raises the errors of `errors.py`. If some of several apps fail, raises SomeFailed with the error of each.
     """
     call = Call.of(c, command, options)
     chosen = call.project.chosen(call.options)
@@ -35,11 +35,11 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
         work.complete()
         plan = command.plan(work)
         if changes and work.lock():
-            # There was no lock file before, and another run has taken it meanwhile: the plan may be outdated.
+            # There was no lock file at first, and another run has created one meanwhile: the plan may be outdated.
             work.complete()
             plan = command.plan(work)
         confirm([(work, plan)])
-        call.keep_target(work.name or work.settings.known("app"))
+        call.keep_target(work.name or work.settings.get("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
     except KeyboardInterrupt as interrupt:
         raise work.interrupted(signal_number(interrupt)) from interrupt

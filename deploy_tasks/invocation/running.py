@@ -1,4 +1,4 @@
-"""What runs of an app now, as the API says it, and as the history of this checkout completes it."""
+"""What an app runs now: the API's answer, completed from the history of this checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from .. import images
 from ..api.schemas import AppState, FullAppState, Revision
-from ..deploy_config import USUAL_REPLICAS
+from ..deploy_config import DEFAULT_REPLICAS
 from ..redaction import excerpt
 from ..state.records import Ran
 from ..state.what_ran import NOTHING
@@ -23,26 +23,27 @@ NOT_SAID = "the API does not say what runs"
 
 
 class Running(Struct, frozen=True):
-    """What runs. `ran` is None if nothing does, or if that is not known; then `why` says why not."""
+    """What an app runs now. `ran` is None if nothing runs, or if it is not known what runs: then `why` is the
+    reason."""
 
     ran: Ran | None = None
     why: str = ""
     is_from_here: bool = False
-    """Whether it is what this checkout deployed last."""
+    """Whether this checkout's last deploy runs."""
     has_failed: bool = False
-    """Whether its rollout failed, as the server says."""
-    may_be_told_later: bool = False
-    """Whether it is not known because the API did not answer the question this time."""
+    """Whether the server says that the rollout failed."""
+    was_unanswered: bool = False
+    """Whether it is not known because the API did not answer this time."""
 
     @property
     def revision(self) -> int | None:
-        """The number of its revision, 0 if nothing is deployed, None if it is not known."""
+        """The revision that runs, 0 if nothing is deployed, None if it is not known."""
         if self.ran:
             return self.ran.revision
         return None if self.why else 0
 
     def differs_from(self, earlier: Running) -> bool:
-        """Whether something else ran `earlier`, or may have, as this is not known and that was."""
+        """Whether something else ran `earlier`, or may have: it was known then, and is not known now."""
         if None not in (self.revision, earlier.revision):
             return self.revision != earlier.revision
         if self.why or earlier.why:
@@ -54,9 +55,9 @@ class Running(Struct, frozen=True):
 
 
 def running(work: Work, state: AppState | None) -> Running:
-    """What runs of the app of `work`, from the API's last answer to its client."""
+    """What the app of `work` runs, from the API's last answer to its client."""
     if state is None:
-        # Only of a server that says all, no answer means that nothing is deployed.
+        # Only for a server with `app-state`, a missing app means that nothing is deployed.
         return Running(why="" if "app-state" in work.client.features else NOT_SAID)
     if not state.image:
         return Running(why=NOT_SAID)
@@ -76,15 +77,16 @@ def running(work: Work, state: AppState | None) -> Running:
         ran = replace(ran, git_ref=known.git_ref, dirty=known.dirty)
     if newest and is_from_here and ran.deploy_config is None:
         config = newest.deploy_config
-        # Another number of replicas shows that somebody else deployed the same digest.
-        if config and state.replicas in (None, config.replicas or USUAL_REPLICAS):
+        # Another number of replicas means that somebody else deployed the same digest.
+        if config and state.replicas in (None, config.replicas or DEFAULT_REPLICAS):
             ran = replace(ran, deploy_config=config)
     has_failed = isinstance(state, FullAppState) and state.status == "failed"
     return Running(replace(ran, replicas=state.replicas), "", is_from_here, has_failed)
 
 
 def ran_of(said: FullAppState | Revision) -> Ran:
-    """What a server with the feature `app-state` or `app-history` says, without values of variables."""
+    """What ran, from the answer of a server with the feature `app-state` or `app-history`, without the values of
+    variables."""
     image, commit = said.image or "", said.commit or ""
     return Ran(
         build_id=images.digest_in(image),
@@ -94,12 +96,12 @@ def ran_of(said: FullAppState | Revision) -> Ran:
         deployed_by=excerpt(said.deployed_by),
         deployed_at=excerpt(said.deployed_at),
         revision=said.revision,
-        deploy_config=said.deploy_config and said.deploy_config.to_keep,
+        deploy_config=said.deploy_config and said.deploy_config.for_history,
     )
 
 
 def _name(image: str) -> str:
-    """The name of an image with a digest, else all of the reference."""
+    """The name in a pinned reference; any other reference as a whole."""
     try:
         reference = images.parse(image)
     except ValueError:

@@ -15,7 +15,7 @@ from ..engine import runner
 from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Locked, SettingsError, SomeFailed
 from ..next_steps import Step
 from ..redaction import fit
-from ..signals import held_back, signal_number, taken
+from ..signals import deferred_signals, signal_number, taken
 from ..ui import console, github
 from ..ui.progress import Board, board_of
 from .call import Call
@@ -29,7 +29,7 @@ _NOT_THERE = (SettingsError, DigestNotFound, JobNotFound)
 
 
 class Outcome(NamedTuple):
-    """What became of one app, `seconds` after it was begun: its task's value, or what it raised."""
+    """The outcome for one app: the task's result in `value`, or its `error`; and how many `seconds` it took."""
 
     name: str
     seconds: float = 0.0
@@ -38,30 +38,30 @@ class Outcome(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """The apps of one call, and what became of each so far."""
+    """The apps of one call, and their outcomes so far."""
 
     call: Call[object]
     works: Mapping[str, Work]
     board: Board
     outcomes: dict[str, Outcome]
     begun: float
-    """By the monotonic clock: all locks are waited for within one timeout."""
+    """When the call began, by the monotonic clock: the waits for all locks share one timeout."""
 
     def record(self, outcome: Outcome) -> None:
         """Records the outcome of an app, and prints its error."""
         self.outcomes[outcome.name] = outcome
         self.board.set(outcome.name, "")
         if isinstance(outcome.error, DeployError):
-            with self.board.speaking(outcome.name):
+            with self.board.output_of(outcome.name):
                 console.tell(str(outcome.error))
             github.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
 
 
 def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, object]:
-    """Runs the command of `call` for the apps `names`, `at_once` of them at the same time; returns their results by
-    name. One that fails does not stop the others.
+    """Runs the command of `call` for the apps `names`, at most `at_once` at the same time; returns the results by app.
+    An app that fails does not stop the others.
 
-    Raises SomeFailed with the exit code of the worst error, or Interrupted, after all results are printed.
+    After all results are printed, raises SomeFailed, with the exit code of the worst error, or Interrupted.
     """
     works: dict[str, Work] = {}
     missing: dict[str, DeployError] = {}
@@ -89,35 +89,35 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
             over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)
             for _ in plans:
                 outcome = taken(over)
-                with held_back(raises_after=True):
+                with deferred_signals(raises_after=True):
                     batch.record(outcome)
         except KeyboardInterrupt as interrupt:
-            with held_back():  # so that a second signal does not cut off the lines that say how to continue
+            with deferred_signals():  # a second signal must not cut off the lines that say how to continue
                 board.is_over = True
                 waiting.clear()
                 runner.end_all(signal_number(interrupt))
                 raise _interrupted(batch, signal_number(interrupt)) from interrupt
-    with held_back():
+    with deferred_signals():
         if changes:
             _tell_table([batch.outcomes[name] for name in works], time.monotonic() - start)
         return _summed_up(batch)
 
 
 def _refuse_all(errors: Mapping[str, DeployError]) -> None:
-    """SomeFailed if there are `errors`: then no app is started."""
+    """Raises SomeFailed if there are `errors`, so that no app is started."""
     if errors:
         raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, is_list=True)
 
 
 def _lock(batch: _Batch, *, if_used: bool) -> None:
-    """Locks the state of all apps (see `Work.lock`), in a fixed order, which avoids deadlock. An app that cannot be
-    locked has failed."""
+    """Locks the state of all apps (see `Work.lock`); the fixed order avoids deadlock. An app that cannot be locked
+    fails."""
     for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
         if name in batch.outcomes:
             continue
         left = max(0.0, work.settings.lock_timeout - (time.monotonic() - batch.begun))
         try:
-            with batch.board.speaking(name):
+            with batch.board.output_of(name):
                 if work.lock(seconds=left, if_used=if_used) and not if_used:
                     raise Locked(f"another run has changed the state of {name} meanwhile", next="Run the same again")
         except DeployError as error:
@@ -143,13 +143,12 @@ def _plans(batch: _Batch) -> dict[str, Plan[object]]:
                 batch.record(Outcome(name, error=error))
     _refuse_all(errors)
     if command.changes:
-        apps.check_apart({name: vars(work.settings) for name, work in batch.works.items()})
+        apps.check_conflicts({name: vars(work.settings) for name, work in batch.works.items()})
     return plans
 
 
 def _begin(batch: _Batch, plans: Mapping[str, Plan[object]], waiting: deque[str], at_once: int) -> SimpleQueue[Outcome]:
-    """Starts the threads that execute the plans of the apps in `waiting`; returns the queue of their outcomes. They are
-    daemons: the program can end while one still runs."""
+    """Starts daemon threads that execute the plans of the apps in `waiting`; returns the queue of their outcomes."""
     over = SimpleQueue[Outcome]()
 
     def work() -> None:
@@ -158,18 +157,18 @@ def _begin(batch: _Batch, plans: Mapping[str, Plan[object]], waiting: deque[str]
                 name = waiting.popleft()
             except IndexError:
                 return
-            with batch.board.speaking(name):
+            with batch.board.output_of(name):
                 outcome = _outcome(batch, name, plans[name])
             over.put(outcome)
 
     for _ in range(min(at_once, len(waiting))):
-        # With the present context, commands are written for this command line.
+        # With a copy of the context, threads write commands for this command line.
         Thread(target=copy_context().run, args=(work,), daemon=True).start()
     return over
 
 
 def _outcome(batch: _Batch, name: str, plan: Plan[object]) -> Outcome:
-    """Executes the plan of one app. An unexpected error becomes its outcome, so that the other apps keep theirs."""
+    """Executes the plan of one app. An unexpected error becomes the app's outcome and does not stop the others."""
     work, start = batch.works[name], time.monotonic()
     value: object = None
     failed: DeployError | BrokenPipeError | None = None
@@ -186,7 +185,7 @@ def _outcome(batch: _Batch, name: str, plan: Plan[object]) -> Outcome:
 
 
 def _interrupted(batch: _Batch, number: int) -> Interrupted:
-    """The error of an interrupt. Prints for each unfinished app what happens to it, and suggests how to continue."""
+    """The error of an interrupt, with the commands to continue. Prints the state of each unfinished app."""
     works, outcomes = batch.works, batch.outcomes
     width = max(map(len, works))
     for name, work in works.items():
@@ -195,12 +194,12 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
     not_done = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
     left = {name: what for name, what in not_done.items() if what is not Remaining.NOTHING}
     done = f"{len(works) - len(left)} of {len(works)} are done"
-    return Interrupted("stopped", number, done, [*_how_to_go_on(batch, left, "Go on")])
+    return Interrupted("stopped", number, done, [*_steps_to_continue(batch, left, "Go on")])
 
 
-def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
-    """The commands to run next, by what is `left` to do for each app. The rest of this command line comes last, for all
-    apps, since none of them got that far."""
+def _steps_to_continue(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
+    """The commands to run next, by what is `left` to do for each app. The last one continues with the later calls of
+    this command line, which no app has reached."""
     call, has_again = batch.call, Remaining.AGAIN in left.values()
     tasks: dict[Remaining, tuple[str, Mapping[str, object], str]] = {
         Remaining.WAIT: ("wait", {}, "Pick up the builds in flight"),
@@ -217,7 +216,7 @@ def _how_to_go_on(batch: _Batch, left: Mapping[str, Remaining], says: str) -> It
 
 
 def _summed_up(batch: _Batch) -> dict[str, object]:
-    """Prints the results of all apps and returns them, or raises the sum of their errors."""
+    """Prints and returns the results of all apps; raises SomeFailed if there are errors."""
     works, outcomes = batch.works, batch.outcomes
     errors: dict[str, DeployError] = {}
     for name in works:
@@ -225,7 +224,7 @@ def _summed_up(batch: _Batch) -> dict[str, object]:
         if isinstance(error, DeployError):
             errors[name] = error
         elif error:
-            raise error  # the reader of stdout has read enough
+            raise error  # the reader of stdout has closed the pipe
     try:
         _print_results(batch)
     except DeployError as error:
@@ -236,7 +235,7 @@ def _summed_up(batch: _Batch) -> dict[str, object]:
         left = {name: works[name].remaining for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
         says = "Again, for just that one" if len(errors) == 1 else "Again, for just those"
         what = f"{len(errors)} of {len(works)} apps failed: {', '.join(errors)}"
-        some_failed = SomeFailed(what, errors, [*_how_to_go_on(batch, left, says)])
+        some_failed = SomeFailed(what, errors, [*_steps_to_continue(batch, left, says)])
         some_failed.is_annotated = True
         raise some_failed
     return {name: outcomes[name].value for name in works}
@@ -254,7 +253,7 @@ def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 
 def _print_results(batch: _Batch) -> None:
-    """Prints the results to stdout: one line per app and result, led by the app's name; as JSON, one object by app."""
+    """Prints the results to stdout: a line per result, after the app's name; as JSON, one object keyed by app."""
     lines: list[str] = []
     details: dict[str, object] = {}
     for name, work in batch.works.items():

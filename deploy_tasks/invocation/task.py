@@ -1,6 +1,6 @@
-"""`DeployTask` makes a function a task of the kit: its flags are its parameters, and Invoke drops none of its calls.
+"""`DeployTask` makes a function a task of the kit. The function's parameters are the flags.
 
-It imports only `options.py` of the kit until a task is called.
+Until a task is called, this module imports only `options.py` of the kit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class _Argument(Argument):
-    """A flag that is copied in one piece. Invoke copies all flags of all tasks at every start, part by part."""
+    """A flag with a cheap copy: at every start, Invoke deep-copies all flags of all tasks."""
 
     is_switch = False
 
@@ -28,26 +28,26 @@ class _Argument(Argument):
         if isinstance(self._value, list):
             copied._value = list(self._value)
         if self.is_switch:
-            # Invoke has made --no-… of it by now, and would take it for a value that was given.
+            # Invoke has added --no-… by now. It would treat a default of True as a given value.
             copied.default = None
         return copied
 
     def __repr__(self) -> str:
-        # Invoke's own messages show it.
+        # Invoke's messages show this text.
         return f"--{self.names[0]}"
 
 
 class DeployTask(Task[Callable[P, R]], Generic[P, R]):
-    """A task with the parameters and the result of its function; the types of the parameters are those of `options.py`.
+    """A task that Invoke never deduplicates. It has the parameters of its function, with types from `options.py`.
 
-    Its calls are never equal, since Invoke drops a call that equals an earlier one: of
-    `local --app a reuse local --app b reuse` it ran one `reuse`.
+    Its calls are never equal, since Invoke skips a call that equals an earlier one: in
+    `local --app a reuse local --app b reuse`, it ran `reuse` only once.
     """
 
     def __init__(self, body: Callable[P, R]) -> None:
         super().__init__(body, positional=(), auto_shortflags=False)
         self.own_name = body.__name__.replace("_", "-")
-        """Its name, whatever a developer's collection calls it."""
+        """The task's name in the kit; a developer's collection may use another."""
         kinds = {name: getattr(kind, "__metadata__", ()) for name, kind in body.__annotations__.items()}
         self.flags: dict[str, Flag] = {name: found[0] for name, found in kinds.items() if found}
         self.iterable = [name for name, flag in self.flags.items() if flag.repeatable]
@@ -58,7 +58,7 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
     __hash__ = Task.__hash__
 
     def __deepcopy__(self, memo: object) -> DeployTask[P, R]:
-        # Invoke copies all tasks at every start, part by part, and the types of their flags are many parts.
+        # At every start, Invoke deep-copies all tasks, including the many types of their flags.
         copied: DeployTask[P, R] = DeployTask.__new__(DeployTask)
         vars(copied).update(vars(self))
         return copied
@@ -69,23 +69,23 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
             flag = self.flags[str(argument.name)]
             argument.__class__ = _Argument
             argument.help = flag.help
-            # Of a repeatable flag it is a list, and then Invoke does not notice that no value is given.
+            # For a repeatable flag it is a list, and then Invoke would not notice a missing value.
             argument.raw_value = None
             if flag.short:
                 argument.names += (flag.short,)
             if flag.switch:
-                # With this default, Invoke takes --no-… as well.
+                # With a default of True, Invoke also accepts --no-….
                 argument.kind, argument.default, argument.is_switch = bool, True, True  # type: ignore[attr-defined]
         return arguments
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # Invoke's returns the function
         try:
-            from .ending import ended_well
+            from .ending import task_boundary
         except KeyboardInterrupt as interrupt:
             from ..errors import Interrupted
 
             raise Interrupted("stopped", effect="Nothing was started") from interrupt
-        with ended_well(self):
+        with task_boundary(self):
             result: Any = super().__call__(*args, **kwargs)
             returned: R = result
             return returned

@@ -1,4 +1,4 @@
-"""What a command works with for one app: its settings, the checkout, the state, the API client, and its progress."""
+"""The work of a command for one app: its settings, checkout, state, API client, and progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..config.sources import Source
 from ..encoding import encode, fields_of
 from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
 from ..next_steps import Step
-from ..signals import held_back, in_background
+from ..signals import deferred_signals, in_background
 from ..state import lock
 from ..state.files import State
 from ..state.history import History
@@ -32,7 +32,7 @@ from .needs import needs_of, warn
 from .running import Running, running
 
 _OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
-# Flags of this call that a suggested command of these tasks repeats; a command of another task repeats the target.
+# Which flags of this call a suggested command repeats, by its task. Those of other tasks repeat the target.
 _OF_DEPLOY = (*_OF_BUILD, *HOW_IT_RUNS, "check_health")
 _FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
@@ -50,7 +50,8 @@ class Remaining(Enum):
 
 
 class Interruption(NamedTuple):
-    """What an interrupt would mean now: its effect on builds and deploys, what to run next, what to note."""
+    """What an interrupt means at this moment: its effect on builds and deploys, what to run next, and a function that
+    notes it in the history."""
 
     effect: str = "Nothing was started"
     next: tuple[Step | str, ...] = ()
@@ -58,10 +59,10 @@ class Interruption(NamedTuple):
 
 
 class Work:
-    """What one command works with for one app. `complete` adds to its settings what the record and git know.
+    """The work of one command for one app. `complete` fills in its settings from the record and git.
 
-    It is for the selected environment, or for another `environment`, in which flags do not count. SettingsError with
-    everything that is missing for the command.
+    It is for the selected environment, or for another `environment`, where flags do not count. SettingsError names
+    everything that the command needs and that is missing.
     """
 
     def __init__(
@@ -74,29 +75,29 @@ class Work:
         self.results: list[tuple[list[str], object]] = []
         self.interruption, self.remaining = Interruption(), Remaining.AGAIN
         self.awaited: BuildInFlight | None = None
-        """The build that was in flight when this run began to wait for another run."""
+        """The build that was in flight when this run began to wait for another run's lock."""
         self.shown: set[str] = set()
         """The lines of the plan that a person has seen."""
         self.recorded_in_chain: Record | None = None
         """What this command line (the chain) has recorded for the image."""
         self.record: Record | None = None
-        """The record that counts, once the settings are complete: this command line's, else the file's."""
+        """The record, once the settings are complete: that of this command line, else that of the state file."""
         self.seen: Running | None = None
-        """What ran, as it was looked at last."""
+        """What ran at the last look."""
         self._asked: Callable[[], AppState | None] | None = None
-        self._is_locked, self._undivided = False, Lock()
+        self._is_locked, self._writing = False, Lock()
         self.settings = call.project.load(name, call.options, environment=environment)
         self.again = self.step(call.command.name)
-        """This call again."""
+        """The step that repeats this call."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
         files = (state.path, state.in_flight_path, state.history_path)
         present = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
-        # git answers while the rest is loaded.
+        # git runs while the rest is loaded.
         self._tracked = cache(in_background(partial(self.checkout.tracked, present)))
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
         self._needs = needs = needs_of(call, name)
         self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
-        # What the record or git may still provide is named only if something else is missing too.
+        # The record or git may still provide some settings. They are reported only along with another missing one.
         try:
             self.settings.check(*(need for need in needs if need not in _GIT_FACTS), given=self._given)
         except SettingsError:
@@ -106,13 +107,13 @@ class Work:
 
     @classmethod
     def of_all_apps(cls, call: Call[object]) -> Work:
-        """The work of a command that is not about one app of the table, such as `doctor`."""
+        """The work of a command for the whole checkout, such as `doctor`."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
     def elsewhere(self, environment: str) -> Work:
-        """The work of a look at this app in another environment. SettingsError if there is none of this name, or if
-        something is missing that the API needs."""
-        # Steps name the task that looks.
+        """The work for reading this app's state in another environment. SettingsError if there is no environment of
+        this name, or if a setting for its API is missing."""
+        # Suggested commands name the current task.
         look = Command(self.call.command.name, no_plan, uses_record=True, changes=False)
         call = replace(self.call, command=look)
         work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
@@ -121,7 +122,7 @@ class Work:
         return work
 
     def new_client(self) -> DeployClient:
-        """A client of the API. A thread needs its own: requests does not say that its sessions can be shared."""
+        """A new API client. Each thread needs its own: sessions of requests are not documented as thread-safe."""
         settings, by = self.settings, os.environ.get("GITHUB_ACTOR") or who()
         key_from = str(settings.origins["api_key"])
         return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from, by=by)
@@ -131,10 +132,10 @@ class Work:
     # lock
 
     def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
-        """Locks the state, so that only this run writes it and deploys from it; waits up to `seconds` (default: the
-        setting) for another run. With `if_used`, does nothing if there is no lock file yet, so that a refused command
-        leaves no file behind. Returns whether another run may have changed what was read before. Locked or
-        StateError otherwise: nothing was started then."""
+        """Locks the state, so that only this run writes it and deploys from it. Waits up to `seconds` (default: the
+        setting) for another run. With `if_used`, does nothing if there is no lock file yet: a command that fails
+        before it changes anything leaves no file. Returns whether another run may have changed what was read before.
+        Raises Locked or StateError; then nothing was started."""
         path, task = self.state.lock_path, self.call.command.name
         if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
             return False
@@ -162,10 +163,10 @@ class Work:
     # plan
 
     def complete(self) -> None:
-        """Completes the settings with the record, where the command uses it, then with git. SettingsError with what is
+        """Completes the settings from the record, if the command uses it, then from git. SettingsError names what is
         still missing; StateError if the state cannot be used."""
-        # What another machine recorded is not what was built or deployed from here, and anyone who can push could
-        # choose the deploy.
+        # A tracked state file may record another machine's builds, and lets anyone who can push choose what is
+        # deployed.
         if tracked := self._tracked():
             names = " ".join(shlex.quote(str(path)) for path in tracked)
             raise StateError(
@@ -179,14 +180,14 @@ class Work:
         recorded = {key: getattr(record, key) for key in (*TARGET, "environment")} if uses_record else {}
         self.settings = settings = self.settings.completed(recorded, self._facts)
         settings.check(*self._needs, given=self._given, trouble=self.checkout.trouble)
-        if in_chain and in_chain.image_name == settings.known("image_name"):
+        if in_chain and in_chain.image_name == settings.get("image_name"):
             self.recorded_in_chain = in_chain
         self.record = self.recorded_in_chain or known
-        self.place = Place(settings.environment, settings.namespace, settings.known("app"))
-        # Other scripts use other namespaces than those of the app classes: people must see if an app runs in two.
+        self.place = Place(settings.environment, settings.namespace, settings.get("app"))
+        # Other scripts may deploy to other namespaces than those of the app classes. Then the app would run in two.
         usual = {None, settings.namespace, *APP_CLASSES.values()}
         is_default = settings.origins["namespace"].source is Source.DEFAULT
-        if is_default and known and known.app == settings.known("app") and known.namespace not in usual:
+        if is_default and known and known.app == settings.get("app") and known.namespace not in usual:
             console.warn(
                 f"{known.app} was recorded in namespace {known.namespace}, and this is for {settings.namespace}; to "
                 f"stay there: --namespace {known.namespace}, or namespace under deploy: in invoke.yaml"
@@ -200,14 +201,14 @@ class Work:
     # what runs
 
     def begin_to_look(self) -> None:
-        """Asks the API in the background what runs, for `running`, unless that was asked."""
+        """Asks the API in the background what runs, so that `running` need not wait, unless it was asked already."""
         if self.seen is None and self._asked is None:
-            ask = self.client.app  # which imports requests in this thread
+            ask = self.client.app  # imports requests in this thread
             self._asked = in_background(partial(ask, self.settings.namespace, self.settings.app, before=self.again))
 
     def running(self) -> Running:
-        """What runs, as it was looked at last. ApiRefused if the API refuses the key, NothingStarted if there is no
-        connection; with `--dry` neither is raised. After other failures, what runs is not known."""
+        """What ran at the last look. ApiRefused if the API refuses the key, NothingStarted without a connection;
+        neither with `--dry`. After any other failure, what runs is not known."""
         if self.seen is None:
             asked, self._asked = self._asked, None
             ask = asked or partial(self.client.app, self.settings.namespace, self.settings.app, before=self.again)
@@ -217,7 +218,7 @@ class Work:
                 is_fatal = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
                 if is_fatal and not self.call.is_dry:
                     raise
-                self.seen = Running(why=error.what, may_be_told_later=isinstance(error, NothingStarted))
+                self.seen = Running(why=error.what, was_unanswered=isinstance(error, NothingStarted))
         return self.seen
 
     def look_again(self) -> Running:
@@ -235,18 +236,18 @@ class Work:
         note: Callable[[], object] | None = None,
         starts: bool = False,
     ) -> None:
-        """Sets what an interrupt means from now on. If something `starts` now and the call was interrupted already,
-        raises Interrupted instead, so that nothing more is started for this app."""
+        """Sets what an interrupt means from now on. With `starts`, something is about to start: raises Interrupted if
+        the call was interrupted already."""
         if starts and console.is_over():
             raise self.interrupted()
         self.interruption = Interruption(effect, next, note)
         self.remaining = remaining or self.remaining
 
     def interrupted(self, number: int = 2) -> Interrupted:
-        """The error of an interrupt by the signal `number`. Notes what the interrupt leaves behind, after waiting
-        briefly for what another thread does `undivided`."""
-        if self._undivided.acquire(timeout=_SECONDS_TO_WRITE):
-            self._undivided.release()
+        """The error of an interrupt by the signal `number`. First waits briefly for an `uninterrupted` block of another
+        thread, then notes the interrupt in the history."""
+        if self._writing.acquire(timeout=_SECONDS_TO_WRITE):
+            self._writing.release()
         effect, next, note = self.interruption
         with suppress(StateError):
             if note:
@@ -254,18 +255,18 @@ class Work:
         return Interrupted("stopped", number, effect, next)
 
     @contextmanager
-    def undivided(self) -> Iterator[None]:
-        """Delivers a signal that arrives within it after its end."""
-        with held_back(raises_after=True), self._undivided:
+    def uninterrupted(self) -> Iterator[None]:
+        """Delivers pending signals after the block."""
+        with deferred_signals(raises_after=True), self._writing:
             yield
 
     def remember(self, record: Record) -> None:
-        """Hands `record` to the later tasks of this command line."""
+        """Passes `record` to the later tasks of this command line."""
         self.call.chain.records[self.name] = self.recorded_in_chain = self.record = record
 
     def note(self, outcome: str, record: Record, **more: object) -> HistoryEntry:
-        """Adds the image of `record` and its `outcome` to the history, with `more` of HistoryEntry's fields. Returns
-        that entry."""
+        """Adds an entry to the history: the image of `record`, the `outcome`, and `more` fields of HistoryEntry.
+        Returns the entry."""
         place = {"api_url": self.settings.api_url, "environment": self.settings.environment}
         fields = {**asdict(record), **more, **place}
         what = self.call.command.name
@@ -278,8 +279,8 @@ class Work:
     def result(
         self, text: str | list[str], details: object, title: str = "", outputs: Mapping[str, str] | None = None
     ) -> None:
-        """The task's result for this app: `text`, a line or several, for people and scripts, `details` for `--json`,
-        and on GitHub `outputs` of the step, under `title` in its summary."""
+        """Reports the task's result for this app: `text` (one or more lines) for people and scripts, `details` for
+        `--json`, and on GitHub the `outputs` of the step, under `title` in its summary."""
         if outputs and console.is_on_github():
             named = {**outputs, "environment": self.settings.environment} if self.settings.environment else outputs
             if self.is_of_several:
@@ -292,27 +293,27 @@ class Work:
             console.result(lines, details, as_json=self.options["json"])
 
     def step(self, task: str, says: str = "", *, continues: bool | None = None, **flags: object) -> Step:
-        """The command that runs `task` for this app: with all flags of this call if it is the same task, else with
-        those that name the target. If it `continues`, as the same task does, the rest of this command line follows;
-        with several apps, the summary says that."""
+        """The command that runs `task` for this app. It repeats all flags of this call if it is the same task, else
+        those of the target. If it `continues` (default: if it is the same task), the later calls of this command line
+        follow; with several apps, only the summary names them."""
         given = self.call.given
         is_same = task == self.call.command.name
         named = _FLAGS_OF.get(task, TARGET)
-        kept = {key: self.settings.known(key) for key in TARGET if key in named and key in self.settings.of_call}
+        kept = {key: self.settings.get(key) for key in TARGET if key in named and key in self.settings.of_call}
         kept |= {key: given[key] for key in (given if is_same else named) if key in given}
         place: dict[str, object] = {"app": self.name} if self.name else {}
-        if self.settings.environment != self.call.environment:  # where flags do not count
+        if self.settings.environment != self.call.environment:  # flags do not count there
             kept, place = {}, {**place, "environment": self.settings.environment}
         continues = is_same if continues is None else continues
         return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
 
     def pretend(self, target: Target) -> None:
-        """With `--dry`, lets the later tasks go on as if `target` had been built; its digest is not known."""
+        """With `--dry`, lets later tasks continue as if `target` had been built, with a placeholder for its digest."""
         digest = f"<digest of {target.image_name}:{target.image_tag}>"
         self.remember(Record(**fields_of(target, Target), build_id=digest))
 
     def tell_plan(self, lines: Sequence[str]) -> None:
-        """Tells the lines of a plan, unless a person has seen all of them."""
+        """Prints the lines of a plan, unless a person has seen all of them."""
         if not self.shown.issuperset(lines):
             for line in lines:
                 console.tell(line)

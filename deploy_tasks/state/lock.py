@@ -62,7 +62,7 @@ def take(
     return has_waited
 
 
-def let_go() -> None:
+def free_for_other_threads() -> None:
     """Lets other threads of this program take the locks of this one, whose task is over."""
     for lock in list(_locks.values()):
         if lock.thread is threading.current_thread():

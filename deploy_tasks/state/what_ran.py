@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..deploy_config import USUAL_REPLICAS, differences
+from ..deploy_config import DEFAULT_REPLICAS, differences
 from .history import UNKNOWN, History
 from .records import HistoryEntry, Ran, Record
 
@@ -41,7 +41,7 @@ def is_same(one: Ran, other: Ran) -> bool | None:
     if one.deploy_config and other.deploy_config:
         return not differences(one.deploy_config, other.deploy_config)
     replicas = [
-        ran.deploy_config.replicas or USUAL_REPLICAS if ran.deploy_config else ran.replicas for ran in (one, other)
+        ran.deploy_config.replicas or DEFAULT_REPLICAS if ran.deploy_config else ran.replicas for ran in (one, other)
     ]
     return None if None in replicas or replicas[0] == replicas[1] else False
 
@@ -71,7 +71,7 @@ def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Ite
         after = replaced
 
 
-def goes_back(what_ran: Iterable[Ran], *, restores: bool) -> Iterator[Ran]:
+def rollback_targets(what_ran: Iterable[Ran], *, restores: bool) -> Iterator[Ran]:
     """What `rollback` can go back to, nearest first. What is not known to differ from what runs now is no step back;
     except right before it, where it is not known how it ran, or where a server `restores` revisions with the values of
     variables, which differ then."""

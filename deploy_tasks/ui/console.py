@@ -31,7 +31,7 @@ above_live_line: list[Callable[[str], None]] = []
 _warned: ContextVar[set[str]] = ContextVar("warned")
 
 
-class Speaker(NamedTuple):
+class CurrentApp(NamedTuple):
     """One of several apps at work at the same time."""
 
     name: str
@@ -39,7 +39,7 @@ class Speaker(NamedTuple):
     board: Board
 
 
-speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
+current_app: ContextVar[CurrentApp | None] = ContextVar("current_app", default=None)
 
 
 class Printable(str):
@@ -55,7 +55,7 @@ def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = Fals
     Unless it `is_command`, GitHub Actions reads no command in it: `::` at the beginning of a line, also after white
     space, or `##[` anywhere. Source: actions/runner, ActionCommand.cs.
     """
-    current = speaker.get()
+    current = current_app.get()
     prefix = current.prefix if current and not is_command else ""
     text = "".join(f"{prefix}{line if isinstance(line, Printable) else fit(line)}\n" for line in lines)
     if not is_command and is_on_github():
@@ -88,7 +88,7 @@ def is_drawn_on(stream: TextIO | None) -> bool:
 
 def is_over() -> bool:
     """Whether this call of several apps was interrupted. Nothing more is written or started for its apps then."""
-    current = speaker.get()
+    current = current_app.get()
     return current is not None and current.board.is_over
 
 
@@ -114,10 +114,10 @@ def tell(*lines: str, is_command: bool = False) -> None:
                 sys.stderr.write(text)
                 sys.stderr.flush()
             except (OSError, ValueError):
-                forgive_stderr()
+                tolerate_broken_stderr()
 
 
-def pass_on(text: str) -> None:
+def relay(text: str) -> None:
     """Writes third-party output, the log of a build or of an engine, line by line."""
     tell(*map(plain, text.split("\n")))
 
@@ -148,20 +148,20 @@ def ask(question: str) -> bool:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-class _Forgiving:
+class _TolerantStream:
     """A stderr that drops text that cannot be written: a closed terminal must not cost the digest."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = StringIO() if stream is None else stream
 
     def write(self, text: str) -> int:
-        self._forgive(lambda: self._stream.write(text))
+        self._tolerate(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._forgive(self._stream.flush)
+        self._tolerate(self._stream.flush)
 
-    def _forgive(self, do: Callable[[], object]) -> None:
+    def _tolerate(self, do: Callable[[], object]) -> None:
         try:
             do()
         except (OSError, ValueError):
@@ -174,10 +174,10 @@ class _Forgiving:
 
 def stderr() -> TextIO:
     """The stderr of this process; text that cannot be written to it is dropped."""
-    return cast(TextIO, sys.stderr if isinstance(sys.stderr, _Forgiving) else _Forgiving(sys.stderr))
+    return cast(TextIO, sys.stderr if isinstance(sys.stderr, _TolerantStream) else _TolerantStream(sys.stderr))
 
 
-def forgive_stderr() -> None:
+def tolerate_broken_stderr() -> None:
     """Makes `sys.stderr` drop text that cannot be written. Invoke prints errors there: without a stderr it would print
     them to stdout, and a failure there, or when Python flushes at exit, would change the exit code."""
     sys.stderr = stderr()

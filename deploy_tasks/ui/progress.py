@@ -22,13 +22,13 @@ class Board:
         self.is_over = False
 
     @contextmanager
-    def speaking(self, name: str) -> Iterator[None]:
+    def output_of(self, name: str) -> Iterator[None]:
         """Within it, every line that this thread writes begins with `name`."""
-        token = console.speaker.set(console.Speaker(name, f"{name:<{self._width}} | ", self))
+        token = console.current_app.set(console.CurrentApp(name, f"{name:<{self._width}} | ", self))
         try:
             yield
         finally:
-            console.speaker.reset(token)
+            console.current_app.reset(token)
 
     def set(self, name: str, state: str) -> None:
         """Shows the state of `name`; an empty one means that it is done."""
@@ -58,7 +58,7 @@ def board_of(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
 def progress_of(what: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows the state of `what`: on a terminal as one line with the time that has passed,
     elsewhere as a line at most every 15 s, so that CI does not take the job for dead."""
-    if current := console.speaker.get():
+    if current := console.current_app.get():
         name, of_all = current.name, current.board
         yield lambda state: of_all.set(name, state if what == name else f"{what} {state}")
     elif console.is_drawn_on(sys.stderr):

@@ -262,11 +262,11 @@ def test_builds_that_go_on_are_waited_for_and_not_begun_again(apps: Project, api
 
 
 BUG = """
-from deploy_tasks import __main__; from deploy_tasks.building import build; usual = build.finish
+from deploy_tasks import __main__; from deploy_tasks.building import build; usual = build.wait_and_record
 def finish(run, *a, **k):
     if run.name == 'one': raise ZeroDivisionError('a bug with canary-key')
     return usual(run, *a, **k)
-build.finish = finish; __main__.main()
+build.wait_and_record = finish; __main__.main()
 """
 
 

@@ -16,7 +16,7 @@ from invoke.context import Context
 from deploy_tasks.building import digest
 from deploy_tasks.errors import Interrupted, SettingsError
 from deploy_tasks.invocation.call import Call
-from deploy_tasks.invocation.ending import ended_well
+from deploy_tasks.invocation.ending import task_boundary
 from deploy_tasks.redaction import keep_secret
 from deploy_tasks.state import lock
 from deploy_tasks.tasks import build, reuse
@@ -122,7 +122,7 @@ def test_nothing_is_begun_for_an_app_that_nobody_waits_for_any_more(
     monkeypatch.chdir(shop.folder)
     for name, value in shop.environment.items():
         monkeypatch.setenv(name, value)
-    with board_of(["shop"], is_shown=False) as board, board.speaking("shop"):
+    with board_of(["shop"], is_shown=False) as board, board.output_of("shop"):
         board.is_over = True
         with pytest.raises(Interrupted):
             task(Context(Config()))
@@ -131,7 +131,7 @@ def test_nothing_is_begun_for_an_app_that_nobody_waits_for_any_more(
 
 def test_the_message_of_an_error_is_redacted() -> None:
     keep_secret(["s3cret-value"])
-    with pytest.raises(SettingsError) as raised, ended_well(build):
+    with pytest.raises(SettingsError) as raised, task_boundary(build):
         raise SettingsError("the key is s3cret-value")
     assert (str(raised.value), raised.value.args) == (
         "the key is ***. Nothing was sent",
@@ -146,7 +146,7 @@ def test_the_error_of_one_of_several_apps_is_redacted_in_json(shop: Project, api
     code = (
         "from deploy_tasks import __main__\nfrom deploy_tasks.building import build\n"
         "def finish(*a, **k): raise ZeroDivisionError('a bug with canary-key')\n"
-        "build.finish = finish; __main__.main()"
+        "build.wait_and_record = finish; __main__.main()"
     )
     api.always("logs", http(404))
     done = shop.run(sys.executable, "-c", code, "build", "--app", "all", "--json")

@@ -17,11 +17,11 @@ from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
 from ..state.records import Ran
-from ..state.what_ran import NOTHING, goes_back, is_same, ran, what_ran
+from ..state.what_ran import NOTHING, is_same, ran, rollback_targets, what_ran
 from .image_lines import digits, how_known
 
 
-class WaysBack(NamedTuple):
+class RollbackTargets(NamedTuple):
     """What `rollback` can go back to, nearest first; the revisions that it passes over; and who says so."""
 
     ones: Iterator[Ran]
@@ -33,13 +33,13 @@ class WaysBack(NamedTuple):
         return "as the API says" if self.is_of_server else "as far as is known here"
 
 
-def ways_back(work: Work, now: Running) -> WaysBack:
+def find_targets(work: Work, now: Running) -> RollbackTargets:
     """From the history of the server, if it has one and something may run, else from the history here.
 
     ChangedMeanwhile if the newest of the server is not what runs `now`. NothingStarted if the API may say later
     what runs: from the history here alone, a rollback could pass over what others deployed."""
     features, revisions, again = work.client.features, None, work.step(work.call.command.name, "Try again")
-    if now.may_be_told_later and not work.call.is_dry:
+    if now.was_unanswered and not work.call.is_dry:
         raise NothingStarted(now.why, "Nothing was deployed", [again, step_to_another(work)])
     if now.ran or now.why:
         try:
@@ -60,17 +60,17 @@ def ways_back(work: Work, now: Running) -> WaysBack:
     succeeded = [ran_of(one) for one in revisions if one.revision not in failed]
     # Only a revision brings the values of variables back, and only those of the one right before can differ alone.
     restores = "rollback" in features and len(revisions) > 1 and revisions[1].revision not in failed
-    return WaysBack(goes_back(succeeded, restores=restores), failed, is_of_server=True)
+    return RollbackTargets(rollback_targets(succeeded, restores=restores), failed, is_of_server=True)
 
 
 def step_to_another(work: Work) -> Step:
     return work.step("reuse", "Deploy one that you know", build_id="DIGEST")
 
 
-def _by_history_here(work: Work, now: Running) -> WaysBack:
+def _by_history_here(work: Work, now: Running) -> RollbackTargets:
     runs = now.ran or (None if now.why else NOTHING)
     ran_here = what_ran(work.history, work.settings.app, work.settings.namespace, runs)
-    return WaysBack(goes_back(ran_here, restores=False), [], is_of_server=False)
+    return RollbackTargets(rollback_targets(ran_here, restores=False), [], is_of_server=False)
 
 
 class Undo(NamedTuple):
@@ -118,7 +118,7 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
 def _undo_of_unknown(work: Work, new: Ran, now: Running) -> Undo:
     """Of a deploy over what is not known: from the server's history, or else from the deploys from here."""
     try:
-        ways = ways_back(work, Running(new))
+        ways = find_targets(work, Running(new))
     except (ApiRefused, NothingStarted, ChangedMeanwhile):
         ways = _by_history_here(work, Running(new))
     before = next(ways.ones, None)
@@ -137,7 +137,7 @@ def _undo_of_unknown(work: Work, new: Ran, now: Running) -> Undo:
 def _undo_of_failed(work: Work, new: Ran) -> Undo:
     """Of a deploy over a revision whose rollout failed, which `rollback` passes over."""
     try:
-        before = next(ways_back(work, Running(new)).ones, None)
+        before = next(find_targets(work, Running(new)).ones, None)
     except (ApiRefused, NothingStarted, ChangedMeanwhile) as error:
         return Undo(f"the way back is not known: {error.what}")
     if before is None:
