@@ -30,9 +30,9 @@ T = TypeVar("T")
 
 _LOGGER = logging.getLogger("deploy_tasks")
 # These may come before or after the work (docs/deploy-api.md), so they do not say whether it was done.
-_SAYS_NOTHING = {408, 425, 429, *range(500, 600)} - {501}
+_OUTCOME_UNKNOWN = {408, 425, 429, *range(500, 600)} - {501}
 NOT_SERVED = {404, 405, 501}
-_REFUSES_TO_SAY = {401, 403, 429, *range(300, 400)} | NOT_SERVED
+_NO_BUILD_STATE = {401, 403, 429, *range(300, 400)} | NOT_SERVED
 _PAUSES = (0.5, 1.5)
 _NO_HEADERS: Mapping[str, str | None] = {}
 # Also at the deadline, a server gets a moment to answer.
@@ -140,7 +140,7 @@ class Sender:
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in NOT_SERVED)
         is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
         # An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.
-        is_of_build = purpose.is_of_build and answer.status not in _REFUSES_TO_SAY
+        is_of_build = purpose.is_of_build and answer.status not in _NO_BUILD_STATE
         if is_expected or (is_of_build and _said(answer, BuildState).status == "failed"):
             return answer
         raise self._refusal(purpose, answer)
@@ -149,7 +149,7 @@ class Sender:
         status, said = answer.status, f"{self._host} answered {answer.status}"
         what = f"could not {purpose.what}: {said}"
         # 303 See Other says that the request was accepted, and where its result is.
-        if status in _SAYS_NOTHING or (status == 303 and purpose.if_unknown):
+        if status in _OUTCOME_UNKNOWN or (status == 303 and purpose.if_unknown):
             return _unknown(purpose, said, retry_after=number(answer, "Retry-After"))
         if 300 <= status < 400:
             host = redact(re.sub(r"^[^/]*//([^/?#]*@)?|[/?#].*$", "", answer.headers.get("Location", "")))[:80]
