@@ -4,46 +4,14 @@ In a `tasks.py`: `from deploy_tasks import ns`. For a task of your own: `from de
 All tasks are in `deploy_tasks.tasks`, all errors in `deploy_tasks.errors`.
 """
 
+# ruff: noqa: F403, F405 - `__all__` lists every name once
 # Type checkers know this name; `typing` is not imported, to load faster.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .errors import (
-        ApiRefused,
-        BuildFailed,
-        ChangedMeanwhile,
-        DeployError,
-        DigestNotFound,
-        EngineError,
-        Interrupted,
-        JobNotFound,
-        Locked,
-        MayHaveStarted,
-        NothingStarted,
-        RolloutFailed,
-        SettingsError,
-        SomeFailed,
-        StateError,
-        StillRunning,
-    )
-    from .tasks import (
-        build,
-        demo,
-        deploy,
-        digest,
-        doctor,
-        history,
-        init,
-        local,
-        local_deploy,
-        logs,
-        ns,
-        promote,
-        reuse,
-        rollback,
-        sandbox,
-        status,
-        wait,
-    )
+    from .errors import *
+    from .tasks import *
+    from .tasks import demo as demo
+    from .tasks import ns as ns
 
 __version__ = "0.1.0"
 __all__ = [
