@@ -1,4 +1,4 @@
-"""The tables of apps and environments in the Invoke configuration: what each has, and which apps a call means."""
+"""The tables of apps and environments in Invoke's configuration, and the apps that a call selects."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .values import domains, unknown
 
 ALL = "all"
 SEVERAL = re.compile(f"{ALL}|.*,.*")
-"""What asks for apps in the plural."""
-# The state file of an app called so would be the build in flight of a repository without a table.
+"""A selection of several apps."""
+# The state file of an app called in-flight would be the build in flight of a repository without a table.
 _RESERVED = (ALL, "in-flight")
-# What stands under `deploy` and is not a setting; the last one under an app, too.
+# Keys under `deploy` that are not settings. The last one is also allowed under an app.
 _TABLES = ("apps", "environments")
 _MAKES_AN_IMAGE = ("repo_url", "git_ref", "dockerfile", "build_context", "platform", "build_args", "build_args_from")
-# One value of these cannot be meant for several apps.
+# Flags whose value can be for one app only.
 _OF_ONE_APP = ("job", "build_id", "image_name", "domain")
 
 Entry = Mapping[str, object]
@@ -32,27 +32,27 @@ Table = Mapping[str, Entry]
 
 
 class Configuration(Struct, frozen=True):
-    """The `deploy` part of the configuration, each value as it is written."""
+    """The `deploy` part of the configuration, with raw values."""
 
     general: Entry
-    """What holds for all apps and environments."""
+    """The settings for all apps and environments."""
     table: Table
     """`deploy.apps`: the entry of each app, with its `app`."""
     environments: Table
     """`deploy.environments`: the entry of each environment."""
     own: Mapping[str, Table]
-    """`deploy.apps.<name>.environments`: by the app, what it has of its own in environments."""
+    """`deploy.apps.<name>.environments`, by app."""
     names: Mapping[str | None, tuple[str, ...]]
-    """The names of the environments of each app, and at None of all of them, in the order of the configuration."""
+    """The names of each app's environments, and under None those of all apps, in the order of the configuration."""
 
     def levels(self, app: str | None, environment: str | None) -> list[Layer]:
-        """What the configuration has for an app in an environment, strongest first."""
+        """The layers of the configuration for an app in an environment, strongest first."""
         levels = [(Source.CONFIG, "deploy", self.general)]
         if app is not None:
             levels.append((Source.APP, f"deploy.apps.{app}", self.table[app]))
         if environment is not None:
             values = self.environments.get(environment, {})
-            if app is not None:  # what an app is called is its own; here it is a choice among apps
+            if app is not None:  # here `app` selects among the apps; it is not this app's name
                 values = {key: value for key, value in values.items() if key != "app"}
             levels.append((Source.ENVIRONMENT, f"deploy.environments.{environment}", values))
         if app is not None and environment is not None:
@@ -62,7 +62,7 @@ class Configuration(Struct, frozen=True):
 
 
 def split(config: Entry) -> Configuration:
-    """The parts of the configuration. SettingsError names the path of what is wrong in any of them."""
+    """The parts of the configuration. SettingsError names the path of an invalid entry."""
     general = {key: value for key, value in _checked(config, "deploy", _TABLES).items() if key not in _TABLES}
     environments = _entries(config, "deploy", "environments")
     table, own = {}, {}
@@ -79,7 +79,7 @@ def split(config: Entry) -> Configuration:
     found = Configuration(general, table, environments, own, names)
     if names[None]:
         check_names(names[None])
-    # As written, so that a conflict is found even if only one of the two apps is meant.
+    # All apps are checked, so that a conflict is found even if the call selects only one of the two.
     for environment in (None, *names[None]) if table else ():
         where = f" in {environment}" if environment else ""
         apps = {}
@@ -92,8 +92,8 @@ def split(config: Entry) -> Configuration:
 
 
 def _entries(config: Entry, path: str, what: str, tables: Collection[str] = ()) -> dict[str, Entry]:
-    """The entries of the table `what` (apps or environments) in `config`, which is at `path`, without values that are
-    not given. Each is checked, and may have the tables `tables`."""
+    """The checked entries of the table `what` (apps or environments) in `config`, without values that count as not
+    given. `path` is that of `config`; `tables` are the tables that an entry may contain."""
     path, table = f"{path}.{what}", config.get(what) or {}
     if not isinstance(table, Mapping):
         raise SettingsError(f"configuration {path} is not a table of {what}")
@@ -107,7 +107,7 @@ def _entries(config: Entry, path: str, what: str, tables: Collection[str] = ()) 
 
 
 def _checked(values: Entry, path: str, tables: Collection[str], *, is_environment: bool = False) -> Entry:
-    """`values` with `domains`, as the API calls it, under `domain`. SettingsError for a key that is neither a setting
+    """`values` with `domains` (the API's name) renamed to `domain`. SettingsError for a key that is neither a setting
     nor one of the `tables`."""
     for one, other in (("domain", "domains"), ("port", "ports")):
         if values.get(one) not in NOT_GIVEN and values.get(other) not in NOT_GIVEN:
@@ -131,7 +131,7 @@ def _checked(values: Entry, path: str, tables: Collection[str], *, is_environmen
         if row.of_environments and not is_environment:
             raise SettingsError(f"configuration {path}.{key}: only an environment can be {key}")
         if row.of_environments and value in NOT_GIVEN:
-            # It guards something, so that no value must not mean the default.
+            # A missing value must not turn off the protection.
             raise SettingsError(f"configuration {path}.{key} has no value", next="Write true or false")
         if row.joined and value not in NOT_GIVEN:
             Origin(Source.CONFIG, "configuration", f"{path}.{key}").parsed(row.parse, value)
@@ -139,8 +139,8 @@ def _checked(values: Entry, path: str, tables: Collection[str], *, is_environmen
 
 
 def named(table: Table, text: str | None, origin: Origin) -> list[str]:
-    """The names in the table that `text` means: `a`, `a,b`, `all`, or None for the only one. SettingsError lists the
-    apps."""
+    """The apps of the table that `text` selects: `a`, `a,b`, `all`, or None for the only one. SettingsError lists the
+    available apps."""
     steps = [f"Use --app NAME, --app NAME,NAME or --app all (available: {', '.join(table)})"]
     if text is None and len(table) > 1:
         raise SettingsError("no app is selected", next=steps)
@@ -157,20 +157,20 @@ def named(table: Table, text: str | None, origin: Origin) -> list[str]:
 
 
 def are_among(text: str, others: str | None) -> bool:
-    """Whether all apps that `text` names are among those that `others` names."""
+    """Whether `others` names all apps that `text` names. Both are app names with commas, or `all`."""
     names, known = ({name.strip() for name in (said or "").split(",")} for said in (text, others))
     return others == ALL or names <= known
 
 
 def check_flags_of_several(flags: Mapping[str, object]) -> None:
-    """SettingsError for a flag whose value can be meant for one app only."""
+    """SettingsError for a flag whose value can be for one app only."""
     if wrong := [f"--{key.replace('_', '-')}" for key in _OF_ONE_APP if flags.get(key)]:
         raise SettingsError(f"{', '.join(wrong)} can be used for one app only", next="Use --app NAME")
 
 
 def check_conflicts(apps: Table) -> None:
-    """SettingsError if two apps have the same place in the cluster, the same domain, or the same image tag for
-    different images. Their settings are as they are written, or settled."""
+    """SettingsError if two apps have the same name and namespace, the same domain, or the same image tag for different
+    images. `apps` may have raw or parsed values."""
     seen: dict[str, tuple[str, object]] = {}
     for name, values in apps.items():
         app, app_class = values["app"], values.get("app_class") or DEFAULT_APP_CLASS

@@ -1,7 +1,7 @@
-"""The `.env` files: parsed and never loaded.
+"""The `.env` files: parsed, never loaded into the process.
 
-A `.env` file that is loaded can set HTTPS_PROXY, DOCKER_HOST or LD_PRELOAD. `${…}` is not replaced, since that happens
-even in single quotes. A line that cannot be parsed is an error, since a lost setting goes unnoticed.
+A loaded `.env` file could set HTTPS_PROXY, DOCKER_HOST or LD_PRELOAD. `${…}` is not expanded, since the parser would
+expand it even in single quotes. A line that cannot be parsed is an error, so that no setting is lost unnoticed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from .schema import SECRET_VARIABLE
 
 
 class EnvFile(NamedTuple):
-    """What is in one `.env` file."""
+    """The content of one `.env` file."""
 
     path: Path
     variables: Mapping[str, str]
-    """All of them, the empty ones too."""
+    """All variables, including empty ones."""
     has_secret: bool
-    """Whether it holds a secret of the kit."""
+    """Whether it contains a secret of the kit."""
     exposes_secret: bool
-    """Whether it does, and others on this machine can read it."""
+    """Whether it contains a secret and other users of this machine can read it."""
 
 
 def env_file(root: Path, name: str) -> EnvFile | None:
-    """The file of this name (a path from `root`; `~` is a home); None if there is none. Raises SettingsError. From now
-    on its secrets are redacted."""
-    path = root / os.path.expanduser(name)  # noqa: PTH111 - leaves an unknown user's as it is
+    """The file `name` (a path from `root`; `~` is the home folder); None if it does not exist. Raises SettingsError.
+    From now on, its secrets are redacted."""
+    path = root / os.path.expanduser(name)  # noqa: PTH111 - does not raise for an unknown user
     mode = mode_of(path)
     if not mode and not path.is_symlink():
         return None

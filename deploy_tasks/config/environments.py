@@ -1,4 +1,4 @@
-"""Environments, named clusters: the names that they may have, and that nothing leads from one to another."""
+"""Environments (named clusters): checks their names, and that no source mixes up two of them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ _CALLED = {
     "registry_username": "registry's user",
     "registry_password": "registry's password",
 }
-# `.env.<name>` has another meaning: values of this machine, or an example that is committed.
+# `.env.<name>` has another meaning for these: values of this machine, or a committed example.
 _RESERVED = ("local", "example", "sample", "template", "dist")
 
 
 def check_names(names: Iterable[str]) -> None:
-    """SettingsError for the name of an environment that cannot be used: its variables or files would mean something
-    else too."""
+    """SettingsError for an environment's name whose variables or files would have a second meaning."""
     taken = {row.variable: f"the setting {row.key}" for row in WITH_VARIABLE}
     taken["DEPLOY_ENV_FILE"] = "the name of a file"
     for name in dict.fromkeys(names):
@@ -43,8 +42,8 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def check_file(named: str, names: Sequence[str], environment: str | None, origin: Origin) -> None:
-    """SettingsError if DEPLOY_ENV_FILE names the file of another environment than the selected one: what it holds, such
-    as the key, would go to another cluster."""
+    """SettingsError if DEPLOY_ENV_FILE names the file of an environment that is not selected: its key and other values
+    would go to another cluster."""
     file = PurePath(named).name.removesuffix(".local")
     other = next((name for name in names if file == f".env.{name}"), environment)
     if other != environment:
@@ -56,8 +55,8 @@ def check_file(named: str, names: Sequence[str], environment: str | None, origin
 
 
 def check_known(name: str, names: Sequence[str], where: str, flag: str = "--environment") -> None:
-    """SettingsError, which begins with `where`, if `name` is empty or not one of the environments `names`; it says to
-    use the `flag`."""
+    """SettingsError if `name` is empty or not one of the environments `names`. Its text begins with `where` and
+    suggests the `flag`."""
     if name in names:
         return
     from difflib import SequenceMatcher
@@ -79,12 +78,12 @@ def check_agree(
     is_selected: bool,
     is_by_flag: bool,
 ) -> None:
-    """SettingsError if the call contradicts what is trusted more, about the API address, its key, or the registry: a
-    variable that is still set from earlier would lead to another cluster, or give it the key of this one.
+    """SettingsError if variables of the call contradict a more trusted source about the API's URL, its key, or the
+    registry: a variable that is still set from earlier would lead to another cluster, or send it this cluster's key.
 
-    Most trusted is what is kept for the environment, then what the call says of it alone, then what holds for all
-    environments; of the call, the file that it names, then the shell. `levels` are the configuration without what
-    INVOKE_* variables put there. `is_by_flag`: no variable or default selects the environment.
+    Most trusted are the configuration and files of the environment, then the call's variables for that environment
+    only, then the general configuration and variables; of the call, DEPLOY_ENV_FILE before the shell. `levels` is the
+    configuration without INVOKE_* variables. `is_by_flag`: a flag selects the environment.
     """
     of_call = [layer for layer in reversed(layers) if layer.is_of_call]
     trusted = [layer for layer in of_call if layer.suffix]

@@ -1,7 +1,7 @@
-"""The `deploy` part of Invoke's configuration, with every value as it is written.
+"""The `deploy` part of Invoke's configuration, with every value as the text that a person wrote.
 
-YAML makes false of `NO`, 493 of `0755`, 1.1 of `1.10` and 750 of `12:30`, and Invoke turns an INVOKE_* variable into
-the type of what it replaces. Here each is the text that a person wrote.
+YAML turns `NO` into false, `0755` into 493, `1.10` into 1.1 and `12:30` into 750, and Invoke casts an INVOKE_* variable
+to the type of the value that it replaces.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _YAML = (".yaml", ".yml")
 
 
 def deploy_part(config: Config, root: Path, *, without_variables: bool = False) -> Mapping[str, object]:
-    """The table under `deploy` in the configuration of a context, or only that which INVOKE_* variables did not change.
+    """The table under `deploy` in a context's configuration, optionally without INVOKE_* variables.
 
-    SettingsError if it is not a table; also if the context was made without the settings of the project at `root`, as
-    `Context()` is: without them, another app would be deployed, or to another place.
+    SettingsError if it is not a table, or if the context was made without the settings of the project at `root`, like
+    `Context()`: without them, another app would be deployed, or to another place.
     """
     if config._project_found is None and not config.get("deploy"):
         for path in (root / name for name in ("invoke.yaml", "invoke.yml", "invoke.json")):
@@ -54,7 +54,7 @@ def deploy_part(config: Config, root: Path, *, without_variables: bool = False) 
 
 
 def _of_variables(values: Mapping[str, object], prefix: str) -> dict[str, object]:
-    """`values` with the text of the variables that Invoke took them from, without those that are empty."""
+    """`values` as the original text of their variables, without empty ones."""
     found: dict[str, object] = {}
     for key, value in values.items():
         name = f"{prefix}{key.upper()}"
@@ -65,7 +65,7 @@ def _of_variables(values: Mapping[str, object], prefix: str) -> dict[str, object
 
 
 def _in_yaml(path: Path) -> Any:  # any value of YAML
-    """What the YAML file at `path` has under `deploy`: plain values are text, and only an empty one or `null` is
+    """The content of `deploy` in the YAML file at `path`. Plain values stay text; only an empty one or `null` is
     None."""
     try:
         with path.open() as file:

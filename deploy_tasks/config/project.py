@@ -1,4 +1,4 @@
-"""The project that a call works on: its root, its configuration, and the settings of each of its apps."""
+"""The project of a call: its root, its configuration, and the settings of each of its apps."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from .sources import Layer, Origin, Source, settle
 
 
 class Chosen(NamedTuple):
-    """The apps that a call means: their names in the table of apps, or None without a table."""
+    """The apps that a call selects: their names in the table of apps, or None without a table."""
 
     names: list[str] | None
     is_several: bool
-    """Whether the call asks for apps in the plural, even if only one has this name."""
+    """Whether the call selects apps by a list or `all`, even if that is a single app."""
     jobs: int | None
-    """How many at the same time; None if no source says."""
+    """How many apps run at the same time; None if no source says."""
 
 
 class Project:
-    """A checkout, and the environment that one call selects in it, before any app is looked at."""
+    """A checkout, and the environment that one call selects in it."""
 
     def __init__(
         self,
@@ -60,15 +60,15 @@ class Project:
         secrets: Sequence[str] = (),
         engines: frozenset[str] | None = None,
     ) -> None:
-        """The environment is that of the flag, `environment`, else of DEPLOY_ENVIRONMENT in the shell or in a `.env`
-        file, else of the configuration. SettingsError if there is none of this name.
+        """Selects the environment from the flag (`environment`), else DEPLOY_ENVIRONMENT in the shell or in a `.env`
+        file, else the configuration. SettingsError if there is no environment of this name.
 
-        `without_variables` is the configuration without what INVOKE_* variables put there, if there are any.
+        `without_variables` is the configuration without INVOKE_* variables (default: there are none).
         """
         self.root, self.table, self.secrets, self.engines = root, configuration.table, secrets, engines
         self._environ, self._without_variables = environ, without_variables or configuration
-        # Invoke reads INVOKE_DEPLOY_<KEY> only for keys that its configuration has already. The settings are not put
-        # there: a shallow merge at a developer's root collection would delete them.
+        # Invoke reads INVOKE_DEPLOY_<KEY> only for keys that its configuration has already. The kit does not put its
+        # settings there: a shallow merge at a developer's root collection would delete them.
         by_invoke = {row.key: environ.get(f"INVOKE_{row.variable}") for row in WITH_VARIABLE}
         general = {key: value for key, value in configuration.general.items() if value not in NOT_GIVEN}
         self.configuration = structs.replace(configuration, general={**by_invoke, **general})
@@ -96,11 +96,11 @@ class Project:
 
     @classmethod
     def of(cls, c: Context, environment: str | None = None) -> Project:
-        """The project of a context, with the environment that the flag `environment` or another source selects.
-        Raises SettingsError. From now on the secrets of the shell and of the configuration are redacted."""
+        """The project of a context, with the environment that the flag `environment` or another source selects. Raises
+        SettingsError. From now on, the secrets in the shell and the configuration are redacted."""
         root, environ = root_of(c), dict(os.environ)
         written = deploy_part(c.config, root)
-        # Before anything is parsed: the error of another setting may quote a secret.
+        # Before anything is parsed: an error may quote a secret that was put into the wrong setting.
         keep_secret(value for name, value in environ.items() if SECRET_VARIABLE.fullmatch(name))
         of_environments = written.get("environments")
         tables: dict[str, object] = {"deploy": written}
@@ -129,8 +129,8 @@ class Project:
         )
 
     def chosen(self, flags: Mapping[str, object]) -> Chosen:
-        """The apps that `flags` mean; with a table of apps, DEPLOY_APP is a choice among them, too. SettingsError if
-        that cannot be told."""
+        """The apps that `flags` or, with a table of apps, DEPLOY_APP select. SettingsError if none or an unknown one is
+        selected."""
         if not self.table:
             return Chosen(None, is_several=False, jobs=None)
         layers, *_ = self._layers(None, flags, self.environment, must_agree=True)
@@ -141,12 +141,12 @@ class Project:
         return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
 
     def load(self, name: str | None, flags: Mapping[str, object], *, environment: str | None = None) -> Settings:
-        """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`
-        by their parameters, without the record and git (`Settings.completed`). Raises SettingsError. From now on the
+        """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`,
+        by parameter. The record and git are not read yet (`Settings.completed`). Raises SettingsError. From now on, the
         secrets in the `.env` files are redacted.
 
-        They are those of the selected environment, or of another `environment`: then of `flags` only `app` counts, and
-        of the variables that the shell and DEPLOY_ENV_FILE have only those for that environment, and DEPLOY_APP.
+        The settings are for the selected environment, or for another `environment`. For another one, only `app` counts
+        of the flags, and from the shell and DEPLOY_ENV_FILE only that environment's variables and DEPLOY_APP.
         """
         environment, selected_by = environment or self.environment, self.selected_by
         if environment != self.environment:
@@ -186,16 +186,16 @@ class Project:
         return settings
 
     def values_in(self, environment: str, name: str | None, keys: Sequence[str]) -> dict[str, Any]:
-        """The values of a few settings of an app in another environment than the selected one, whether its other
-        settings can be used or not. SettingsError if one of these is invalid, or a `.env` file cannot be read."""
+        """The values of the settings `keys` of an app in another environment, even if its other settings are invalid.
+        SettingsError if one of these is invalid, or a `.env` file cannot be read."""
         layers, *_ = self._layers(name, {}, environment)
         return settle([BY_KEY[key] for key in keys], layers)[0]
 
     def _layers(
         self, name: str | None, flags: Mapping[str, object], environment: str | None, *, must_agree: bool = False
     ) -> tuple[list[Layer], dict[str, EnvFile], dict[str, str]]:
-        """The values of every source, strongest first; the `.env` files; the variables that do not count, with the file
-        of each. SettingsError if the sources `must_agree` about the cluster, and do not."""
+        """The values of every source, strongest first; the `.env` files; the variables that do not count, each with its
+        file. With `must_agree`, SettingsError if the sources contradict each other about the cluster."""
         is_selected = environment == self.environment
         by_flag = {row.key: flags.get(row.parameter) for row in WITH_VARIABLE}
         by_flag["build_if_needed"] = by_flag["build_if_needed"] or None
@@ -219,10 +219,10 @@ class Project:
             is_of_call = source is Source.VARIABLE or (place == named and place not in own)
             rows: Sequence[Setting] = WITH_VARIABLE
             if is_of_call and not is_selected:
-                # What a call says is about the selected environment; in another one it is about the same app.
+                # The call's variables are for the selected environment. In another one, only the app is the same.
                 rows = [BY_KEY["app"]]
             elif (named or environment) and not is_of_call and place not in own:
-                # What holds for all calls and environments does not decide the cluster of one.
+                # General files must not decide the cluster of one call or environment.
                 rows = [row for row in WITH_VARIABLE if row not in DECIDES_CLUSTER]
                 for variable in (row.variable for row in DECIDES_CLUSTER if variables.get(row.variable)):
                     not_used.setdefault(variable, place)
@@ -245,16 +245,16 @@ class Project:
 
 
 def root_of(c: Context) -> Path:
-    """The project's root: the folder whose tasks.py Invoke loaded, else what is found from the current folder up.
+    """The project's root: the folder of the tasks.py that Invoke loaded, else `project_root` of the current folder.
 
-    SettingsError if the current folder is in another repository, or `c.cd` leads away from the root: people must see
+    SettingsError if the current folder is in another repository, or `c.cd` changes to another folder: people must see
     which code they deploy.
     """
     try:
         here = Path.cwd()
     except FileNotFoundError as error:
         raise SettingsError("the current folder does not exist any more") from error
-    # Invoke's Config has it in no public attribute, and hands it to all of its copies.
+    # Invoke's Config has no public attribute for it. Copies of the Config keep this one.
     loaded_from: str | None = getattr(c.config, "_project_prefix", None)
     root = Path(loaded_from).resolve() if loaded_from else project_root(here)
     of_root, of_here = top_of(root), top_of(here)

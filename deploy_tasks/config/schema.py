@@ -1,8 +1,8 @@
 """The table of settings: one row each. A new setting is a new row here and a typed attribute in `Settings`.
 
 A setting is `deploy.<key>` in the configuration and `DEPLOY_<KEY>` in the shell and in `.env` files; for one
-environment it is `deploy.environments.<name>.<key>` and `DEPLOY_<KEY>_<NAME>`. A task that has a parameter of its name
-has a flag for it. docs/settings.md and .env.example are written from this table.
+environment it is `deploy.environments.<name>.<key>` and `DEPLOY_<KEY>_<NAME>`. If a task has a parameter of this name,
+that is its flag. `invoke pages` generates docs/settings.md and .env.example from this table.
 """
 
 from __future__ import annotations
@@ -24,25 +24,24 @@ class Setting(NamedTuple):
 
     key: str
     parse: Callable[[object], Any]
-    """Takes text, or a value of Python or YAML; raises ValueError. Its type is that of the attribute of `Settings`."""
+    """Parses text, or a value from Python or YAML; raises ValueError. The attribute of `Settings` has its type."""
     default: object
     help: str
     secret: bool = False
-    """Whether it is redacted on every way out and has no flag."""
+    """Whether it is redacted in all output and has no flag."""
     is_global: bool = False
-    """Whether it holds for the whole checkout: it is not allowed under `deploy.apps.<name>`."""
+    """Whether it is for the whole checkout, and not allowed under `deploy.apps.<name>`."""
     only_configured: bool = False
-    """Whether only the configuration has it, since it is a list or a table: no flag, no variable."""
+    """Whether only the configuration can have it, without a flag or a variable: it is a list or a table."""
     joined: bool = False
-    """Whether the entries of an app and of an environment go along with those of `deploy.<key>`, which otherwise are
-    replaced."""
+    """Whether the entries of an app or an environment are added to those of `deploy.<key>` and do not replace them."""
     of_environments: bool = False
-    """Whether only an environment has it."""
+    """Whether it is allowed only in an environment."""
     committed: bool = False
-    """Whether it belongs in a committed file: it does not depend on who deploys, and git does not know it for sure."""
+    """Whether it belongs in a committed file: it is the same for everyone who deploys, and git may not know it."""
     parameter: str = ""
-    """The parameter of tasks for it: `key`, unless the row has another."""
-    # Made from the others.
+    """The name of the tasks' parameter for it (default: `key`)."""
+    # Derived from the fields above.
     flag: str = ""
     variable: str = ""
     """`DEPLOY_<KEY>`; "" if only the configuration has it."""
@@ -142,17 +141,17 @@ SECRETS = tuple(row for row in SETTINGS if row.secret)
 JOINED = tuple(row for row in SETTINGS if row.joined)
 OF_REGISTRY = ("registry", "registry_username", "registry_password")
 DECIDES_CLUSTER = tuple(BY_KEY[key] for key in ("api_url", "api_key", *OF_REGISTRY))
-"""The settings that decide which cluster a request reaches, and what is logged in with there: with an environment,
-nothing replaces them unseen."""
+"""The settings that decide which cluster a request reaches, and the credentials for it. With an environment, a general
+source does not override them silently."""
 SECRET_VARIABLE = re.compile(
     "(INVOKE_DEPLOY_ENVIRONMENTS_[A-Z0-9_]+_|(INVOKE_)?DEPLOY_)"
     f"({'|'.join(row.key.upper() for row in SECRETS)})(_[A-Z0-9_]+)?"
 )
-"""The names of variables that hold a secret of the kit, for all environments or for one, configured or not."""
+"""The names of variables for the kit's secrets, for all environments or for one, which need not be configured."""
 NOT_GIVEN: tuple[object, ...] = (None, "", [], (), {})
-"""A source with one of these values does not give the setting."""
+"""Values that count as not given."""
 
 
 def suffix_of(environment: str) -> str:
-    """The end of the name of a variable that counts for one environment alone: `_PRODUCTION`."""
+    """The suffix of variables that count for one environment only: `_PRODUCTION`."""
     return f"_{environment.upper().replace('-', '_')}"

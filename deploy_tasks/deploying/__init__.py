@@ -1,1 +1,1 @@
-"""Deploys of digests: what is sent, what a person sees before, and the way back."""
+"""Deploys digests: shows the plan, sends the request, follows the rollout, and says how to undo it."""

@@ -1,5 +1,5 @@
-"""`deploy` and `local-deploy`: make HEAD run. `deploy` takes the image of its commit if there is one, else builds it in
-the cluster; `local-deploy` builds on this machine."""
+"""`deploy` and `local-deploy`: build and deploy HEAD. `deploy` builds in the cluster, unless the commit's image exists;
+`local-deploy` builds on this machine."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class BuildAndDeploy(Struct, frozen=True):
 
     build: BuildPlan | LocalPlan
     deploy: DeployPlan
-    """Complete but for the digest, if the image is to be made."""
+    """Without a digest if the image is not built yet."""
 
     def lines(self, work: Work) -> list[str]:
         return [*self.build.lines(work), *self.deploy.lines(work)]
 
     def show(self, work: Work) -> None:
         self.build.show(work)
-        self._deploy_of(work, work.recorded_in_chain).show(work)  # what it pretends
+        self._deploy_of(work, work.recorded_in_chain).show(work)  # recorded by `pretend`
 
     def execute(self, work: Work) -> Record:
-        work.running()  # what is replaced, as it is before the build
+        work.running()  # reads what the deploy will replace before the build starts
         return self._deploy_of(work, cast(Record, self.build.execute(work))).execute(work)
 
     def _deploy_of(self, work: Work, image: Record | None) -> DeployPlan:
@@ -54,7 +54,7 @@ def _plan_deploy(work: Work) -> BuildAndDeploy:
             "Nothing was started",
             ["Leave the setting out", work.step("build", "Or build what it says, and deploy that with reuse")],
         )
-    deploys = plan_of(work, Record())  # refuses what it cannot deploy before the registry is asked
+    deploys = plan_of(work, Record())  # reports invalid settings before the registry is asked
     plan = plan_of_build(work, if_needed=True)
     if found := plan.existing:
         image = Record.of(found.build, build_id=found.build_id)

@@ -1,4 +1,4 @@
-"""`reuse`: deploys a digest that is recorded or given; and how a deploy is planned."""
+"""`reuse`: deploys a recorded or given digest. Also plans every other deploy (`plan_of`)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True)
 
 
 def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> DeployPlan:
-    """The deploy of `image`, which has no digest if it is not built yet. It runs as `config` says, or else as the
-    settings and flags say, which are checked."""
+    """The plan to deploy `image`, which has no digest if it is not built yet. The default for `config` comes from the
+    settings and flags; SettingsError if they are invalid."""
     settings = work.settings
     if config is None:
         config = config_of(settings, environment_of(settings, work.options["env"] or []))
@@ -83,14 +83,14 @@ def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> De
     )
     if image.build_id:
         if image.git_ref:
-            in_background(partial(work.checkout.since, image.git_ref))  # git answers meanwhile
-        if not work.is_of_several:  # with several, another may still be refused, so nothing is sent
+            in_background(partial(work.checkout.since, image.git_ref))  # so that the answer is there when it is shown
+        if not work.is_of_several:  # of several apps, another may still be refused; then nothing must be sent
             work.begin_to_look()
     return DeployPlan(request=request, deployed=deployed)
 
 
 def config_of(settings: Settings, env: Mapping[str, str]) -> DeployConfig:
-    """How the settings let the app run, with the variables `env`."""
+    """The deploy config from the settings, with the variables `env`."""
     domains = [*settings.domain]
     several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
     return DeployConfig(
@@ -108,8 +108,8 @@ def config_of(settings: Settings, env: Mapping[str, str]) -> DeployConfig:
 
 
 def environment_of(settings: Settings, texts: Sequence[str], *, with_configured: bool = True) -> dict[str, str]:
-    """The app's variables: what the configuration says, then what `texts` say: `KEY=VALUE`, or `KEY` with its value
-    from the shell or `.env`. SettingsError if one would hand a secret of the deploy to the app."""
+    """The app's variables: those of the configuration, then those of `texts`: `KEY=VALUE`, or `KEY` with its value from
+    the shell or `.env`. SettingsError if one would give one of the kit's secrets to the app."""
     keep_secret(settings.secret_values_of(texts), is_named=True)
     pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
     for name, equals, value in pairs:

@@ -1,4 +1,4 @@
-"""Every deploy: shows what changes, sends it over what runs, records it, follows its rollout, says how to undo it."""
+"""Every deploy: shows what changes, sends the request, records it, follows the rollout, and says how to undo it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
 
     request: DeployRequest
     deployed: Record
-    """What the history keeps of the image: all that is known of it, and where it is deployed."""
+    """The image and where it is deployed, for the history."""
     says: tuple[str, ...] = ()
     """Lines to print before the deploy."""
     restores: RollbackRequest | None = None
-    """What is sent in place of `request` to a server that restores a revision with the values of its variables."""
+    """Sent in place of `request` to a server that can restore a revision with the values of its variables."""
     is_late: bool = False
-    """Whether the image was built since it was planned, so that something else may run by now."""
+    """Whether the image was built after the plan was made, so that something else may run by now."""
     promoted_from: str | None = None
     """The environment that the image comes from."""
 
@@ -62,7 +62,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             console.tell(line)
         path = f"/api/apps/{self.request.namespace}/{self.request.app}/rollback" if self.restores else "/build"
         body: dict[str, object] = as_builtins(self.restores or self.request)
-        # Values that the app gets by name are hidden, even short ones, which redaction would miss.
+        # Values of variables that are given by name are hidden, even short ones, which redaction would miss.
         settings, typed = work.settings, [text for text in work.options["env"] or [] if "=" not in text]
         by_name = {*settings.env_from, *settings.env_from_optional, *typed}
         config = body.get("deployConfig")
@@ -71,8 +71,8 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         work.would_send("POST", path, body)
 
     def lines(self, work: Work) -> list[str]:
-        """Where it goes, what runs, what is to run in its place, and what changes, in lines for people. An image that
-        is to be built yet has no digest, so no `new:` line."""
+        """The plan for people: the target, what runs now, what will run, and what changes. An image that is not built
+        yet has no digest, and so no `new:` line."""
         now, image, config = work.running(), self.deployed, self.request.deploy_config
         lines = [*self.says, f"deploy {_to(work, self.request)}"]
         if ran := now.ran:
@@ -93,7 +93,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
     def execute(self, work: Work) -> Record:
         request = self.request
         accepted, before = self._deploy(work)
-        # The API's, as the cluster may know the registry by another name.
+        # The API's reference first: the cluster may use another name for the registry.
         reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
         work.remaining = Remaining.NOTHING
         try:
@@ -105,7 +105,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
         seen = work.call.chain.seen
         if work.place in seen:
-            # A server that did not say what ran does not say it later either.
+            # A server that does not say what runs will not say it later either.
             seen[work.place] = before if before.why else Running(new, is_from_here=True)
         console.tell(f"deployed {_to(work, request)}{'' if self.is_late else ', without a build'}")
         undo = undo_of(work, new, before, is_unchanged=accepted.unchanged)
@@ -118,9 +118,10 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         return self.deployed
 
     def _deploy(self, work: Work) -> tuple[Deployed, Running]:
-        """Deploys over what a person saw or now confirms; returns the answer, and what was replaced."""
-        # Only where time has passed since somebody saw what runs, or since this was planned. Of several apps, one may
-        # be deployed long after all were planned.
+        """Deploys, unless something else runs than the person saw and they do not confirm that; returns the answer, and
+        what was replaced."""
+        # Look again only if time has passed since a person saw what runs, or since the plan was made. Of several apps,
+        # one may be deployed long after all were planned.
         is_late = self.is_late or (work.is_of_several and work.seen is not None)
         seen = work.call.chain.seen.get(work.place) or (work.running() if is_late else None)
         now = work.look_again() if seen else work.running()
@@ -147,7 +148,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
                 if now.why:
                     raise
         revision, expected = accepted.revision, now.revision
-        # A server without `revision-check` does not refuse a deploy over another one that came in between.
+        # A server without `revision-check` accepts a deploy even if another one came in between.
         if revision is None or expected is None or "revision-check" in work.client.features:
             return accepted, now
         if revision not in (expected, expected + 1):
@@ -156,8 +157,8 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         return accepted, now
 
     def _send(self, work: Work, now: Running, expected: int | None) -> Deployed:
-        """Deploys over what runs `now`, which is the revision `expected`, if that is known. The history keeps it if the
-        outcome is not known."""
+        """Sends the deploy over what runs `now`, which has the revision `expected` (None: not known). If the outcome is
+        not known, the history says so."""
         request, image = self.request, self.deployed
         if work.call.command.restores:
             # After it succeeds, the same command would go back further.
@@ -193,14 +194,14 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
 
 
 def _to(work: Work, request: DeployRequest) -> str:
-    """Where a deploy goes: `shop to apps (business nodes) in staging`."""
+    """The target of a deploy: `shop to apps (business nodes) in staging`."""
     nodes = request.deploy_config.app_class or DEFAULT_APP_CLASS
     return f"{request.app} to {request.namespace} ({nodes} nodes) in {work.settings.cluster}"
 
 
 def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None:
-    """The error of a deploy whose plan was made when `seen` ran, if something else runs `now`, or if that cannot be
-    told any more, neither from here nor by the server."""
+    """The error of a deploy that was planned when `seen` ran, if something else runs `now`, or if neither the kit nor
+    the server can tell; else None."""
     server_checks = now.why and seen.revision is not None and "revision-check" in work.client.features
     if server_checks or not now.differs_from(seen):
         return None

@@ -1,4 +1,4 @@
-"""How lines say an image: its digest, where it comes from, when and how it ran."""
+"""Describes an image in lines for people: its digest, its commit, when and how it ran."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def digits(image: Record | Ran) -> str:
     """The first 12 digits of the digest; of an image without one, its name."""
     if images.DIGEST.fullmatch(image.build_id or ""):
         return str(image.build_id).removeprefix("sha256:")[:12]
-    return image.build_id or image.image_name or "an unknown image"  # the former with `--dry`
+    return image.build_id or image.image_name or "an unknown image"  # with `--dry`, build_id is a placeholder
 
 
 def age(work: Work, image: Record) -> str:
@@ -44,7 +44,7 @@ def when(image: Ran) -> str:
 
 
 def how_known(image: Ran) -> str:
-    """What is not known of how it ran; "" if everything is, but for the values of variables."""
+    """What is not known about how it ran; "" if all but the values of variables is known."""
     if image.deploy_config:
         return ""
     if image.replicas is None:

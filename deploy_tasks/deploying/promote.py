@@ -1,4 +1,4 @@
-"""`promote`: deploys to one environment the digest that runs in another."""
+"""`promote`: deploys the digest that runs in one environment to another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_COMMITS = 20
 
 
 class PromotePlan(DeployPlan, frozen=True, kw_only=True):
-    """The deploy of what runs in another environment, `source` (a cluster, as lines name it)."""
+    """The deploy of the image that runs in another environment, `source` (see `Settings.cluster`)."""
 
     source: str
     registry: str
@@ -44,7 +44,7 @@ class PromotePlan(DeployPlan, frozen=True, kw_only=True):
             raise DigestNotFound(what, error.effect, [*self._ways_to_get_it(work)]) from error
 
     def _commits(self, work: Work) -> Iterator[str]:
-        """The commits between what runs in both environments, in lines."""
+        """Lines with the commits between the images that run in the two environments."""
         running, new = work.running(), self.deployed
         runs, here, there = running.ran, str(self.promoted_from), str(work.settings.environment)
         yield f"promote {work.settings.app} from {self.source} to {work.settings.cluster}"
@@ -70,7 +70,7 @@ class PromotePlan(DeployPlan, frozen=True, kw_only=True):
             yield f"  no commit lies between them: both are built from {images.short_ref(str(new.git_ref))}"
 
     def _ways_to_get_it(self, work: Work) -> Iterator[Step | str]:
-        """How the image gets into the registry of this environment."""
+        """How to get the image into the registry of this environment."""
         image, registry = self.deployed, work.settings.registry
         commit = None if image.dirty or not images.is_commit(image.git_ref) else image.git_ref
         says = f"build it in {work.settings.environment}"
@@ -85,7 +85,7 @@ class PromotePlan(DeployPlan, frozen=True, kw_only=True):
 
 
 def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
-    """`title` with the number of `commits`, and the commits, in lines."""
+    """Lines with the `title`, which has the number of `commits`, and the first commits."""
     if not commits:
         return
     yield f"  {title.format(counted(len(commits)))}:"
@@ -98,7 +98,7 @@ def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
 
 def _plan_promote(work: Work) -> PromotePlan:
     settings = work.settings
-    config = plan_of(work, Record()).request.deploy_config  # refuses what it cannot deploy before any API is asked
+    config = plan_of(work, Record()).request.deploy_config  # reports invalid settings before any API is asked
     name, here, known = work.options["from_"], settings.environment, settings.environments
     available = f"(available: {', '.join(known)})" if known else "(none is configured)"
     if not name:
@@ -128,8 +128,8 @@ def _plan_promote(work: Work) -> PromotePlan:
 
 
 def _running_in(source: Work) -> Record:
-    """The image that runs in the environment of `source`; where no API says that, what was deployed from here last.
-    NothingStarted if the API did not answer that, SettingsError if it is not known, or if nothing runs."""
+    """The image that runs in the environment of `source`; if its API cannot say, the image that was last deployed there
+    from here. NothingStarted if the API did not answer, SettingsError if the image is not known or nothing runs."""
     settings, running = source.settings, source.running()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran

@@ -1,4 +1,4 @@
-"""`rollback`: deploy what ran before, as it ran then."""
+"""`rollback`: deploys what ran before, with the config that it ran with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .undo import find_targets, step_to_another
 
 
 def _plan_rollback(work: Work) -> DeployPlan:
-    """Of what ran before, with how it ran then; only flags change that."""
+    """Plans to deploy what ran before, with the config that it had; only flags change that."""
     texts, given = work.options["env"] or [], work.options["back"]
     back = of_flag("--back", partial(whole_number, "a number of deploys", 1, 1000), 1 if given is None else given)
     changes = said_by_flags(work.settings, texts)
@@ -49,44 +49,45 @@ def _plan_rollback(work: Work) -> DeployPlan:
 
 
 def said_by_flags(settings: Settings, texts: Sequence[str]) -> DeployConfig:
-    """What flags alone say of how the app runs, with the variables that `texts` of `--env` name."""
+    """The part of the deploy config that flags set; `texts` are the values of `--env`."""
     config = config_of(settings, {})
     setting_of = {name: name for name in DeployConfig.__struct_fields__} | {"domains": "domain"}
     said = {name: getattr(config, name) for name, key in setting_of.items() if settings.is_by_flag(key)}
     if settings.is_by_flag("tls"):
-        said["tls"] = settings.tls  # `config_of` leaves out the true, which is the API's default
+        said["tls"] = settings.tls  # `config_of` leaves out true, the API's default
     said["env"] = environment_of(settings, texts, with_configured=False)
     return DeployConfig(**said)
 
 
 def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
-    """What ran `back` deploys ago, what a person should know of it, in lines, and whether the server restores it.
-    SettingsError if nothing did."""
+    """What ran `back` deploys ago, notes about it for people, and whether the server restores it. SettingsError if
+    there were not that many deploys."""
     try:
-        ways = find_targets(work, work.running())
+        targets = find_targets(work, work.running())
     except ChangedMeanwhile:  # between the two looks
-        ways = find_targets(work, work.look_again())
-    found = list(islice(ways.ones, back))
+        targets = find_targets(work, work.look_again())
+    found = list(islice(targets.ones, back))
     if len(found) < back:
         earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
             len(found), f"only {len(found)} other deploys ran before"
         )
-        what = f"{work.settings.app} in {work.settings.namespace} cannot go back by {back}: {earlier}, {ways.source}"
-        if ways.failed:
-            what += f"; the rollout of revision {', '.join(map(str, ways.failed))} failed"
+        what = f"{work.settings.app} in {work.settings.namespace} cannot go back by {back}: {earlier}, {targets.source}"
+        if targets.failed:
+            what += f"; the rollout of revision {', '.join(map(str, targets.failed))} failed"
         raise SettingsError(what, "Nothing was deployed", step_to_another(work))
     target = found[-1]
-    passed = [str(one) for one in ways.failed if target.revision is None or one > target.revision]
+    passed = [str(one) for one in targets.failed if target.revision is None or one > target.revision]
     says = [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
-    if work.running().why and not ways.is_of_server:
+    if work.running().why and not targets.is_of_server:
         says.append("what others deployed is not known, so this goes by the deploys from here")
-    # A revision of the history here may be of an app that was removed since, and then it means another one.
-    return target, says, ways.is_of_server and "rollback" in work.client.features
+    # Only a revision from the server is restored: one from the history here may be of an app that was removed since,
+    # and its number may mean another deploy now.
+    return target, says, targets.is_of_server and "rollback" in work.client.features
 
 
 def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str]) -> tuple[DeployConfig, list[str]]:
-    """How `target` ran, with `changes`, and the values that its variables have now, since no other place has them; and
-    what a person should know of it, in lines."""
+    """The config of `target` with `changes` and with the current values of its variables, since old values are not
+    kept; and notes about it for people."""
     settings, then = work.settings, target.deploy_config
     settings.check("env_from", *(() if then else ("port",)), given=[text.partition("=")[0] for text in texts])
     env = environment_of(settings, texts)

@@ -1,4 +1,4 @@
-"""The way back from a deploy: what `rollback` can go back to, and the `undo:` line that says it."""
+"""How to undo a deploy: what `rollback` can go back to, and the `undo:` line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from .image_lines import digits, how_known
 
 
 class RollbackTargets(NamedTuple):
-    """What `rollback` can go back to, nearest first; the revisions that it passes over; and who says so."""
+    """What `rollback` can go back to, newest first; the `failed` revisions that it skips; and whether the server or the
+    history here says so."""
 
     ones: Iterator[Ran]
     failed: Sequence[int]
@@ -34,10 +35,10 @@ class RollbackTargets(NamedTuple):
 
 
 def find_targets(work: Work, now: Running) -> RollbackTargets:
-    """From the history of the server, if it has one and something may run, else from the history here.
+    """The targets from the server's history, if it has one and something may run, else from the history here.
 
-    ChangedMeanwhile if the newest of the server is not what runs `now`. NothingStarted if the API may say later
-    what runs: from the history here alone, a rollback could pass over what others deployed."""
+    ChangedMeanwhile if the server's newest revision is not what runs `now`. NothingStarted if the API did not answer
+    this time: from the history here alone, a rollback could skip what others deployed."""
     features, revisions, again = work.client.features, None, work.step(work.call.command.name, "Try again")
     if now.was_unanswered and not work.call.is_dry:
         raise NothingStarted(now.why, "Nothing was deployed", [again, step_to_another(work)])
@@ -58,7 +59,8 @@ def find_targets(work: Work, now: Running) -> RollbackTargets:
         )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
     succeeded = [ran_of(one) for one in revisions if one.revision not in failed]
-    # Only a revision brings the values of variables back, and only those of the one right before can differ alone.
+    # Restoring a revision also restores the values of its variables. So the one right before counts even if it looks
+    # the same: the values may differ.
     restores = "rollback" in features and len(revisions) > 1 and revisions[1].revision not in failed
     return RollbackTargets(rollback_targets(succeeded, restores=restores), failed, is_of_server=True)
 
@@ -74,25 +76,25 @@ def _by_history_here(work: Work, now: Running) -> RollbackTargets:
 
 
 class Undo(NamedTuple):
-    """A `line` that says how to undo a deploy, or why nobody can."""
+    """A `line` that says how to undo a deploy, or why that is not possible."""
 
     line: str
     steps: tuple[Step, ...] = ()
     """The command that goes back, as the next step of a deploy that does not come up."""
 
 
-def undo_of(work: Work, new: Ran, now: Running, *, is_unchanged: bool) -> Undo:
-    """How to undo the deploy of `new`, which replaced what ran `now`: what `rollback` goes back to, if that is
-    what ran. `is_unchanged`: the API says that the same ran before."""
+def undo_of(work: Work, new: Ran, replaced: Running, *, is_unchanged: bool) -> Undo:
+    """How to undo the deploy of `new`, which `replaced` what ran before. `is_unchanged`: the API says that the same ran
+    before."""
     if is_unchanged:
         return Undo("nothing changed: the same ran before")
-    if now.why:
-        return _undo_of_unknown(work, new, now)
-    if now.ran is None:
+    if replaced.why:
+        return _undo_of_unknown(work, new, replaced)
+    if replaced.ran is None:
         return Undo("nothing ran before, so there is nothing to go back to yet")
-    if now.has_failed and "app-history" in work.client.features:
+    if replaced.has_failed and "app-history" in work.client.features:
         return _undo_of_failed(work, new)
-    return _undo_of_known(work, new, now.ran)
+    return _undo_of_known(work, new, replaced.ran)
 
 
 def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
@@ -109,33 +111,34 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
             values = "other values of variables, which are not kept"
             line = f"there is no way back: the same ran before, perhaps with {values}"
         return Undo(line)
-    if is_same(_as_rollback_lets_it_run(work, before, restores=False), new):
+    if is_same(_after_rollback(work, before, restores=False), new):
         line = "there is no way back: the same ran before, but for variables, whose values are not kept"
         return Undo(line)
     return _undo(work, new, before, restores=False)
 
 
-def _undo_of_unknown(work: Work, new: Ran, now: Running) -> Undo:
-    """Of a deploy over what is not known: from the server's history, or else from the deploys from here."""
+def _undo_of_unknown(work: Work, new: Ran, replaced: Running) -> Undo:
+    """How to undo a deploy if it is not known what ran before: from the server's history, else from the history
+    here."""
     try:
-        ways = find_targets(work, Running(new))
+        targets = find_targets(work, Running(new))
     except (ApiRefused, NothingStarted, ChangedMeanwhile):
-        ways = _by_history_here(work, Running(new))
-    before = next(ways.ones, None)
-    if before and ways.is_of_server:
+        targets = _by_history_here(work, Running(new))
+    before = next(targets.ones, None)
+    if before and targets.is_of_server:
         return _undo(work, new, before, restores="rollback" in work.client.features)
     deploys = work.history.deploys(work.settings.app, work.settings.namespace)
     last = next((ran(entry) for entry in islice(deploys, 1, None)), None)
     if last and is_same(last, new) is not False:
-        return Undo(f"there is no way back: {now.why}, and the same was deployed from here before")
+        return Undo(f"there is no way back: {replaced.why}, and the same was deployed from here before")
     if before is None:
         none = "nothing else was deployed from here, so there is nothing to go back to yet"
-        return Undo(f"{now.why}, and {none}")
-    return _undo(work, new, before, restores=False, source=ways.source)
+        return Undo(f"{replaced.why}, and {none}")
+    return _undo(work, new, before, restores=False, source=targets.source)
 
 
 def _undo_of_failed(work: Work, new: Ran) -> Undo:
-    """Of a deploy over a revision whose rollout failed, which `rollback` passes over."""
+    """How to undo a deploy over a revision whose rollout failed. `rollback` skips that revision."""
     try:
         before = next(find_targets(work, Running(new)).ones, None)
     except (ApiRefused, NothingStarted, ChangedMeanwhile) as error:
@@ -149,7 +152,7 @@ def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = ""
     step = Step("rollback", _target(work))
     known = [text for text in (history.source(before), how_known(before), source) if text]
     text = f"{digits(before)} ({', '.join(known)})" if known else digits(before)
-    then = _as_rollback_lets_it_run(work, before, restores=restores).deploy_config
+    then = _after_rollback(work, before, restores=restores).deploy_config
     if before.build_id == new.build_id and then and new.deploy_config:
         changes = differences(new.deploy_config, then, with_old=False)
         text += f", with {', '.join(changes)}" if changes else ""
@@ -160,8 +163,8 @@ def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = ""
     return Undo(f"undo: {step} → {text}", (step._replace(says=f"Go back to {history.described(before)}"),))
 
 
-def _as_rollback_lets_it_run(work: Work, before: Ran, *, restores: bool) -> Ran:
-    """`before`, with the variables of the settings, unless the server `restores` those that it had."""
+def _after_rollback(work: Work, before: Ran, *, restores: bool) -> Ran:
+    """`before` with the current variables, unless the server `restores` the old ones."""
     config = before.deploy_config
     if restores or config is None:
         return before
@@ -169,8 +172,8 @@ def _as_rollback_lets_it_run(work: Work, before: Ran, *, restores: bool) -> Ran:
 
 
 def _target(work: Work) -> dict[str, object]:
-    """The flags that name the app and its place, as far as a command without them would mean another, in another shell
-    and once something else is recorded."""
+    """The flags for the app and its namespace that the command needs in another shell, and after something else is
+    recorded."""
     settings = work.settings
     by_call = [key for key in ("app", "namespace", "app_class") if key in settings.of_call]
     app, namespace = (settings.origins[key].source for key in ("app", "namespace"))
