@@ -1,7 +1,7 @@
-"""Follow the log of a build while it grows: which lines are new, and when to request it again.
+"""Follows the log of a build: finds the new lines, and decides when to request the log again.
 
-The API sends the whole text each time (docs/deploy-api.md). For a log that ends at L bytes, less than 4·L are
-transferred, however long the build takes and however its lines come.
+The API sends the whole text each time (docs/deploy-api.md). For a log of L bytes in the end, less than 4·L are
+transferred, however long the build takes and whenever its lines appear.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _SECONDS_BETWEEN_SIZES = 2.0
 
 
 class LogText:
-    """Finds the new lines in a text that is sent as a whole each time, also if the server drops its beginning."""
+    """Finds the new lines in a text that is sent as a whole each time, even if the server drops its beginning."""
 
     def __init__(self) -> None:
         self._seen = ""
         self._part = ""
 
     def feed(self, text: str) -> list[str]:
-        """The complete lines that are new in `text`."""
+        """The new complete lines in `text`."""
         if self._seen.startswith(text):
             return []  # older than the answer before
         added = text[len(self._seen) :] if text.startswith(self._seen) else self._after_cut(text)
@@ -53,9 +53,10 @@ class LogText:
         return [part] if part else []
 
     def _after_cut(self, text: str) -> str:
-        """What is new in `text`, which no longer has the beginning of what was seen."""
+        """The new part of `text`, whose beginning the server has dropped."""
         anchor, place = text[:_ANCHOR], 0
-        # In a log of equal lines the anchor is everywhere, and each comparison takes time in proportion to the log.
+        # Limited: in a log of equal lines the anchor is everywhere, and each comparison takes time in proportion to
+        # the log.
         for _ in range(_MOST_PLACES):
             place = self._seen.find(anchor, place)
             if place < 0:
@@ -71,7 +72,7 @@ class LogText:
 
 
 class Schedule:
-    """When to request the log again, so that all transfers, the last one included, stay under four times its length."""
+    """Decides when to request the log again, so that all transfers together stay under four times its length."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -81,8 +82,8 @@ class Schedule:
         self._delay = _FIRST_DELAY
 
     def next(self, log: Log | None) -> float | None:
-        """Seconds until the next request, after one that brought `log` (None: it failed). None if the next request must
-        wait for the end of the build."""
+        """Seconds until the next request, after one that returned `log` (None: it failed). None if the next request
+        must wait for the end of the build."""
         now, length = self._clock(), self._length if log is None else len(log.text.encode())
         grown, passed = length - self._length, max(now - self._asked, 1e-3)
         self._length, self._asked = length, now
@@ -95,7 +96,8 @@ class Schedule:
             # Two requests without new lines are affordable. The second one is for a long silence.
             self._delay = _SILENCE_DELAY if self._delay < _SILENCE_DELAY else _LONG_SILENCE_DELAY
         else:
-            # At the current pace, until the log is longer than all transfers: then one more request is affordable.
+            # The time, at the current pace, until the log is longer than all transfers. Then one more request is
+            # affordable.
             self._delay = max(_FIRST_DELAY, 1.3 * (self._transferred - length) * passed / grown)
         return self._delay if not length or self._transferred + 2 * self._size <= 4 * length else None
 
@@ -106,7 +108,7 @@ class Schedule:
 
 
 class LogFollower:
-    """Shows the log of a build from a thread of its own, so that neither the log nor the wait delays the other."""
+    """Shows the log of a build from its own thread, so that the log and the wait do not delay each other."""
 
     def __init__(self, client: DeployClient, job: str, show: Callable[[str], None]) -> None:
         self._client, self._job = client, job
@@ -125,10 +127,10 @@ class LogFollower:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         if error and issubclass(error, KeyboardInterrupt):
-            self._show = None  # at once: the last line must be the one that says how to continue
+            self._show = None  # the last line must be the one that says how to continue
             return
         if self.served:
-            with suppress(Empty):  # the request may hang, as one in the other thread may
+            with suppress(Empty):  # the request may hang, and so may the one in the other thread
                 in_background(self._finish)(_SECONDS_TO_FINISH)
         with self._one_at_a_time:
             self._show = None  # later lines would come after the end of the log
@@ -140,7 +142,7 @@ class LogFollower:
             if delay is not None:
                 self._over.wait(delay)
                 continue
-            # Until the log has grown enough for another request.
+            # Wait until the log has grown enough for another request.
             while not self._over.wait(_SECONDS_BETWEEN_SIZES):
                 with suppress(NothingStarted):
                     size = self._client.log_size(self._job)
@@ -154,7 +156,7 @@ class LogFollower:
         self._tell(self._text.end)
 
     def _look(self) -> Log | None:
-        """Requests the log and shows what is new. None if it did not come; the wait for the build reports why."""
+        """Requests the log and shows the new lines. None if the request failed; the wait for the build says why."""
         try:
             log = self._client.logs(self._job)
         except (ApiRefused, NothingStarted):
@@ -171,7 +173,7 @@ class LogFollower:
                 if (lines := new_lines()) and (show := self._show):
                     show("\n".join(lines))
             except (OSError, ValueError, DeployError):
-                self._show = None  # its reader is gone
+                self._show = None  # the reader has closed the stream
 
 
 def tail(client: DeployClient, job: str) -> list[str]:

@@ -69,11 +69,11 @@ _WAIT = Purpose("wait for the build", "The build goes on", (), repeats=0, is_api
 
 
 class DeployClient(Sender):
-    """Talks to the Deploy API at `url` (without a trailing slash), with `key` in `X-API-Key`.
+    """A client of the Deploy API at `url` (without a trailing slash), with `key` in `X-API-Key`.
 
-    `timeout` bounds one request, in seconds; `key_from` names the source of the key in errors; `by` is who asks, for
-    the server to note. Methods raise the errors of `errors.py`, without key and git token, and ValueError for a name
-    that is none. Their `again` is the command that errors suggest to repeat, in words of their own.
+    `timeout` limits one request, in seconds; `key_from` names the source of the key in errors; `by` tells the server
+    who sends the request. Methods raise the errors of `errors.py`, which never contain the key or the git token, and
+    ValueError for an invalid name. `again` is the command that their errors suggest to retry.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class DeployClient(Sender):
         self._by = re.sub(r"[^ -~]", "?", by)[:_LONGEST_HEADER].strip() or None
 
     def start_build(self, request: BuildRequest, *, again: Step = _BUILD) -> BuildStarted:
-        """Starts a build in the cluster; the request is sent once. MayHaveStarted if its outcome is not known, or if
-        the API builds another image than the request named."""
+        """Starts a build in the cluster. The request is never retried. MayHaveStarted if its outcome is not known, or
+        if the API builds another image than requested."""
         unsure = ("Look for it in the cluster first.", again._replace(says="Then try again"))
         start = Purpose(
             "start the build",
@@ -114,20 +114,20 @@ class DeployClient(Sender):
         return started
 
     def wait(self, job: str, *, seconds: float, within: Deadline | None = None) -> BuildState:
-        """The state of a build once it has ended, or after `seconds`. NothingStarted if the connection was cut: the
-        build goes on, so ask again. JobNotFound if the API does not know the job."""
+        """Waits until a build ends, up to `seconds`; returns its state. NothingStarted if the connection was cut: the
+        build goes on, so call again. JobNotFound if the API does not know the job."""
         path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
         wait = _WAIT._replace(if_404=JobNotFound(f"the API knows no build job {job} (any more)", 404))
         answer = self.send(wait, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within)
         return decoded(wait, BuildState, answer) if answer.body.strip() else BuildState()
 
     def status(self, job: str, *, within: Deadline | None = None) -> BuildState | None:
-        """The state of a build, or None if this server does not serve it."""
+        """The state of a build, or None if this server does not have the endpoint."""
         answer = self.send(_LOOK_AT_BUILD, "GET", f"/build/{images.label(job)}", within=within)
         return None if answer.status in NOT_SERVED else decoded(_LOOK_AT_BUILD, BuildState, answer)
 
     def logs(self, job: str) -> Log | None:
-        """The whole log of a build so far, or None if this server does not serve it."""
+        """The whole log of a build so far, or None if this server does not have it."""
         answer = self.send(_LOG, "GET", f"/build/{images.label(job)}/logs")
         if answer.status in NOT_SERVED:
             return None
@@ -144,8 +144,9 @@ class DeployClient(Sender):
     def app(
         self, namespace: str, app: str, *, within: Deadline | None = None, before: Step | None = None
     ) -> AppState | None:
-        """How an app runs, or None if this server does not say, or does not know the app. A FullAppState if the server
-        has the feature `app-state`. `before` a deploy, which that step repeats, no server is waited for as long."""
+        """The state of an app, or None if the server does not know the app or does not have the endpoint. A
+        FullAppState if the server has the feature `app-state`. `before` is the step that repeats a deploy after this
+        request: then the wait is limited to 10 s."""
         purpose = _LOOK
         if before:
             purpose = _BEFORE_DEPLOY._replace(next=(before._replace(says="Try again"),))
@@ -155,13 +156,13 @@ class DeployClient(Sender):
         if answer.status in NOT_SERVED:
             return None
         if "app-state" in self.features:
-            with suppress(ValueError):  # what every server says is enough to follow a rollout
+            with suppress(ValueError):  # a plain AppState is enough to follow a rollout
                 return decode(answer.body, FullAppAnswer).app
         return decoded(purpose, AppAnswer, answer).app
 
     def history(self, namespace: str, app: str) -> list[Revision] | None:
-        """What was deployed of an app, newest first; None if the last answer did not list the feature `app-history`,
-        or the server does not know the app."""
+        """The revisions of an app, newest first; None if the last answer did not list the feature `app-history`, or the
+        server does not know the app."""
         if "app-history" not in self.features:
             return None
         within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
@@ -191,15 +192,15 @@ class DeployClient(Sender):
         again: Step = _REUSE,
         unsure: Step | None = None,
     ) -> Deployed:
-        """Deploys a digest without a build. `image` of what is returned is the pinned reference that the API says it
-        deployed, or None if it does not say; its registry may have another name than here. `commit` is what the image
-        was built from, `expected` the revision that must run now (0: none), for a server with `revision-check`;
-        `unsure` is the next step if it may have happened (default: `again`).
+        """Deploys a digest without a build. The returned `image` is the pinned reference that the API says it deployed,
+        or None if it does not say; its registry may have another name than here. `commit` is the image's source.
+        `expected` is the revision that must run now (0: none), for a server with `revision-check`. `unsure` is the next
+        step if the outcome is not known (default: `again`).
 
-        On a server with the feature `rollback`, `restores` is sent instead: an earlier revision returns, which must
-        have the image that `request` names; it may name no digest then.
+        On a server with the feature `rollback`, `restores` is sent instead of `request`, to restore an earlier
+        revision. That revision must have the image of `request`, whose digest may be empty.
 
-        DigestNotFound if the registry has no such manifest. MayHaveStarted if its outcome is not known, or if the API
+        DigestNotFound if the registry has no such manifest. MayHaveStarted if the outcome is not known, or if the API
         deployed something else. ChangedMeanwhile if another revision runs.
         """
         image_name, build_id = request.image_name, request.build_id
@@ -248,9 +249,9 @@ class DeployClient(Sender):
 
 
 def _as_it_runs(answer: Answer, request: DeployRequest, look: Step, *, is_all: bool) -> Deployed:
-    """The deploy that made what runs, if 412 answers a repeat of that request (`is_all`: that request says all of how
-    it runs). Otherwise raises ChangedMeanwhile; or MayHaveStarted if it is not known what became of the request
-    before."""
+    """The result of a deploy that was answered with 412. If that answers a retry, and the first request made what runs
+    now, it succeeded (`is_all`: the request has the whole deploy config). Otherwise raises ChangedMeanwhile, or
+    MayHaveStarted if the outcome of the first request is not known."""
     now, runs = None, "what runs now is not known"
     with suppress(ValueError):
         now, runs = decode(answer.body, RevisionChanged).app, "nothing is deployed now"
@@ -269,7 +270,8 @@ def _as_it_runs(answer: Answer, request: DeployRequest, look: Step, *, is_all: b
 
 
 def _reference_to(image_name: str, build_id: str, text: str) -> images.Reference | None:
-    """`text` in its parts if it refers to that image, in any registry. It may leave out the digest."""
+    """The parts of the reference `text` if it is of that image, in any registry, with that digest or none; else
+    None."""
     try:
         reference = images.parse(text)
     except ValueError:

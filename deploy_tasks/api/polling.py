@@ -1,4 +1,4 @@
-"""Wait for a build: in slices, until a deadline, across interrupted connections."""
+"""Waits for a build: in slices, until a deadline, across lost connections."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..next_steps import Step
     from .client import DeployClient
 
-# An ingress cuts connections that are idle for a minute, and CI ends jobs that print nothing. The first slices are
-# shorter, so that a person sees the phase change.
+# The longest wait in one request: an ingress cuts connections that are idle for a minute, and CI stops silent jobs. The
+# first slices are shorter, so that a person sees the phase change.
 SLICE_SECONDS = 15.0
 _FIRST_SLICE = 1.0
 _LOOK_SECONDS = 1.0
 _SECONDS_BETWEEN_WARNINGS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
-# A server has asked for six hours.
+# One server asked for six hours.
 _LONGEST_RETRY_AFTER = 60.0
 
 
@@ -35,10 +35,10 @@ def wait_for_build(
     tell: Callable[[str], None],
     progress: Callable[[str], None],
 ) -> None:
-    """Returns when the build `job` has succeeded.
+    """Waits until the build `job` has succeeded.
 
     `again` is the command that continues the wait. `tell` gets warnings, `progress` the phase. Raises BuildFailed;
-    StillRunning at the deadline, or NothingStarted if the API was never reached until then; and the client's refusals.
+    StillRunning at the deadline, or NothingStarted if the API was never reached; and the client's ApiRefused.
     """
     slice_, pause, is_reached = _FIRST_SLICE, _FIRST_PAUSE, False
     warned_of, warned_at, away_since = "", 0.0, 0.0
@@ -48,13 +48,13 @@ def wait_for_build(
             state = client.wait(job, seconds=seconds, within=deadline)
             is_reached = True
             if state.status is None:
-                # The specification says that the build has ended. A server that serves phases knows better.
+                # By the specification, the build has ended. If the server has phases, they are more reliable.
                 state = client.status(job, within=deadline) or state
         except NothingStarted as cut:
             is_reached = is_reached or cut.reached
             now = deadline.passed()
             if not (cut.reached and 0.9 * seconds <= now - start <= seconds + 1):
-                # This says nothing about the build, so the same question is asked again, more and more slowly.
+                # This says nothing about the build, so ask again, after longer and longer pauses.
                 away_since = away_since if warned_of else start
                 if cut.what != warned_of or now - warned_at >= _SECONDS_BETWEEN_WARNINGS:
                     warned_of, warned_at = cut.what, now
@@ -74,7 +74,7 @@ def wait_for_build(
         progress(excerpt(state.status))
         slice_ = min(2 * slice_, SLICE_SECONDS)
         if deadline.passed() - start < _FIRST_PAUSE:
-            # The server does not hold the request open, so it is asked more and more slowly.
+            # The server does not hold the request open, so ask again after longer and longer pauses.
             deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
@@ -94,9 +94,9 @@ def _warning(what: str, seconds: float, in_all: float) -> str:
 def wait_for_end(
     client: DeployClient, job: str, *, deadline: Deadline, again: Step, tell: Callable[[str], None]
 ) -> str | None:
-    """The phase in which the build ended, `succeeded` or `failed`, or None if the server does not serve phases. `tell`
-    gets warnings. StillRunning at the deadline, with `again` as the command that continues."""
-    # It only looks: whether two clients may wait for one job is not known.
+    """Waits until the build ends; returns its last phase, `succeeded` or `failed`, or None if the server has no phases.
+    `tell` gets warnings. StillRunning at the deadline, with `again` as the command that continues."""
+    # Polls the phase and does not use `client.wait`: it is not specified whether two clients may wait for one job.
     is_away = False
     for _ in deadline.turns(_LOOK_SECONDS, _LOOK_SECONDS):
         try:

@@ -1,4 +1,4 @@
-"""Sends a request to the Deploy API: again where that is safe, and with the error that each failure means.
+"""Sends requests to the Deploy API: retries where that is safe, and turns failures into errors.
 
 What each fault comes to: docs/reliability.md.
 """
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("deploy_tasks")
-# These may come before or after the work (docs/deploy-api.md), so they do not say whether it was done.
+# The server may answer these before or after the work (docs/deploy-api.md), so they do not say whether it was done.
 _OUTCOME_UNKNOWN = {408, 425, 429, *range(500, 600)} - {501}
 NOT_SERVED = {404, 405, 501}
 _NO_BUILD_STATE = {401, 403, 429, *range(300, 400)} | NOT_SERVED
 _PAUSES = (0.5, 1.5)
 _NO_HEADERS: Mapping[str, str | None] = {}
-# Also at the deadline, a server gets a moment to answer.
+# A request gets this time even at the deadline.
 _LEAST_SECONDS = 1.0
 
 
 class Purpose(NamedTuple):
-    """What a request is for: what it does, after "could not"; the effect and the next step of a failure that did
-    nothing; and those of one that may have done something, None for a request that changes nothing."""
+    """What a request is for, and its errors: `what` follows "could not"; `effect` and `next` are for a failure that did
+    nothing; `if_unknown` has both for a failure that may have done something (None: the request changes nothing)."""
 
     what: str
     effect: str = "Nothing was changed"
@@ -50,17 +50,17 @@ class Purpose(NamedTuple):
     if_404: DeployError | None = None
     """The error that 404 means. None if the API does not use it for this request."""
     if_refused: tuple[Step, ...] = ()
-    """What to do if the API refused it, and did not say what is to be corrected."""
+    """The next steps after a refusal by the API."""
     repeats: int = 2
-    """How often it is sent again at most."""
+    """The maximum number of retries."""
     most: int = 1_000_000
-    """Bytes of an answer. A gzip of 292 KB grew to 300 MB; no answer but a log needs more than this."""
+    """The maximum size of an answer, in bytes; only logs are larger. A gzip of 292 KB grew to 300 MB."""
     is_api_only: bool = False
-    """Whether a web page that comes with 404 says nothing: the API itself never answers with one."""
+    """Whether a 404 with a web page says nothing, since the API itself never answers with one."""
     is_of_build: bool = False
-    """Whether an answer that says that the build failed counts, whatever its HTTP status."""
+    """Whether an answer that says that the build failed is returned, even with an error status."""
     is_optional: bool = False
-    """Whether only some servers have the endpoint: then an answer of `NOT_SERVED` is returned."""
+    """Whether only some servers have the endpoint: then answers with a status of `NOT_SERVED` are returned."""
 
 
 class Sender:
@@ -75,7 +75,7 @@ class Sender:
         self._new_transport = partial(Transport, url, key)
         self._transport = self._new_transport()
         self.features: frozenset[str] = frozenset()
-        """The extensions of the API that the server's last answer lists (docs/deploy-api.md)."""
+        """The extensions of the API that the server listed in its last answer (docs/deploy-api.md)."""
 
     def send(
         self,
@@ -88,9 +88,9 @@ class Sender:
         timeout: float | None = None,
         within: Deadline | None = None,
     ) -> Answer:
-        """Sends a request, again after a failure if it is repeatable. Returns an answer that its purpose expects, or
-        412 if `headers` name a revision; anything else is raised. `timeout` bounds one exchange (default: the
-        sender's), `within` all of them and the pauses in between."""
+        """Sends a request, and retries it if its purpose allows that. Returns an answer that the purpose expects, or a
+        412 if `headers` has If-Match; raises an error for any other. `timeout` limits one exchange (default: the
+        sender's), `within` all of them with the pauses in between."""
         text = None if body is None else encode(body)
         deadline = within or Deadline(math.inf, sleep=self._sleep)
         pauses = iter(_PAUSES[: purpose.repeats])
@@ -117,7 +117,7 @@ class Sender:
         headers: Mapping[str, str | None],
         seconds: float,
     ) -> Answer:
-        """The only way to the network."""
+        """Sends the request once. Every request goes through here."""
         from .transport import NoAnswer, NotSent
 
         start, outcome = time.monotonic(), "interrupted"
@@ -131,7 +131,7 @@ class Sender:
             what = f"could not {purpose.what}: {outcome}"
             raise NothingStarted(what, purpose.effect, (*advice, *purpose.next), reached=False) from error
         except NoAnswer as error:
-            # It may still be at work for a request that was given up.
+            # The old one may still be busy with the abandoned request.
             self._transport = self._new_transport()
             outcome = f"{self._host} {error}"
             raise _unknown(purpose, outcome) from error
@@ -139,7 +139,7 @@ class Sender:
             _LOGGER.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in NOT_SERVED)
         is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
-        # An answer that refuses the question says nothing about the build, though some APIs call that "failed" too.
+        # A refused request says nothing about the build, though some APIs call that "failed" too.
         is_of_build = purpose.is_of_build and answer.status not in _NO_BUILD_STATE
         if is_expected or (is_of_build and _said(answer, BuildState).status == "failed"):
             return answer
@@ -158,7 +158,7 @@ class Sender:
             )
             return ApiRefused(what, status, purpose.effect, "Correct DEPLOY_API_URL")
         if status in (401, 403):
-            # A key that is known may lack a right, and some servers say which.
+            # With 403, the key may be valid but lack a right. Some servers say which.
             why = _said(answer, Refusal).error if status == 403 else None
             why = excerpt(why) if why and isinstance(why, str) else "it does not accept the key"
             return ApiRefused(f"{what}: {why}", status, purpose.effect, f"Check {self._key_from}")
@@ -181,20 +181,20 @@ def decoded(purpose: Purpose, kind: type[T], answer: Answer) -> T:
 
 
 def number(answer: Answer, header: str) -> float:
-    """The number in a header; 0 if it is none, such as a Retry-After with a date."""
+    """The number in a header; 0 if it is not a number, such as a Retry-After with a date."""
     text = answer.headers.get(header, "")
     return float(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0.0
 
 
 def _said(answer: Answer, kind: type[T]) -> T:
-    """What the API says in an answer that is not a success, as a `kind`; nothing if it is none."""
+    """The body of an error answer as a `kind`; an empty one if the body has another form."""
     with suppress(ValueError):
         return decode(answer.body, kind)
     return kind()
 
 
 def _unknown(purpose: Purpose, why: str, *, retry_after: float = 0.0) -> DeployError:
-    """The error of a request that was sent and whose outcome is not known."""
+    """The error of a request that was sent and has an unknown outcome."""
     what = f"could not {purpose.what}: {why}"
     if purpose.if_unknown is None:
         return NothingStarted(what, purpose.effect, purpose.next, retry_after=retry_after)

@@ -1,4 +1,4 @@
-"""Wait until a deployed app is up: its replicas, then its health path."""
+"""Waits until a deployed app is ready: its replicas, then its health path."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ def wait_for_rollout(
     progress: Progress,
     revision: int | None = None,
 ) -> int | None:
-    """The number of replicas that run the deployed digest, once all of them are ready; None if the API does not tell.
-    `revision` is the number that the deploy got, if the API said it.
+    """Waits until all replicas of the deployed digest are ready; returns their number, or None if the API does not say.
+    `revision` is that of the deploy, if the API said it.
 
-    `progress` gets `1/2 ready`. RolloutFailed as soon as the API says that it failed, and at the deadline; StillRunning
-    if the API did not answer then.
+    Calls `progress` with texts like `1/2 ready`. RolloutFailed as soon as the API says that the rollout failed, and at
+    the deadline; StillRunning if the API does not answer at the deadline.
     """
     looks_ready, state, seen = 0, None, ""
     for _ in deadline.turns(*_PAUSES):
         try:
             state = client.app(request.namespace, request.app, within=deadline)
         except NothingStarted as cut:
-            state, seen, looks_ready = None, cut.what, 0  # it says nothing about the rollout
+            state, seen, looks_ready = None, cut.what, 0  # this says nothing about the rollout
         except ApiRefused:
             return None
         else:
             if state is None or state.replicas is None:
                 return None
-            # An autoscaler may want more than was asked for. Fewer are those of the deploy before.
+            # An autoscaler may want more replicas than were requested. Fewer are still those of the previous deploy.
             wanted = max(state.replicas, request.deploy_config.replicas or 0)
             is_deployed = state.image is None or state.image.endswith(request.build_id)
             seen = f"{state.ready_replicas}/{wanted} ready{'' if is_deployed else ' of another image'}"
-            # Not of the revision before, which may have the same digest.
+            # The failure must be of this revision; the previous one may have the same digest.
             full = state if is_deployed and isinstance(state, FullAppState) else None
             if full and full.status == "failed" and revision in (None, full.revision):
                 why = ": ".join(excerpt(text) for text in (full.reason, full.message) if text)
@@ -57,8 +57,8 @@ def wait_for_rollout(
             updated = state.ready_replicas if state.updated_replicas is None else state.updated_replicas
             is_ready = state.replicas == wanted and min(state.ready_replicas, updated) >= wanted
             looks_ready = looks_ready + 1 if is_deployed and is_ready else 0
-            # Right after a deploy the old replicas may still be counted. A state that does not tell them apart must be
-            # seen twice.
+            # Right after a deploy, the old replicas may still be counted. A state that does not distinguish them must
+            # be seen twice.
             if looks_ready > (state.image is None and state.updated_replicas is None):
                 return state.replicas
         progress(seen)

@@ -1,4 +1,4 @@
-"""What the client sends to the Deploy API, and what the API answers.
+"""The requests to the Deploy API, and its answers.
 
 Names are snake_case here and camelCase on the wire. A required field is always sent, an optional one only if it differs
 from its default. Unknown fields of an answer are ignored. Source: docs/deploy-api.md.
@@ -17,7 +17,7 @@ from ..encoding import JsonObject
 
 
 class BuildRequest(JsonObject, kw_only=True, frozen=True):
-    """`POST /build` that builds."""
+    """`POST /build` to build an image."""
 
     app: str
     namespace: str
@@ -36,7 +36,7 @@ class BuildRequest(JsonObject, kw_only=True, frozen=True):
 
 
 class DeployRequest(JsonObject, kw_only=True, frozen=True):
-    """`POST /build` that deploys a digest and builds nothing."""
+    """`POST /build` to deploy a digest without a build."""
 
     app: str
     namespace: str
@@ -47,13 +47,13 @@ class DeployRequest(JsonObject, kw_only=True, frozen=True):
 
 
 class RollbackRequest(JsonObject, kw_only=True, frozen=True):
-    """`POST /api/apps/<namespace>/<app>/rollback`: the revision that returns, with `deploy_config` put over it."""
+    """`POST /api/apps/<namespace>/<app>/rollback`: restores `revision`, with the fields that `deploy_config` sets."""
 
     revision: int
     deploy_config: DeployConfig | None = None
 
 
-# Bounds of what an answer may hold. Longer values are refused before they are shown.
+# Limits for values in an answer, so that no longer ones are shown.
 _Word = Annotated[str, Meta(max_length=100)]
 _ImageReference = Annotated[str, Meta(max_length=512)]
 _Count = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -70,7 +70,7 @@ class BuildStarted(JsonObject, kw_only=True, frozen=True):
 
     @property
     def reference(self) -> images.Reference | None:
-        """`image` in its parts. None if it is not a reference: the job counts all the same."""
+        """The parts of `image`. None if it is not a valid reference: the job counts anyway."""
         with suppress(ValueError):
             return images.parse(self.image) if self.image else None
         return None
@@ -85,7 +85,7 @@ class BuildState(JsonObject, kw_only=True, frozen=True):
 
 
 class Refusal(JsonObject, kw_only=True, frozen=True):
-    """An answer that is not a success, as some servers say it. The field is not specified."""
+    """An error answer of some servers. The specification does not define the field."""
 
     error: object = None
 
@@ -104,7 +104,7 @@ class Log(NamedTuple):
 
 
 class AppState(JsonObject, kw_only=True, frozen=True):
-    """How an app runs: `app` in `GET /api/apps/<namespace>/<app>`. None is what the server does not say."""
+    """How an app runs: `app` in `GET /api/apps/<namespace>/<app>`. None means that the server does not say."""
 
     replicas: _Count | None = None
     ready_replicas: _Count = 0
@@ -137,8 +137,8 @@ class RevisionsAnswer(JsonObject, kw_only=True, frozen=True):
 
 
 class FullAppState(AppState, kw_only=True, frozen=True):
-    """How an app runs, as a server with the feature `app-state` says it: the newest revision, and how its rollout
-    stands; `reason` and `message` say why. Source: as of Revision."""
+    """How an app runs, from a server with the feature `app-state`: the newest revision, and the `status` of its rollout
+    with its `reason` and `message`. Source: see Revision."""
 
     revision: _Count
     commit: _Word | None = None
@@ -157,7 +157,7 @@ class AppAnswer(JsonObject, kw_only=True, frozen=True):
 
 
 class FullAppAnswer(JsonObject, kw_only=True, frozen=True):
-    """The same answer of a server with the feature `app-state`."""
+    """The same answer from a server with the feature `app-state`."""
 
     app: FullAppState
 
@@ -169,7 +169,7 @@ class RevisionChanged(JsonObject, kw_only=True, frozen=True):
 
 
 class Digest(JsonObject, kw_only=True, frozen=True):
-    """The answer to a request for a tag's digest. `image` is the image that it belongs to, if the server says so."""
+    """The answer to a request for a tag's digest. `image` is the reference of its image, if the server says it."""
 
     build_id: str
     image: _ImageReference | None = None
@@ -179,9 +179,9 @@ class Digest(JsonObject, kw_only=True, frozen=True):
 
 
 class Deployed(JsonObject, kw_only=True, frozen=True):
-    """The answer to a DeployRequest or a RollbackRequest. `skipped`: no build was started. `image` is what was
-    deployed, as `<registry>/<imageName>@<buildId>`, `revision` its number, and `unchanged` that it ran already, if the
-    server says so. `status` and `build_id` are not specified, so they may have any type."""
+    """The answer to a DeployRequest or a RollbackRequest. `skipped`: no build was started. If the server says so,
+    `image` is the deployed `<registry>/<imageName>@<buildId>`, `revision` its number, and `unchanged` whether it ran
+    already. `status` and `build_id` are not specified, so they may have any type."""
 
     skipped: bool = False
     success: bool = True

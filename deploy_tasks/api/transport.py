@@ -1,6 +1,7 @@
-"""One exchange with an HTTP server, bounded in time and size. What each fault comes to: docs/reliability.md.
+"""One exchange with an HTTP server, with limits on time and size. For the effect of each fault, see
+docs/reliability.md.
 
-Imported when a client is made, since importing requests takes long.
+Imported only when a client is created, since importing requests is slow.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from ..hosts import is_loopback
 from ..signals import in_background
 
 _READ_AT_ONCE = 65_536
-# A failed build may be answered with an error status, and with the end of its log in the body.
+# An API may report a failed build with an error status, and with the end of its log in the body.
 _MOST_BYTES_OF_ERROR = 65_536
 _SECONDS_TO_CONNECT = 10.0
-# A wait is idle for most of a slice. These detect a peer that is gone after 30 + 3 * 10 seconds.
+# The connection of a wait is idle. These options detect a lost peer after 30 + 3 * 10 seconds.
 _KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     (socket.IPPROTO_TCP, getattr(socket, name), value)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -55,8 +56,8 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """An HTTP answer. `body` is complete for 2xx and only its beginning otherwise; `transferred` is its size on the
-    wire, in bytes. `is_repeat`: the request was sent before, and what became of that is not known."""
+    """An HTTP answer. `body` is complete for 2xx, otherwise only its beginning; `transferred` is its size on the wire,
+    in bytes. `is_repeat`: it answers a retry, and the outcome of the first request is not known."""
 
     status: int
     headers: Mapping[str, str]
@@ -76,7 +77,7 @@ class Transport(requests.Session):
             self.headers.update({"X-API-Key": key, "Accept": "application/json"})
         # Without an auth of its own, requests adds Basic authentication from netrc.
         self.auth = lambda request: request
-        # To this machine plain http is allowed, and a proxy of the environment would read the key.
+        # Plain http is allowed to this machine. A proxy from the environment could then read the key.
         self.trust_env = not is_loopback(urlsplit(url).hostname or "")
         adapter = HTTPAdapter()
         options = [*HTTPConnection.default_socket_options, *_KEEPALIVE]
@@ -94,11 +95,12 @@ class Transport(requests.Session):
         most: int,
         headers: Mapping[str, str | None] = _NO_HEADERS,
     ) -> Answer:
-        """Sends one request, once, with `headers` beside those of every request. `seconds` bounds the whole exchange,
-        `most` the bytes of the unpacked body. Raises NotSent or NoAnswer, and no exception of requests: those hold the
-        key and the body. After NoAnswer, use a new Transport: a request that was given up may still use this one."""
-        # The timeout of requests starts again with every byte, also of the headers. So a thread runs the request and
-        # this one waits for it. A thread that is given up ends with its connection or with the program.
+        """Sends one request, once, with `headers` in addition to the session's. `seconds` limits the whole exchange,
+        `most` the bytes of the unpacked body. Raises NotSent or NoAnswer, never an exception of requests, which would
+        contain the key and the body. After NoAnswer, use a new Transport: an abandoned request may still use this one.
+        """
+        # The timeout of requests starts again with every byte. So a thread runs the request and this one waits for it.
+        # An abandoned thread ends with its connection or with the program.
         headers = {"Content-Type": None if body is None else "application/json", **headers}
         attempt = partial(self._attempt, method, path, body, headers, seconds, most)
         try:
@@ -117,7 +119,7 @@ class Transport(requests.Session):
                 url,
                 data=body,
                 headers=headers,
-                # Connecting must time out first: it is the case in which nothing was sent.
+                # The connect timeout must be the shorter one: after it, nothing was sent.
                 timeout=(min(_SECONDS_TO_CONNECT, 0.8 * seconds), seconds),
                 # requests would send X-API-Key to any host that a redirect names.
                 allow_redirects=False,
@@ -134,7 +136,7 @@ class Transport(requests.Session):
                     raise NoAnswer(f"answered with more than {most} bytes")
                 return Answer(response.status_code, response.headers, bytes(content), response.raw.tell())
         except _FAILURES as error:
-            # Not from the cause: a request of `requests` holds the key and the body.
+            # Without the cause: an exception of requests contains the key and the body.
             if (not_sent := _not_sent(error, url)) is not None:
                 raise not_sent from None
             raise NoAnswer("sent no complete answer") from None
@@ -144,9 +146,9 @@ class Transport(requests.Session):
 
 
 def _ca_bundle() -> str | None:
-    """The file or folder of certificates that the environment names. NotSent if it cannot be used."""
-    # requests reads the same variables, but only together with those for proxies; and an error in the middle of an
-    # exchange would not say whether the request was sent.
+    """The file or folder of CA certificates from REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE. NotSent if it cannot be used."""
+    # requests reads the same variables, but only together with those for proxies. Its error, in the middle of an
+    # exchange, would not say whether the request was sent.
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name):
             try:
@@ -170,7 +172,7 @@ def _not_sent(error: Exception, url: str) -> NotSent | None:
             why = "HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs PySocks: pip install pysocks"
         return NotSent(why)
     if not isinstance(error, requests.RequestException | HTTPError):
-        return None  # an error of the system can come before the request and after it
+        return None  # an OSError can occur before or after the request was sent
     reason = getattr(next(iter(error.args), None), "reason", None)
     cause = next(iter(getattr(reason, "args", ())), None)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -197,7 +199,7 @@ def answers(url: str, seconds: float) -> bool:
     try:
         return _seen(url, seconds, None) is not None
     except requests.exceptions.SSLError:
-        return True  # the engine has its own certificates and exceptions
+        return True  # something answers, and the engine has its own certificates and exceptions
     except (*_FAILURES, Empty):
         return False
 

@@ -1,1 +1,1 @@
-"""Builds: in the cluster, on this machine, and what becomes of their digests."""
+"""Builds images, in the cluster or on this machine, and records their digests."""

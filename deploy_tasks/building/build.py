@@ -22,15 +22,15 @@ from .wait import flags_to_wait, leave_running_on_interrupt, remaining_of_build,
 
 
 class BuildPlan(Struct, frozen=True):
-    """A build in the cluster: what to ask for, unless the image exists or the build in flight makes it."""
+    """A build in the cluster, unless the image exists or the build in flight makes it."""
 
     request: BuildRequest
     build: BuildInFlight
-    """What is to be remembered of it while it runs, before it has a job."""
+    """What is stored while it runs. It has no job name yet."""
     existing: Existing | None
     """The image, if it exists: then nothing is built."""
     in_flight: BuildInFlight | None
-    """The build that was started from here and not recorded yet."""
+    """The build that was started from here and is not recorded yet."""
     waits: bool
     shows_log: bool
 
@@ -42,7 +42,7 @@ class BuildPlan(Struct, frozen=True):
         work.pretend(self.build)
 
     def lines(self, _work: Work) -> list[str]:
-        """What would be built, for a protected environment."""
+        """The lines that describe what would be built, for a protected environment."""
         if self.existing:
             return [self.existing.says]
         return [f"build {self.request.app}: {self.request.repo_url} at {images.short_ref(self.request.git_ref, 12)}"]
@@ -61,14 +61,14 @@ class BuildPlan(Struct, frozen=True):
 
 
 def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
-    """The build of the commit or branch that the settings mean; `if_needed` (or with the setting) not of one whose
-    image exists."""
+    """The plan to build the git ref of the settings. With `if_needed` or its setting, an existing image is not built
+    again."""
     options, settings = work.options, work.settings
     request = build_request(settings, work.checkout, cache=options["cache"])
     build = in_flight_of(settings, request)
     in_flight = None if work.call.is_dry else work.state.in_flight()
     existing = None
-    # What is in flight must be joined, even if its image is there by now: else it would stay in flight for ever.
+    # Join the build in flight even if its image exists by now: otherwise it would stay in flight forever.
     is_joined = in_flight is not None and _is_same(in_flight, build)
     if (if_needed or settings.build_if_needed) and request.cache and not is_joined:
         try:
@@ -80,7 +80,7 @@ def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
     if existing is None:
         check_git_token(request)
         check_clonable(work, request.git_ref, allow_unpushed=options["allow_unpushed"])
-        # The API takes no build args, and an image without them may be another than is thought.
+        # The API takes no build args, and the image without them may not be the expected one.
         if args := [*(text.partition("=")[0] for text in settings.build_args), *settings.build_args_from]:
             of = f"{work.name}: " if work.name else ""
             here = work.step("local")
@@ -114,7 +114,7 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
     # A branch may have moved in between; a commit cannot.
     may_join = request.cache and images.is_commit(request.git_ref) and _is_same(earlier, plan.build)
     if may_join:
-        with suppress(ApiRefused, NothingStarted):  # the wait for it will tell
+        with suppress(ApiRefused, NothingStarted):  # the wait for the build reports it
             state = work.client.status(earlier.job_name)
             may_join = state is None or state.status != "failed"
     if not may_join:
@@ -128,7 +128,7 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
 
 
 def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
-    """Starts the build, and keeps its job."""
+    """Starts the build and stores its job."""
     task = work.call.command.name
     again = work.step(task, "Look for it in the cluster before you run")
     work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK, starts=True)
@@ -143,7 +143,7 @@ def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
     leave_running_on_interrupt(work, build)
     try:
         with work.uninterrupted():
-            # Told before it is written, so that not even a crash in between loses the job.
+            # Printed before it is stored, so that not even a crash in between loses the job.
             commit = images.short_ref(plan.request.git_ref, 12)
             console.tell(f"{started.job_name} builds {plan.request.repo_url} at {commit} in {work.settings.cluster}")
             work.state.save_in_flight(build)

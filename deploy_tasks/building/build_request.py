@@ -1,4 +1,4 @@
-"""What the cluster is asked to build, and what is checked before it is asked."""
+"""The request for a build in the cluster, and the checks before it is sent."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)
 
 
 def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> BuildRequest:
-    """The body of `POST /build`. Names that no source gives are left to the server, which answers with them.
+    """The body of `POST /build`. The server chooses names that no source gives, and returns them.
 
-    Dockerfile and context are named from the project's root; the cluster knows only the repository's. SettingsError
-    where the cluster would build something else than what is meant.
+    Paths of the Dockerfile and the context, which settings give from the project's root, become relative to the
+    repository's root. SettingsError if the cluster would build something else than the checkout's owner expects.
     """
     git_ref, repo_url = settings.git_ref, settings.repo_url
-    # Also where a setting names it: it is the same repository if a remote is that, or if it has a commit of this one.
+    # A repository that a setting names is this one, too, if a remote has its URL or this checkout has its commit.
     is_this_repository = (
         settings.origins["repo_url"].source is Source.GIT
         or checkout.remote_at(repo_url) is not None
@@ -61,8 +61,8 @@ def build_request(settings: Settings, checkout: Checkout, *, cache: bool) -> Bui
 
 
 def _in_repository(settings: Settings, key: str, prefix: str | None) -> str | None:
-    """The path that setting `key` names, from the repository's root; None where the server's own default will do.
-    `prefix` is where the project's root lies in the repository, None where the cluster clones another one."""
+    """The path in the setting `key`, relative to the repository's root; None for the server's default. `prefix` is the
+    path of the project's root in the repository, None if the cluster clones another repository."""
     given: str = getattr(settings, key)
     path = relpath(given, settings.root) if isabs(given) and prefix is not None else given
     place = normpath(join(prefix or "", path))
@@ -115,7 +115,7 @@ def check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
 
 
 def in_flight_of(settings: Settings, request: BuildRequest, job: str = "") -> BuildInFlight:
-    """What is to be remembered of a build while it runs."""
+    """What is stored of a build while it runs."""
     return BuildInFlight(
         **fields_of(target_of(settings, request.image_tag, request.git_ref)),
         dockerfile=request.dockerfile,

@@ -1,4 +1,4 @@
-"""`digest`: the digest of a tag; and how every digest is recorded and told."""
+"""`digest`: resolves the digest of a tag. Also records and reports every other digest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..ui import console
 if TYPE_CHECKING:
     from ..api.client import DeployClient
 
-# The flags of a suggested build that are for the deploy after it.
+# The flags of a suggested command that are for the deploy after its build.
 _OF_DEPLOY = (*HOW_IT_RUNS, "follow", "check_health", "rollout_timeout")
 
 
 class DigestPlan(Struct, frozen=True):
-    """The tag whose digest is asked for."""
+    """The tag to resolve."""
 
     target: Target
 
@@ -43,14 +43,14 @@ class DigestPlan(Struct, frozen=True):
         if before and before.build_id not in (None, build_id) and before.image_tag != target.image_tag:
             was = f"{before.image_name}:{before.image_tag} ({images.shortened(before.build_id)})"
             console.warn(f"the record was of {was}, and now is of {target.image_name}:{target.image_tag}")
-        # A tag does not say what was uncommitted when it was built here; the history does.
+        # Whether the image has uncommitted changes is known only from the history.
         of_image = work.state.history.of_image(target.image_name)
         known = next((entry for entry in of_image if entry.build_id == build_id), None)
         return record_and_report(work, target, build_id, dirty=known.dirty if known else None)
 
 
 def _plan(work: Work) -> DigestPlan:
-    """Never the tag of an old record: asked after new commits, it would deploy the old code."""
+    """Never resolves the tag of an old record: after new commits, that would deploy the old code."""
     settings, recorded, commit = work.settings, work.recorded_in_chain, work.checkout.commit
     tag = settings.image_tag or (recorded and recorded.image_tag) or commit or settings.needed("image_tag")
     git_ref = commit if tag == commit else None
@@ -63,7 +63,7 @@ digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_
 
 
 def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
-    """What an image is recorded as: the app that the settings mean, `tag`, and the commit or branch of it."""
+    """The target to record for an image: the app of the settings, the `tag`, and the commit or branch."""
     return Target(
         repo_url=settings.get("repo_url"),
         git_ref=git_ref,
@@ -76,7 +76,7 @@ def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
 
 
 def digest_of_tag(client: DeployClient, target: Target) -> str | None:
-    """The digest that the API finds under the target's tag; None if it finds none."""
+    """The digest of the target's tag; None if the registry has no such tag."""
     try:
         return client.digest(target.image_name, tag=target.image_tag)
     except DigestNotFound:
@@ -93,10 +93,9 @@ def record_and_report(
 def save(
     work: Work, target: Target, build_id: str, *, dirty: bool | None = None, **built: str | None
 ) -> tuple[Record, Record | None]:
-    """Records the digest of `target`, for this command line, in the state file and in the history. `built` are the
-    fields that HistoryEntry has of a build, where this was one. Returns the record and the one before it.
-
-    StateError if it cannot be written.
+    """Records the digest of `target`: for this command line, in the state file and in the history. `built` are the
+    HistoryEntry's fields about the build, if there was one. Returns the new record and the one before it. StateError if
+    it cannot be written.
     """
     environment = work.settings.environment
     record = Record.of(target, build_id=build_id, dirty=dirty or None, environment=environment)
@@ -112,8 +111,8 @@ def save(
 
 
 def report_recorded(work: Work, record: Record, earlier: Record | None) -> Record:
-    """Tells people and GitHub what is recorded now, and where its tag was another image's in the `earlier` record; its
-    digest is the task's result."""
+    """Reports the record to people and GitHub, with the digest as the task's result. Warns if the same tag was another
+    image in the `earlier` record."""
     name, build_id = f"{record.image_name}:{record.image_tag}", str(record.build_id)
     is_same_tag = earlier and (earlier.image_name, earlier.image_tag) == (record.image_name, record.image_tag)
     if earlier and is_same_tag and earlier.build_id != build_id:
@@ -125,8 +124,8 @@ def report_recorded(work: Work, record: Record, earlier: Record | None) -> Recor
 
 
 def steps_to_build(work: Work, ref: str | None) -> list[Step]:
-    """The commands that build an image: of the commit `ref` if it is a commit, else of HEAD. If this call deploys, they
-    deploy the image, too: what follows on this command line may be for another environment."""
+    """The commands that build `ref` if it is a commit, else HEAD. If this call deploys, they deploy the image too: the
+    later calls of this command line may be for another environment."""
     flags = {key: getattr(work.settings, key) for key in TARGET if key in work.settings.of_call}
     target, then = {"app": work.name, **flags}, dict[str, object]()
     tasks = ["build", "local"]
@@ -142,7 +141,7 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
 
 
 def flags_of(work: Work, target: Target) -> dict[str, object]:
-    """The flags that say `target`, as far as they are needed."""
+    """The flags for `target` that a command needs, without those that are defaults."""
     settings = work.settings
     usual: dict[str, object]
     if work.name:

@@ -1,4 +1,4 @@
-"""The image of a commit that is built already: on this machine or on another one."""
+"""Finds the image of a commit that is built already, from this machine or from another one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _OF_AN_IMAGE = ("app", "image_name", "dockerfile", "build_context")
 
 
 class Existing(NamedTuple):
-    """The image of a build that is made already."""
+    """An image that exists already."""
 
     build: BuildInFlight
-    """That build, with the tag that its image has."""
+    """The build that would make it, with the tag of the existing image."""
     build_id: str
     earlier: HistoryEntry | None
-    """Its entry in this history; None if another machine built it."""
+    """The build's entry in the history here; None if another machine built it."""
 
     @property
     def says(self) -> str:
@@ -37,15 +37,15 @@ class Existing(NamedTuple):
 def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
     """The image that `build` would make, if the registry has it; None if it must be built. Asks the API.
 
-    Only a commit can be found, since a branch moves: by the tag of the same build in this history, else by the commit
-    as the tag, which another machine may have built. Other machines build with the Dockerfile and the context that are
-    the defaults, unless this history or the configuration of another environment says that they did not.
+    Only images of commits count, since a branch moves. The tag is that of the same build in the history here, else the
+    commit, which another machine may have built. Other machines are assumed to use the default Dockerfile and context,
+    unless the history here or the configuration of another environment says otherwise.
     """
     tag = work.settings.given("image_tag")
     if not images.is_commit(build.git_ref):
         return None
     entries = work.state.history.of_image(build.image_name)
-    # Each cluster may have an image of its own of the same commit.
+    # Each cluster may have its own image of the same commit.
     same = [entry for entry in entries.same_builds(build) if tag in (None, entry.image_tag)]
     by_commit = [build.image_tag] if build.image_tag == build.git_ref and _has_default_paths_everywhere(work) else []
     for name in dict.fromkeys([*(str(entry.image_tag) for entry in same[:1]), *by_commit]):
@@ -65,8 +65,8 @@ def _has_default_paths(dockerfile: str | None, build_context: str | None) -> boo
 
 
 def _has_default_paths_everywhere(work: Work) -> bool:
-    """Whether the Dockerfile and the context are the defaults here, and in each environment with the same image. False
-    if they are not known for one, since it has a setting or a file that cannot be read."""
+    """Whether the Dockerfile and the context are the defaults here and in each environment with the same image. False
+    if the settings of one cannot be read."""
     settings = work.settings
     if not _has_default_paths(settings.dockerfile, settings.build_context):
         return False
@@ -82,8 +82,8 @@ def _has_default_paths_everywhere(work: Work) -> bool:
 
 
 def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:
-    """Whether the history says that the image of `entry` is not what `build` makes: of a dirty tree, of another commit,
-    or from another Dockerfile or context."""
+    """Whether, by the history, the image of `entry` is not the one that `build` makes: it has uncommitted changes, or
+    another commit, Dockerfile or context."""
     if entry.dirty:
         return True
     if entry.built and images.is_commit(entry.git_ref) and entry.git_ref != build.git_ref:

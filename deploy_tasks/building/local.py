@@ -47,7 +47,7 @@ class LocalPlan:
         work.pretend(self.target)
 
     def lines(self, work: Work) -> list[str]:
-        """What would be built, for a protected environment."""
+        """The lines that describe what would be built, for a protected environment."""
         changes = " with uncommitted changes" if work.checkout.dirty else ""
         commit = images.short_ref(self.target.git_ref, 12) if self.target.git_ref else "no commit"
         return [f"build on this machine and push {self.image.reference}: {commit}{changes}"]
@@ -55,7 +55,7 @@ class LocalPlan:
     def execute(self, work: Work) -> Record:
         _check_all_answer(work, self.engine, self.target)
         build_id = self._build_and_push(work)
-        # What changed during the build, or during the wait for another run, may be in the image.
+        # Changes during the build, or during the wait for another run, may be in the image.
         before, now = work.checkout, Checkout(work.checkout.folder)
         may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
         made_from = {key: work.settings.given(key) for key in ("dockerfile", "build_context")}
@@ -77,7 +77,7 @@ def plan_of(work: Work) -> LocalPlan:
     settings, commit = work.settings, work.checkout.commit
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     code = [commit[:12], *(["dirty"] if work.checkout.dirty else [])] if commit else []
-    # With a random end, since two builds may begin within a second.
+    # With a random suffix, since two builds may begin within the same second.
     tag = settings.image_tag or "-".join(["local", moment, *code, secrets.token_hex(3)])
     arguments, values = _build_args(settings, work.options["build_arg"] or [])
     keep_secret(settings.secret_values_of(values), is_named=True)
@@ -107,7 +107,7 @@ local = Command(
 
 
 def _build_args(settings: Settings, flags: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The build args, those of flags before those of settings, and the values of those that have a name only."""
+    """The build args (flags override settings), and the values of those that are given by name only."""
     given = of_flag("--build-arg", parsed_build_args, flags)
     if left_out := [text for text in given if text.endswith(LEFT_OUT)]:
         raise SettingsError(f"--build-arg {left_out[0]}: the value was not repeated, so give it", _NOT_BUILT)
@@ -120,8 +120,8 @@ def _build_args(settings: Settings, flags: Sequence[str]) -> tuple[tuple[str, ..
 
 
 def _check_all_answer(work: Work, engine: Engine, target: Target) -> None:
-    """Detects the engine, asks the API with the key, and asks whether the registry is there, all at the same time: a
-    long build must not end at a wrong key. EngineError, ApiRefused or NothingStarted: nothing was built then."""
+    """Detects the engine and checks that the API accepts the key and the registry answers, all at the same time, so
+    that a long build does not fail at its end. Raises EngineError, ApiRefused or NothingStarted."""
     client, registry = work.client, work.settings.registry
 
     def answers() -> bool:
@@ -131,7 +131,7 @@ def _check_all_answer(work: Work, engine: Engine, target: Target) -> None:
 
     key_accepted = in_background(lambda: digest_of_tag(client, target))
     registry_there = in_background(answers)
-    # In this thread, the one that signals reach.
+    # In this thread, since signals reach only this one.
     engine.detect()
     key_accepted()
     if registry_there():
@@ -142,7 +142,7 @@ def _check_all_answer(work: Work, engine: Engine, target: Target) -> None:
 
 
 def _check_tag(work: Work, target: Target, build_id: str) -> None:
-    """Warns where the API finds another digest under the tag than the one just pushed; the pushed one counts."""
+    """Warns if the API finds another digest under the tag than the pushed one. The pushed one is recorded anyway."""
     name, registry = f"{target.image_name}:{target.image_tag}", work.settings.registry
     try:
         found = digest_of_tag(work.client, target)

@@ -1,4 +1,4 @@
-"""`wait`: waits for a build in the cluster, records its digest; and how a build that goes on is picked up."""
+"""`wait`: waits for a build in the cluster and records its digest. Also says how to pick up a running build."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from .digest import flags_of, report_recorded, save
 
 
 def leave_running_on_interrupt(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
-    """From now on an interrupt leaves the build running, and says how to pick it up."""
+    """From now on, an interrupt leaves the build running and says how to pick it up."""
     step = step_to_wait(work, build, "Pick it up")
     work.on_interrupt(f"{build.job_name} goes on in the cluster", step, remaining=remaining)
 
 
 def remaining_of_build(work: Work) -> Remaining:
-    """What remains to be done for a build that is in flight."""
+    """What remains to be done if this run ends while its build is in flight."""
     return Remaining.AGAIN if work.call.command.joins_again else Remaining.WAIT
 
 
 def step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
-    """The command that waits for the build, and goes on with what must follow on this command line."""
+    """The command that waits for the build, then continues with the later calls of this command line."""
     if work.call.command.joins_again:
         return work.step(work.call.command.name, says)
     flags = flags_to_wait(work, build)
     with suppress(StateError):
         kept = work.state.in_flight()
-        if kept and kept.job_name == build.job_name:  # all the rest is in the file
+        if kept and kept.job_name == build.job_name:  # the file has the rest
             given = {key: getattr(build, key) for key in TARGET if key in work.settings.of_call}
             flags = {**given, "app": work.name or given.get("app")}
     return Step("wait", flags, says, continues=not work.is_of_several)
 
 
 def flags_to_wait(work: Work, build: BuildInFlight) -> dict[str, object]:
-    """The flags with which `wait` finds the build where no file says that it is in flight."""
+    """The flags with which `wait` finds the build if no state file says that it is in flight."""
     return {"job": build.job_name, **flags_of(work, build), "image_tag": build.image_tag}
 
 
@@ -106,7 +106,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
         return WaitPlan(_checked(work, known), shows_log)
     if work.call.is_dry:
         return PretendedWait(job or "<job>")
-    # This run may have waited for another one, which was at work on that build.
+    # This run may have waited for another one, which has recorded that build meanwhile.
     awaited = work.awaited.job_name if work.awaited and known is None else None
     if record and awaited and job in (None, awaited):
         made = next((entry for entry in work.state.history if entry.job_name == awaited), None)
@@ -115,7 +115,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     if job is not None:
         return WaitPlan(_build_of_elsewhere(work, job), shows_log)
     if failed := work.history.failed_build(settings.app, settings.image_name):
-        # What is recorded is older, and no result of a wait.
+        # The record is older than that build, so it is not the result of this wait.
         work.remaining = Remaining.BUILD
         raise BuildFailed(
             f"the last build of {failed.image_name} failed ({failed.job_name}, {failed.time})",
@@ -142,8 +142,8 @@ wait = Command(
 
 
 def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
-    """The build in flight, with the namespace and the class that the flags give it. SettingsError if it is another
-    than the flags mean."""
+    """The build in flight, with the namespace and the app class from the flags. SettingsError if the flags name another
+    build."""
     settings = work.settings
     for key in ("app", "image_name", "image_tag"):
         builds, wanted = getattr(known, key), getattr(settings, key)
@@ -161,25 +161,26 @@ def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
 
 
 def _build_of_elsewhere(work: Work, job: str) -> BuildInFlight:
-    """What the flags say of `job`: they must name its tag, since HEAD's commit may be another build's."""
+    """The build `job`, which was started elsewhere, from the flags. SettingsError if they lack its tag: HEAD may be the
+    commit of another build."""
     if work.settings.given("image_tag") is None:
         raise SettingsError(
             f"{job} is not the build in flight here", "Nothing was done", "Name its tag too: --image-tag TAG"
         )
     request = build_request(work.settings, work.checkout, cache=True)
     build = in_flight_of(work.settings, request, of_flag("--job", images.label, job))
-    # Only the tag can say which commit that was.
+    # Only the tag can tell which commit it is.
     return replace(build, git_ref=build.image_tag if images.is_commit(build.image_tag) else None)
 
 
 def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Record:
-    """Waits for the build, shows its log meanwhile if asked to, resolves its digest and records it. BuildFailed or
-    StillRunning otherwise."""
+    """Waits for the build, optionally showing its log, resolves the digest and records it. BuildFailed if it failed,
+    StillRunning at the deadline."""
     job = build.job_name
     leave_running_on_interrupt(work, build)
     log = LogFollower(work.new_client(), job, console.for_other_threads(console.relay)) if shows_log else None
     try:
-        # Lines of several apps are mixed, and cannot be folded.
+        # Lines of several apps are interleaved, so they cannot be folded.
         folded = nullcontext() if work.is_of_several else github.group(f"build {job}")
         with folded, progress_of(job) as progress, log or nullcontext():
             progress("started")
@@ -190,19 +191,19 @@ def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Rec
                 build_id = _digest_of(work, build, gone)
             else:
                 build_id = _digest_of(work, build)
-            # Before the end of the log is waited for: the digest must not hang on that.
+            # Before the wait for the end of the log, which must not delay the digest.
             dockerfile, context = build.dockerfile, build.build_context
             record, earlier = save(
                 work, build, build_id, built="cluster", job_name=job, dockerfile=dockerfile, build_context=context
             )
             try:
                 work.state.clear_in_flight(job)
-            except StateError as error:  # the digest must not be lost to that
+            except StateError as error:  # the digest is recorded, so the task succeeds
                 console.warn(f"{error}; {job} is recorded all the same")
     except BuildFailed as error:
         work.remaining = Remaining.BUILD if work.call.command.name == "wait" else Remaining.AGAIN
-        with suppress(StateError):  # that it failed is what matters
-            # First the note: a failure that is neither noted nor in flight would be forgotten.
+        with suppress(StateError):  # the build's failure is what matters
+            # Noted first: a failed build that is neither in the history nor in flight would be forgotten.
             work.note(history.FAILED, Record.of(build), built="cluster", job_name=job)
             work.state.clear_in_flight(job)
         if not log:
@@ -214,10 +215,10 @@ def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Rec
 
 
 def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:
-    """The digest of a build that is done. BuildFailed if the registry has none for its tag.
+    """The digest of a finished build. BuildFailed if the registry has no image for its tag.
 
-    If its job is `gone`, the tag must be that of its commit, and no other build may have had that digest. Otherwise
-    forgets the build in flight and raises JobNotFound.
+    If the API does not know the job any more (`gone`), the digest counts only if the tag is the build's commit and no
+    other build has that digest. Otherwise removes the build in flight and raises JobNotFound.
     """
     job, tag, build_id = build.job_name, f"{build.image_name}:{build.image_tag}", ""
     try:
@@ -243,7 +244,7 @@ def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None
             return build_id
         what, says = f"{tag} may be of an earlier build", "If it is of this one, record it"
     work.remaining = Remaining.BUILD
-    with suppress(StateError):  # that it is gone is what matters
+    with suppress(StateError):  # the missing job is what matters
         work.state.clear_in_flight(job)
     find = Step("digest", {**flags_of(work, build), "image_tag": build.image_tag}, says)
     again = work.step("build", "Or build again", continues=False)

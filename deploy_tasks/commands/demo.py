@@ -1,4 +1,4 @@
-"""`demo`: real commands in a throwaway repository, with a throwaway sandbox; takes about 30 s."""
+"""`demo`: runs real commands in a temporary repository against a temporary sandbox; takes about 30 s."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _INVOKE = [sys.executable, "-m", "invoke"]
 
 
 def demo(c: Context) -> None:
-    """Runs the demo on this terminal and leaves nothing behind. SettingsError if a step does not do what it says."""
+    """Runs the demo on this terminal and leaves nothing behind. SettingsError if a step fails."""
     if c.config.run.dry:
         console.tell("dry run: no story was told")
         return
@@ -86,7 +86,7 @@ def _run_all(folder: Path) -> None:
 
 
 class _Repository:
-    """A repository with a remote, without the settings and the git configuration of the person who runs the demo."""
+    """A repository with a remote. It does not use the settings or the git configuration of the current user."""
 
     def __init__(self, folder: Path) -> None:
         own = {key: value for key, value in os.environ.items() if not key.startswith(("DEPLOY_", "INVOKE_", "GIT_"))}
@@ -113,7 +113,7 @@ class _Repository:
         subprocess.run(["git", *arguments], cwd=self.folder, env=self.environment, check=True)
 
     def invoke(self, words: str, expect: int = 0) -> float:
-        """Runs `invoke …` for all to see; returns the seconds it took."""
+        """Prints and runs `invoke …`; returns the seconds it took."""
         _print(f"$ invoke {words}\n")
         start = time.monotonic()
         code = subprocess.run([*_INVOKE, *words.split()], cwd=self.folder, env=self.environment, check=False).returncode
@@ -123,7 +123,7 @@ class _Repository:
 
     @contextmanager
     def sandbox(self) -> Iterator[str]:
-        """A sandbox process; yields the lines that it prints to be pasted."""
+        """Runs a sandbox process within the block; yields the settings that it prints."""
         words = ["sandbox", "--port", "0", "--build-seconds", str(_BUILD_SECONDS)]
         _print(f"$ invoke {' '.join(words)}\n")
         with tempfile.TemporaryFile() as log:
@@ -146,7 +146,7 @@ class _Repository:
                 process.wait(_SECONDS_TO_START)
 
     def docker(self, *arguments: str) -> bool:
-        """Runs a command of docker unseen; returns whether it succeeds."""
+        """Runs a docker command without output; returns whether it succeeds."""
         command, null = ["docker", *arguments], subprocess.DEVNULL
         try:
             done = subprocess.run(

@@ -47,7 +47,7 @@ class Finding(NamedTuple):
 
 def doctor(c: Context, app: str | None, environment: str | None, json: bool) -> list[Finding]:
     """Checks everything and prints how to fix what is broken; returns the findings. `app` is one app or several."""
-    # What is wrong comes last, where the eye is.
+    # Failures last, next to the prompt.
     findings = sorted(_findings(_check, c, app, environment), key=lambda found: _STATES.index(found.state))
     lines: list[str] = []
     for found in findings:
@@ -61,7 +61,7 @@ def doctor(c: Context, app: str | None, environment: str | None, json: bool) -> 
 
 
 def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Finding]:
-    """Everything that a build and a deploy from here depend on, of all apps or those that `app` names."""
+    """Checks everything that a build and a deploy need, for all apps or those that `app` names."""
     call = Call.of(c, _DOCTOR, {"app": app, "environment": environment})
     names = call.project.chosen({"app": app or ALL, "environment": call.options["environment"]}).names
     work = Work.of_all_apps(call)
@@ -69,7 +69,7 @@ def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Fin
     call.keep_target(work.settings.get("app"))
     engine = Engine(c, work.settings.docker, builder=work.settings.builder)
     of_apps = [partial(_apps, engine, call, names)] if names else [partial(_files, engine), _state]
-    # Once the engine is detected, it is known whose ignore files count.
+    # The engine first: its kind decides which ignore files count.
     for check in (_settings, _git, partial(_engine, engine), *of_apps, _registry, _api):
         yield from _findings(check, work)
 
@@ -78,7 +78,7 @@ _DOCTOR = Command("doctor", no_plan, needs=(), from_git=("app", "repo_url", "git
 
 
 def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Iterator[Finding]:
-    """What `look` finds. A file that cannot be looked at is a finding, too."""
+    """The findings of `look`. Its error, such as for a file that cannot be read, is a finding too."""
     try:
         yield from look(*arguments)
     except DeployError as error:
@@ -86,7 +86,7 @@ def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Ite
 
 
 def _apps(engine: Engine, call: Call[None], names: Sequence[str], _work: Work) -> Iterator[Finding]:
-    """What each app of the table has of its own. What is the same for several, as a file they share, is found once."""
+    """Checks each app of the table. The same finding for several apps, such as for a shared file, is listed once."""
     apps: dict[Finding, list[str]] = {}
     for name in names:
         for found in _findings(_app, engine, call, name):
@@ -109,7 +109,7 @@ def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
 
 
 def _settings(work: Work) -> Iterator[Finding]:
-    """The environment and the settings; with a table of apps, those that hold for all of them."""
+    """Checks the environment and the settings; with a table of apps, only the settings for all of them."""
     settings, available = work.settings, f"available: {', '.join(work.settings.environments)}"
     if settings.environment:
         protected = ", protected" if settings.protected else ""
@@ -164,7 +164,7 @@ def _engine(engine: Engine, _work: Work) -> Iterator[Finding]:
     try:
         engine.detect()
     except DeployError as error:
-        # A build in the cluster needs none.
+        # A warning only: a build in the cluster needs no engine.
         yield Finding("engine", "warning", error.what, f"start or install {engine.program}, for {Step('local')}")
     else:
         yield Finding("engine", "ok", f"{engine.program} answers{', from elsewhere' if engine.is_remote else ''}")
@@ -178,7 +178,7 @@ def _files(engine: Engine, work: Work) -> Iterator[Finding]:
         return
     context = root / work.settings.build_context
     files = engine.kind.ignore_files(context, root / work.settings.dockerfile) or [context / ".dockerignore"]
-    # Where versions of an engine read different ones, each must keep them out.
+    # If versions of the engine read different ignore files, each of these must exclude the secrets.
     let_in = {file: [name for name in _NEVER_SHOWN if not build_context.ignores(file, name)] for file in files}
     file, taken = max(let_in.items(), key=lambda item: len(item[1]))
     if taken:
@@ -234,7 +234,7 @@ def _api(work: Work) -> Iterator[Finding]:
     if not (settings.get("api_url") and settings.get("api_key")):
         return
     try:
-        # No image has this tag: the question is whether the key is accepted.
+        # No image has this tag. The request only checks whether the API accepts the key.
         work.client.digest(settings.get("image_name") or "doctor", tag="deploy-tasks-doctor")
     except DigestNotFound:
         pass
@@ -249,7 +249,7 @@ def _api(work: Work) -> Iterator[Finding]:
     try:
         there = parsedate_to_datetime(seen.headers.get("Date", "") if seen else "")
         skew = (datetime.now(timezone.utc) - there).total_seconds()
-    except (TypeError, ValueError, ArithmeticError, LookupError):  # whatever the parser makes of what is no date
+    except (TypeError, ValueError, ArithmeticError, LookupError):  # the parser raises any of these for an invalid date
         return
     if abs(skew) > _LARGEST_SKEW:
         off = f"this machine's is {skew:+.0f} s off the API's"

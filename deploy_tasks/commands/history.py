@@ -18,14 +18,14 @@ from ..next_steps import Step
 from ..state.records import HistoryEntry
 from ..ui import console
 
-# Where a terminal is narrow, the last ones are not shown.
+# On a narrow terminal, the last columns are not shown.
 _TITLES = ("TIME (UTC)", "WHAT", "OUTCOME", "CLUSTER", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
 _HISTORY = Command("history", no_plan, needs=(), uses_record=True, changes=False)
 
 
 def history(c: Context, app: str | None, environment: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:
-    """Prints what was recorded and deployed, newest first; returns it: of all environments, or of the one that a flag
-    names. `app` is one app or several."""
+    """Prints and returns the builds and deploys from this checkout, newest first: of all environments, or of the one
+    that a flag names. `app` is one app or several."""
     call = Call.of(c, _HISTORY, {"app": app, "environment": environment})
     project = call.project
     names = project.chosen(call.options).names if app and project.table else None

@@ -1,5 +1,4 @@
-"""The task `init`, and what it puts into a developer's repository. What is there stays as it is; ignore files get lines
-at their end."""
+"""`init`: sets up a developer's repository. Existing files are not changed, except that ignore files get more lines."""
 
 from __future__ import annotations
 
@@ -21,14 +20,14 @@ from ..state.files import State
 from ..ui import console
 
 _TASKS = 'from deploy_tasks import ns\n\n__all__ = ["ns"]\n'
-# With a namespace of its own, tasks that are not in it are not seen.
+# If a tasks.py defines `ns`, Invoke finds only the tasks in that collection.
 _ADD_TO_NAMESPACE = (
     "from deploy_tasks import ns as deploy; ns.add_collection(deploy, 'deploy')  # invoke deploy.build …"
 )
 _ADD_TO_TASKS = "from deploy_tasks.tasks import *"
 _GIT_IGNORES = (".deploy/", ".env", ".env.*", "!.env.example")
 _DOCKER_IGNORES = ("**/.env*", "**/.deploy")
-# What a first deploy cannot do without.
+# The settings that a first deploy needs.
 _NEEDED = {"api_url": "https://deploy.kubernetes.crianex.com", "api_key": "", "port": ""}
 _HEAD = """\
 # The settings of `.env` (or `.env.local`, which goes before it) at your project's root: chmod 600, and out of git.
@@ -39,7 +38,7 @@ _HEAD = """\
 
 
 def init(c: Context) -> None:
-    """Set up this repository: tasks.py, invoke.yaml, .env, ignore files. Changes nothing that is there."""
+    """Sets up this repository: tasks.py, invoke.yaml, .env, ignore files. Existing files are kept."""
     root = root_of(c)
     try:
         for line in set_up(root, dry=bool(c.config.run.dry) or root != Path.cwd()):
@@ -59,8 +58,8 @@ def init(c: Context) -> None:
 
 
 def set_up(root: Path, *, dry: bool) -> Iterator[str]:
-    """Sets up the project at `root`; yields what was done, in lines. With `dry` nothing is done."""
-    # First of all that nothing of what comes can get into git or an image.
+    """Sets up the project at `root`; yields lines that say what was done. Changes nothing with `dry`."""
+    # Ignore files first, so that no later file can get into git or an image.
     yield from _add_lines(root / ".gitignore", _GIT_IGNORES, dry)
     yield from _add_lines(root / ".dockerignore", _DOCKER_IGNORES, dry)
     if tasks := _first_of(root, "tasks.py", "tasks/__init__.py"):
@@ -74,7 +73,7 @@ def set_up(root: Path, *, dry: bool) -> Iterator[str]:
     # The port is the same for everybody, so it goes into the file that is committed.
     port = "" if "port" in known else "  # port: 3000\n"
     settings = "deploy:\n" + "".join(f"  {key}: {value}\n" for key, value in known.items()) + port
-    # Invoke reads the first of these alone.
+    # Invoke reads only the first of these.
     if there := _first_of(root, "invoke.yaml", "invoke.yml", "invoke.json", "invoke.py"):
         has_settings = re.search(r"^[\"']?deploy\b", there.read_text(errors="replace"), re.MULTILINE)
         yield f"{there.name} stays as it is{'' if has_settings else '; add to it:'}"
@@ -94,8 +93,8 @@ def _first_of(root: Path, *names: str) -> Path | None:
 
 
 def example(leave_out: Collection[str] = ()) -> str:
-    """A .env with every setting and its reason; those that a first deploy needs are not commented out, but for
-    `leave_out`."""
+    """A `.env` file with every setting and its help. All are commented out, except those that a first deploy needs and
+    that are not in `leave_out`."""
     text = _HEAD
     for row in WITH_VARIABLE:
         is_needed = row.key in _NEEDED and row.key not in leave_out
@@ -105,7 +104,7 @@ def example(leave_out: Collection[str] = ()) -> str:
 
 
 def written(default: object) -> str:
-    """A default as a `.env` file has it."""
+    """A default in the syntax of a `.env` file."""
     if default is None or default == ():
         return ""
     if isinstance(default, bool):
@@ -114,10 +113,10 @@ def written(default: object) -> str:
 
 
 def _known(root: Path) -> dict[str, str]:
-    """What git, a record (maybe of other scripts) and the Dockerfile know: the app, the image's name and the namespace
-    where they are not the usual ones, and the port that is exposed."""
+    """Settings from git, the record (perhaps of other scripts) and the Dockerfile: the app, the exposed port, and the
+    image name and the namespace if they are not the defaults."""
     known = {"app": Checkout(root).name or "my-app"}
-    with suppress(StateError):  # the task that needs the record says what is wrong with it
+    with suppress(StateError):  # a task that needs the record reports the error
         record = State(root / ".deploy" / "build-id.json").record()
         if record and record.app:
             known["app"] = record.app

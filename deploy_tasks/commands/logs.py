@@ -1,4 +1,4 @@
-"""`logs`: the log of a build, as it is or as it grows."""
+"""`logs`: prints the log of a build, or follows it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LogsPlan(Struct, frozen=True):
 
 def _plan(work: Work) -> LogsPlan:
     given, app = work.options["job"], work.settings.app
-    if given is not None:  # then the files need not be readable
+    if given is not None:  # first, so that the state files need not be readable
         job = of_flag("--job", images.label, given)
     elif (in_flight := work.state.in_flight()) and in_flight.app == app:
         job = in_flight.job_name
@@ -56,7 +56,7 @@ logs = Command("logs", _plan, uses_record=True, changes=False, all_or_none=False
 
 
 def _follow(work: Work, job: str) -> bool:
-    """Prints the log as it grows; returns whether the API has one."""
+    """Prints the log as it grows; returns whether the API has the log."""
     again = work.step("logs", continues=False, follow=True, job=job)
     with LogFollower(work.new_client(), job, console.for_other_threads(console.print_lines)) as shown:
         phase = wait_for_end(work.client, job, deadline=Deadline(work.settings.timeout), again=again, tell=console.tell)

@@ -1,5 +1,5 @@
-"""`status`: what runs in all environments, in a line each; or one in full: the target, the record, the build in flight,
-the replicas, the last deploys."""
+"""`status`: shows what runs in all environments, one line each; or one environment in detail: the target, the record,
+the build in flight, the replicas, the last deploys."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _TITLES = ("ENVIRONMENT", "HOST", "DIGEST", "COMMIT", "READY", "BY", "SINCE")
 
 
 class Status(TypedDict, total=False):
-    """How things stand, as `--json` prints it; empty with `--dry`. `trouble` says why the API could not be asked."""
+    """The status of one environment, as `--json` prints it; empty with `--dry`. `trouble` says why the API could not be
+    asked."""
 
     target: dict[str, object]
     record: dict[str, object] | None
@@ -47,8 +48,8 @@ class Status(TypedDict, total=False):
 
 
 class EnvironmentStatus(TypedDict):
-    """What runs in one of all environments. `ahead` and `behind` are how many commits only this one has, and only the
-    next one, if that is known; `trouble` says why the API could not be asked."""
+    """The status of one of several environments. `ahead` is how many commits only this one has, `behind` how many only
+    the next one has; None if that is not known. `trouble` says why the API could not be asked."""
 
     target: dict[str, object] | None
     cluster: dict[str, object] | None
@@ -63,13 +64,13 @@ AllStatus = dict[str, EnvironmentStatus]
 
 def _plan(work: Work) -> StatusPlan | AllPlan:
     settings = work.settings
-    # One is meant if a flag or the shell says which. A default selects one only for the other tasks.
+    # One environment, if a flag or the shell selects it. A default environment counts only for other tasks.
     is_chosen = "environment" in settings.of_call or any(map(settings.is_by_flag, TARGET[1:]))
     if not settings.environments or is_chosen or os.environ.get("DEPLOY_ENV_FILE"):
         settings.check(*API)
         build = work.state.in_flight()
         if build and build.app != settings.app:
-            build = None  # another app's, of a repository without a table of them
+            build = None  # of another app, in a repository without a table of apps
         last = list(islice(work.history.outcomes(settings.app, settings.namespace), _LAST_DEPLOYS))
         return StatusPlan(work.state.record(), build, last)
     works, errors = dict[str, Work](), dict[str, DeployError]()
@@ -82,7 +83,7 @@ def _plan(work: Work) -> StatusPlan | AllPlan:
 
 
 class StatusPlan(Struct, frozen=True):
-    """What this checkout knows; the API is asked for the rest."""
+    """What this checkout knows; `execute` asks the API for the rest."""
 
     record: Record | None
     build: BuildInFlight | None
@@ -119,7 +120,7 @@ class StatusPlan(Struct, frozen=True):
     def _rows(
         self, work: Work, state: AppState | None, phase: str | None, trouble: DeployError | None
     ) -> Iterator[tuple[str, str]]:
-        """The lines, each as its title and its text."""
+        """The title and the text of each line."""
         settings, record, build = work.settings, self.record, self.build
         where = f"in {settings.cluster}" if settings.environment else f"at {settings.api_url}"
         yield "target", f"{settings.app} in {settings.namespace} ({settings.app_class} nodes) {where}"
@@ -159,7 +160,7 @@ class StatusPlan(Struct, frozen=True):
 
 
 class AllPlan(Struct, frozen=True):
-    """A look at all environments: those that can be asked, and why the others cannot."""
+    """The status of all environments: those that can be asked, and why the others cannot."""
 
     works: Mapping[str, Work]
     errors: Mapping[str, DeployError]
@@ -234,7 +235,7 @@ def _row(found: _Found) -> list[str]:
 
 
 def _between_line(one: _Found, other: _Found, commits: Between | None) -> list[str]:
-    """How many commits lie between what runs in two environments, in a line if something runs in both."""
+    """A line that says how many commits lie between two environments; none unless something runs in both."""
     here, there = one.running.ran, other.running.ran
     if here is None or there is None:
         return []
@@ -249,7 +250,7 @@ def _between_line(one: _Found, other: _Found, commits: Between | None) -> list[s
 
 
 def _summed_up(errors: Mapping[str, DeployError], of: int) -> DeployError:
-    """The error of a look at `of` environments, some of which cannot be asked."""
+    """The error if some of `of` environments cannot be asked."""
     if len(errors) == 1:
         ((name, error),) = errors.items()
         error.what = f"{name} cannot be asked: {error.what}"

@@ -1,1 +1,1 @@
-"""Builds and pushes images with the container engine of this machine. To add an engine, see `kind.py`."""
+"""Builds and pushes images with this machine's container engine. To add an engine, see `kind.py`."""

@@ -1,6 +1,6 @@
-"""Finds files with secrets that a build context would put into an image.
+"""Finds files with secrets in a build context.
 
-Ignore files are matched by a port of moby's matcher: the rules of `.gitignore` differ.
+Ignore files are matched by a port of moby's matcher, since the rules of `.gitignore` differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..ui import console
 # Examples contain no secrets.
 _ENV_FILE = re.compile(r"\.env(?!\.(example|sample|template|dist)$)(rc|\..+)?", re.IGNORECASE)
 _KEY_FILE = re.compile(r"[._]netrc|\.pypirc|\.git-credentials|id_(rsa|dsa|ecdsa|ed25519)(_sk)?")
-# `${NAME}` is read from the environment by npm, so the file has no secret.
+# npm reads `${NAME}` from the environment, so it is not a secret in the file.
 _NPM_SECRET = re.compile(r"_(authToken|auth|password)\s*=\s*(?!\$\{)\S", re.IGNORECASE)
 _MAY_BE_SECRET = re.compile(r"(?!(example|sample|template|dist)\.).+\.env", re.IGNORECASE)
 _MAY_BE_KEY = re.compile(r".+\.(pem|key)", re.IGNORECASE)
@@ -32,9 +32,10 @@ _MAX_READ = 65_536
 
 
 def check(context: Path, ignore_files: Sequence[Path]) -> None:
-    """Warns of files in `context` that may hold a secret; SettingsError if one certainly does, or is in `.deploy/`.
+    """Warns about files in `context` that may contain a secret; SettingsError if one certainly does, or if `.deploy/`
+    is in it.
 
-    Files that all of `ignore_files` exclude do not count. The message has the lines to add.
+    Files that all of `ignore_files` exclude do not count. The message says which lines to add to an ignore file.
     """
     rules = [_rules_of(file) for file in ignore_files]
     has_exceptions = any(pattern.startswith("!") for one in rules for pattern in one.patterns)
@@ -85,7 +86,8 @@ def _lines_for(paths: Sequence[str]) -> str:
 
 
 def _secrets_in(context: Path, is_searched: Callable[[str], bool]) -> Iterator[tuple[str, bool]]:
-    """The paths of `.deploy` folders and of files with secrets, relative to `context`, and whether that is certain."""
+    """The paths of `.deploy` folders and of files with secrets, relative to `context`; each with whether the secret is
+    certain."""
     for folder, folders, files in os.walk(context):
         place = Path(folder).relative_to(context)
         if _STATE_FOLDER in folders and any((context / place / _STATE_FOLDER).iterdir()):
@@ -100,7 +102,7 @@ def _secrets_in(context: Path, is_searched: Callable[[str], bool]) -> Iterator[t
 
 
 def _holds_secret(file: Path) -> bool | None:
-    """True if `file` holds a secret, False if it may, None if not."""
+    """True if `file` contains a secret, False if it may contain one, None if not."""
     name = file.name
     if _ENV_FILE.fullmatch(name) or _KEY_FILE.fullmatch(name) or (name == ".npmrc" and _contains(file, _NPM_SECRET)):
         return True
@@ -111,7 +113,7 @@ def _holds_secret(file: Path) -> bool | None:
 
 def _contains(file: Path, pattern: re.Pattern[str]) -> bool:
     try:
-        if not file.is_file():  # reading a pipe would not end
+        if not file.is_file():  # reading a pipe would block
             return False
         with file.open(encoding="utf-8", errors="replace") as text:
             return pattern.search(text.read(_MAX_READ)) is not None

@@ -23,8 +23,8 @@ _MAX_PUSHES = 5
 
 
 class Docker(Kind):
-    """`docker build`, then `docker push`, which pushes the image that has the tag at that moment. The digest is on the
-    one line that the push prints for the tag, and docker lists it with the image that it pushed."""
+    """`docker build`, then `docker push`, which pushes the image that has the tag at that moment. The push prints the
+    digest in its line for the tag. To make sure that it is this build's, docker must list that digest for the image."""
 
     how_to_build_several = "Install the buildx plugin, or use podman"
 
@@ -35,7 +35,7 @@ class Docker(Kind):
         return cls()
 
     def build_command(self, image: Image, *output: str) -> list[str]:
-        """The command that builds `image`; `output` are the flags that say what it writes where."""
+        """The command that builds `image`; `output` are the flags for the files that it writes."""
         return ["build", *image.build_arguments("--tag", image.reference, *output)]
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
@@ -65,8 +65,8 @@ class Docker(Kind):
 
 @dataclass
 class Buildx(Docker):
-    """`docker buildx build` with `builder`. If the builder `pushes`, it writes the digest to a metadata file; otherwise
-    docker holds the image and pushes it as above."""
+    """`docker buildx build` with `builder`. If the builder `pushes` the image, it writes the digest to a metadata file;
+    otherwise it loads the image into docker, which pushes it as above."""
 
     builder: str | None
     pushes: bool
@@ -107,7 +107,7 @@ class Buildx(Docker):
         return [metadata.descriptor.digest if metadata.descriptor else metadata.digest]
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
-        # BuildKit prefers the Dockerfile's own to the context's; the classic builder ignores the Dockerfile's own.
+        # BuildKit uses the Dockerfile's own ignore file, else the context's. The classic builder ignores the former.
         return super().ignore_files(context, dockerfile)[:1]
 
 
@@ -116,8 +116,8 @@ class _Descriptor(msgspec.Struct):
 
 
 class _Metadata(msgspec.Struct):
-    """What buildx writes about a push. With docker's own builder, buildx 0.13 reads `digest` back from the tag, so
-    `descriptor` comes first."""
+    """buildx's metadata file. `descriptor` has precedence: with docker's own builder, buildx 0.13 reads `digest` back
+    from the tag, which another build may have moved."""
 
     descriptor: _Descriptor | None = msgspec.field(default=None, name="containerimage.descriptor")
     digest: str = msgspec.field(default="", name="containerimage.digest")

@@ -1,4 +1,4 @@
-"""The container engine: which kind it is, its login, and how its commands run (through `c.run`)."""
+"""The container engine: detects its kind, logs in, and runs its commands (through `c.run`)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LOGIN_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds
 
 
 class Engine:
-    """A container engine, by the name or path of its `program`. Call `detect` before anything else."""
+    """A container engine; `program` is its name or path. Call `detect` first."""
 
     def __init__(
         self, c: Context, program: str, *, builder: str | None = None, sleep: Callable[[float], None] = time.sleep
@@ -55,8 +55,8 @@ class Engine:
         """Whether it builds and pushes on another machine."""
 
     def detect(self) -> None:
-        """Detects which kind of engine it is, with `--dry` too. EngineError if it is not installed, does not answer, or
-        cannot use the builder that DEPLOY_BUILDER names."""
+        """Detects the kind of engine, even with `--dry`. EngineError if it is not installed, does not answer, or cannot
+        use the builder that DEPLOY_BUILDER names."""
         answer = self.run(["info", "--format", "{{json .}}"], hide=True, dry=False)
         if answer.exited == _NOT_FOUND:
             raise EngineError(
@@ -82,7 +82,7 @@ class Engine:
         self.is_remote = self.builder is not None or not is_local
 
     def refuse_builder(self, why: str) -> None:
-        """EngineError if DEPLOY_BUILDER names a builder: the engine cannot use it, and this is `why`."""
+        """EngineError if DEPLOY_BUILDER is set, which this engine cannot use; `why` is the reason."""
         if self.builder:
             what = f"DEPLOY_BUILDER names {self.builder}, but {self.program!r} {why}"
             raise EngineError(what, next="Unset DEPLOY_BUILDER, or name another engine in DEPLOY_DOCKER")
@@ -114,10 +114,9 @@ class Engine:
         raise EngineError(f"the login at {registry} failed five times: {last_line(answer.stderr)}")
 
     def publish(self, image: Image) -> str:
-        """Builds and pushes `image`; returns the digest of exactly this push (`sha256:…`, of the index if there are
-        several platforms), with `--dry` an empty text. EngineError if a command fails, or it is not certain which image
-        was pushed."""
-        # Always new files: after a failed push, an old one still had the digest of the push before.
+        """Builds and pushes `image`; returns the digest of exactly this push (`sha256:…`; for several platforms, of the
+        index), "" with `--dry`. EngineError if a command fails, or if it is not certain which image was pushed."""
+        # Always new files: after a failed push, an old file would still have the digest of the previous push.
         try:
             folder = tempfile.TemporaryDirectory(prefix="deploy-tasks-")
         except OSError as error:
@@ -140,8 +139,8 @@ class Engine:
         return bool(self._c.config.run.dry)
 
     def build(self, argv: Sequence[str], image: Image, id_file: Path) -> str:
-        """Runs a build that writes the image's ID to `id_file`; returns the ID. EngineError if there is none: podman
-        also exits with 0 when SIGTERM ends it."""
+        """Runs a build that writes the image's ID to `id_file`; returns the ID. EngineError if the file has no ID:
+        podman exits with 0 even when SIGTERM ends it."""
         self.step("build", argv, image, NOT_PUSHED)
         if self.is_dry:
             return "IMAGE_ID"
@@ -151,7 +150,7 @@ class Engine:
         return built
 
     def step(self, what: str, argv: Sequence[str], image: Image, effect: str) -> str:
-        """Runs one command of a publication; returns the end of its output. EngineError with `effect` if it fails."""
+        """Runs one command of `publish`; returns the end of its output. EngineError with `effect` if it fails."""
         done = self.run(argv, variables=image.variables)
         if not done.exited:
             return done.stdout
@@ -175,8 +174,8 @@ class Engine:
         variables: Mapping[str, str] | None = None,
     ) -> Result:
         """Runs the program through `c.run`, with Invoke's settings except those that would break a build."""
-        # warn=True: with a bare -w, a failed push was followed by a deploy. in_stream: the default one would consume
-        # the input of a shell loop around the call.
+        # warn=True, since exit codes are checked here: with Invoke's own -w, a deploy followed a failed push.
+        # in_stream: the default would consume the input of a shell loop around the call.
         environment = {key: value for key, value in os.environ.items() if not SECRET_VARIABLE.fullmatch(key)}
         # With an attestation, an unchanged image would get a new digest with each build.
         environment["BUILDX_NO_DEFAULT_ATTESTATIONS"] = environment.get("BUILDX_NO_DEFAULT_ATTESTATIONS") or "1"
@@ -195,7 +194,7 @@ class Engine:
                     replace_env=True,
                 )
             except CommandTimedOut as error:
-                # Not from the cause: its result has the environment, with the values of build args.
+                # Without the cause: its result contains the environment, with the values of build args.
                 raise EngineError(
                     f"{self.program} {argv[0]} took longer than Invoke's limit of {error.timeout} s (-T, "
                     "timeouts.command)",

@@ -1,7 +1,7 @@
-"""What an engine must be able to do: `Kind`. Each engine is a module beside this one: `docker.py`, `podman.py`.
+"""The interface of an engine, `Kind`. Each engine is a module in this package: `docker.py`, `podman.py`.
 
-A local tag can be moved by another build at any time, and a registry's tag by another push. So an image is identified
-by the ID that its build wrote to a file (`--iidfile`), and its digest is what the engine reports for the push of that
+Another build can move a local tag at any time, and another push a tag in the registry. So an image is identified by the
+ID that its build wrote to a file (`--iidfile`), and its digest is the one that the engine reports for the push of that
 ID.
 """
 
@@ -26,8 +26,8 @@ NOT_RECORDED = "Nothing was recorded or deployed"
 
 @dataclass(frozen=True)
 class Image:
-    """An image to build: `reference` is `registry/name:tag`, `build_args` are `KEY=VALUE` or `KEY`. `variables` has the
-    values of the latter, which are passed in the environment and not on the command line."""
+    """An image to build: `reference` is `registry/name:tag`, `build_args` are `KEY=VALUE` or `KEY`. `variables` are the
+    values of the latter; they are passed in the environment, not on the command line."""
 
     reference: str
     context: Path
@@ -45,7 +45,7 @@ class Image:
         return self.platform.split(",")
 
     def build_arguments(self, *output: str) -> list[str]:
-        """The arguments of its build; `output` are the flags that say where the image goes."""
+        """The arguments of the build command; `output` are the flags for the destination of the image."""
         build_args = [part for text in self.build_args for part in ("--build-arg", text)]
         return ["--platform", self.platform, *output, "--file", str(self.dockerfile), *build_args, str(self.context)]
 
@@ -60,7 +60,7 @@ class _Client(msgspec.Struct, rename="pascal"):
 
 
 class Info(msgspec.Struct, rename="pascal"):
-    """The part of `docker info` and `podman info` that kinds are detected by."""
+    """The part of `docker info` and `podman info` from which the kind is detected."""
 
     server_errors: list[str] | None = None
     client_info: _Client = msgspec.field(default_factory=_Client)
@@ -78,27 +78,27 @@ class Kind(ABC):
     program."""
 
     ignores: Sequence[str] = (".dockerignore",)
-    """The names of the ignore files in a build context; the Dockerfile's own goes before them."""
+    """The names of ignore files in a build context. The Dockerfile's own has precedence."""
 
     @classmethod
     @abstractmethod
     def detect(cls, engine: Engine, info: Info) -> Kind | None:
-        """The kind of `engine`, which reported `info`; None if it is another one. EngineError if it is this one and
-        cannot use the builder that DEPLOY_BUILDER names."""
+        """This kind, if `engine` with this `info` is one; else None. EngineError if it is, and cannot use the builder
+        that DEPLOY_BUILDER names."""
 
     @abstractmethod
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
-        """Builds and pushes `image` by `engine.build` and `engine.step`; returns every digest that is reported for this
-        push. `folder` is empty and for files that the engine writes."""
+        """Builds and pushes `image` with `engine.build` and `engine.step`; returns every digest that the engine reports
+        for this push. `folder` is an empty folder for files that the engine writes."""
 
     def ignore_files(self, context: Path, dockerfile: Path) -> list[Path]:
-        """The existing files whose rules decide what of the build context is used; if versions of the engine differ,
-        the files of each."""
+        """The existing ignore files that apply to the build context. If versions of the engine use different ones, all
+        of them."""
         files = [dockerfile.with_name(f"{dockerfile.name}.dockerignore"), *(context / name for name in self.ignores)]
         return [file for file in files if file.exists()]
 
     def tls_flags(self, registry: str) -> list[str]:  # noqa: ARG002 - docker uses http on loopback without a flag
-        """The flags with which `login`, and the push in `publish`, use http for `registry` on loopback."""
+        """The flags that make `login` and the push in `publish` use http if `registry` is on loopback."""
         return []
 
 

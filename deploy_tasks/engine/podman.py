@@ -68,8 +68,8 @@ class _ManifestList(msgspec.Struct):
 
 
 def _check_platforms(engine: Engine, image: Image, manifest: str) -> None:
-    """EngineError if the list lacks a platform: podman 4.3 used the cached image of one platform for another if no
-    layer differed."""
+    """EngineError if the manifest list lacks a platform: podman 4.3 uses the cached image of one platform for another
+    if all layers are the same."""
     listed = engine.run(["manifest", "inspect", manifest], hide=True).stdout
     if engine.is_dry:
         return

@@ -1,4 +1,4 @@
-"""Runs engine commands under `c.run`: output is streamed to stderr, and a signal to the task also ends the command."""
+"""The runner for `c.run`: streams a command's output to stderr, and ends the command on a signal to the task."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _SECONDS_TO_STOP = 10.0
 _SECONDS_BETWEEN_CHECKS = 0.05
 
 _lock = Lock()
-# By the ID of an Invoke configuration: the runner class that it had, and how many `streaming` blocks use it now. Only
-# the first and the last of them change it, since Invoke's configuration cannot be read while it is changed.
+# By the ID of an Invoke configuration: its original runner class, and how many `streaming` blocks use it now. Only the
+# first and the last block change the configuration, since it cannot be read during a change.
 _replaced: dict[int, tuple[Any, int]] = {}
 _running: set[_StreamingRunner] = set()
 
 
 def end_all(number: int) -> None:
-    """Sends the signal `number` to every running command, and kills the processes that are left. Once the call's
-    board (`progress.Board`) is marked as over, no new command starts."""
+    """Sends the signal `number` to every running command, and kills the processes that are left. Set `Board.is_over`
+    first, so that no new command starts."""
     with _lock:
         running = list(_running)
     for runner in running:
@@ -54,8 +54,8 @@ class WholeInput(StringIO):
 
 @contextmanager
 def streaming(c: Context) -> Iterator[None]:
-    """Within it, `c.run` uses the runner below (the runner class is an extension point of Invoke). Several threads may
-    use it with the same context if a block around all of them does, or with contexts of their own."""
+    """Within the block, `c.run` uses the runner below, by Invoke's setting `runners.local`. Threads may share a context
+    if an outer block around all of them uses it too."""
     runners, key = c.config.runners, id(c.config)
     with _lock:
         usual, blocks = _replaced.get(key, (runners.local, 0))
@@ -74,10 +74,10 @@ def streaming(c: Context) -> Iterator[None]:
 
 
 class _StreamingRunner(Local):
-    """Shows all output on stderr, since stdout is for results, and keeps only the end of it.
+    """Shows all output on stderr, since stdout is for results, and keeps only its end.
 
-    Invoke's own runner joins all output so far with each new piece: 16 MB took 22.8 s. The command gets a process group
-    of its own, so that each signal reaches it once, from here, and also reaches every process that it started.
+    Invoke's own runner joins all output so far with each new piece: 16 MB took 22.8 s. The command gets its own process
+    group, so that it receives each signal once, from here, along with every process that it started.
     """
 
     read_chunk_size = 65_536
@@ -92,7 +92,7 @@ class _StreamingRunner(Local):
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         # Invoke's default, /bin/bash, does not exist everywhere; the quoted command means the same to any shell.
         shell = shutil.which(shell) or "/bin/sh"
-        # A signal within Popen would leave a running command that nothing here knows.
+        # A signal within Popen would leave a command running that is not in `_running`.
         with _lock, deferred_signals() as arrived:
             if console.is_over():
                 raise Interrupted("stopped")
@@ -122,7 +122,7 @@ class _StreamingRunner(Local):
     def stop(self) -> None:
         interrupt = sys.exc_info()[1]
         if isinstance(interrupt, KeyboardInterrupt):
-            # Before the pipes are closed: the command's last output would break it.
+            # Before the pipes are closed: otherwise the command's last output would fail with SIGPIPE.
             self.end(signal_number(interrupt))
         super().stop()
         _running.discard(self)

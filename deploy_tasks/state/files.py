@@ -1,4 +1,4 @@
-"""`.deploy/`: the record, the build in flight, and the history. A write changes all of a file or nothing."""
+"""`.deploy/`: the record, the build in flight, and the history. Writes are atomic."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
 K = TypeVar("K", Record, BuildInFlight, dict[str, object])
 
-# The format is that of the users' own scripts and has no version. A later deploy-tasks that must break it will write
-# one, and this one must then leave the file alone.
+# Users' own scripts share the format, which has no version. A later deploy-tasks that breaks the format will write one,
+# and this version must then refuse the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
-# In bytes: what is read of the history at once (no line is longer), and the size limit of the other files.
+# In bytes: how much of the history is read at once (no line is longer), and the size limit of the other files.
 _BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
 
 
 class State:
-    """The state of one checkout. `path` is the record's file; the others are beside it. Each environment has a build in
-    flight of its own, so that a build in one does not replace that of another.
+    """The state of one checkout. `path` is the file of the record; the others are in the same folder. Each environment
+    has its own build in flight, so that a build in one does not replace that of another.
 
     `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
-    None. Each file is read once, until this object writes it or `reread()`. Reading and writing raise StateError; a
-    file that cannot be written is unchanged.
+    None. Each file is read once, until this object writes it or `reread()` is called. Reading and writing raise
+    StateError; a file that cannot be written is unchanged.
     """
 
     def __init__(self, path: Path, environment: str | None = None) -> None:
@@ -49,7 +49,7 @@ class State:
         self.history_path = path.with_name("history.jsonl")
         self.record = cache(partial(_read, path, Record))
         self.in_flight = cache(partial(_read, self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS))
-        # `tee` keeps what it has read, for its copies.
+        # `tee` keeps the entries that it has read, so that copies need not read the file again.
         self._entries = cache(lambda: tee(self._read_history(), 1)[0])
         self.history = History(self.entries)
 
@@ -58,23 +58,23 @@ class State:
         return copy(self._entries())
 
     def reread(self) -> None:
-        """Forgets what was read: another run may have written since."""
+        """Clears the cache: another run may have written since."""
         for read in (self.record, self.in_flight, self._entries):
             read.cache_clear()
 
     def save_record(self, record: Record) -> None:
-        """Replaces the record, unless the file is malformed. Keys that this version does not know are kept."""
-        _read(self.path, Record)  # again, since other scripts take no lock
+        """Replaces the record, unless the file is malformed. Keeps keys that this version does not know."""
+        _read(self.path, Record)  # not from the cache, since other scripts take no lock
         _replace(self.path, record_as_json(record, _read(self.path, dict[str, object]) or {}))
         self.record.cache_clear()
 
     def save_in_flight(self, build: BuildInFlight) -> None:
-        """Remembers a build that was just started, in place of an earlier one."""
+        """Stores a build that was just started, in place of an earlier one."""
         _replace(self.in_flight_path, as_builtins(build))
         self.in_flight.cache_clear()
 
     def clear_in_flight(self, job_name: str) -> None:
-        """Forgets the build in flight if its job is `job_name`."""
+        """Removes the build in flight if its job is `job_name`."""
         self.in_flight.cache_clear()
         build = self.in_flight()
         if build is not None and build.job_name == job_name:
@@ -104,25 +104,25 @@ class State:
         self._entries.cache_clear()
 
     def check_writable(self) -> None:
-        """Raises StateError if a later write would fail. For a run that has not started anything yet."""
+        """Raises StateError if a later write would fail. To call before anything is started."""
         for path in (self.path, self.in_flight_path, self.history_path):
             _prepare(path)
         if not os.access(self.path.parent, os.R_OK | os.W_OK):
             raise StateError(f"{self.path.parent} cannot be written")
-        # The other files are replaced, which needs no permission to write them.
+        # The other files are replaced, which needs write permission only for the folder.
         with explained(self.history_path, "written"), suppress(FileNotFoundError):
             os.close(open_file(self.history_path, os.O_RDWR))
 
     def sweep(self) -> None:
-        """Removes the temporary files of runs that were killed while they wrote. Needs the lock."""
+        """Removes temporary files of runs that were killed during a write. The caller holds the lock."""
         for path in (self.path, self.in_flight_path):
             for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
                 with suppress(OSError):
                     left_behind.unlink()
 
     def _read_history(self) -> Iterator[HistoryEntry]:
-        """The entries, newest first, in blocks from the end of the file. Of a line that is longer than a block, only
-        its beginning is kept."""
+        """The entries, newest first. Reads blocks from the end of the file; of a line that is longer than a block, only
+        the beginning is kept."""
         path, rest = self.history_path, b""
         try:
             with explained(path, "read"), suppress(FileNotFoundError), open(path, "rb", opener=open_file) as file:
@@ -140,13 +140,13 @@ class State:
                             if entry.build_id is None or images.DIGEST.fullmatch(entry.build_id):
                                 yield entry
         except StateError:
-            self._entries.cache_clear()  # they are only a part
+            self._entries.cache_clear()  # the entries are incomplete
             raise
 
 
 def open_file(name: Path | str, flags: int) -> int:
-    """Opens the file `name`, and makes its folder if it may be created. StateError if it is something else, such as a
-    FIFO, which would block."""
+    """Opens the file `name`; with O_CREAT, also creates its folder. StateError if it is not a regular file: a FIFO
+    would block."""
     path = Path(name)
     if path.exists() and not path.is_file():
         raise StateError(f"{path} is not a file", next="Move it away")
@@ -158,7 +158,8 @@ def open_file(name: Path | str, flags: int) -> int:
 
 @contextmanager
 def explained(path: Path, action: str) -> Iterator[None]:
-    """Raises as StateError that `path` cannot be read, written or removed, or that its content is wrong."""
+    """Turns an OSError into the StateError that `path` cannot be read, written or removed, and a ValueError into the
+    one that its content is invalid."""
     try:
         yield
     except OSError as error:
@@ -168,8 +169,8 @@ def explained(path: Path, action: str) -> Iterator[None]:
         raise StateError(malformed, next="Fix it, or move it away") from error
 
 
-def _read(path: Path, kind: type[K], **usual: object) -> K | None:
-    """What the file `path` holds, with the values `usual` for keys that it lacks; None if there is no file."""
+def _read(path: Path, kind: type[K], **defaults: object) -> K | None:
+    """The content of the file `path`, with `defaults` for missing keys; None if there is no file."""
     with explained(path, "read"), suppress(FileNotFoundError), open(path, "rb", opener=open_file) as file:
         text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
@@ -178,7 +179,7 @@ def _read(path: Path, kind: type[K], **usual: object) -> K | None:
         version = found.get(_SCHEMA_KEY, _SCHEMA_VERSION)
         if not isinstance(version, int) or version > _SCHEMA_VERSION:
             raise StateError(f"{path} was written by a newer deploy-tasks", next="Upgrade: pip install -U deploy-tasks")
-        held = decode({**usual, **found}, kind)
+        held = decode({**defaults, **found}, kind)
         if isinstance(held, BuildInFlight):
             images.label(held.job_name)
         elif isinstance(held, Record) and held.build_id is not None:
@@ -188,20 +189,20 @@ def _read(path: Path, kind: type[K], **usual: object) -> K | None:
 
 
 def _prepare(path: Path) -> None:
-    """Makes the folder of `path`, so that `path` can be written."""
+    """Creates the folder of `path`. StateError if `path` cannot be written there."""
     folder = path.parent
     if path.is_symlink() or folder.is_symlink():
         raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
     with explained(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
         if folder.name == ".deploy":
-            # The state belongs to this checkout alone. Without this file, it would make every working tree dirty.
+            # Without a .gitignore, the state would make every working tree dirty.
             with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
                 file.write("*\n")
 
 
 def _replace(path: Path, content: dict[str, object]) -> None:
-    """Writes `path` so that a reader sees the old file or the new one, also after a crash or with a full disk."""
+    """Writes `path` atomically: a reader sees the old file or the new one, even after a crash or with a full disk."""
     _prepare(path)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     with explained(path, "written"):

@@ -1,4 +1,4 @@
-"""What the history knows: earlier deploys and builds, and the digest that an abbreviation or a commit means."""
+"""Queries on the history: earlier deploys and builds, and the digest that an abbreviation or a commit means."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _ABBREVIATION = re.compile(r"(sha256:)?([0-9a-f]{7,64})(?:…|\.\.\.)?")
 
 
 class History:
-    """The entries that `read` returns, newest first; with `api_url`, those of one cluster and `environment`, and those
-    without either, which may belong to any; with `image_name`, those of that image: two may have the same digest."""
+    """The entries that `read` returns, newest first. With `api_url`, only those of that cluster and `environment`, and
+    those without either, which may be of any. With `image_name`, only those of that image: two images may have the same
+    digest."""
 
     def __init__(
         self,
@@ -43,7 +44,8 @@ class History:
         return History(self._read, self._api_url, self._environment, image_name=image_name)
 
     def outcomes(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
-        """Each deploy of an app with its outcome. One that did not become ready has two entries: the newer one."""
+        """Each deploy of an app with its outcome. A deploy that did not become ready has two entries; the newer one is
+        returned."""
         not_ready: set[str | None] = set()
         for entry in islice(self, _MOST_SEARCHED):
             if (entry.app, entry.namespace) != (app, namespace):
@@ -57,15 +59,15 @@ class History:
                 not_ready.discard(entry.build_id)
 
     def deploys(self, app: str, namespace: str) -> Iterator[HistoryEntry]:
-        """Each deploy of an app that the API accepted, or may have. Whether it became ready does not matter."""
+        """Each deploy of an app that the API accepted or may have accepted, whether it became ready or not."""
         for entry in islice(self, _MOST_SEARCHED):
             if (entry.app, entry.namespace) == (app, namespace) and entry.outcome in (DEPLOYED, UNKNOWN):
                 yield entry
 
     def digest_for(self, text: str) -> str:
-        """The digest that `text` abbreviates: by its first 12 or more digits, as they are printed or without the
-        `sha256:` and the ellipsis, or by the first 7 or more digits of the commit that it was built from, without
-        uncommitted changes. `text` itself if it is not an abbreviation. SettingsError if it matches none or several."""
+        """The digest that `text` abbreviates: the first 12 or more digits, with or without `sha256:` and an ellipsis,
+        or the first 7 or more digits of the commit that it was built from, without uncommitted changes. `text` itself
+        if it is not an abbreviation. SettingsError if it matches none or several."""
         short = _ABBREVIATION.fullmatch(text)
         if not short or images.DIGEST.fullmatch(text):
             return text
@@ -85,7 +87,7 @@ class History:
         raise SettingsError(what, "Nothing was deployed", Step("history", says="Choose one"))
 
     def failed_build(self, app: str, image_name: str) -> HistoryEntry | None:
-        """The last build of an image if it failed, and nothing was recorded for that image since."""
+        """The last build of an image, if it failed and nothing was recorded for that image since."""
         builds = (entry for entry in self if (entry.app, entry.image_name) == (app, image_name))
         last = next((entry for entry in builds if entry.outcome in (RECORDED, FAILED)), None)
         return last if last and last.outcome == FAILED else None

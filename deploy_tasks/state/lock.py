@@ -1,7 +1,7 @@
 """The lock of a state file: one run at a time.
 
-It is the kernel's (flock), so it ends with its process, however that ends; its file only says who holds it. The
-libraries for this take 35 to 50 ms to import. The kernel does not tell threads apart, so this module does.
+It is a flock, so the kernel releases it when the process ends, even by a crash. The lock file only says who holds it.
+flock does not distinguish threads, so this module does. Libraries for this take 35 to 50 ms to import.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _LONGEST_HOLDER = 4096
 
 
 class _Lock(Struct):
-    """A lock of this process: its open file, and the thread whose task uses it, None between two tasks."""
+    """A lock of this process: its open file, and the thread whose task uses it (None between two tasks)."""
 
     file: int
     process: int
     thread: threading.Thread | None
 
 
-# The locks of this process, until it ends: no other run comes between two of its tasks. This is state of the process
-# because a flock is.
+# The locks of this process, held until it ends, so that no other run comes between two of its tasks. Global, since a
+# flock belongs to the process.
 _locks: dict[Path, _Lock] = {}
 _mutex = threading.Lock()
 
@@ -43,10 +43,12 @@ _mutex = threading.Lock()
 def take(
     path: Path, task: str, cluster: str = "", *, seconds: float, tell: Callable[[str], None], again: Next = ()
 ) -> bool:
-    """Takes the lock of `path` for `task` in `cluster`: for this process until it ends, for this thread until `let_go`.
+    """Takes the lock of `path` for `task` in `cluster`: for this process until it ends, and for this thread until
+    `free_for_other_threads`.
 
-    While another run holds it, waits for up to `seconds` and `tell`s so, then raises Locked with `again` as the next
-    step. Returns whether it waited: what was read before may be old then. StateError if the file cannot be used.
+    While another run holds it, says so with `tell` and waits up to `seconds`, then raises Locked with `again` as the
+    next step. Returns whether it waited: then what was read before may be outdated. StateError if the file cannot be
+    used.
     """
     deadline, has_waited = Deadline(seconds), False
     with explained(path, "written"):
@@ -63,14 +65,14 @@ def take(
 
 
 def free_for_other_threads() -> None:
-    """Lets other threads of this program take the locks of this one, whose task is over."""
+    """Frees the locks of this thread, whose task is over, for the other threads of this process."""
     for lock in list(_locks.values()):
         if lock.thread is threading.current_thread():
             lock.thread = None
 
 
 def release() -> None:
-    """Lets other runs take the locks of this process: for a program that continues after its last task."""
+    """Frees the locks of this process for other runs. For a program that continues after its last task."""
     while _locks:
         os.close(_locks.popitem()[1].file)
 
@@ -80,7 +82,7 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
     with _mutex:
         lock = _locks.get(path)
         if lock and lock.process != os.getpid():
-            # A fork inherits the open file, and with it a share in the lock of its parent.
+            # A fork inherits the open file, and with it the parent's lock.
             os.close(_locks.pop(path).file)
             lock = None
         if lock and lock.thread and lock.thread.is_alive():
@@ -91,7 +93,7 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
             try:
                 file = open_file(path, os.O_RDWR | os.O_CREAT)
             except PermissionError:
-                # The file of another user, for example after a run with sudo, can be locked too.
+                # Another user's file, for example after a run with sudo, can be locked read-only.
                 file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +117,7 @@ def _holder(path: Path) -> str:
         with suppress(PermissionError):
             os.kill(holder.pid, 0)
         where = f" in {holder.cluster}" if holder.cluster else ""
-        # Its own environment is part of where; the selected one may be another.
+        # The text must not name the selected environment: the holder's may be another, and is part of `where`.
         task = Step(holder.task, {"environment": None})
         return f"another run (pid {holder.pid}: {task}{where}, since {holder.since})"
     return "another run"

@@ -1,4 +1,5 @@
-"""What the files under `.deploy/` hold. Names are snake_case here and camelCase in JSON. Times are UTC, ISO 8601."""
+"""The content of the files under `.deploy/`. Names are snake_case here and camelCase in JSON. Times are UTC, ISO
+8601."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from datetime import datetime, timezone
 from ..deploy_config import DeployConfig
 from ..encoding import JsonObject, as_builtins
 
-# The keys that other scripts write and read too, in their order.
+# The keys that other scripts read and write too, in the order that they use.
 _SHARED_KEYS = ("repoUrl", "gitRef", "app", "namespace", "imageName", "imageTag", "buildId")
 
 
 class Target(JsonObject, frozen=True, kw_only=True):
-    """Which image of which app, and what it is built from, if that is known."""
+    """The target of a build: the app, the image, and the source if it is known."""
 
     repo_url: str | None = None
     git_ref: str | None = None
@@ -26,8 +27,8 @@ class Target(JsonObject, frozen=True, kw_only=True):
 
 
 class Record(JsonObject, frozen=True, kw_only=True):
-    """What `.deploy/build-id.json` holds. Every field may be None, since other scripts write such files. `dirty` means
-    that the image was built with uncommitted changes. `environment` is where it was built, or deployed to."""
+    """The content of `.deploy/build-id.json`. Every field may be None, since other scripts write such files. `dirty`:
+    the image was built with uncommitted changes. `environment`: where it was built, or deployed to."""
 
     repo_url: str | None = None
     git_ref: str | None = None
@@ -42,7 +43,7 @@ class Record(JsonObject, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, image: Target | Record | Ran | None, **fields: object) -> Record:
-        """A record of what is known of `image`, with `fields` in the place of that."""
+        """A record with the fields of `image`, replaced by `fields`."""
         known = {name: getattr(image, name) for name in cls.__struct_fields__ if hasattr(image, name)}
         return cls(**{**known, **fields})
 
@@ -61,8 +62,8 @@ class BuildInFlight(Target, frozen=True, kw_only=True):
 
 
 class Ran(JsonObject, frozen=True, kw_only=True):
-    """What ran in a cluster at some time, as far as it is known. `deploy_config` has names of variables, no values;
-    `replicas` is how many were wanted then."""
+    """What ran in a cluster at some time; unknown fields are None. `deploy_config` has no values of variables;
+    `replicas` is how many were wanted."""
 
     build_id: str | None = None
     image_name: str | None = None
@@ -98,7 +99,7 @@ class HistoryEntry(Record, frozen=True, kw_only=True):
 
 
 class LockHolder(JsonObject, frozen=True, kw_only=True):
-    """The process that holds the lock, its task, since when, and for which cluster (`Settings.cluster`)."""
+    """The process that holds the lock, its task, the time it took the lock, and the cluster (`Settings.cluster`)."""
 
     pid: int
     task: str
@@ -112,17 +113,17 @@ def timestamp() -> str:
 
 
 def who() -> str:
-    """Who runs this, and on which machine: `ann@laptop`."""
+    """The user and the machine: `ann@laptop`."""
     try:
         person = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         person = str(os.getuid())
-    # Of a name in no known encoding, what can be written.
+    # A name with invalid bytes could not be written to a file.
     return f"{person}@{os.uname().nodename}".encode(errors="replace").decode()
 
 
 def record_as_json(record: Record, found: dict[str, object]) -> dict[str, object]:
-    """The JSON object of `record`: the shared keys, which may be null, then the kit's own. Unknown keys of `found`, the
-    object that the file holds now, are kept."""
+    """The JSON object of `record`: the shared keys, which may be null, then the kit's own, then the unknown keys of
+    `found`, the object in the file."""
     unknown = {key: value for key, value in found.items() if key not in Record.__struct_encode_fields__}
     return {**dict.fromkeys(_SHARED_KEYS), **as_builtins(record), **unknown}

@@ -1,4 +1,4 @@
-"""What ran of an app, newest first, from the history of a checkout or from the server's own."""
+"""What an app ran, newest first: from the history of a checkout or from that of the server."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from .history import UNKNOWN, History
 from .records import HistoryEntry, Ran, Record
 
 NOTHING = Ran()
-"""That nothing runs, where None means that what runs is not known."""
+"""Nothing runs. (None means that it is not known what runs.)"""
 
 
 def ran(entry: HistoryEntry) -> Ran:
-    """What a deploy from here let run."""
+    """What runs after a deploy from here."""
     shared = {name: getattr(entry, name) for name in Ran.__struct_fields__ if hasattr(entry, name)}
     return Ran(**shared, deployed_by=entry.who, deployed_at=entry.time)
 
 
 def image_of(ran: Ran, history: Iterable[HistoryEntry]) -> Record:
-    """What is known of the image that `ran`, from the `history`, too."""
+    """The image that `ran`, with its other fields from the `history`."""
     same = (one for one in history if one.build_id and one.build_id == ran.build_id)
     known = Record.of(next((one for one in same if ran.image_name in (None, one.image_name)), None))
     return Record.of(
@@ -32,8 +32,8 @@ def image_of(ran: Ran, history: Iterable[HistoryEntry]) -> Record:
 
 
 def is_same(one: Ran, other: Ran) -> bool | None:
-    """Whether both are the same image and run in the same way, but for the values of variables. None if the image is
-    the same, and nothing that is known of the way differs."""
+    """Whether both are the same image with the same config, apart from the values of variables. None if the image is
+    the same, but the config is known only in part and shows no difference."""
     if one.build_id is None or one.build_id != other.build_id:
         return False
     if None not in (one.image_name, other.image_name) and one.image_name != other.image_name:
@@ -47,17 +47,17 @@ def is_same(one: Ran, other: Ran) -> bool | None:
 
 
 def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Iterator[Ran]:
-    """What ran, as the history of a checkout knows it: `now`, which the API says (NOTHING: nothing runs; None: that is
-    not known), then each deploy from here and what the API said that it replaced. The same twice in a row is one.
+    """What ran, by the history of a checkout: `now`, from the API (NOTHING: nothing runs; None: not known), then each
+    deploy from here, followed by what it replaced. Repetitions in a row are left out.
 
-    A deploy with an unknown outcome is left out where the API said that something else ran after it.
+    A deploy with an unknown outcome is left out if the API said that something else ran after it.
     """
     last = after = now
     if now:
         yield now
     for entry in history.deploys(app, namespace):
         deployed, replaced = ran(entry), entry.replaced
-        # Earlier versions did not keep how a digest ran.
+        # Earlier versions did not record the deploy config.
         if last and deployed.deploy_config is None and deployed.build_id == last.build_id:
             deployed = last
         happened = entry.outcome != UNKNOWN or after is None or after.build_id == entry.build_id
@@ -72,9 +72,9 @@ def what_ran(history: History, app: str, namespace: str, now: Ran | None) -> Ite
 
 
 def rollback_targets(what_ran: Iterable[Ran], *, restores: bool) -> Iterator[Ran]:
-    """What `rollback` can go back to, nearest first. What is not known to differ from what runs now is no step back;
-    except right before it, where it is not known how it ran, or where a server `restores` revisions with the values of
-    variables, which differ then."""
+    """What `rollback` can go back to, newest first. A deploy counts only if it is known to differ from what runs now.
+    The last one before that also counts if its config is not known, or if the server `restores` revisions with their
+    values of variables, which may differ."""
     ones = iter(what_ran)
     now = next(ones, None)
     for place, one in enumerate(ones):

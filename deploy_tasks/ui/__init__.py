@@ -1,1 +1,1 @@
-"""Output: `console` is the door that every line passes; `progress`, `live` and `github` write through it."""
+"""Output. Every line goes through `console`; `progress`, `live` and `github` write through it, too."""

@@ -1,6 +1,6 @@
-"""The one door for output: lines for people (stderr), results for programs (stdout), commands for GitHub Actions.
+"""All output: lines for people (stderr), results for programs (stdout), commands for GitHub Actions.
 
-Whatever passes is redacted, escaped and cut, no line is torn, and GitHub Actions reads none but the kit's own commands.
+Every line is redacted, escaped, cut, and written in one piece. GitHub Actions can read only the kit's own commands.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ..redaction import fit, plain, redact
 if TYPE_CHECKING:
     from .progress import Board
 
-# Threads write too (the log of a build, the output of an engine), and no line may be torn.
+# Several threads write (the log of a build, the output of an engine), and their lines must not mix.
 one_at_a_time = RLock()
-# While a live line is drawn on the terminal: the function that prints above it. A process has one terminal, so this is
-# not by context; the thread that draws and the threads that write are different ones.
+# While a live line is drawn on the terminal: the function that prints above it. Global, since a process has one
+# terminal, and one thread draws while others write.
 above_live_line: list[Callable[[str], None]] = []
-# Texts that this context was warned of.
+# The warnings that were written in this context.
 _warned: ContextVar[set[str]] = ContextVar("warned")
 
 
 class CurrentApp(NamedTuple):
-    """One of several apps at work at the same time."""
+    """The app that a thread works for, with the prefix of its lines."""
 
     name: str
     prefix: str
@@ -43,17 +43,17 @@ current_app: ContextVar[CurrentApp | None] = ContextVar("current_app", default=N
 
 
 class Printable(str):
-    """A line that is redacted and escaped already, as JSON and tables need it."""
+    """A line that is already redacted and escaped, such as JSON or a row of a table."""
 
     __slots__ = ()
 
 
 def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = False) -> str:
-    """The text of `lines` as it may be written to `stream`, with `?` for the characters that its encoding does not
-    have. With several apps, each line begins with the name.
+    """The text of `lines` that is safe to write to `stream`, with `?` for characters that its encoding lacks. With
+    several apps, each line begins with the app's name.
 
-    Unless it `is_command`, GitHub Actions reads no command in it: `::` at the beginning of a line, also after white
-    space, or `##[` anywhere. Source: actions/runner, ActionCommand.cs.
+    Unless it `is_command`, the text is changed where GitHub Actions would read a command: `::` at the beginning of a
+    line, also after white space, or `##[` anywhere. Source: actions/runner, ActionCommand.cs.
     """
     current = current_app.get()
     prefix = current.prefix if current and not is_command else ""
@@ -65,12 +65,12 @@ def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = Fals
 
 
 def shown(lines: Iterable[str]) -> str:
-    """`lines` as `tell` would write them, for text that Invoke or `logging` writes."""
+    """`lines` as `tell` writes them, for text that Invoke or `logging` writes."""
     return safe(lines, None).removesuffix("\n")
 
 
 def message_of(error: DeployError) -> str:
-    """The text of `error` as it may be printed; of several apps, with the lines below it."""
+    """The text of `error` that is safe to print; for several apps, with the lines below it."""
     if error.shown is not None:
         return error.shown
     return shown([str(error), *(error.lines if isinstance(error, SomeFailed) else ())])
@@ -87,13 +87,13 @@ def is_drawn_on(stream: TextIO | None) -> bool:
 
 
 def is_over() -> bool:
-    """Whether this call of several apps was interrupted. Nothing more is written or started for its apps then."""
+    """Whether this call of several apps was interrupted. Then nothing more is written or started for its apps."""
     current = current_app.get()
     return current is not None and current.board.is_over
 
 
 def for_other_threads(say: Callable[[str], None]) -> Callable[[str], None]:
-    """`say`, to be called by other threads: its lines belong to the app of the present thread."""
+    """`say` for use in other threads: its lines still belong to the app of the current thread."""
     context = copy_context()
     return lambda text: context.copy().run(say, text)
 
@@ -102,7 +102,8 @@ def for_other_threads(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def tell(*lines: str, is_command: bool = False) -> None:
-    """Writes `lines` to stderr, above the live line if there is one. What `is_command` is for GitHub Actions."""
+    """Writes `lines` to stderr, above the live line if there is one. With `is_command`, they are commands for GitHub
+    Actions."""
     text = safe(lines, sys.stderr, is_command=is_command)
     with one_at_a_time:
         if is_over():
@@ -118,12 +119,12 @@ def tell(*lines: str, is_command: bool = False) -> None:
 
 
 def relay(text: str) -> None:
-    """Writes third-party output, the log of a build or of an engine, line by line."""
+    """Relays third-party output (the log of a build or an engine) to stderr, line by line."""
     tell(*map(plain, text.split("\n")))
 
 
 def warn(text: str) -> None:
-    """Writes a warning, once, even if several tasks notice it."""
+    """Writes a warning, but the same warning only once in this context."""
     if text not in warnings():
         warnings().add(text)
         tell(f"warning: {text}")
@@ -137,19 +138,19 @@ def warnings() -> set[str]:
 
 
 def can_ask() -> bool:
-    """Whether there is a person to ask: both stdin and stderr are a terminal."""
+    """Whether a person can be asked: both stdin and stderr are a terminal."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def ask(question: str) -> bool:
-    """Whether a person answers `question` with y or yes."""
+    """Asks a person; returns whether the answer is y or yes."""
     with one_at_a_time:
         tell(f"{question} [y/N]")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 class _TolerantStream:
-    """A stderr that drops text that cannot be written: a closed terminal must not cost the digest."""
+    """A stderr that drops text that cannot be written: a closed terminal must not stop the task before it records."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = StringIO() if stream is None else stream
@@ -165,7 +166,7 @@ class _TolerantStream:
         try:
             do()
         except (OSError, ValueError):
-            # Python would fail again at exit when it flushes the rest, with exit code 120.
+            # At exit, Python would flush the rest, fail again, and exit with 120.
             sys.stderr = cast(TextIO, self)
 
     def __getattr__(self, name: str) -> Any:
@@ -187,9 +188,9 @@ def tolerate_broken_stderr() -> None:
 
 
 def result(lines: Sequence[str], details: object = None, *, as_json: bool = False, is_part: bool = False) -> None:
-    """Prints a task's result to stdout: its `lines`, or `details` as one JSON object. BrokenPipeError if its reader has
-    closed the pipe. DeployError if it cannot be written; unless it `is_part` of a result, the error has it: the task
-    itself is done and recorded by then."""
+    """Prints a task's result to stdout: its `lines`, or `details` as one JSON object. BrokenPipeError if the reader has
+    closed the pipe. DeployError if stdout cannot be written; its text contains the result, unless it `is_part` of one,
+    since the task itself is done by then."""
     printed = [_json(details)] if as_json else lines
     try:
         with one_at_a_time:
@@ -213,13 +214,13 @@ def print_json(value: object) -> None:
 
 
 def print_lines(text: str) -> None:
-    """Prints third-party output, the log of a build."""
+    """Prints third-party output (the log of a build) to stdout."""
     result([plain(line) for line in text.split("\n")], is_part=True)
 
 
 def _json(value: object) -> Printable:
-    """`value` as one line of JSON with redacted strings. Characters that are not printable are escaped, and so is
-    `##[`, a command for GitHub Actions: it can only be in a string."""
+    """`value` as one line of JSON with redacted strings. Escapes characters that are not printable, and `##[`, which
+    GitHub Actions reads as a command."""
     text = json.dumps(_redacted(as_builtins(value)), ensure_ascii=False, separators=(",", ":"))
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
@@ -227,7 +228,7 @@ def _json(value: object) -> Printable:
 
 
 def _redacted(value: Any) -> Any:  # any JSON value
-    """`value` with redacted strings. The whole text is not redacted, since a secret may be `true` or a number."""
+    """`value` with redacted strings. The JSON text is not redacted as a whole: a secret may be `true` or a number."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
@@ -239,7 +240,7 @@ def _redacted(value: Any) -> Any:  # any JSON value
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None = None) -> list[str]:
-    """The lines of a table, of which the first are its titles: drawn if `to` is a terminal, else aligned text."""
+    """The lines of a table with its `titles`: drawn if `to` is a terminal, else aligned text."""
     rows = [[fit(cell) for cell in row] for row in rows]
     if is_drawn_on(to):
         from .live import drawn_table

@@ -1,4 +1,4 @@
-"""What GitHub Actions understands: groups and annotations in the log, outputs of the step, its summary.
+"""Output for GitHub Actions: groups and annotations in the log, the step's outputs and its summary.
 
 Source: GitHub's documentation, "Workflow commands for GitHub Actions". Elsewhere `group` and `annotate` do nothing.
 """
@@ -18,7 +18,7 @@ from .console import is_on_github, message_of, tell, warn
 
 @contextmanager
 def group(title: str) -> Iterator[None]:
-    """Lines written within it can be folded in the log, and none of them is a command, whatever a build prints."""
+    """Within the block, lines are in a group of the log, and GitHub Actions reads none of them as a command."""
     if not is_on_github():
         yield
         return
@@ -40,8 +40,8 @@ def annotate(title: str, error: DeployError) -> None:
 
 
 def outputs(title: str, values: Mapping[str, str]) -> None:
-    """Makes `values` outputs of the step, `steps.<id>.outputs.<name>`, and a table of its summary under `title`. A
-    value with a line break would be several outputs, and a redacted one would name another image: both are left out."""
+    """Sets `values` as outputs of the step (`steps.<id>.outputs.<name>`) and as a table under `title` in its summary. A
+    value with a line break or a secret is left out: it would be several outputs, or name another image."""
     kept = {}
     for name, value in values.items():
         if not value.isprintable():
@@ -71,5 +71,5 @@ def _escaped(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """`text` without characters that mean something in Markdown or HTML; names, tags and digests have none."""
+    """`text` without characters that are special in Markdown or HTML. Names, tags and digests have none."""
     return re.sub(r"[^\w ./:@+=-]", "?", text)

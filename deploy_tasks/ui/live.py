@@ -1,4 +1,4 @@
-"""What is drawn on a terminal, with rich, which also honors NO_COLOR. Imported only if there is a terminal."""
+"""Drawing on a terminal with rich, which honors NO_COLOR. Imported only if there is a terminal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .console import above_live_line, stderr
 
 @contextmanager
 def live_line(what: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr with `what`, its state and the time that has passed; removed at the end. Yields a function that
-    shows a new state."""
+    """Within the block, a line on stderr with `what`, its state and the elapsed time. Yields a function that sets the
+    state."""
     with _live() as lines:
         task = lines.add_task(escape(fit(what)), state="")
         yield lambda state: lines.update(task, state=escape(fit(state)), refresh=True)
@@ -27,8 +27,8 @@ def live_line(what: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def live_lines(number: int) -> Iterator[Callable[[str, str], None]]:
-    """Such a line for each of `number` apps that is at work, and one that counts those that are done. Yields a function
-    that takes an app's name and state (empty: it is done)."""
+    """Within the block, a line like that for each running app, and one that counts how many of `number` apps are done.
+    Yields a function that takes an app's name and its state (empty: done)."""
     with _live() as lines:
         tasks: dict[str, TaskID] = {}
         done: set[str] = set()
@@ -38,7 +38,7 @@ def live_lines(number: int) -> Iterator[Callable[[str, str], None]]:
             if state and name not in tasks:
                 tasks[name] = lines.add_task(escape(name), state="")
             if state:
-                # Drawn at once: a busy machine may not run the thread that redraws before the next state.
+                # Drawn now: on a busy machine, the thread that redraws may not run before the next state.
                 lines.update(tasks[name], state=escape(fit(state)), refresh=True)
                 return
             done.add(name)
@@ -51,7 +51,7 @@ def live_lines(number: int) -> Iterator[Callable[[str, str], None]]:
 
 @contextmanager
 def _live() -> Iterator[Progress]:
-    """Lines on stderr, above which `tell` prints meanwhile."""
+    """Live lines on stderr. Within the block, `tell` prints above them."""
     console = Console(file=stderr())
     texts = (TextColumn("{task.description}"), TextColumn("[bold]{task.fields[state]}[/bold]"))
     columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
@@ -65,7 +65,7 @@ def _live() -> Iterator[Progress]:
 
 
 def drawn_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table as text with colors, without the last columns if the terminal is too narrow for all."""
+    """The table as text with colors. If the terminal is too narrow, the last columns are left out."""
     width = Console().width
     widths = [max(map(len, column)) + 3 for column in zip(titles, *rows, strict=True)]
     fits = max(1, sum(sum(widths[: number + 1]) <= width for number in range(len(widths))))

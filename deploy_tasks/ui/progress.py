@@ -1,4 +1,4 @@
-"""How a wait, or several apps at work, stand: lines kept up to date on a terminal; elsewhere a line now and then."""
+"""Progress of a wait or of several apps: live lines on a terminal, elsewhere a line every 15 s at most."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Board:
-    """The state of several apps. `show` shows the state of one; once the board `is_over`, nothing more is written or
-    started for its apps."""
+    """Shows the states of several apps; `show` shows one. Once `is_over` is set, nothing more is written or started for
+    these apps."""
 
     def __init__(self, names: Sequence[str], show: Callable[[str, str], None]) -> None:
         self._width = max(map(len, names))
@@ -23,7 +23,7 @@ class Board:
 
     @contextmanager
     def output_of(self, name: str) -> Iterator[None]:
-        """Within it, every line that this thread writes begins with `name`."""
+        """Within the block, every line of this thread begins with `name`."""
         token = console.current_app.set(console.CurrentApp(name, f"{name:<{self._width}} | ", self))
         try:
             yield
@@ -31,7 +31,7 @@ class Board:
             console.current_app.reset(token)
 
     def set(self, name: str, state: str) -> None:
-        """Shows the state of `name`; an empty one means that it is done."""
+        """Shows the state of the app `name`; "" means done."""
         with console.one_at_a_time:
             if not self.is_over:
                 self._show(name, state)
@@ -39,9 +39,9 @@ class Board:
 
 @contextmanager
 def board_of(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
-    """Shows the state of the apps `names`, if that `is_shown`: on a terminal a line for each app at work, elsewhere one
-    line for all, at most every 15 s."""
-    console.warnings()  # so that the apps' threads share them
+    """A board for the apps `names`. If it `is_shown`: on a terminal a line for each running app, elsewhere one line for
+    all, at most every 15 s."""
+    console.warnings()  # created here, so that the apps' threads share them
     if not is_shown:
         yield Board(names, lambda _name, _state: None)
     elif console.is_drawn_on(sys.stderr):
@@ -56,8 +56,8 @@ def board_of(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
 
 @contextmanager
 def progress_of(what: str) -> Iterator[Callable[[str], None]]:
-    """Yields a function that shows the state of `what`: on a terminal as one line with the time that has passed,
-    elsewhere as a line at most every 15 s, so that CI does not take the job for dead."""
+    """Yields a function that shows the state of `what`: on a terminal as a live line with the elapsed time, elsewhere
+    as a line at most every 15 s, so that CI does not stop a silent job."""
     if current := console.current_app.get():
         name, of_all = current.name, current.board
         yield lambda state: of_all.set(name, state if what == name else f"{what} {state}")
@@ -80,7 +80,7 @@ def progress_of(what: str) -> Iterator[Callable[[str], None]]:
 
 
 def _summary(say: Callable[[str], None]) -> Callable[[str, str], None]:
-    """A function that takes an app's name and state, and says of all apps together which are at work."""
+    """A function that takes an app's name and its state, and passes to `say` which apps are running."""
     at_work: dict[str, None] = {}  # in the order in which they began
     done: set[str] = set()
 
