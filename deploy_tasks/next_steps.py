@@ -18,9 +18,9 @@ LEFT_OUT = "=…"
 class Step(NamedTuple):
     """A command to run next.
 
-    `task` names a task of the kit, or several, separated by spaces: the first gets `flags`, the last `then`. Flags have
-    their Python names, and None means "not given". `says` introduces the command. The command selects the current
-    environment, unless a flag names another one or None. With `continues`, the later tasks of this command line follow;
+    `task` names a task of the kit. Flags have their Python names, and None means "not given". `says` introduces the
+    command. The command selects the current environment, unless a flag names another one or None. `then` is the task
+    after it, of which only the name and the flags count. With `continues`, the later tasks of this command line follow;
     the first of them gets the flags `target`, unless it names its app.
     """
 
@@ -30,27 +30,26 @@ class Step(NamedTuple):
     continues: bool = False
     is_dry: bool = False
     target: Mapping[str, object] = {}
-    then: Mapping[str, object] = {}
+    then: Step | None = None
 
     def __str__(self) -> str:
         """The command, as a person must type it here."""
-        line, tasks = current.get(), self.task.split(" ")
+        line, steps = current.get(), [self, *([self.then] if self.then else [])]
         # A developer's tasks.py may lack some tasks; the program deploy-tasks has all.
-        is_here = line.names is None or all(task in line.names for task in tasks)
-        called = [line.names[task] if line.names and is_here else task for task in tasks]
+        is_here = line.names is None or all(step.task in line.names for step in steps)
+        called = [line.names[step.task] if line.names and is_here else step.task for step in steps]
         # Without these variables, the same command would go to another cluster.
         file, environment = os.environ.get("DEPLOY_ENV_FILE"), self.flags.get("environment", line.environment)
         start = [f"DEPLOY_ENV_FILE={shlex.quote(file)}"] if file else []
         if "environment" not in self.flags and environment is None and os.environ.get("DEPLOY_ENVIRONMENT") == "":
             start.append("DEPLOY_ENVIRONMENT=")
-        if environment is not None and tasks[0] not in _OF_NO_ENVIRONMENT:
+        if environment is not None and self.task not in _OF_NO_ENVIRONMENT:
             called[0] += f" --environment {environment}"
         dry = ["--dry"] if self.is_dry else []
-        flags = {key: value for key, value in self.flags.items() if key != "environment"}
-        called[0] = _with_flags(called[0], flags)
-        called[-1] = _with_flags(called[-1], self.then)
-        words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *called])
-        return words + (rest(self.target, after=tasks[-1]) if self.continues else "")
+        flags = [{key: value for key, value in step.flags.items() if key != "environment"} for step in steps]
+        calls = map(_with_flags, called, flags)
+        words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *calls])
+        return words + (rest(self.target, after=steps[-1].task) if self.continues else "")
 
 
 class Parsed(NamedTuple):

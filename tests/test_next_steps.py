@@ -46,8 +46,10 @@ def test_the_file_with_the_settings_of_a_cluster_is_named(monkeypatch: pytest.Mo
 
 def test_the_environment_is_named_with_the_first_task_that_has_one() -> None:
     with next_steps.using(CommandLine(environment="staging")):
-        assert str(Step("build reuse", {"app": "a"})) == "invoke build --environment staging --app a reuse"
-        both = Step("build reuse", {"git_ref": "abc"}, then={"replicas": 3})
+        assert (
+            str(Step("build", {"app": "a"}, then=Step("reuse"))) == "invoke build --environment staging --app a reuse"
+        )
+        both = Step("build", {"git_ref": "abc"}, then=Step("reuse", {"replicas": 3}))
         assert str(both) == "invoke build --environment staging --git-ref abc reuse --replicas 3"
         assert str(Step("reuse", {"environment": "production"})) == "invoke reuse --environment production"
         assert str(Step("reuse", {"environment": None})) == "invoke reuse"

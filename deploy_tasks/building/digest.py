@@ -127,11 +127,9 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
     """The commands that build `ref` if it is a commit, else HEAD. If this call deploys, they deploy the image too: the
     later calls of this command line may be for another environment."""
     flags = {key: getattr(work.settings, key) for key in TARGET if key in work.settings.of_call}
-    target, then = {"app": work.name, **flags}, dict[str, object]()
-    tasks = ["build", "local"]
+    target, then, tasks = {"app": work.name, **flags}, None, ["build", "local"]
     if "check_health" in work.options:
-        tasks = [f"{task} reuse" for task in tasks]
-        then = {key: value for key, value in work.call.given.items() if key in _OF_DEPLOY}
+        then = Step("reuse", {key: value for key, value in work.call.given.items() if key in _OF_DEPLOY})
     is_commit = images.is_commit(ref)
     says = "Build it" if is_commit else "Build the present commit"
     if is_commit and ref != work.checkout.commit:

@@ -53,7 +53,7 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
     elif shown:
         console.print_table(_TITLES, [_row(entry) for entry in shown])
     else:
-        console.tell(f"nothing was recorded or deployed from here yet; begin: {Step('build reuse')}")
+        console.tell(f"nothing was recorded or deployed from here yet; begin: {Step('build', then=Step('reuse'))}")
     return shown
 
 

@@ -81,7 +81,7 @@ def set_up(root: Path, *, dry: bool) -> Iterator[str]:
     else:
         yield from _new(root / "invoke.yaml", settings, dry)
     yield from _new(root / ".env", example(leave_out={"port"}), dry, mode=0o600)
-    then = f"{Step('doctor')}, {Step('build reuse')}"
+    then = f"{Step('doctor')}, {Step('build', then=Step('reuse'))}"
     yield (
         f"next: put DEPLOY_API_KEY into .env{' and the port into invoke.yaml' if port else ''}, "
         f"commit and push the other files; then: {then}"
