@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from .. import images
 from ..api.schemas import BuildRequest
 from ..errors import ApiRefused, NothingStarted, StateError
-from ..invocation.command import API, Command
+from ..invocation.command import API, FROM_CHECKOUT, Command, Effect
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..state.records import BuildInFlight, Record
@@ -95,8 +95,8 @@ build = Command(
     "build",
     plan_of,
     needs=(*API, "repo_url", "git_ref"),
-    from_git=("app", "repo_url", "git_ref"),
-    builds=True,
+    from_git=FROM_CHECKOUT,
+    effect=Effect.BUILDS,
 )
 
 

@@ -15,6 +15,7 @@ from ..encoding import fields_of
 from ..errors import SettingsError
 from ..git import Checkout
 from ..hosts import is_loopback
+from ..invocation.command import Effect
 from ..invocation.work import Work
 from ..redaction import quoted
 from ..state.records import BuildInFlight, timestamp
@@ -93,7 +94,7 @@ def check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
     checkout, repo_url = work.checkout, work.settings.repo_url
     if not images.is_commit(git_ref) or not checkout.knows(git_ref):
         return
-    here = "local-deploy" if work.call.command.joins_again else "local"
+    here = "local-deploy" if work.call.command.effect is Effect.DEPLOYS else "local"
     pushed = allow_unpushed or checkout.pushed(git_ref, repo_url)
     if pushed is None:
         console.warn(f"this checkout cannot tell whether {repo_url} has commit {git_ref[:12]}, which the cluster needs")

@@ -11,7 +11,7 @@ from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.settings import Settings
 from ..errors import DigestNotFound, StateError
 from ..invocation.call import HOW_IT_RUNS, TARGET
-from ..invocation.command import Command
+from ..invocation.command import FROM_CHECKOUT, Command, Effect
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
@@ -59,7 +59,7 @@ def _plan(work: Work) -> DigestPlan:
     return DigestPlan(target_of(settings, tag, git_ref))
 
 
-digest = Command("digest", _plan, from_git=("app", "repo_url", "git_ref"), uses_record=True, only_records=True)
+digest = Command("digest", _plan, from_git=FROM_CHECKOUT, uses_record=True, effect=Effect.RECORDS)
 
 
 def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:
@@ -128,7 +128,7 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
     later calls of this command line may be for another environment."""
     flags = {key: getattr(work.settings, key) for key in TARGET if key in work.settings.of_call}
     target, then, tasks = {"app": work.name, **flags}, None, ["build", "local"]
-    if "check_health" in work.options:
+    if work.call.command.effect is Effect.DEPLOYS:
         then = Step("reuse", {key: value for key, value in work.call.given.items() if key in _OF_DEPLOY})
     is_commit = images.is_commit(ref)
     says = "Build it" if is_commit else "Build the present commit"

@@ -18,7 +18,7 @@ from ..engine.kind import Image
 from ..errors import ApiRefused, NothingStarted, SettingsError
 from ..git import Checkout
 from ..hosts import registry_url
-from ..invocation.command import API, Command
+from ..invocation.command import API, FROM_CHECKOUT, Command, Effect
 from ..invocation.work import Work
 from ..next_steps import LEFT_OUT
 from ..redaction import keep_secret
@@ -100,8 +100,8 @@ local = Command(
     "local",
     plan_of,
     needs=(*API, *OF_REGISTRY, "files", "build_args_from"),
-    from_git=("app", "repo_url", "git_ref"),
-    builds=True,
+    from_git=FROM_CHECKOUT,
+    effect=Effect.BUILDS,
     at_once=2,
 )
 

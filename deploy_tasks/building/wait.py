@@ -16,7 +16,7 @@ from ..config.sources import of_flag
 from ..deadline import Deadline
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..invocation.call import TARGET
-from ..invocation.command import Command
+from ..invocation.command import FROM_CHECKOUT, Command, Effect
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..state import history
@@ -36,12 +36,12 @@ def leave_running_on_interrupt(work: Work, build: BuildInFlight, remaining: Rema
 
 def remaining_of_build(work: Work) -> Remaining:
     """What remains to be done if this run ends while its build is in flight."""
-    return Remaining.AGAIN if work.call.command.joins_again else Remaining.WAIT
+    return Remaining.AGAIN if work.call.command.effect is Effect.DEPLOYS else Remaining.WAIT
 
 
 def step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
     """The command that waits for the build, then continues with the later calls of this command line."""
-    if work.call.command.joins_again:
+    if work.call.command.effect is Effect.DEPLOYS:
         return work.step(work.call.command.name, says)
     flags = flags_to_wait(work, build)
     with suppress(StateError):
@@ -136,9 +136,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
     )
 
 
-wait = Command(
-    "wait", _plan_wait, from_git=("app", "repo_url", "git_ref"), uses_record=True, all_or_none=False, only_records=True
-)
+wait = Command("wait", _plan_wait, from_git=FROM_CHECKOUT, uses_record=True, all_or_none=False, effect=Effect.RECORDS)
 
 
 def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
@@ -201,7 +199,7 @@ def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Rec
             except StateError as error:  # the digest is recorded, so the task succeeds
                 console.warn(f"{error}; {job} is recorded all the same")
     except BuildFailed as error:
-        work.remaining = Remaining.BUILD if work.call.command.name == "wait" else Remaining.AGAIN
+        work.remaining = Remaining.BUILD if work.call.command.effect is Effect.RECORDS else Remaining.AGAIN
         with suppress(StateError):  # the build's failure is what matters
             # Noted first: a failed build that is neither in the history nor in flight would be forgotten.
             work.note(history.FAILED, Record.of(build), built="cluster", job_name=job)

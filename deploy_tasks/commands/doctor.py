@@ -21,7 +21,7 @@ from ..errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from ..hosts import registry_url
 from ..images import shortened
 from ..invocation.call import Call
-from ..invocation.command import Command, no_plan
+from ..invocation.command import FROM_CHECKOUT, Command, Effect, no_plan
 from ..invocation.work import Work
 from ..next_steps import Step, advice
 from ..redaction import without_login
@@ -74,7 +74,7 @@ def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Fin
         yield from _findings(check, work)
 
 
-_DOCTOR = Command("doctor", no_plan, needs=(), from_git=("app", "repo_url", "git_ref"), changes=False)
+_DOCTOR = Command("doctor", no_plan, needs=(), from_git=FROM_CHECKOUT, effect=Effect.LOOKS)
 
 
 def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from ..api.polling import wait_for_end
 from ..config.sources import of_flag
 from ..deadline import Deadline
 from ..errors import ApiRefused, SettingsError
-from ..invocation.command import Command
+from ..invocation.command import Command, Effect
 from ..invocation.work import Work
 from ..ui import console
 
@@ -52,7 +52,7 @@ def _plan(work: Work) -> LogsPlan:
     return LogsPlan(job, work.options["follow"])
 
 
-logs = Command("logs", _plan, uses_record=True, changes=False, all_or_none=False)
+logs = Command("logs", _plan, uses_record=True, effect=Effect.LOOKS, all_or_none=False)
 
 
 def _follow(work: Work, job: str) -> bool:

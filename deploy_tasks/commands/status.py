@@ -22,7 +22,7 @@ from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, Som
 from ..git import Between, counted
 from ..images import short_ref, shortened
 from ..invocation.call import TARGET
-from ..invocation.command import API, Command
+from ..invocation.command import API, Command, Effect
 from ..invocation.running import Running, running
 from ..invocation.work import Work
 from ..redaction import excerpt
@@ -268,5 +268,5 @@ def _ready(state: AppState) -> str:
 
 
 status: Command[Status | AllStatus] = Command(
-    "status", _plan, needs=("app",), uses_record=True, changes=False, all_or_none=False
+    "status", _plan, needs=("app",), uses_record=True, effect=Effect.LOOKS, all_or_none=False
 )

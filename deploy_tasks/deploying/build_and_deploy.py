@@ -13,7 +13,7 @@ from ..building.local import LocalPlan, local
 from ..building.local import plan_of as plan_of_local
 from ..errors import SettingsError
 from ..images import is_commit
-from ..invocation.command import Command
+from ..invocation.command import TO_DEPLOY, Command, Effect
 from ..invocation.work import Work
 from ..redaction import quoted
 from ..state.records import Record
@@ -65,9 +65,8 @@ def _plan_deploy(work: Work) -> BuildAndDeploy:
 deploy = Command(
     "deploy",
     _plan_deploy,
-    needs=(*build.needs, "port", "env_from"),
+    needs=(*build.needs, *TO_DEPLOY),
     from_git=build.from_git,
-    joins_again=True,
 )
 
 
@@ -76,5 +75,5 @@ def _plan_local_deploy(work: Work) -> BuildAndDeploy:
 
 
 local_deploy = structs.replace(
-    local, name="local-deploy", plan=_plan_local_deploy, needs=(*local.needs, "port", "env_from"), builds=False
+    local, name="local-deploy", plan=_plan_local_deploy, needs=(*local.needs, *TO_DEPLOY), effect=Effect.DEPLOYS
 )

@@ -15,7 +15,7 @@ from ..config.values import as_text
 from ..deploy_config import DeployConfig, Metrics, Port
 from ..encoding import fields_of
 from ..errors import SettingsError
-from ..invocation.command import API, Command
+from ..invocation.command import API, TO_DEPLOY, Command
 from ..invocation.work import Work
 from ..next_steps import LEFT_OUT
 from ..redaction import keep_secret
@@ -23,7 +23,7 @@ from ..signals import in_background
 from ..state.records import Record
 from .deploy_plan import DeployPlan
 
-NEEDS = (*API, "port", "env_from")
+NEEDS = (*API, *TO_DEPLOY)
 
 
 def _plan_reuse(work: Work) -> DeployPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -14,6 +15,19 @@ R_co = TypeVar("R_co", covariant=True)
 
 API = ("api_url", "api_key", "app")
 """What every command that talks to the API needs."""
+TO_DEPLOY = ("port", "env_from")
+"""What a deploy needs beside that."""
+FROM_CHECKOUT = ("app", "repo_url", "git_ref")
+"""What git knows of a build."""
+
+
+class Effect(IntEnum):
+    """What a task does; a higher one includes the lower ones."""
+
+    LOOKS = 0
+    RECORDS = 1
+    BUILDS = 2
+    DEPLOYS = 3
 
 
 class Plan(Protocol[R_co]):
@@ -47,18 +61,16 @@ class Command(Struct, Generic[R_co], frozen=True):
     """The settings that git may fill in."""
     uses_record: bool = False
     """Whether the record may complete the target: app, namespace, image name, app class."""
-    changes: bool = True
-    """Whether it builds, deploys or records: then it takes the lock."""
-    only_records: bool = False
-    """Whether it changes records only, so that it needs no confirmation in a protected environment. Any other command
-    that `changes` something has the flag `yes` and a plan with `lines` (`Guarded`)."""
-    builds: bool = False
-    """Whether it builds: in a chain, what the deploy needs is then checked before the build starts."""
-    joins_again: bool = False
-    """Whether to run the same command again, instead of `wait`, to pick up a build that it left in flight."""
+    effect: Effect = Effect.DEPLOYS
+    """What it does. If it builds or deploys, it has the flag `yes` and a plan with `lines` (`Guarded`)."""
     restores: bool = False
     """Whether it restores how the app ran before, in place of the current settings."""
     all_or_none: bool = True
     """Whether an error in one app's plan stops all apps. If not, the others continue."""
     at_once: int = 12
     """How many apps run at once, unless a setting says otherwise."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything: then it takes the lock."""
+        return self.effect > Effect.LOOKS

@@ -11,6 +11,7 @@ from ..errors import ChangedMeanwhile, SettingsError
 from ..next_steps import Step, current, rest
 from ..ui import console
 from .call import Call
+from .command import Effect
 from .work import Work
 
 
@@ -29,11 +30,10 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
     """
     if current.get().later and planned and not console.can_ask():
         _check_later(planned[0][0])
-    # Opt-out by `only_records`, so that no new command is forgotten here.
     guarded = [
         (work, cast(Guarded, plan))
         for work, plan in planned
-        if work.settings.protected and work.call.command.changes and not work.call.command.only_records
+        if work.settings.protected and work.call.command.effect >= Effect.BUILDS
     ]
     if not guarded or guarded[0][0].call.is_dry:
         return

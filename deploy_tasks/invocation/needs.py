@@ -8,22 +8,26 @@ from ..app_class import APP_CLASSES
 from ..next_steps import current
 from ..ui import console
 from .call import Call
+from .command import TO_DEPLOY, Effect
 
 if TYPE_CHECKING:
     from .work import Work
+
+_DEPLOY_BY_SETTINGS = ("reuse", "deploy", "local-deploy")
+"""The tasks that deploy as the settings say: not as the app ran before, nor in another environment."""
 
 
 def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
     """What the command needs for the app `name` of the table (see `Command.needs`). A build also needs what a deploy
     after it needs, so that the deploy does not fail after a long build."""
     needs = call.command.needs
-    if not call.command.builds:
+    if call.command.effect is not Effect.BUILDS:
         return needs
     if name:
-        return (*needs, "port", "env_from", "cloned_files")
-    deploy = next((later for later in current.get().later if later.task in ("reuse", "deploy", "local-deploy")), None)
+        return (*needs, *TO_DEPLOY, "cloned_files")
+    deploy = next((later for later in current.get().later if later.task in _DEPLOY_BY_SETTINGS), None)
     # The deploy checks its own flags when it is called.
-    return (*needs, "port", "env_from") if deploy and not {"port", "env"} & deploy.given.keys() else needs
+    return (*needs, *TO_DEPLOY) if deploy and not {"port", "env"} & deploy.given.keys() else needs
 
 
 def warn(work: Work) -> None:

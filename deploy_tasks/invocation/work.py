@@ -27,7 +27,7 @@ from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
 from .call import HOW_IT_RUNS, TARGET, Call, Place
-from .command import Command, no_plan
+from .command import Command, Effect, no_plan
 from .needs import needs_of, warn
 from .running import Running, running
 
@@ -114,7 +114,7 @@ class Work:
         """The work for reading this app's state in another environment. SettingsError if there is no environment of
         this name, or if a setting for its API is missing."""
         # Suggested commands name the current task.
-        look = Command(self.call.command.name, no_plan, uses_record=True, changes=False)
+        look = Command(self.call.command.name, no_plan, uses_record=True, effect=Effect.LOOKS)
         call = replace(self.call, command=look)
         work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
         work.again = self.again
