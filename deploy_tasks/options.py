@@ -30,20 +30,20 @@ Environment = Annotated[
     str | None,
     Flag("The environment: which cluster (DEPLOY_ENVIRONMENT, else `environment` in invoke.yaml)", short="E"),
 ]
-Namespace = Annotated[str | None, Flag("Its namespace (the app class decides)")]
+Namespace = Annotated[str | None, Flag("The app's namespace (that of the app class)")]
 ImageName = Annotated[str | None, Flag("The repository in the registry (the app's name)")]
 AppClass = Annotated[str | None, Flag("business or non-business: which nodes run it (business)")]
 
 # How the task runs.
 Json = Annotated[bool, Flag("Print one JSON object instead of the plain result")]
 LockTimeout = Annotated[float | None, Flag("Seconds to wait for another run of this checkout (0: not at all)")]
-Jobs = Annotated[int | None, Flag("How many of several apps at once (12; engine builds 2)")]
+Jobs = Annotated[int | None, Flag("How many apps run at once (12; builds on this machine: 2)")]
 
 Yes = Annotated[bool, Flag("Confirm what is built or deployed in a protected environment")]
 
 # What is built.
-RepoUrl = Annotated[str | None, Flag("What the cluster clones (the git remote, as https)")]
-GitRef = Annotated[str | None, Flag("What the cluster checks out (the commit of HEAD)")]
+RepoUrl = Annotated[str | None, Flag("The repository that the cluster clones (the git remote, as https)")]
+GitRef = Annotated[str | None, Flag("The commit, branch or tag that the cluster builds (HEAD's commit)")]
 ImageTag = Annotated[str | None, Flag("The image's tag")]
 TagToResolve = Annotated[
     str | None, Flag("The image's tag (the one just built on this command line, or HEAD's commit)")
@@ -54,18 +54,18 @@ BuildArg = Annotated[
     list[str] | None,
     Flag("A build arg: KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
 ]
-Platform = Annotated[str | None, Flag("What the image is built for; several with commas between them (linux/amd64)")]
+Platform = Annotated[str | None, Flag("The image's platform, or several separated by commas (linux/amd64)")]
 AllowSecretsInContext = Annotated[bool, Flag("Build although .env or .deploy may get into the image")]
 
 # How a build in the cluster is started and waited for.
 Timeout = Annotated[float | None, Flag("Seconds to wait for the build (1800)")]
 Cache = Annotated[bool, Flag("Whether the build may use the builder's cache")]
-Wait = Annotated[bool, Flag("Whether to wait; without, `invoke wait` picks the build up")]
-AllowUnpushed = Annotated[bool, Flag("Build a commit that no remote branch is known to hold")]
+Wait = Annotated[bool, Flag("Whether to wait; if not, `invoke wait` picks up the build")]
+AllowUnpushed = Annotated[bool, Flag("Build a commit even if no remote branch is known to contain it")]
 IfNeeded = Annotated[bool, Flag("Skip the build if the same commit is already built and still in the registry")]
 Logs = Annotated[bool, Flag("Whether to show the build's log while waiting")]
 Job = Annotated[str | None, Flag("The build job (the build in flight)")]
-FollowLog = Annotated[bool, Flag("Print it as it grows, until the build is over")]
+FollowLog = Annotated[bool, Flag("Print new lines as they come, until the build ends")]
 
 # What is deployed, and how.
 BuildId = Annotated[
@@ -85,24 +85,24 @@ Env = Annotated[
 ]
 Follow = Annotated[bool, Flag("Whether to wait until all replicas are ready")]
 RolloutTimeout = Annotated[float | None, Flag("Seconds to wait until the deployed app is ready (300)")]
-CheckHealth = Annotated[bool, Flag("Wait also until https://DOMAIN/HEALTH_PATH answers 2xx")]
+CheckHealth = Annotated[bool, Flag("Also wait until https://DOMAIN/HEALTH_PATH answers 2xx")]
 
 # history
 OnlyEnvironment = Annotated[str | None, Flag("Only what was built or deployed in this environment", short="E")]
 Limit = Annotated[int | None, Flag("How many lines (20)")]
-JsonLines = Annotated[bool, Flag("Print one JSON object a line")]
+JsonLines = Annotated[bool, Flag("Print one JSON object per line")]
 
 # sandbox
 SandboxPort = Annotated[int | None, Flag("The port to listen on; 0 takes a free one (8077)")]
 Host = Annotated[str, Flag("The address to listen on (127.0.0.1)")]
 SandboxRegistry = Annotated[str | None, Flag("Another registry, host:port, instead of the sandbox's own")]
 Builder = Annotated[str, Flag("archive (packs the files, runs no RUN) or docker (archive)")]
-Key = Annotated[str | None, Flag("The API key to ask for (a random one)")]
+Key = Annotated[str | None, Flag("The API key that clients must send (a random one)")]
 Data = Annotated[str | None, Flag("A folder to keep images in (a temporary one)")]
-BuildSeconds = Annotated[float | None, Flag("The least number of seconds that a build takes (0)")]
+BuildSeconds = Annotated[float | None, Flag("The minimum duration of a build, in seconds (0)")]
 ReplicaSeconds = Annotated[float | None, Flag("Seconds until each replica is ready (0.2)")]
-FailRollout = Annotated[bool, Flag("Let every rollout fail: new replicas never become ready")]
-Minimal = Annotated[bool, Flag("Serve only what the API's specification has")]
+FailRollout = Annotated[bool, Flag("Fail every rollout: new replicas never become ready")]
+Minimal = Annotated[bool, Flag("Serve only what the API's specification defines")]
 
 
 class Options(TypedDict, total=False):

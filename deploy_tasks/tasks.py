@@ -148,7 +148,7 @@ def deploy(
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
 ) -> "Record | None":
-    """Make HEAD run: deploy the image of its commit, built in the cluster if there is none yet."""
+    """Build HEAD in the cluster, unless its commit's image exists, and deploy that image."""
     options = dict(locals())
     from .deploying import build_and_deploy
     from .invocation.run import run
@@ -358,7 +358,7 @@ def status(
     json: flag.Json = False,
     jobs: flag.Jobs = None,
 ) -> "Status | AllStatus":
-    """Show what runs in all environments; or in one, with record, build in flight and last deploys."""
+    """Show what runs in all environments; or one in detail: record, build in flight, last deploys."""
     options = dict(locals())
     from .commands import status
     from .invocation.run import run

@@ -292,8 +292,8 @@ def test_one_error_lists_everything_that_is_missing(tmp_path: Path) -> None:
         f"there is no env_file at {tmp_path}/own.env (git is silent)"
     )
     assert refused.value.next == (
-        "Name another with deploy.apps.a.dockerfile",
-        "Name another with deploy.apps.a.build_context",
+        "Set another with deploy.apps.a.dockerfile",
+        "Set another with deploy.apps.a.build_context",
         "Set variables in the shell, or in .env at the project's root",
     )
 

@@ -104,4 +104,4 @@ def test_the_end_of_a_build_is_found_across_cuts_and_each_outage_is_reported_onc
     client = Phases(clock, "running", None, None, "running", None, "failed")
     deadline = Deadline(60, clock, clock.sleep)
     assert wait_for_end(client, "job", deadline=deadline, again=AGAIN, tell=told.append) == "failed"
-    assert told == ["cut. Asking again", "cut. Asking again"]
+    assert told == ["cut. Retrying", "cut. Retrying"]

@@ -244,7 +244,7 @@ def test_an_engine_that_cannot_build_several_platforms_says_what_can(
     engine, c = detected(told, *inspected)
     with pytest.raises(EngineError) as error:
         engine.publish(SEVERAL)
-    assert error.value.what == "'docker' cannot build linux/amd64,linux/arm64 at once"
+    assert error.value.what == "'docker' cannot build linux/amd64,linux/arm64 in one build"
     assert error.value.effect == "Nothing was built"
     assert str(error.value.next[0]).startswith(advice)
     assert commands(c) == []

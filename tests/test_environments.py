@@ -192,7 +192,7 @@ def test_an_environment_of_one_app_is_unknown_for_the_others(tmp_path: Path) -> 
         ({"environments": ["a"]}, "configuration deploy.environments is not a table of environments"),
         ({"environments": {"a": "b"}}, "configuration deploy.environments.a is not a table of settings"),
         ({"environments": {"A_b": {}}}, "configuration deploy.environments: 'A_b' is not a Kubernetes name"),
-        ({"environments": {"local": {}}}, "an environment cannot be called local, since .env.local has a meaning"),
+        ({"environments": {"local": {}}}, "an environment cannot be called local, since .env.local is reserved"),
         ({"environments": {"username": {}}}, "since DEPLOY_REGISTRY_USERNAME is the setting registry_username"),
         ({"environments": {"class": {}}}, "since DEPLOY_APP_CLASS is the setting app_class"),
         (

@@ -527,7 +527,7 @@ def test_local_runs_the_engine_and_records_its_push(api: Any, project: Project) 
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        (OLD, f"the tag shop:v1 was moved: it points to {OLD} now; what counts is this push: {DIGEST}"),
+        (OLD, f"the tag shop:v1 was moved and now points to {OLD}; the recorded digest is from this push: {DIGEST}"),
         ("", "the API does not find shop:v1 in its registry; is r:5000 (DEPLOY_REGISTRY) the one it uses?"),
         (DIGEST, ""),
     ],

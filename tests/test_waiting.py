@@ -94,7 +94,7 @@ def test_an_answer_without_a_status_is_a_failure_if_the_phase_says_so() -> None:
 def test_after_each_cut_the_pause_is_longer() -> None:
     clock = Clock()
     client = ScriptedClient(clock, [CUT, CUT, CUT, RUNNING, CUT, DONE])
-    assert run(client, clock)[0] == "cut. Asking again"
+    assert run(client, clock)[0] == "cut. Retrying"
     bounds = [0.5, 1.0, 2.0, 0.5]
     assert len(clock.slept) == len(bounds)
     assert all(bound / 2 <= slept <= bound for slept, bound in zip(clock.slept, bounds, strict=True))
@@ -151,9 +151,9 @@ def test_a_long_outage_is_reported_once_a_minute() -> None:
     nobody = NothingStarted("no connection", reached=False)
     client = ScriptedClient(clock, [RUNNING, *[nobody] * 20, DONE], takes=lambda _: 0.1)
     told = [line for line in run(client, clock, seconds=600) if not line.startswith("running")]
-    assert told[0] == "no connection. Asking again"
+    assert told[0] == "no connection. Retrying"
     assert told[1].startswith("no connection, for 6")
-    assert told[1].endswith(" s now. The build may go on. Asking again until 600 s are over")
+    assert told[1].endswith(" s now. The build may go on. Retrying until 600 s have passed")
     assert 2 <= len(told) <= 4, "of 20 times, whose pauses are jittered"
 
 
@@ -161,7 +161,7 @@ def test_a_cut_while_asking_for_the_phase_repeats_the_wait() -> None:
     clock = Clock()
     client = ScriptedClient(clock, [SILENT, SILENT])
     client.cut_status = True
-    assert run(client, clock) == ["cut. Asking again"]
+    assert run(client, clock) == ["cut. Retrying"]
 
 
 def test_the_reason_of_a_failure_is_short_and_escaped() -> None:
@@ -176,7 +176,7 @@ def test_the_reason_of_a_failure_is_short_and_escaped() -> None:
 def test_an_error_at_the_end_of_the_slice_means_not_yet() -> None:
     clock = Clock()
     client = ScriptedClient(clock, [*[CUT] * 4, DONE], takes=lambda slice_: slice_)
-    assert all("Asking again" not in line for line in run(client, clock))
+    assert all("Retrying" not in line for line in run(client, clock))
     assert clock.slept == []
 
 

@@ -109,7 +109,7 @@ class DeployClient(Sender):
             raise MayHaveStarted(
                 f"the API started {started.job_name} for image {built.name}, not for {request.image_name}",
                 "That build goes on, and its image is not recorded",
-                Step("logs", {"job": started.job_name, "app": again.flags.get("app")}, says="Look at it"),
+                Step("logs", {"job": started.job_name, "app": again.flags.get("app")}, says="See its log"),
             )
         return started
 
@@ -178,7 +178,9 @@ class DeployClient(Sender):
         response = self.send(purpose, "GET", f"/registry/{name}/digest?tag={its_tag}")
         answer = decoded(_DIGEST, Digest, response)
         if answer.image and not _reference_to(image_name, answer.build_id, answer.image):
-            what = f"the API answered the digest of {image_name}:{tag} with that of {excerpt(answer.image)}"
+            what = (
+                f"the API was asked for the digest of {image_name}:{tag} and returned that of {excerpt(answer.image)}"
+            )
             raise NothingStarted(what, _DIGEST.effect)
         return answer.build_id
 

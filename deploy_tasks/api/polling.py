@@ -87,8 +87,8 @@ def wait_for_build(
 
 def _warning(what: str, seconds: float, in_all: float) -> str:
     if seconds < _SECONDS_BETWEEN_WARNINGS:
-        return f"{what}. Asking again"
-    return f"{what}, for {seconds:.0f} s now. The build may go on. Asking again until {in_all:g} s are over"
+        return f"{what}. Retrying"
+    return f"{what}, for {seconds:.0f} s now. The build may go on. Retrying until {in_all:g} s have passed"
 
 
 def wait_for_end(

@@ -180,7 +180,7 @@ def _not_sent(error: Exception, url: str) -> NotSent | None:
             "its certificate is not trusted", "Set REQUESTS_CA_BUNDLE to a file with the certificate of its authority"
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        return NotSent("the proxy did not let the request through")
+        return NotSent("the proxy is unreachable or refused the request")
     is_refused = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
     return NotSent() if is_refused else None
 

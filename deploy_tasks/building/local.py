@@ -110,7 +110,7 @@ def _build_args(settings: Settings, flags: Sequence[str]) -> tuple[tuple[str, ..
     """The build args (flags override settings), and the values of those that are given by name only."""
     given = of_flag("--build-arg", parsed_build_args, flags)
     if left_out := [text for text in given if text.endswith(LEFT_OUT)]:
-        raise SettingsError(f"--build-arg {left_out[0]}: the value was not repeated, so give it", _NOT_BUILT)
+        raise SettingsError(f"--build-arg {left_out[0]}: replace … with the value", _NOT_BUILT)
     by_name = {text.partition("=")[0]: text for text in (*settings.build_args, *settings.build_args_from, *given)}
     values = settings.values_of([name for name, text in by_name.items() if "=" not in text], "build arg")
     typed = {name: text.partition("=")[2] for name, text in by_name.items()}
@@ -152,4 +152,6 @@ def _check_tag(work: Work, target: Target, build_id: str) -> None:
     if found is None:
         console.warn(f"the API does not find {name} in its registry; is {registry} (DEPLOY_REGISTRY) the one it uses?")
     elif found != build_id:
-        console.warn(f"the tag {name} was moved: it points to {found} now; what counts is this push: {build_id}")
+        console.warn(
+            f"the tag {name} was moved and now points to {found}; the recorded digest is from this push: {build_id}"
+        )

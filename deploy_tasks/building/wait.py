@@ -123,7 +123,7 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
             work.step("build", "Build it again"),
         )
     if record and record.build_id and work.is_of_several:
-        return RecordedPlan(record, f"nothing is in flight; recorded is {record.build_id}")
+        return RecordedPlan(record, f"no build is in flight; the recorded digest is {record.build_id}")
     work.remaining = Remaining.NOTHING
     for name in settings.environments:
         if name != settings.environment and (other := State(settings.state_file, name).in_flight()):
@@ -240,7 +240,7 @@ def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None
         if build.image_tag == build.git_ref and images.is_commit(build.image_tag) and not is_older:
             console.tell(f"{gone.what}, and {tag} is in the registry, so it is done")
             return build_id
-        what, says = f"{tag} may be of an earlier build", "If it is of this one, record it"
+        what, says = f"{tag} may be from an earlier build", "If it is from this build, record it"
     work.remaining = Remaining.BUILD
     with suppress(StateError):  # the missing job is what matters
         work.state.clear_in_flight(job)

@@ -35,7 +35,7 @@ _INVOKE = [sys.executable, "-m", "invoke"]
 def demo(c: Context) -> None:
     """Runs the demo on this terminal and leaves nothing behind. SettingsError if a step fails."""
     if c.config.run.dry:
-        console.tell("dry run: no story was told")
+        console.tell("dry run: the demo was not run")
         return
     if shutil.which("git") is None:
         raise SettingsError("the demo needs git; install it and run the demo again", "")

@@ -30,8 +30,8 @@ _DOCKER_IGNORES = ("**/.env*", "**/.deploy")
 # The settings that a first deploy needs.
 _NEEDED = {"api_url": "https://deploy.kubernetes.crianex.com", "api_key": "", "port": ""}
 _HEAD = """\
-# The settings of `.env` (or `.env.local`, which goes before it) at your project's root: chmod 600, and out of git.
-# The file is read, never loaded into the shell. A variable of the shell goes before it.
+# The settings of `.env` (or `.env.local`, which overrides it) at your project's root: chmod 600, and out of git.
+# The file is read, never loaded into the shell. Variables of the shell override it.
 # With an environment, the API's URL and key, the registry and its login do not count here: put them into `.env.NAME`,
 # or add the environment's name to the variable, as in DEPLOY_API_KEY_PRODUCTION.
 """

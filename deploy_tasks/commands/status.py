@@ -253,9 +253,9 @@ def _summed_up(errors: Mapping[str, DeployError], of: int) -> DeployError:
     """The error if some of `of` environments cannot be asked."""
     if len(errors) == 1:
         ((name, error),) = errors.items()
-        error.what = f"{name} cannot be asked: {error.what}"
+        error.what = f"the status of {name} is not known: {error.what}"
         return error
-    return SomeFailed(f"{len(errors)} of {of} environments cannot be asked:", errors, is_list=True)
+    return SomeFailed(f"the status of {len(errors)} of {of} environments is not known:", errors, is_list=True)
 
 
 def _target(settings: Settings) -> dict[str, object]:

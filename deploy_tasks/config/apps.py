@@ -71,7 +71,7 @@ def split(config: Entry) -> Configuration:
         Origin(Source.CONFIG, "configuration", "deploy.apps").parsed(images.label, name)
         path = f"deploy.apps.{name}"
         if name in _RESERVED:
-            raise SettingsError(f"configuration {path}: an app cannot be called {name} here, since that has a meaning")
+            raise SettingsError(f"configuration {path}: an app cannot be called {name} here: the name is reserved")
         own[name] = _entries(entry, path, "environments")
         names[name] = tuple(dict.fromkeys((*environments, *own[name])))
         names[None] = tuple(dict.fromkeys((*names[None], *own[name])))

@@ -31,7 +31,7 @@ def check_names(names: Iterable[str]) -> None:
         path = f"configuration deploy.environments.{name}"
         Origin(Source.CONFIG, "configuration", "deploy.environments").parsed(images.label, name)
         if name in _RESERVED:
-            raise SettingsError(f"{path}: an environment cannot be called {name}, since .env.{name} has a meaning")
+            raise SettingsError(f"{path}: an environment cannot be called {name}, since .env.{name} is reserved")
         for row in WITH_VARIABLE:
             variable = f"{row.variable}{suffix_of(name)}"
             if variable in taken:

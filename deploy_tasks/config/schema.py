@@ -63,13 +63,15 @@ _ROWS = (
     _for_all(
         "environment", str, None, "which environment: the name of a cluster under `deploy.environments`; empty: none"
     ),
-    _for_all("state_file", parse.file_path, ".deploy/build-id.json", "where the digest is recorded"),
+    _for_all("state_file", parse.file_path, ".deploy/build-id.json", "the file that records the digest"),
     _for_all("api_url", parse.api_url, None, "URL of the Deploy API: https, or http on this machine"),
     _for_all("api_key", parse.api_key, None, "your key for the API (header X-API-Key)", secret=True),
     _for_all("api_timeout", parse.seconds, 30.0, "seconds that one request may take"),
     _for_all("registry", parse.registry_host, _REGISTRY, "the registry to push images to and deploy from"),
-    _for_all("registry_username", parse.printable, None, "`local` logs in with it and the password"),
-    _for_all("registry_password", parse.secret, None, "passed to the engine over stdin", secret=True),
+    _for_all("registry_username", parse.printable, None, "the user that `local` logs in as"),
+    _for_all(
+        "registry_password", parse.secret, None, "the user's password; the engine gets it over stdin", secret=True
+    ),
     _for_all("git_token", parse.secret, None, "lets the cluster clone a private repository", secret=True),
     _committed(
         "app", parse.app_names, None, "the app's name in the cluster; unset: that of the repository or sub-folder"
@@ -91,8 +93,12 @@ _ROWS = (
     ),
     Setting("dockerfile", parse.not_a_flag, "Dockerfile", "the Dockerfile, from the project's root"),
     Setting("build_context", parse.not_a_flag, ".", "the build context, from the project's root"),
-    Setting("repo_url", parse.repo_url, None, "what the cluster clones; unset: the git remote, as https"),
-    Setting("git_ref", parse.not_a_flag, None, "what the cluster checks out; unset: the commit of HEAD"),
+    Setting(
+        "repo_url", parse.repo_url, None, "the repository that the cluster clones; unset: the git remote, as https"
+    ),
+    Setting(
+        "git_ref", parse.not_a_flag, None, "the commit, branch or tag that the cluster builds; unset: HEAD's commit"
+    ),
     Setting("image_tag", _TAG, None, "the image's tag; unset: the commit (`build`), or a new one (`local`)"),
     Setting(
         "builder", parse.not_a_flag, None, "a buildx builder for `local`: remote, on Kubernetes, for several platforms"
@@ -107,24 +113,28 @@ _ROWS = (
     Setting("timeout", parse.seconds, 1800.0, "seconds to wait for a build"),
     Setting("rollout_timeout", parse.seconds, 300.0, "seconds to wait until all replicas are ready"),
     Setting(
-        "build_if_needed", parse.switch, False, "whether `build` skips what is built already", parameter="if_needed"
+        "build_if_needed",
+        parse.switch,
+        False,
+        "whether `build` skips a commit that is built already",
+        parameter="if_needed",
     ),
     _for_all("lock_timeout", parse.seconds_or_zero, 0.0, "seconds to wait for another run; 0: fail at once"),
-    _for_all("jobs", _JOBS, None, "how many apps at once; unset: 12, and 2 for builds by the engine"),
+    _for_all("jobs", _JOBS, None, "how many apps run at once; unset: 12, or 2 for builds on this machine"),
     _joined("env", parse.environment, {}, "the app's variables: names and values"),
     _joined("env_from", _NAMES, (), "names of variables for it, with values from the shell or `.env`"),
     _joined("env_from_optional", _NAMES, (), "as `env_from`, but names without a value are left out"),
-    _in_config("env_file", parse.file_path, None, "a `.env` file of the app, stronger than those of the root"),
+    _in_config("env_file", parse.file_path, None, "a `.env` file of the app; it overrides those at the root"),
     _joined("build_args_from", _NAMES, (), "for `local`: names of build args, with values as in `env_from`"),
     _in_config("ports", parse.ports, (), "instead of `port`: a list of tables with `port` and `name`"),
     _in_config(
         "metrics",
         parse.metrics,
         None,
-        "where metrics are read: a table with `port`, `path`, `scrape_interval`, `scheme`",
+        "where metrics are scraped: a table with `port`, `path`, `scrape_interval`, `scheme`",
     ),
     _of_environments(
-        "protected", parse.switch, False, "of an environment: whether each build and deploy there must be confirmed"
+        "protected", parse.switch, False, "for an environment: whether a person must confirm each build and deploy"
     ),
 )
 SETTINGS = tuple(

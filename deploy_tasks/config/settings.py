@@ -212,7 +212,7 @@ class Settings:
         parts, steps = [], []
         for key, wrong in self.wrong_files() if needs_files else ():
             parts.append(wrong)
-            steps.append(f"Name another with {f'deploy.apps.{self.name}.{key}' if self.name else BY_KEY[key].flag}")
+            steps.append(f"Set another with {f'deploy.apps.{self.name}.{key}' if self.name else BY_KEY[key].flag}")
         if unset:
             where = f" in {self.environment}" if self.environment else ""
             parts.append(f"not set{where}: {', '.join(map(self.ways_to_set, unset))}")

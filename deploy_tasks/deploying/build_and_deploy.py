@@ -52,7 +52,7 @@ def _plan_deploy(work: Work) -> BuildAndDeploy:
             f"{settings.origins['git_ref']} is {quoted(settings.git_ref)}, and `deploy` deploys the commit that is "
             f"checked out here, {head[:12] if head else 'which git does not know'}",
             "Nothing was started",
-            ["Leave the setting out", work.step("build", "Or build what it says, and deploy that with reuse")],
+            ["Leave the setting out", work.step("build", "Or build that ref, then deploy it with reuse")],
         )
     deploys = plan_of(work, Record())  # reports invalid settings before the registry is asked
     plan = plan_of_build(work, if_needed=True)

@@ -63,7 +63,7 @@ def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> De
     if config is None:
         config = config_of(settings, environment_of(settings, work.options["env"] or []))
     if work.options["check_health"] and all(domain.startswith("*") for domain in config.all_domains):
-        what = "--check-health needs a domain to ask at, one without *"
+        what = "--check-health needs a domain without *"
         raise SettingsError(what, next="Set --domain or DEPLOY_DOMAIN")
     request = DeployRequest(
         app=settings.app,
@@ -116,10 +116,10 @@ def environment_of(settings: Settings, texts: Sequence[str], *, with_configured:
         if not name:
             raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")
         if equals + value == LEFT_OUT:
-            raise SettingsError(f"--env {name}{LEFT_OUT}: the value was not repeated, so give it")
+            raise SettingsError(f"--env {name}{LEFT_OUT}: replace … with the value")
     named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
     environment = dict(settings.configured_environment) if with_configured else {}
     environment |= {name: value if equals else named[name] for name, equals, value in pairs}
     if secret := settings.secrets_among(environment):
-        raise SettingsError(f"the app's variable {', '.join(secret)} would hand a secret of the deploy to the app")
+        raise SettingsError(f"the app's variable {', '.join(secret)} would give a secret of the deploy to the app")
     return environment

@@ -99,7 +99,10 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         try:
             with work.uninterrupted():
                 new = ran(self._note(work, history.DEPLOYED, before, accepted.revision))
-                goes_on, look = f"{request.app} is deployed, and its rollout goes on", work.step("status", "Look")
+                goes_on, look = (
+                    f"{request.app} is deployed, and its rollout goes on",
+                    work.step("status", "Check what runs"),
+                )
                 work.on_interrupt(goes_on, look)
         except StateError as error:
             raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error
@@ -162,7 +165,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         request, image = self.request, self.deployed
         if work.call.command.restores:
             # After it succeeds, the same command would go back further.
-            again, unsure = work.again, work.step("status", "Look at what runs first")
+            again, unsure = work.again, work.step("status", "Check what runs first")
         else:
             flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
             flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
@@ -213,8 +216,8 @@ def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None
     else:
         replicas = "" if now.ran.replicas is None else f" with {now.ran.replicas} replicas"
         what += f"{history.described(now.ran)} runs now{replicas}{when(now.ran)}"
-    again = work.step(work.call.command.name, "Or do it all the same")
-    return ChangedMeanwhile(what, next=[work.step("status", "Look"), again])
+    again = work.step(work.call.command.name, "Or deploy anyway")
+    return ChangedMeanwhile(what, next=[work.step("status", "Check what runs"), again])
 
 
 def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> None:

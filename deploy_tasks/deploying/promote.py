@@ -118,8 +118,8 @@ def _plan_promote(work: Work) -> PromotePlan:
     image = _running_in(elsewhere)
     if image.image_name != settings.image_name:
         raise SettingsError(
-            f"what runs in {source.cluster} is image {image.image_name}, and {settings.app} in {settings.cluster} has "
-            f"image {settings.image_name}",
+            f"{source.cluster} runs image {image.image_name}, but {settings.app} in {settings.cluster} has image "
+            f"{settings.image_name}",
             "Nothing was deployed",
             work.step("promote", "Deploy that image", image_name=image.image_name),
         )
@@ -134,7 +134,7 @@ def _running_in(source: Work) -> Record:
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
     if running.why and running.why != NOT_SAID:
-        what = f"what runs of {where} is not known: {running.why}"
+        what = f"the running image of {where} is not known: {running.why}"
         raise NothingStarted(what, "Nothing was deployed", source.again._replace(says="Try again"))
     if running.why:
         last = next(source.history.deploys(settings.app, settings.namespace), None)
@@ -143,16 +143,16 @@ def _running_in(source: Work) -> Record:
             if last:
                 here = "whether the last deploy from here happened is not known"
             raise SettingsError(
-                f"what runs of {where} is not known: {running.why}, and {here}",
+                f"the running image of {where} is not known: {running.why}, and {here}",
                 "Nothing was deployed",
                 Step("reuse", {"app": source.name, "build_id": "DIGEST"}, "Deploy a digest that you know"),
             )
         runs = ran(last)
         console.warn(f"{running.why} in {settings.cluster}; deployed there from here last: {history.described(last)}")
     if runs is None:
-        raise SettingsError(f"nothing runs of {where}", "Nothing was deployed")
+        raise SettingsError(f"{where} is not deployed", "Nothing was deployed")
     if runs.build_id is None:
-        what = f"what runs of {where} ({runs.image_name or 'not known'}) has no digest"
+        what = f"the running image of {where} ({runs.image_name or 'not known'}) has no digest"
         raise SettingsError(what, "Nothing was deployed")
     if running.has_failed:
         console.warn(f"the rollout of {where} failed")

@@ -77,9 +77,9 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
         raise SettingsError(what, "Nothing was deployed", step_to_another(work))
     target = found[-1]
     passed = [str(one) for one in targets.failed if target.revision is None or one > target.revision]
-    says = [f"revision {', '.join(passed)} is passed over: its rollout failed"] if passed else []
+    says = [f"revision {', '.join(passed)} is skipped: its rollout failed"] if passed else []
     if work.running().why and not targets.is_of_server:
-        says.append("what others deployed is not known, so this goes by the deploys from here")
+        says.append("what others deployed is not known, so only deploys from here count")
     # Only a revision from the server is restored: one from the history here may be of an app that was removed since,
     # and its number may mean another deploy now.
     return target, says, targets.is_of_server and "rollback" in work.client.features

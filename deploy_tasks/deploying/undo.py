@@ -55,7 +55,7 @@ def find_targets(work: Work, now: Running) -> RollbackTargets:
     if now.ran and newest.differs_from(now):
         raise ChangedMeanwhile(
             f"something else was deployed meanwhile: {history.described(ran_of(revisions[0]))} is the newest revision",
-            next=[work.step("status", "Look"), again],
+            next=[work.step("status", "Check what runs"), again],
         )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
     succeeded = [ran_of(one) for one in revisions if one.revision not in failed]
@@ -109,10 +109,10 @@ def _undo_of_known(work: Work, new: Ran, before: Ran) -> Undo:
         line = f"nothing changed{known}: the same ran before"
         if not restores and new.deploy_config and new.deploy_config.env:
             values = "other values of variables, which are not kept"
-            line = f"there is no way back: the same ran before, perhaps with {values}"
+            line = f"this cannot be undone: the same ran before, perhaps with {values}"
         return Undo(line)
     if is_same(_after_rollback(work, before, restores=False), new):
-        line = "there is no way back: the same ran before, but for variables, whose values are not kept"
+        line = "this cannot be undone: the same ran before, but for variables, whose values are not kept"
         return Undo(line)
     return _undo(work, new, before, restores=False)
 
@@ -130,7 +130,7 @@ def _undo_of_unknown(work: Work, new: Ran, replaced: Running) -> Undo:
     deploys = work.history.deploys(work.settings.app, work.settings.namespace)
     last = next((ran(entry) for entry in islice(deploys, 1, None)), None)
     if last and is_same(last, new) is not False:
-        return Undo(f"there is no way back: {replaced.why}, and the same was deployed from here before")
+        return Undo(f"this cannot be undone: {replaced.why}, and the same was deployed from here before")
     if before is None:
         none = "nothing else was deployed from here, so there is nothing to go back to yet"
         return Undo(f"{replaced.why}, and {none}")
@@ -142,7 +142,7 @@ def _undo_of_failed(work: Work, new: Ran) -> Undo:
     try:
         before = next(find_targets(work, Running(new)).ones, None)
     except (ApiRefused, NothingStarted, ChangedMeanwhile) as error:
-        return Undo(f"the way back is not known: {error.what}")
+        return Undo(f"how to undo this is not known: {error.what}")
     if before is None:
         return Undo("no rollout before this one succeeded, so there is nothing to go back to yet")
     return _undo(work, new, before, restores="rollback" in work.client.features)

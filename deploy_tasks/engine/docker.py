@@ -40,7 +40,7 @@ class Docker(Kind):
 
     def publish(self, engine: Engine, image: Image, folder: Path) -> list[str]:
         if len(image.platforms) > 1:
-            what = f"{engine.program!r} cannot build {image.platform} at once"
+            what = f"{engine.program!r} cannot build {image.platform} in one build"
             raise EngineError(what, next=self.how_to_build_several)
         built = engine.build(self.build_command(image, "--iidfile", str(folder / "id")), image, folder / "id")
         tag = re.escape(image.reference.rpartition(":")[2])

@@ -128,5 +128,5 @@ def _warn_of_others(later_ones: Sequence[next_steps.Parsed], task: str, environm
         here = f"in {environment}, the default" if environment else "in no environment"
         console.warn(
             f"only {later.name} and what follows it run in {other}; {task} runs {here}. To run it in {other} too, put "
-            f"-E {other} behind {task}"
+            f"-E {other} after {task}"
         )

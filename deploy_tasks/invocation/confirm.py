@@ -55,7 +55,7 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
             if then := rest():
                 console.tell(f"then:{then}")
             if not console.ask(f"Go on in {cluster}?"):
-                raise SettingsError("it was not confirmed", "Nothing was changed")
+                raise SettingsError("the plan was not confirmed", "Nothing was changed")
         chain.confirmed.add(environment)
     chain.seen = {**seen, **chain.seen}
 
@@ -77,7 +77,7 @@ def _check_later(work: Work) -> None:
             continue
         if cluster := _protected(call, environment, app):
             what = f"{cluster} is protected, and there is no terminal"
-            raise SettingsError(what, "Nothing was changed", f"Confirm it with --yes behind {later.name}")
+            raise SettingsError(what, "Nothing was changed", f"Confirm it with --yes after {later.name}")
 
 
 def _protected(call: Call[object], environment: str | None, app: str | None) -> str | None:

@@ -106,7 +106,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
 def _refuse_all(errors: Mapping[str, DeployError]) -> None:
     """Raises SomeFailed if there are `errors`, so that no app is started."""
     if errors:
-        raise SomeFailed("nothing was sent, since not all of the apps have what they need:", errors, is_list=True)
+        raise SomeFailed("nothing was sent, because some of the apps have errors:", errors, is_list=True)
 
 
 def _lock(batch: _Batch, *, if_used: bool) -> None:
@@ -194,7 +194,7 @@ def _interrupted(batch: _Batch, number: int) -> Interrupted:
     not_done = {name: work.remaining for name, work in works.items() if name not in outcomes or outcomes[name].error}
     left = {name: what for name, what in not_done.items() if what is not Remaining.NOTHING}
     done = f"{len(works) - len(left)} of {len(works)} are done"
-    return Interrupted("stopped", number, done, [*_steps_to_continue(batch, left, "Go on")])
+    return Interrupted("stopped", number, done, [*_steps_to_continue(batch, left, "Continue")])
 
 
 def _steps_to_continue(batch: _Batch, left: Mapping[str, Remaining], says: str) -> Iterator[Step | str]:
@@ -207,7 +207,7 @@ def _steps_to_continue(batch: _Batch, left: Mapping[str, Remaining], says: str) 
         Remaining.AGAIN: (call.command.name, call.given, says),
     }
     if unsure := [name for name, what in left.items() if what is Remaining.LOOK]:
-        yield f"First check what became of {', '.join(unsure)}"
+        yield f"First check the state of {', '.join(unsure)}"
     for kind, (task, flags, introduction) in tasks.items():
         if names := [name for name, what in left.items() if what is kind]:
             target = {} if len(names) == len(batch.works) else call.target
@@ -233,7 +233,7 @@ def _summed_up(batch: _Batch) -> dict[str, object]:
         console.tell(str(error))
     if errors:
         left = {name: works[name].remaining for name, error in errors.items() if not isinstance(error, _NOT_THERE)}
-        says = "Again, for just that one" if len(errors) == 1 else "Again, for just those"
+        says = "Retry only that app" if len(errors) == 1 else "Retry only those apps"
         what = f"{len(errors)} of {len(works)} apps failed: {', '.join(errors)}"
         some_failed = SomeFailed(what, errors, [*_steps_to_continue(batch, left, says)])
         some_failed.is_annotated = True

@@ -172,7 +172,7 @@ class Work:
             raise StateError(
                 f"{tracked[0]} is tracked by git, so it may come from another machine",
                 "Nothing was sent",
-                f"Take it out of git and commit that (the file stays here): git rm --cached {names}",
+                f"Untrack it and commit that (the file stays here): git rm --cached {names}",
             )
         known, in_chain = self.state.record(), self.call.chain.records.get(self.name)
         record = in_chain or known
@@ -189,8 +189,8 @@ class Work:
         is_default = settings.origins["namespace"].source is Source.DEFAULT
         if is_default and known and known.app == settings.get("app") and known.namespace not in usual:
             console.warn(
-                f"{known.app} was recorded in namespace {known.namespace}, and this is for {settings.namespace}; to "
-                f"stay there: --namespace {known.namespace}, or namespace under deploy: in invoke.yaml"
+                f"{known.app} was recorded in namespace {known.namespace}, but this command uses {settings.namespace}; "
+                f"to keep {known.namespace}: --namespace {known.namespace}, or namespace under deploy: in invoke.yaml"
             )
 
     @property

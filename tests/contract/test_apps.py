@@ -141,7 +141,7 @@ def test_all_that_is_missing_is_said_before_anything_is_sent(shop: Project, sand
     assert sandbox.seen() == []
     assert not (shop.folder / ".deploy").exists()
     first, backend, frontend, agent = refused.stderr.splitlines()
-    assert first == "nothing was sent, since not all of the apps have what they need:"
+    assert first == "nothing was sent, because some of the apps have errors:"
     assert backend.startswith("  backend: no value for SUPABASE_URL (it is empty), SUPABASE_SERVICE_ROLE_KEY")
     assert "  frontend: not set: " in frontend
     assert f"there is no env_file at {shop.folder}/frontend/.env" in frontend
@@ -209,7 +209,7 @@ def test_one_that_fails_does_not_stop_the_others(shop: Project, sandbox: Sandbox
         r"^frontend +failed \(9\) +[0-9.]+ s  .*build context 'empty' is not a folder", failed.stderr, re.M
     )
     assert re.search(r"^backend +done +[0-9.]+ s$", failed.stderr, re.M)
-    again = "1 of 3 apps failed: frontend. Again, for just that one: invoke build --app frontend --no-cache"
+    again = "1 of 3 apps failed: frontend. Retry only that app: invoke build --app frontend --no-cache"
     assert last_line(failed) == f"{again} reuse --app all", "no app of the three is deployed yet"
     assert sandbox.seen("GET /api/apps") == [], "the chain ends with a task that failed"
     config.write_text(good)
@@ -236,7 +236,10 @@ def test_ctrl_c_lets_go_of_all_and_each_can_be_picked_up(twelve: Project, held: 
     assert one.returncode == 0, one.stderr
     assert list(records(twelve)) == ["app-03"]
     rest_of_them = repeated(twelve, last)
-    assert f"app-03 | nothing is in flight; recorded is {records(twelve)['app-03']['buildId']}" in rest_of_them.stderr
+    assert (
+        f"app-03 | no build is in flight; the recorded digest is {records(twelve)['app-03']['buildId']}"
+        in rest_of_them.stderr
+    )
     assert rest_of_them.returncode == 0, rest_of_them.stderr
     assert list(records(twelve)) == TWELVE
     assert len(held.seen("POST /build 202")) == 12
@@ -384,10 +387,10 @@ def test_flags_of_an_earlier_task_and_dry_are_in_the_command_to_repeat(shop: Pro
     )
     assert done.returncode == 3
     again = f"invoke local --app {','.join(NAMES)} --jobs 3 --build-arg 'TOKEN=…'"
-    assert last_line(done).endswith(f". Again, for just those: {again}")
+    assert last_line(done).endswith(f". Retry only those apps: {again}")
     assert "x-secret-value" not in done.stderr
     dry = shop.invoke("--dry", "local", "--app", "all", "--jobs", "3", DEPLOY_DOCKER="nope")
-    assert last_line(dry).endswith(f". Again, for just those: invoke --dry local --app {','.join(NAMES)} --jobs 3")
+    assert last_line(dry).endswith(f". Retry only those apps: invoke --dry local --app {','.join(NAMES)} --jobs 3")
     chain = shop.invoke("build", "--app", "all", "--namespace", "other", "local", DEPLOY_DOCKER="nope")
     assert last_line(chain).endswith(f"invoke local --app {','.join(NAMES)} --namespace other")
 

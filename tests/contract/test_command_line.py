@@ -145,7 +145,7 @@ def test_of_several_apps_what_must_follow_is_for_all_of_them(project: Project) -
         done = project.invoke(*words)
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1].endswith(
-        ". Again, for just that one: invoke build --app a --namespace own --jobs 1 "
+        ". Retry only that app: invoke build --app a --namespace own --jobs 1 "
         "reuse --app all --namespace own --jobs 1 --replicas 2"
     )
 

@@ -346,7 +346,7 @@ def test_an_interrupted_deploy_of_several_apps_is_picked_up_by_the_same_command(
         process.send_signal(2)
         _, err = process.finish()
     assert process.returncode == 130, err
-    assert "Go on: invoke deploy --app one,two" in err
+    assert "Continue: invoke deploy --app one,two" in err
     held.let_builds_end()
     ok(project.invoke("deploy", "--app", "one,two"))
     assert len(held.seen(BUILDS)) == 2

@@ -211,7 +211,7 @@ def test_a_task_before_the_one_that_names_an_environment_is_warned_of(two: Two) 
     done = ok(two.project.invoke("--dry", "build", "reuse", "-E", "production"))
     assert (
         "warning: only reuse and what follows it run in production; build runs in staging, the default. To run it in "
-        "production too, put -E production behind build\n" in done.stderr
+        "production too, put -E production after build\n" in done.stderr
     )
     for line in ("build -E production reuse", "build reuse -E staging", "build -E staging reuse -E production"):
         assert "warning: only" not in ok(two.project.invoke("--dry", *line.split())).stderr

@@ -93,7 +93,7 @@ def test_with_one_environment_down_the_others_are_shown(project: Project, cluste
     assert shown.returncode == 5, shown.stderr
     assert rows(shown)[1][:5] == ["staging", clusters.staging.url[7:], build_id[7:19], project.head[:7], "1/1"]
     assert rows(shown)[2] == ["production", down.url[7:], "not known, see below", "-", "-", "-", "-"]
-    assert shown.stderr.startswith("production cannot be asked: could not look at the build or the app: ")
+    assert shown.stderr.startswith("the status of production is not known: could not look at the build or the app: ")
     details = project.invoke("status", "--json")
     assert details.returncode == 5
     found = json.loads(details.stdout)
@@ -107,11 +107,11 @@ def test_an_environment_without_a_key_says_so_and_the_others_are_shown(project: 
     shown = project.invoke("status")
     assert shown.returncode == 2
     assert rows(shown)[2] == ["production", "-", "not known, see below", "-", "-", "-", "-"]
-    assert shown.stderr.startswith("production cannot be asked: not set in production: DEPLOY_API_KEY")
+    assert shown.stderr.startswith("the status of production is not known: not set in production: DEPLOY_API_KEY")
     del project.environment["DEPLOY_API_KEY_STAGING"]
     neither = project.invoke("status", DEPLOY_API_KEY_PRODUCTION="wrong")
     assert neither.returncode == 4
-    assert "2 of 2 environments cannot be asked:\n" in neither.stderr
+    assert "the status of 2 of 2 environments is not known:\n" in neither.stderr
     assert "  staging: not set in staging: DEPLOY_API_KEY" in neither.stderr
     assert "  production: could not look at the build or the app: " in neither.stderr
     assert "wrong" not in neither.stderr
@@ -164,7 +164,7 @@ def test_the_default_environment_hides_no_other(project: Project, clusters: Clus
     shown = project.invoke("status", DEPLOY_API_KEY=clusters.staging.key)
     assert shown.returncode == 2
     assert rows(shown)[1][2] == "nothing"
-    assert "production cannot be asked: not set in production: DEPLOY_API_KEY" in shown.stderr
+    assert "the status of production is not known: not set in production: DEPLOY_API_KEY" in shown.stderr
 
 
 def test_without_an_environment_one_cluster_is_shown_as_ever(project: Project, clusters: Clusters) -> None:

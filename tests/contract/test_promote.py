@@ -198,7 +198,7 @@ def test_what_production_does_not_say_is_said_to_be_unknown(
 def test_nothing_runs_in_staging(project: Project, clusters: Clusters) -> None:
     refused = project.invoke(*TO_PRODUCTION)
     assert refused.returncode == 2
-    assert f"nothing runs of shop in apps in staging ({clusters.staging.url[7:]})" in refused.stderr
+    assert f"shop in apps in staging ({clusters.staging.url[7:]}) is not deployed" in refused.stderr
     assert clusters.production.seen("POST") == []
 
 

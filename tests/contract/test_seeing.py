@@ -154,7 +154,7 @@ def test_what_does_not_come_up_is_exit_code_12_with_the_way_back(project: Projec
             process.send_signal(signal.SIGINT)
             _, err = process.finish()
         assert process.returncode == 130
-        stopped = "stopped. shop is deployed, and its rollout goes on. Look: invoke status"
+        stopped = "stopped. shop is deployed, and its rollout goes on. Check what runs: invoke status"
         assert err.splitlines()[-1] == f"{stopped}. {way_back}"
     finally:
         sandbox.stop()
@@ -647,7 +647,7 @@ def test_a_digest_that_takes_the_place_of_another_build_says_so(project: Project
 
 def test_a_recorded_namespace_is_not_left_unseen(project: Project, sandbox: SandboxProcess) -> None:
     project.write_record({"app": "shop", "imageName": "shop", "imageTag": "local-1", "namespace": "default"})
-    assert "recorded in namespace default, and this is for apps" in project.invoke("build").stderr
+    assert "recorded in namespace default, but this command uses apps" in project.invoke("build").stderr
     project.write_record({"app": "shop", "imageName": "shop", "imageTag": "local-1", "namespace": "default"})
     assert "recorded in namespace" not in project.invoke("build", "--namespace", "default").stderr
 
@@ -673,7 +673,7 @@ def test_a_value_that_was_left_out_is_asked_for(project: Project, sandbox: Sandb
     for words in (["reuse"], ["rollback"]):
         refused = project.invoke(*words, "--env", "MODE=…", MODE="development")
         assert refused.returncode == 2
-        assert "--env MODE=…: the value was not repeated, so give it. Nothing was sent" in refused.stderr
+        assert "--env MODE=…: replace … with the value. Nothing was sent" in refused.stderr
     assert sandbox.seen() == []
 
 

@@ -328,11 +328,11 @@ def test_there_is_no_undo_where_only_values_of_variables_differ_that_no_server_k
             project.invoke("reuse", "--build-id", build_id, "--env", value, "--no-follow")
         other_value = project.invoke("reuse", "--env", "K=2", "--no-follow").stderr
         assert other_value.endswith(
-            "there is no way back: the same ran before, perhaps with other values of variables, which are not kept\n"
+            "this cannot be undone: the same ran before, perhaps with other values of variables, which are not kept\n"
         )
         without = project.invoke("reuse", "--no-follow").stderr
         assert without.endswith(
-            "there is no way back: the same ran before, but for variables, whose values are not kept\n"
+            "this cannot be undone: the same ran before, but for variables, whose values are not kept\n"
         )
 
 
@@ -542,7 +542,7 @@ def test_a_rollback_needs_the_answer_of_an_api_that_may_have_one(shop: Project, 
     assert "answered 503. Nothing was deployed. Try again: invoke rollback" in refused.stderr
     api.answers = {"app": [http(404)]}
     shown = shop.invoke("--dry", "rollback").stderr
-    assert "what others deployed is not known, so this goes by the deploys from here\n" in shown
+    assert "what others deployed is not known, so only deploys from here count\n" in shown
 
 
 def test_a_refused_key_and_no_connection_end_a_deploy_before_it(shop: Project, api: FaultyApi) -> None:
@@ -562,7 +562,7 @@ def test_revisions_whose_rollout_failed_are_passed_over(shop: Project, api: Faul
     api.answers = {"app": [as_app(9, DIGEST), listed]}
     shown = shop.invoke("--dry", "rollback").stderr
     assert "going back to sha256:bbbbbbbbbbbb…, deployed 2026-11-26T06:07:00Z by ann\n" in shown
-    assert "revision 8 is passed over: its rollout failed\n" in shown
+    assert "revision 8 is skipped: its rollout failed\n" in shown
     assert '/rollback {"revision":7}' in shown
     api.answers = {
         "app": [as_app(8, THIRD, status="failed"), http(200, {"history": history}, **FULL), *[as_app(9, DIGEST)] * 9],
@@ -646,7 +646,7 @@ def test_a_refused_rollback_says_what_to_do(shop: Project, api: FaultyApi, statu
     refused = shop.invoke("rollback")
     assert refused.returncode == 4, refused.stderr
     assert f"answered {status}: " in refused.stderr
-    assert "Nothing was deployed. Look at what runs first: invoke status" in refused.stderr
+    assert "Nothing was deployed. Check what runs first: invoke status" in refused.stderr
 
 
 def test_what_another_run_did_while_this_planned_without_a_lock_is_seen(shop: Project, api: FaultyApi) -> None:
@@ -755,7 +755,7 @@ def test_without_a_terminal_nothing_is_deployed_if_a_later_task_is_not_confirmed
     refused = protected.invoke(*words)
     assert refused.returncode == 2, refused.stderr
     says = f"production ({sandbox.registry}) is protected, and there is no terminal. Nothing was changed."
-    assert f"{says} Confirm it with --yes behind promote" in refused.stderr
+    assert f"{says} Confirm it with --yes after promote" in refused.stderr
     assert sandbox.seen("POST") == []
     assert protected.invoke(*words, "--yes").returncode == 0
     assert protected.invoke(*words[:3], "status", "--environment", "production").returncode == 0
@@ -778,7 +778,7 @@ def test_a_later_task_is_asked_about_its_own_app(protected: Project, sandbox: Sa
     sandbox.forget()
     refused = protected.invoke(*words, "production")
     assert "production (" in refused.stderr, refused.stderr
-    assert "Nothing was changed. Confirm it with --yes behind reuse" in refused.stderr
+    assert "Nothing was changed. Confirm it with --yes after reuse" in refused.stderr
     assert (refused.returncode, sandbox.seen("POST")) == (2, [])
 
 
@@ -796,7 +796,7 @@ def test_on_a_terminal_a_protected_environment_asks_once_for_all_of_the_command_
     assert "now: " in shown
     assert "new: " in shown
     assert "changes: replicas 2 → default" in shown
-    assert "it was not confirmed. Nothing was changed" in shown
+    assert "the plan was not confirmed. Nothing was changed" in shown
     assert sandbox.seen("POST") == []
     assert "[y/N]" not in protected.on_a_terminal("reuse", "--yes")
 

@@ -250,14 +250,14 @@ def test_the_app_gets_no_secret_of_the_deploy_by_any_name(shop: Project, name: s
     if not flags:
         shop.write("invoke.yaml", f"deploy: {{{way}: {f'{{{name}: {key}}}' if way == 'env' else f'[{name}]'}}}\n")
     said = refusal(shop.invoke("--dry", *REUSE, *flags, **{name: key}))
-    assert f"the app's variable {name} would hand a secret of the deploy to the app. Nothing was sent" in said
+    assert f"the app's variable {name} would give a secret of the deploy to the app. Nothing was sent" in said
     assert key not in said
 
 
 def test_the_app_gets_no_secret_that_a_stronger_source_covers(shop: Project) -> None:
     shop.write(".env", "DEPLOY_API_KEY=k3y-of-production\n").chmod(0o600)
     said = refusal(shop.invoke("--dry", *REUSE, "--env=OTHER", OTHER="k3y-of-production"))
-    assert "the app's variable OTHER would hand a secret of the deploy to the app" in said
+    assert "the app's variable OTHER would give a secret of the deploy to the app" in said
 
 
 @pytest.mark.parametrize("argument", ["DEPLOY_API_KEY=x", "DEPLOY_API_KEY", "OTHER", "OTHER=k3y-of-the-api"])

@@ -71,5 +71,5 @@ def test_one_app_that_does_not_build_leaves_the_others_pushed(apps: Project, reg
     assert done.returncode == 3
     assert [line.split(" ")[0] for line in done.stdout.splitlines()] == NAMES[1:]
     assert f"backend   | the build of {registry.address}/{prefix}-backend" in done.stderr.replace(" and push", "")
-    assert "Again, for just that one: invoke local --app backend" in done.stderr
+    assert "Retry only that app: invoke local --app backend" in done.stderr
     assert registry.digest(f"{prefix}-mcp-agent", record_of(apps, "mcp-agent")) == record_of(apps, "mcp-agent")

@@ -266,7 +266,7 @@ def test_several_platforms_make_an_index_or_a_refusal(shop: Project, engine: Eng
         assert len(index["manifests"]) == len(platforms), "nothing of the image before"
     else:
         assert built.returncode == 3
-        assert "cannot build linux/amd64,linux/arm64 at once" in built.stderr.splitlines()[-1]
+        assert "cannot build linux/amd64,linux/arm64 in one build" in built.stderr.splitlines()[-1]
         assert registry.digest(image_of(shop), "v1") is None
 
 

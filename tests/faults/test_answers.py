@@ -99,7 +99,7 @@ def test_a_build_of_another_image_than_the_one_asked_for_is_an_error(shop: Proje
 def test_the_command_that_looks_at_a_build_of_another_image_deploys_nothing(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/other:v1"}))
     done = shop.invoke("build", "--app", "worker", "--image-name", "team/shop", "reuse")
-    assert done.stderr.splitlines()[-1].endswith(f"Look at it: invoke logs --job {JOB} --app worker")
+    assert done.stderr.splitlines()[-1].endswith(f"See its log: invoke logs --job {JOB} --app worker")
 
 
 def test_the_command_after_a_deploy_of_another_image_looks_at_the_same_namespace(shop: Project, api: FaultyApi) -> None:
@@ -148,7 +148,7 @@ def test_the_digest_of_another_image_is_not_recorded(shop: Project, api: FaultyA
     api.always("digest", http(200, {"buildId": DIGEST, "image": image}))
     done = shop.invoke("digest", "--image-tag", "v1")
     assert (done.returncode, done.stdout) == (5, "")
-    assert f"the API answered the digest of shop:v1 with that of {image}" in done.stderr
+    assert f"the API was asked for the digest of shop:v1 and returned that of {image}" in done.stderr
     assert not (shop.folder / ".deploy" / "build-id.json").exists()
 
 
@@ -217,7 +217,7 @@ def test_a_job_that_is_gone_is_not_recorded_by_a_tag_that_moves(shop: Project, a
     api.always("wait", http(404))
     done = shop.invoke("wait")
     assert (done.returncode, done.stdout) == (4, "")
-    assert "shop:main may be of an earlier build" in done.stderr
+    assert "shop:main may be from an earlier build" in done.stderr
     assert ": invoke digest --app shop --image-tag main. Or build again: invoke build\n" in done.stderr
     assert "Nothing was recorded" in done.stderr
     assert not (shop.folder / ".deploy" / "build-id.json").exists()
@@ -232,7 +232,7 @@ def test_a_job_that_is_gone_is_not_recorded_by_the_image_of_an_earlier_build(sho
     api.always("wait", http(404))
     done = shop.invoke("wait")
     assert (done.returncode, done.stdout) == (4, "")
-    assert f"shop:{shop.head} may be of an earlier build" in done.stderr
+    assert f"shop:{shop.head} may be from an earlier build" in done.stderr
 
 
 def test_a_job_that_is_gone_without_an_image_keeps_its_tag_in_the_message(shop: Project, api: FaultyApi) -> None:

@@ -121,7 +121,11 @@ NO_PROXY_URL = "HTTPS_PROXY or ALL_PROXY is not the URL of a proxy"
         ("a proxy of another kind", "ftp://user:canary@127.0.0.1:9", NO_PROXY_URL),
         ("a proxy with an impossible port", "http://user:canary@127.0.0.1:99999", NO_PROXY_URL),
         ("a proxy at half an address", "http://[::1", NO_PROXY_URL),
-        ("a proxy where nobody listens", "http://user:canary@127.0.0.1:9", "the proxy did not let the request through"),
+        (
+            "a proxy where nobody listens",
+            "http://user:canary@127.0.0.1:9",
+            "the proxy is unreachable or refused the request",
+        ),
     ],
     ids=["SOCKS", "kind", "port", "address", "nobody"],
 )

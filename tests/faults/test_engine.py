@@ -116,7 +116,7 @@ def test_34_a_tag_moved_after_the_push_does_not_change_the_digest(
     done = recorded.invoke("local", "reuse")
     saw("faults", 34, "local: somebody moves the tag right after the push", done, f"{api.count('deploy')} deploy")
     assert done.returncode == 0, done.stderr
-    assert f"what counts is this push: {DIGEST}" in done.stderr
+    assert f"the recorded digest is from this push: {DIGEST}" in done.stderr
     assert recorded.record["buildId"] == DIGEST
     assert done.stdout.split()[1].endswith(f"@{DIGEST}")
     deployed = next(request for request in api.requests if request.kind == "deploy")

@@ -106,7 +106,9 @@ def test_ctrl_c_while_a_rollout_is_followed_says_that_it_is_deployed(shop: Proje
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     line = saw("faults", "20d", "reuse: SIGINT while the rollout is followed", done, api.summary)
     assert done.returncode == 130
-    assert line == "stopped. shop is deployed, and its rollout goes on. Look: invoke status", "nothing ran before"
+    assert line == "stopped. shop is deployed, and its rollout goes on. Check what runs: invoke status", (
+        "nothing ran before"
+    )
     history = (shop.folder / ".deploy" / "history.jsonl").read_text()
     assert history.count('"outcome":"deployed"') == 1
     assert "unknown" not in history, "it is known by then"
@@ -146,7 +148,7 @@ def test_a_health_check_without_a_domain_sends_nothing(shop: Project, api: Fault
     shop.write_record(RECORD)
     refused = shop.invoke(task, "--check-health")
     assert refused.returncode == 2
-    assert "--check-health needs a domain to ask at" in refused.stderr
+    assert "--check-health needs a domain without *" in refused.stderr
     assert api.requests == []
 
 
@@ -156,7 +158,7 @@ def test_a_health_check_of_what_ran_without_a_domain_deploys_nothing(shop: Proje
     deploys = api.count("deploy")
     refused = shop.invoke("rollback", "--check-health")
     assert refused.returncode == 2
-    assert "--check-health needs a domain to ask at" in refused.stderr
+    assert "--check-health needs a domain without *" in refused.stderr
     assert api.count("deploy") == deploys
 
 

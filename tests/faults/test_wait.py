@@ -238,7 +238,7 @@ def test_14_a_black_hole_is_asked_again(project: Project, saw: Saw) -> None:
                 said = [process.stderr.readline(), process.stderr.readline()]
                 ip("link", "set", link, "up")
                 out, rest = process.finish()
-            assert said[1].strip().endswith("Asking again"), said
+            assert said[1].strip().endswith("Retrying"), said
             done = subprocess.CompletedProcess([], process.returncode, out, "".join(said) + rest)
             saw("faults", "14", "wait: a black hole", done, api.summary)
             assert done.returncode == 0, done.stderr
