@@ -14,7 +14,7 @@ import pytest
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import Locked, StateError
 from deploy_tasks.next_steps import Step
-from deploy_tasks.state import lock
+from deploy_tasks.state import files, lock
 from tests.clock import Clock
 
 AGAIN = Step("reuse", {"lock_timeout": 600}, says="Wait for it")
@@ -42,8 +42,8 @@ def other(path: Path) -> Iterator[int]:
     os.close(file)
 
 
-def take(path: Path, seconds: float = 0, tell: Callable[[str], None] = lambda _: None) -> bool:
-    return lock.take(path, "reuse", seconds=seconds, tell=tell)
+def take(path: Path, seconds: float = 0, tell: Callable[[str], None] = lambda _: None) -> None:
+    lock.take(path, "reuse", seconds=seconds, tell=tell)
 
 
 def test_the_file_names_the_holder(path: Path) -> None:
@@ -54,10 +54,10 @@ def test_the_file_names_the_holder(path: Path) -> None:
 
 
 def test_the_next_task_of_a_process_does_not_wait(path: Path) -> None:
-    assert not take(path)
-    assert not take(path)
+    take(path)
+    take(path)
     lock.release()
-    assert not take(path)
+    take(path)
 
 
 def test_the_error_names_the_holder_and_how_to_wait_for_it(path: Path, other: int) -> None:
@@ -91,9 +91,46 @@ def test_it_takes_the_lock_as_soon_as_it_is_free(path: Path, other: int, monkeyp
             fcntl.flock(other, fcntl.LOCK_UN)
 
     monkeypatch.setattr(lock, "Deadline", partial(Deadline, clock=clock, sleep=sleep))
-    assert take(path, 60), "it had to wait"
-    assert clock.now < 1.3
+    take(path, 60)
+    assert 1 < clock.now < 1.3
     assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_that_is_undone_leaves_nothing_of_what_it_made(tmp_path: Path) -> None:
+    path = tmp_path / "project" / ".deploy" / "build-id.json.lock"
+    made = files.missing(path)
+    take(path)
+    lock.undo(path, made)
+    assert not (tmp_path / "project").exists()
+    take(path)
+    assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_that_is_undone_leaves_what_others_made(tmp_path: Path) -> None:
+    path = tmp_path / ".deploy" / "build-id.json.lock"
+    take(path)
+    lock.undo(path, files.missing(path))
+    assert path.exists(), "it was there before"
+    other = path.with_name("build-id.other.json.lock")
+    made = [other, path.parent]
+    take(other)
+    lock.undo(other, made)
+    assert sorted(file.name for file in path.parent.iterdir()) == [".gitignore", path.name]
+
+
+def test_a_lock_is_not_had_by_a_file_that_was_removed_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.touch()
+    flock = fcntl.flock
+
+    def removed_meanwhile(file: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    take(path, 60)
+    with path.open() as file, pytest.raises(BlockingIOError):
+        flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ..signals import signal_number
 from .call import Call
 from .command import Command
 from .confirm import confirm
-from .work import Work
+from .work import Work, unlocked_if_refused
 
 R = TypeVar("R")
 
@@ -28,17 +28,13 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
 
         return cast(R, several.run(call, chosen.names or [], at_once=chosen.jobs or command.at_once))
     work = Work(call, chosen.names[0] if chosen.names else None)
-    changes = command.changes and not call.is_dry
     try:
-        if changes:
-            work.lock(if_used=True)
-        work.complete()
-        plan = command.plan(work)
-        if changes and work.lock():
-            # There was no lock file at first, and another run has created one meanwhile: the plan may be outdated.
+        with unlocked_if_refused([work]):
+            if command.changes and not call.is_dry:
+                work.lock()
             work.complete()
             plan = command.plan(work)
-        confirm([(work, plan)])
+            confirm([(work, plan)])
         call.keep_target(work.name or work.settings.get("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
     except KeyboardInterrupt as interrupt:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..config import apps
 from ..engine import runner
-from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Locked, SettingsError, SomeFailed
+from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from ..next_steps import Step
 from ..redaction import fit
 from ..signals import deferred_signals, signal_number, taken
@@ -21,7 +21,7 @@ from ..ui.progress import Board, board_of
 from .call import Call
 from .command import Plan
 from .confirm import confirm
-from .work import Remaining, Work
+from .work import Remaining, Work, unlocked_if_refused
 
 _LONGEST_DETAIL = 100
 # Running these again fails again, so no command to repeat is suggested; the app's own line says what to do.
@@ -77,13 +77,11 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
         batch = _Batch(call, works, board, {}, start)
         waiting = deque[str]()
         try:
-            if changes:
-                _lock(batch, if_used=True)
-            plans = _plans(batch)
-            if changes:
-                _lock(batch, if_used=False)
-                plans = {name: plan for name, plan in plans.items() if name not in batch.outcomes}
-            confirm([(works[name], plan) for name, plan in plans.items()])
+            with unlocked_if_refused(works.values()):
+                if changes:
+                    _lock(batch)
+                plans = _plans(batch)
+                confirm([(works[name], plan) for name, plan in plans.items()])
             call.keep_target(",".join(works))
             waiting.extend(plans)
             over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)
@@ -109,17 +107,13 @@ def _refuse_all(errors: Mapping[str, DeployError]) -> None:
         raise SomeFailed("nothing was sent, because some of the apps have errors:", errors, is_list=True)
 
 
-def _lock(batch: _Batch, *, if_used: bool) -> None:
-    """Locks the state of all apps (see `Work.lock`); the fixed order avoids deadlock. An app that cannot be locked
-    fails."""
+def _lock(batch: _Batch) -> None:
+    """Locks the state of all apps; the fixed order avoids deadlock. An app that cannot be locked fails."""
     for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
-        if name in batch.outcomes:
-            continue
         left = max(0.0, work.settings.lock_timeout - (time.monotonic() - batch.begun))
         try:
             with batch.board.output_of(name):
-                if work.lock(seconds=left, if_used=if_used) and not if_used:
-                    raise Locked(f"another run has changed the state of {name} meanwhile", next="Run the same again")
+                work.lock(seconds=left)
         except DeployError as error:
             batch.record(Outcome(name, error=error))
 
@@ -140,6 +134,7 @@ def _plans(batch: _Batch) -> dict[str, Plan[object]]:
             if command.all_or_none:
                 errors[name] = error
             else:
+                work.unlock()
                 batch.record(Outcome(name, error=error))
     _refuse_all(errors)
     if command.changes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cache, cached_property, partial
@@ -22,7 +22,7 @@ from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, Sta
 from ..next_steps import Step
 from ..signals import deferred_signals, in_background
 from ..state import lock
-from ..state.files import State
+from ..state.files import State, missing
 from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
@@ -85,11 +85,12 @@ class Work:
         self.seen: Running | None = None
         """What ran at the last look."""
         self._asked: Callable[[], AppState | None] | None = None
-        self._is_locked, self._writing = False, Lock()
+        self._writing = Lock()
         self.settings = call.project.load(name, call.options, environment=environment)
         self.again = self.step(call.command.name)
         """The step that repeats this call."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
+        self._made_by_lock = missing(state.lock_path)
         files = (state.path, state.in_flight_path, state.history_path)
         present = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git runs while the rest is loaded.
@@ -131,34 +132,29 @@ class Work:
 
     # lock
 
-    def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
+    def lock(self, *, seconds: float | None = None) -> None:
         """Locks the state, so that only this run writes it and deploys from it. Waits up to `seconds` (default: the
-        setting) for another run. With `if_used`, does nothing if there is no lock file yet: a command that fails
-        before it changes anything leaves no file. Returns whether another run may have changed what was read before.
-        Raises Locked or StateError; then nothing was started."""
+        setting) for another run. Raises Locked or StateError; then nothing was started."""
         path, task = self.state.lock_path, self.call.command.name
-        if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110
-            return False
 
         def tell(text: str) -> None:
             self.awaited = self.state.in_flight()
+            self.state.reread()  # later: it changes during the wait
             console.tell(text)
 
         seconds = self.settings.lock_timeout if seconds is None else seconds
         again = self.step(task, "Wait for it", lock_timeout=600)
         try:
             self.state.check_writable()
-            was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - it may have appeared since `if_used`
-            has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
+            lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         except StateError as error:
             another_place = "Set DEPLOY_STATE_FILE to use another place"
             raise StateError(error.what, "Nothing was started", [*error.next, another_place]) from error
-        self._is_locked = True
         self.state.sweep()
-        if has_waited or was_used:
-            self.state.reread()
-            self._asked = self.seen = None
-        return has_waited or was_used
+
+    def unlock(self) -> None:
+        """Gives up the lock, if its file is new: a command that fails before it changes anything leaves no file."""
+        lock.undo(self.state.lock_path, self._made_by_lock)
 
     # plan
 
@@ -323,3 +319,15 @@ class Work:
         """Shows a request that is not sent because of `--dry`."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
+
+
+@contextmanager
+def unlocked_if_refused(works: Iterable[Work]) -> Iterator[None]:
+    """Within it, `works` are locked and planned. After an error or an interrupt there, their new lock files are removed
+    again."""
+    try:
+        yield
+    except BaseException:
+        for work in works:
+            work.unlock()
+        raise

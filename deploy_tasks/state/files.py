@@ -6,7 +6,7 @@ import errno
 import fcntl
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import cache, partial
@@ -199,6 +199,22 @@ def _prepare(path: Path) -> None:
             # Without a .gitignore, the state would make every working tree dirty.
             with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
                 file.write("*\n")
+
+
+def missing(path: Path) -> list[Path]:
+    """The file `path` and the folders above it, as far as they do not exist."""
+    return [place for place in (path, *path.parents) if not os.path.exists(place)]  # noqa: PTH110 - it may be too long
+
+
+def remove_new(places: Sequence[Path]) -> None:
+    """Removes a file and the folders that were made for it, as far as nothing else is in them."""
+    file, *folders = places
+    with suppress(OSError):
+        file.unlink()
+        for folder in folders:
+            if [inner.name for inner in folder.iterdir()] == [".gitignore"]:  # made by `_prepare`
+                (folder / ".gitignore").unlink()
+            folder.rmdir()
 
 
 def _replace(path: Path, content: dict[str, object]) -> None:

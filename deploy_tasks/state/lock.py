@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..deadline import Deadline
 from ..encoding import decode, encode
 from ..errors import Locked, Next
 from ..next_steps import Step
-from .files import explained, open_file
+from .files import explained, open_file, remove_new
 from .records import LockHolder, timestamp
 
 _PAUSE_SECONDS = 0.1
@@ -42,13 +42,12 @@ _mutex = threading.Lock()
 
 def take(
     path: Path, task: str, cluster: str = "", *, seconds: float, tell: Callable[[str], None], again: Next = ()
-) -> bool:
+) -> None:
     """Takes the lock of `path` for `task` in `cluster`: for this process until it ends, and for this thread until
     `free_for_other_threads`.
 
     While another run holds it, says so with `tell` and waits up to `seconds`, then raises Locked with `again` as the
-    next step. Returns whether it waited: then what was read before may be outdated. StateError if the file cannot be
-    used.
+    next step. StateError if the file cannot be used.
     """
     deadline, has_waited = Deadline(seconds), False
     with explained(path, "written"):
@@ -61,7 +60,15 @@ def take(
                 tell(f"waiting for {holder}, up to {seconds:g} s")
                 has_waited = True
             deadline.pause(_PAUSE_SECONDS)
-    return has_waited
+
+
+def undo(path: Path, made: Sequence[Path]) -> None:
+    """Gives up the lock of `path` if this thread has it and its file is new, and removes what was `made` for it (what
+    was `missing` before)."""
+    lock = _locks.get(path)
+    if path in made and lock and lock.thread is threading.current_thread():
+        remove_new(made)
+        os.close(_locks.pop(path).file)
 
 
 def free_for_other_threads() -> None:
@@ -97,7 +104,11 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
                 file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # Another run may have removed it since it was opened.
+                is_there = os.path.samestat(os.fstat(file), path.stat())
+            except (BlockingIOError, FileNotFoundError):
+                is_there = False
+            if not is_there:
                 os.close(file)
                 return False
         _locks[path] = _Lock(file, os.getpid(), thread)

@@ -341,6 +341,12 @@ def test_an_app_that_another_run_works_on_does_not_hold_up_the_others(shop: Proj
     assert list(records(shop)) == ["frontend", "mcp-agent"]
 
 
+@pytest.mark.parametrize("task", ["wait", "reuse", "rollback"])
+def test_what_is_refused_for_all_apps_leaves_the_checkout_as_it_was(shop: Project, task: str) -> None:
+    assert shop.invoke(task, "--app", "all").returncode == 2
+    assert not (shop.folder / ".deploy").exists()
+
+
 def test_json_is_one_object_by_the_apps_names(shop: Project) -> None:
     built = shop.invoke("build", "--app", "backend,frontend", "--json")
     assert json.loads(built.stdout) == {name: records(shop)[name] for name in ("backend", "frontend")}

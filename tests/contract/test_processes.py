@@ -296,6 +296,17 @@ def test_reuse_without_a_record_says_how_to_get_one(project: Project, sandbox: S
     assert sandbox.seen() == []
 
 
+@pytest.mark.parametrize("task", ["build", "local", "wait", "reuse", "rollback", "deploy", "promote"])
+def test_a_refused_command_leaves_the_checkout_as_it_was(project: Project, sandbox: SandboxProcess, task: str) -> None:
+    project.write("page.html", "not pushed")
+    project.commit("not pushed")
+    (project.folder / "Dockerfile").unlink()
+    before = sorted(project.folder.iterdir())
+    refused = project.invoke(task)
+    assert refused.returncode == 2, refused.stderr
+    assert sorted(project.folder.iterdir()) == before
+
+
 def test_reuse_works_with_the_reference_clients_state_file(project: Project, any_sandbox: SandboxProcess) -> None:
     digest = project.invoke("build").stdout.strip()
     project.write_record(

@@ -313,15 +313,13 @@ def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytes
         state = SimpleNamespace(lock_path="")
         settings = SimpleNamespace(lock_timeout=5.0)
 
-        def lock(self, *, seconds: float, if_used: bool) -> bool:
+        def lock(self, *, seconds: float) -> None:
             nonlocal now
-            assert if_used
             waited.append(seconds)
             now += 3.0  # another run lets go of it then
-            return True
 
     monkeypatch.setattr(several, "time", SimpleNamespace(monotonic=lambda: now))
     works: Any = {name: Work() for name in NAMES}
     with board_of(NAMES, is_shown=False) as board:
-        several._lock(several._Batch(SimpleNamespace(), works, board, {}, begun=0.0), if_used=True)  # type: ignore[arg-type]
+        several._lock(several._Batch(SimpleNamespace(), works, board, {}, begun=0.0))  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]
