@@ -45,7 +45,7 @@ class Engine:
     def __init__(
         self, c: Context, program: str, *, builder: str | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._c = c
+        self._c = streaming(c)
         self.program = program
         self.builder = builder
         self._sleep = sleep
@@ -179,24 +179,22 @@ class Engine:
         environment = {key: value for key, value in os.environ.items() if not SECRET_VARIABLE.fullmatch(key)}
         # With an attestation, an unchanged image would get a new digest with each build.
         environment["BUILDX_NO_DEFAULT_ATTESTATIONS"] = environment.get("BUILDX_NO_DEFAULT_ATTESTATIONS") or "1"
-        with streaming(self._c):
-            try:
-                return self._c.run(
-                    shlex.join([self.program, *argv]),
-                    warn=True,
-                    pty=False,
-                    hide=hide or None,
-                    dry=dry,
-                    echo=False if stdin or hide else None,
-                    echo_format="{command}",  # Invoke's default has control characters, even in a file
-                    in_stream=WholeInput(stdin),
-                    env={**environment, **self._c.config.run.env, **(variables or {})},
-                    replace_env=True,
-                )
-            except CommandTimedOut as error:
-                # Without the cause: its result contains the environment, with the values of build args.
-                raise EngineError(
-                    f"{self.program} {argv[0]} took longer than Invoke's limit of {error.timeout} s (-T, "
-                    "timeouts.command)",
-                    NOT_RECORDED,
-                ) from None
+        try:
+            return self._c.run(
+                shlex.join([self.program, *argv]),
+                warn=True,
+                pty=False,
+                hide=hide or None,
+                dry=dry,
+                echo=False if stdin or hide else None,
+                echo_format="{command}",  # Invoke's default has control characters, even in a file
+                in_stream=WholeInput(stdin),
+                env={**environment, **self._c.config.run.env, **(variables or {})},
+                replace_env=True,
+            )
+        except CommandTimedOut as error:
+            # Without the cause: its result contains the environment, with the values of build args.
+            raise EngineError(
+                f"{self.program} {argv[0]} took longer than Invoke's limit of {error.timeout} s (-T, timeouts.command)",
+                NOT_RECORDED,
+            ) from None

@@ -7,8 +7,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from copy import copy
 from io import StringIO
 from subprocess import PIPE, Popen, TimeoutExpired
 from threading import Lock
@@ -21,28 +21,26 @@ from ..errors import Interrupted
 from ..redaction import Lines
 from ..signals import Signalled, deferred_signals, signal_number
 from ..ui import console
+from ..ui.progress import Board, Stoppable
 
 # Enough for the last lines of any push.
 _KEPT_CHARACTERS = 65_536
 _SECONDS_TO_STOP = 10.0
 _SECONDS_BETWEEN_CHECKS = 0.05
 
+# So that no command starts between the two steps of `end_all`.
 _lock = Lock()
-# By the ID of an Invoke configuration: its original runner class, and how many `streaming` blocks use it now. Only the
-# first and the last block change the configuration, since it cannot be read during a change.
-_replaced: dict[int, tuple[Any, int]] = {}
-_running: set[_StreamingRunner] = set()
 
 
-def end_all(number: int) -> None:
-    """Sends the signal `number` to every running command, and kills the processes that are left. Set `Board.is_over`
-    first, so that no new command starts."""
+def end_all(board: Board, number: int) -> None:
+    """Sends the signal `number` to every command that runs for the apps of `board`, which is over, and kills the
+    processes that are left. No new command starts for these apps."""
     with _lock:
-        running = list(_running)
-    for runner in running:
-        runner.signal(number)
-    for runner in running:
-        runner.end(number)
+        running = list(board.commands)
+    for command in running:
+        command.signal(number)
+    for command in running:
+        command.end(number)
 
 
 class WholeInput(StringIO):
@@ -52,25 +50,12 @@ class WholeInput(StringIO):
         return super().read()
 
 
-@contextmanager
-def streaming(c: Context) -> Iterator[None]:
-    """Within the block, `c.run` uses the runner below, by Invoke's setting `runners.local`. Threads may share a context
-    if an outer block around all of them uses it too."""
-    runners, key = c.config.runners, id(c.config)
-    with _lock:
-        usual, blocks = _replaced.get(key, (runners.local, 0))
-        _replaced[key] = usual, blocks + 1
-        if not blocks:
-            runners.local = _StreamingRunner
-    try:
-        yield
-    finally:
-        with _lock:
-            usual, blocks = _replaced.pop(key)
-            if blocks > 1:
-                _replaced[key] = usual, blocks - 1
-            else:
-                runners.local = usual
+def streaming(c: Context) -> Context:
+    """A copy of `c` whose `run` uses the runner below (the runner class is an extension point of Invoke)."""
+    copied: Context = copy(c)
+    copied.config = c.config.clone()
+    copied.config.runners.local = _StreamingRunner
+    return copied
 
 
 class _StreamingRunner(Local):
@@ -85,6 +70,8 @@ class _StreamingRunner(Local):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._relay = console.for_other_threads(console.relay)
+        current = console.current_app.get()
+        self._commands: set[Stoppable] = current.board.commands if current else set()
 
     def echo(self, command: str) -> None:
         self._relay(self.opts["echo_format"].format(command=command))
@@ -99,7 +86,7 @@ class _StreamingRunner(Local):
             self.process = Popen(
                 [shell, "-c", command], env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
             )
-            _running.add(self)
+            self._commands.add(self)
         if arrived:
             raise Signalled(arrived[0])
 
@@ -125,7 +112,7 @@ class _StreamingRunner(Local):
             # Before the pipes are closed: otherwise the command's last output would fail with SIGPIPE.
             self.end(signal_number(interrupt))
         super().stop()
-        _running.discard(self)
+        self._commands.discard(self)
         # Invoke leaves the pipes to the garbage collector.
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr) if hasattr(self, "process") else ():
             if pipe is not None:

@@ -73,7 +73,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
     _refuse_all(missing)
 
     start, changes = time.monotonic(), call.command.changes and not call.is_dry
-    with board_of(list(works), is_shown=changes) as board, runner.streaming(call.c):
+    with board_of(list(works), is_shown=changes) as board:
         batch = _Batch(call, works, board, {}, start)
         waiting = deque[str]()
         try:
@@ -93,7 +93,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
             with deferred_signals():  # a second signal must not cut off the lines that say how to continue
                 board.is_over = True
                 waiting.clear()
-                runner.end_all(signal_number(interrupt))
+                runner.end_all(board, signal_number(interrupt))
                 raise _interrupted(batch, signal_number(interrupt)) from interrupt
     with deferred_signals():
         if changes:

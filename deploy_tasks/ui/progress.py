@@ -6,20 +6,32 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from . import console
 
 _SECONDS_BETWEEN_LINES = 15.0
 
 
+class Stoppable(Protocol):
+    """A command that runs for an app."""
+
+    def signal(self, number: int, /) -> None:
+        """Sends it the signal `number`."""
+
+    def end(self, number: int, /) -> None:
+        """Sends it the signal `number`, waits for its end, and kills the processes that are left."""
+
+
 class Board:
-    """Shows the states of several apps; `show` shows one. Once `is_over` is set, nothing more is written or started for
-    these apps."""
+    """Shows the states of several apps, for which `commands` run; `show` shows one. Once `is_over` is set, nothing more
+    is written or started for these apps."""
 
     def __init__(self, names: Sequence[str], show: Callable[[str, str], None]) -> None:
         self._width = max(map(len, names))
         self._show = show
         self.is_over = False
+        self.commands: set[Stoppable] = set()
 
     @contextmanager
     def output_of(self, name: str) -> Iterator[None]:
