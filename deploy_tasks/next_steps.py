@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
     def __str__(self) -> str:
         """The command, as a person must type it here."""
-        line, steps = current.get(), [self, *([self.then] if self.then else [])]
+        line, steps = current_command_line.get(), [self, *([self.then] if self.then else [])]
         # A developer's tasks.py may lack some tasks; the program deploy-tasks has all.
         is_here = line.names is None or all(step.task in line.names for step in steps)
         called = [line.names[step.task] if line.names and is_here else step.task for step in steps]
@@ -49,7 +49,7 @@ class Step(NamedTuple):
         flags = [{key: value for key, value in step.flags.items() if key != "environment"} for step in steps]
         calls = map(_with_flags, called, flags)
         words = " ".join([*start, line.program if is_here else "deploy-tasks", *dry, *calls])
-        return words + (rest(self.target, after=steps[-1].task) if self.continues else "")
+        return words + (later_calls(self.target, after=steps[-1].task) if self.continues else "")
 
 
 class Parsed(NamedTuple):
@@ -76,27 +76,27 @@ class CommandLine(NamedTuple):
     environment: str | None = None
 
 
-current: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
+current_command_line: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
 """The command line of this context."""
 
 
 @contextmanager
 def using(command_line: CommandLine) -> Iterator[None]:
     """Within the block, this thread and threads with a copy of its context write commands for `command_line`."""
-    token = current.set(command_line)
+    token = current_command_line.set(command_line)
     try:
         yield
     finally:
-        current.reset(token)
+        current_command_line.reset(token)
 
 
-def rest(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
+def later_calls(target: Mapping[str, object] | None = None, *, after: str = "") -> str:
     """The later calls of this command line, to append to a repeated call, with a leading space; "" if there are none.
 
     `target` are the flags for the first of them, unless it names its app. `after` is the task that runs in place of the
     current call: if the next call is the same task, it is left out, since it would have nothing to do.
     """
-    line, words = current.get(), ""
+    line, words = current_command_line.get(), ""
     later = list(line.later if line.follows else ())
     if later and later[0].task == after and not later[0].given:
         del later[0]

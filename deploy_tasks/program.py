@@ -20,7 +20,7 @@ from invoke.vendor.yaml import YAMLError
 from . import __version__
 from .config.paths import project_root
 from .errors import Next, SettingsError
-from .redaction import fit
+from .redaction import sanitized
 from .tasks import ns
 
 # A project could name any other program, with arguments, to run one of its own files.
@@ -112,12 +112,12 @@ def _check_copyable(name: str, part: object) -> None:
 
 def _refused(what: str, next: Next = ()) -> SettingsError:
     error = SettingsError(what, next=next)
-    error.shown = fit(str(error))  # no task runs yet that would redact and escape it
+    error.shown = sanitized(str(error))  # no task runs yet that would redact and escape it
     return error
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {fit(text)}", file=sys.stderr)  # noqa: T201 - before any task
+    print(f"warning: {sanitized(text)}", file=sys.stderr)  # noqa: T201 - before any task
 
 
 program = _DeployProgram(

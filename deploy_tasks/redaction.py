@@ -90,7 +90,7 @@ def redact(text: str, length: int | None = None) -> str:
     return "".join([*parts, text[end:]])
 
 
-def fit(text: str) -> str:
+def sanitized(text: str) -> str:
     """`text` as one line that is safe to print: redacted, cut at 4000 characters, and with escapes for characters that
     are not printable, such as control characters, line breaks, and those that change the text's direction."""
     shown = redact(text, LONGEST_LINE)
@@ -124,12 +124,12 @@ def without_login(text: str) -> str:
 def excerpt(output: str | bytes) -> str:
     """The first 200 characters of a response or of a program's output, redacted and escaped."""
     text = output if isinstance(output, str) else output[: 4 * _MOST_READ + 4].decode(errors="replace")
-    return fit(redact(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
+    return sanitized(redact(text, _MOST_READ).strip())[:_LONGEST_EXCERPT] or "nothing"
 
 
 class Lines:
     """Joins pieces of text into whole lines, so that no secret is split. Of a line that is too long to be shown, it
-    keeps one character more than is shown, so that `fit` marks the cut."""
+    keeps one character more than is shown, so that `sanitized` marks the cut."""
 
     def __init__(self) -> None:
         self._part = ""

@@ -46,7 +46,7 @@ def raised() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def taken(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
+def get_interruptible(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
     """`queue.get` that wakes every 0.2 s for signals; Empty after `seconds`. A single long wait would not notice a
     signal that the system delivers to another thread."""
     until = time.monotonic() + seconds
@@ -73,7 +73,7 @@ def in_background(ask: Callable[[], T]) -> Callable[..., T]:
             outcome.put(lambda: answer)
 
     threading.Thread(target=work, daemon=True).start()
-    return lambda seconds=math.inf: taken(outcome, seconds)()
+    return lambda seconds=math.inf: get_interruptible(outcome, seconds)()
 
 
 @contextmanager
@@ -82,8 +82,8 @@ def deferred_signals(*, raises_after: bool = False) -> Iterator[list[int]]:
     `raises_after`, the first of them is raised after the block."""
     arrived: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS) if is_main}
-    raising = {number: handler for number, handler in usual.items() if callable(handler)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS) if is_main}
+    raising = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in raising:
         signal.signal(number, lambda number, _frame: arrived.append(number))
     try:

@@ -11,7 +11,7 @@ import pytest
 from invoke.vendor.yaml import safe_load
 
 from deploy_tasks.config.apps import SEVERAL, Table, check_conflicts, check_flags_of_several, split
-from deploy_tasks.config.project import Chosen, Project
+from deploy_tasks.config.project import Project, SelectedApps
 from deploy_tasks.config.schema import SETTINGS
 from deploy_tasks.config.settings import Settings
 from deploy_tasks.config.sources import Source
@@ -45,8 +45,8 @@ def settings(
     return Project(folder, split(config), environ or {}).load(name, flags or {})
 
 
-def chosen(table: Table, **flags: object) -> Chosen:
-    return Project(Path("/nowhere"), split({"apps": table}), os.environ).chosen(flags)
+def chosen(table: Table, **flags: object) -> SelectedApps:
+    return Project(Path("/nowhere"), split({"apps": table}), os.environ).selected_apps(flags)
 
 
 def test_the_example_of_the_page_is_that_of_the_tests() -> None:

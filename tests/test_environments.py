@@ -177,7 +177,7 @@ def test_the_choice_of_an_app_in_an_environment_does_not_rename_apps(tmp_path: P
     config = {"environments": {"production": {"app": "b"}}, "apps": apps}
     assert load(tmp_path, "production", config, "b").app == "b"
     assert load(tmp_path, "production", config, "a").app == "a-prod"
-    assert Project(tmp_path, split(config), {}, "production").chosen({}).names == ["b"]
+    assert Project(tmp_path, split(config), {}, "production").selected_apps({}).names == ["b"]
 
 
 def test_an_environment_of_one_app_is_unknown_for_the_others(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from invoke.tasks import task
 
 from deploy_tasks import next_steps
 from deploy_tasks.invocation.ending import task_boundary
-from deploy_tasks.next_steps import CommandLine, Step, advice, rest
+from deploy_tasks.next_steps import CommandLine, Step, advice, later_calls
 from deploy_tasks.tasks import build, ns, reuse, wait
 
 PACKAGE = Path(next_steps.__file__).parent
@@ -173,7 +173,7 @@ def test_another_thread_names_the_tasks_of_the_one_whose_context_it_has() -> Non
 
 def test_the_way_into_a_task_knows_its_command_line() -> None:
     with task_boundary(reuse):
-        assert rest() == ""
+        assert later_calls() == ""
 
 
 @pytest.mark.parametrize(

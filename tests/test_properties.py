@@ -29,7 +29,7 @@ from deploy_tasks.deadline import Deadline
 from deploy_tasks.deploy_config import DeployConfig
 from deploy_tasks.errors import DeployError, SettingsError, StateError
 from deploy_tasks.next_steps import Step
-from deploy_tasks.redaction import Lines, fit, keep_secret, redact
+from deploy_tasks.redaction import Lines, keep_secret, redact, sanitized
 from deploy_tasks.state.files import State
 from deploy_tasks.state.records import Record
 
@@ -237,9 +237,9 @@ def test_no_secret_slips_through_between_two_pieces_of_a_text(secrets: list[str]
     keep_secret(secrets)
     lines = Lines()
     whole = [*(line for piece in pieces for line in lines.feed(piece)), *lines.end()]
-    assert not any(secret in fit(line) for secret in secrets for line in whole)
+    assert not any(secret in sanitized(line) for secret in secrets for line in whole)
     if not secrets:
-        assert "\n".join(map(fit, whole)) == "".join(pieces).removesuffix("\n")
+        assert "\n".join(map(sanitized, whole)) == "".join(pieces).removesuffix("\n")
 
 
 @given(text=st.text(), secrets=st.lists(st.text(min_size=1, max_size=8), max_size=3))
@@ -247,10 +247,10 @@ def test_no_secret_slips_through_between_two_pieces_of_a_text(secrets: list[str]
 def test_any_text_becomes_one_printable_line_without_secrets(text: str, secrets: list[str]) -> None:
     redaction._secrets.clear()
     keep_secret(secrets)
-    shown = fit(text)
+    shown = sanitized(text)
     assert shown.isprintable()
     assert not any(secret in shown for secret in secrets if len(secret) > 3), "a short one may be in *** or in \\x1b"
-    assert fit(shown) == shown or secrets
+    assert sanitized(shown) == shown or secrets
 
 
 @given(secret=st.binary(min_size=9, max_size=40), before=st.binary(max_size=9), after=st.binary(max_size=9))

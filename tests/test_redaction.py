@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from deploy_tasks.redaction import Lines, excerpt, fit, keep_secret, plain, quoted, redact
+from deploy_tasks.redaction import Lines, excerpt, keep_secret, plain, quoted, redact, sanitized
 
 SECRET = "s3cret/+of?the app"
 
@@ -59,7 +59,7 @@ def test_a_secret_of_several_lines_is_known_line_by_line() -> None:
 )
 def test_a_secret_is_known_in_a_log_whose_lines_are_made_fit_for_a_terminal(line: str) -> None:
     keep_secret([line, f"{{\n{line}\n}}"])
-    assert "s3cret" not in fit(plain(f"printed: {line}"))
+    assert "s3cret" not in sanitized(plain(f"printed: {line}"))
 
 
 def test_a_secret_that_begins_another_does_not_give_away_the_rest() -> None:
@@ -81,13 +81,13 @@ def test_a_secret_in_pieces_is_one() -> None:
     keep_secret(["s3cret-of-the-app"])
     lines = Lines()
     whole = [line for piece in ["a s3c", "ret-of", "-the-app b\nc s3cre"] for line in lines.feed(piece)]
-    assert [fit(line) for line in [*whole, *lines.end()]] == ["a *** b", "c s3cre"]
+    assert [sanitized(line) for line in [*whole, *lines.end()]] == ["a *** b", "c s3cre"]
 
 
 @pytest.mark.parametrize("place", range(3980, 4002))
 def test_a_line_that_is_cut_in_a_secret_ends_before_it(place: int) -> None:
     keep_secret(["s3cret-of-the-app"])
-    assert "s3c" not in fit("x" * place + "s3cret-of-the-app" + "y" * 100)
+    assert "s3c" not in sanitized("x" * place + "s3cret-of-the-app" + "y" * 100)
 
 
 @pytest.mark.parametrize("place", [190, 985, 990, 999])
@@ -100,13 +100,13 @@ def test_an_excerpt_that_is_cut_in_a_secret_ends_before_it(place: int) -> None:
 @pytest.mark.parametrize("place", [90, 95, 99, 985, 999])
 def test_a_quotation_that_is_cut_in_a_secret_ends_before_it(place: int) -> None:
     keep_secret(["s3cret-of-the-app"])
-    assert "s3c" not in fit(quoted("x" * place + "s3cret-of-the-app" + "y" * 4000))
-    assert "s3c" not in fit(quoted("x" * place + "@s3cret-of-the-app" + "y" * 4000))
+    assert "s3c" not in sanitized(quoted("x" * place + "s3cret-of-the-app" + "y" * 4000))
+    assert "s3c" not in sanitized(quoted("x" * place + "@s3cret-of-the-app" + "y" * 4000))
 
 
 def test_a_secret_is_known_in_a_quotation_that_has_both_kinds_of_quotes() -> None:
     keep_secret(["it's-s3cret-of-the-app"])
-    assert "s3cret" not in fit(quoted("\"it's-s3cret-of-the-app"))
+    assert "s3cret" not in sanitized(quoted("\"it's-s3cret-of-the-app"))
 
 
 def test_a_secret_is_known_in_json_that_is_made_for_html() -> None:
@@ -116,14 +116,14 @@ def test_a_secret_is_known_in_json_that_is_made_for_html() -> None:
 
 def test_a_cut_between_two_secrets_that_overlap_shows_neither() -> None:
     keep_secret(["abX-long", "long-Xy"])
-    shown = fit("." * (4000 - len("abX-long")) + "abX-long-Xy")
+    shown = sanitized("." * (4000 - len("abX-long")) + "abX-long-Xy")
     assert "ab" not in shown
     assert shown.endswith("***… (cut)")
 
 
 def test_a_cut_before_the_beginning_of_a_secret_keeps_the_text_before_it() -> None:
     keep_secret(["begins-with-inner-and-goes-on", "inner"])
-    assert fit("." * 3983 + "begins-with-inner" + "x" * 100) == "." * 3983 + "… (cut)"
+    assert sanitized("." * 3983 + "begins-with-inner" + "x" * 100) == "." * 3983 + "… (cut)"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_long_secret_by_name_is_redacted_anywhere() -> None:
     ],
 )
 def test_no_character_that_does_something_gets_out(text: str) -> None:
-    shown = fit(text)
+    shown = sanitized(text)
     assert shown.isprintable()
     assert "\\" in shown
 
@@ -189,19 +189,19 @@ def test_no_character_that_does_something_gets_out(text: str) -> None:
 )
 def test_a_line_of_a_log_is_fit_for_a_terminal(line: str, shown: str) -> None:
     keep_secret(["s3cret-of-the-app"])
-    assert fit(plain(line)) == shown
+    assert sanitized(plain(line)) == shown
 
 
 def test_a_line_of_60_mb_is_cut_before_it_is_escaped() -> None:
     text = 60_000_000 * "\x9b"
     tracemalloc.start()
-    shown = fit(plain(text))
+    shown = sanitized(plain(text))
     lines = Lines()
     lines.feed(text)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(shown) < 5000
-    assert len(fit(lines.end()[0])) < 5000
+    assert len(sanitized(lines.end()[0])) < 5000
     assert most < 3 * len(text), "escaped it would be four times as long"
 
 

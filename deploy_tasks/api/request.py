@@ -20,7 +20,7 @@ from ..deadline import Deadline
 from ..encoding import decode, encode
 from ..errors import ApiRefused, DeployError, MayHaveStarted, NothingStarted
 from ..next_steps import Step
-from ..redaction import excerpt, fit, redact
+from ..redaction import excerpt, redact, sanitized
 from .schemas import BuildState, Refusal
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Sender:
             outcome = f"{self._host} {error}"
             raise _unknown(purpose, outcome) from error
         finally:
-            _LOGGER.debug("%s", fit(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
+            _LOGGER.debug("%s", sanitized(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in NOT_SERVED)
         is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
         # A refused request says nothing about the build, though some APIs call that "failed" too.

@@ -141,11 +141,11 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
 def flags_of(work: Work, target: Target) -> dict[str, object]:
     """The flags for `target` that a command needs, without those that are defaults."""
     settings = work.settings
-    usual: dict[str, object]
+    defaults: dict[str, object]
     if work.name:
-        usual = {key: None if key in settings.of_call else getattr(settings, key) for key in TARGET[1:]}
+        defaults = {key: None if key in settings.of_call else getattr(settings, key) for key in TARGET[1:]}
     else:
         namespace = APP_CLASSES[target.app_class]
-        usual = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}
-    needed = {key: getattr(target, key) for key, value in usual.items() if getattr(target, key) != value}
+        defaults = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}
+    needed = {key: getattr(target, key) for key, value in defaults.items() if getattr(target, key) != value}
     return {"app": work.name or target.app, **needed}

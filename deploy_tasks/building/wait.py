@@ -154,8 +154,8 @@ def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:
             next=f"To wait for it, set {settings.origins['api_url']} to that",
         )
     app_class = settings.given("app_class") or known.app_class
-    usual = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace
-    return replace(known, app_class=app_class, namespace=settings.given("namespace") or usual)
+    default = APP_CLASSES[app_class] if app_class != known.app_class else known.namespace
+    return replace(known, app_class=app_class, namespace=settings.given("namespace") or default)
 
 
 def _build_of_elsewhere(work: Work, job: str) -> BuildInFlight:

@@ -63,7 +63,7 @@ def doctor(c: Context, app: str | None, environment: str | None, json: bool) -> 
 def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Finding]:
     """Checks everything that a build and a deploy need, for all apps or those that `app` names."""
     call = Call.of(c, _DOCTOR, {"app": app, "environment": environment})
-    names = call.project.chosen({"app": app or ALL, "environment": call.options["environment"]}).names
+    names = call.project.selected_apps({"app": app or ALL, "environment": call.options["environment"]}).names
     work = Work.of_all_apps(call)
     work.complete()
     call.keep_target(work.settings.get("app"))

@@ -28,7 +28,7 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
     that a flag names. `app` is one app or several."""
     call = Call.of(c, _HISTORY, {"app": app, "environment": environment})
     project = call.project
-    names = project.chosen(call.options).names if app and project.table else None
+    names = project.selected_apps(call.options).names if app and project.table else None
     works = [Work(call, name) for name in names] if names else [Work.of_all_apps(call)]
     for work in works:
         work.complete()

@@ -36,7 +36,7 @@ from .settings import Settings
 from .sources import Layer, Origin, Source, settle
 
 
-class Chosen(NamedTuple):
+class SelectedApps(NamedTuple):
     """The apps that a call selects: their names in the table of apps, or None without a table."""
 
     names: list[str] | None
@@ -128,17 +128,17 @@ class Project:
             engines=engines,
         )
 
-    def chosen(self, flags: Mapping[str, object]) -> Chosen:
+    def selected_apps(self, flags: Mapping[str, object]) -> SelectedApps:
         """The apps that `flags` or, with a table of apps, DEPLOY_APP select. SettingsError if none or an unknown one is
         selected."""
         if not self.table:
-            return Chosen(None, is_several=False, jobs=None)
+            return SelectedApps(None, is_several=False, jobs=None)
         layers, *_ = self._layers(None, flags, self.environment, must_agree=True)
         values, origins = settle((BY_KEY["app"], BY_KEY["jobs"]), layers)
         is_several = apps.SEVERAL.fullmatch(values["app"] or "") is not None
         if is_several:
             apps.check_flags_of_several(flags)
-        return Chosen(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
+        return SelectedApps(apps.named(self.table, values["app"], origins["app"]), is_several, values["jobs"])
 
     def load(self, name: str | None, flags: Mapping[str, object], *, environment: str | None = None) -> Settings:
         """The settings for the app `name` of the table (None: without a table, or for all apps) and a task's `flags`,

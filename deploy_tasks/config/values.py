@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from .. import images
 from ..app_class import APP_CLASSES
 from ..hosts import is_loopback
-from ..redaction import fit, quoted
+from ..redaction import quoted, sanitized
 
 _HOST = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -176,7 +176,7 @@ def _table(kind: Any, keys: Iterable[str], value: object) -> object:  # Any: a t
     try:
         return msgspec.convert(value, kind, strict=False)  # numbers arrive as text
     except msgspec.ValidationError as error:
-        raise ValueError(f"{fit(str(error))} (allowed keys: {', '.join(keys)})") from error
+        raise ValueError(f"{sanitized(str(error))} (allowed keys: {', '.join(keys)})") from error
 
 
 ports = partial(_table, tuple[Port, ...], Port.__struct_fields__)

@@ -180,9 +180,9 @@ def _target(work: Work) -> dict[str, object]:
     has_app = "app" in by_call or (app is Source.RECORD and settings.app != work.checkout.app)
     # What it is if only the configuration says.
     is_recorded = settings.origins["app_class"].source is Source.RECORD
-    usual = APP_CLASSES[DEFAULT_APP_CLASS if is_recorded else settings.app_class]
+    default = APP_CLASSES[DEFAULT_APP_CLASS if is_recorded else settings.app_class]
     follows = namespace in (Source.RECORD, Source.DEFAULT)
-    has_place = "namespace" in by_call or (follows and ("app_class" in by_call or settings.namespace != usual))
+    has_place = "namespace" in by_call or (follows and ("app_class" in by_call or settings.namespace != default))
     return {
         "app": work.name or (settings.app if has_app else None),
         "namespace": settings.namespace if has_place else None,

@@ -51,7 +51,7 @@ class WholeInput(StringIO):
 
 
 def streaming(c: Context) -> Context:
-    """A copy of `c` whose `run` uses the runner below (the runner class is an extension point of Invoke)."""
+    """A copy of `c` whose `run` uses the runner below, by Invoke's setting `runners.local`."""
     copied: Context = copy(c)
     copied.config = c.config.clone()
     copied.config.runners.local = _StreamingRunner

@@ -93,9 +93,9 @@ class Call(Struct, Generic[R_co], frozen=True):
         if flags.get("environment") is None:
             flags["environment"] = chain.environment
         project = Project.of(c, cast("str | None", flags["environment"]))
-        environment, line = project.environment, next_steps.current.get()
+        environment, line = project.environment, next_steps.current_command_line.get()
         # From now on, suggested commands name this environment.
-        next_steps.current.set(line._replace(environment=environment))
+        next_steps.current_command_line.set(line._replace(environment=environment))
         if line.later and flags["environment"] is None and command.changes:
             _warn_of_others(line.later, command.name, environment)
         if environment != chain.environment:

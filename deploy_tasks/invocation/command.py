@@ -1,4 +1,4 @@
-"""What a task does, as data: what it needs, how it plans, and what its plan does."""
+"""The type of a command: what it needs, how it plans, and what its plan does."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ R_co = TypeVar("R_co", covariant=True)
 API = ("api_url", "api_key", "app")
 """What every command that talks to the API needs."""
 TO_DEPLOY = ("port", "env_from")
-"""What a deploy needs beside that."""
+"""What a deploy needs in addition."""
 FROM_CHECKOUT = ("app", "repo_url", "git_ref")
-"""What git knows of a build."""
+"""The settings of a build that git may fill in."""
 
 
 class Effect(IntEnum):
@@ -62,7 +62,7 @@ class Command(Struct, Generic[R_co], frozen=True):
     uses_record: bool = False
     """Whether the record may complete the target: app, namespace, image name, app class."""
     effect: Effect = Effect.DEPLOYS
-    """What it does. If it builds or deploys, it has the flag `yes` and a plan with `lines` (`Guarded`)."""
+    """What the task does. If it builds or deploys, it has the flag `yes`, and its plan has `lines` (`Guarded`)."""
     restores: bool = False
     """Whether it restores how the app ran before, in place of the current settings."""
     all_or_none: bool = True

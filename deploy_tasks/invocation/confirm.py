@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from ..config.project import Project
 from ..errors import ChangedMeanwhile, SettingsError
-from ..next_steps import Step, current, rest
+from ..next_steps import Step, current_command_line, later_calls
 from ..ui import console
 from .call import Call
 from .command import Effect
@@ -28,7 +28,7 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
 
     Keeps what runs now, so that a later deploy of this command line notices if it changes.
     """
-    if current.get().later and planned and not console.can_ask():
+    if current_command_line.get().later and planned and not console.can_ask():
         _check_later(planned[0][0])
     guarded = [
         (work, cast(Guarded, plan))
@@ -52,7 +52,7 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
                 for line in lines:
                     console.tell(line if len(guarded) == 1 else f"{work.name}: {line}")
                 work.shown.update(lines)
-            if then := rest():
+            if then := later_calls():
                 console.tell(f"then:{then}")
             if not console.ask(f"Go on in {cluster}?"):
                 raise SettingsError("the plan was not confirmed", "Nothing was changed")
@@ -68,7 +68,7 @@ def _check_later(work: Work) -> None:
         return
     environment, confirmed = call.environment, {call.environment, *call.chain.confirmed}
     app = call.options.get("app")
-    for later in current.get().later:
+    for later in current_command_line.get().later:
         environment = cast("str | None", later.given.get("environment", environment))
         app = cast("str | None", later.given.get("app", app))
         if later.given.get("yes"):
@@ -86,7 +86,7 @@ def _protected(call: Call[object], environment: str | None, app: str | None) -> 
     flags = {"app": app}
     with suppress(SettingsError):
         project = Project.of(call.c, environment)
-        for name in project.chosen(flags).names or (None,):
+        for name in project.selected_apps(flags).names or (None,):
             settings = project.load(name, flags)
             if settings.protected:
                 return settings.cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..app_class import APP_CLASSES
-from ..next_steps import current
+from ..next_steps import current_command_line
 from ..ui import console
 from .call import Call
 from .command import TO_DEPLOY, Effect
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .work import Work
 
 _DEPLOY_BY_SETTINGS = ("reuse", "deploy", "local-deploy")
-"""The tasks that deploy as the settings say: not as the app ran before, nor in another environment."""
+"""The tasks that deploy with the current settings."""
 
 
 def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
         return needs
     if name:
         return (*needs, *TO_DEPLOY, "cloned_files")
-    deploy = next((later for later in current.get().later if later.task in _DEPLOY_BY_SETTINGS), None)
+    deploy = next((later for later in current_command_line.get().later if later.task in _DEPLOY_BY_SETTINGS), None)
     # The deploy checks its own flags when it is called.
     return (*needs, *TO_DEPLOY) if deploy and not {"port", "env"} & deploy.given.keys() else needs
 

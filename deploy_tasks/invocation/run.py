@@ -22,12 +22,12 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     Raises the errors of `errors.py`. If some of several apps fail, raises SomeFailed with the error of each.
     """
     call = Call.of(c, command, options)
-    chosen = call.project.chosen(call.options)
-    if chosen.is_several:
+    selected = call.project.selected_apps(call.options)
+    if selected.is_several:
         from . import several
 
-        return cast(R, several.run(call, chosen.names or [], at_once=chosen.jobs or command.at_once))
-    work = Work(call, chosen.names[0] if chosen.names else None)
+        return cast(R, several.run(call, selected.names or [], at_once=selected.jobs or command.at_once))
+    work = Work(call, selected.names[0] if selected.names else None)
     try:
         with unlocked_if_refused([work]):
             if command.changes and not call.is_dry:

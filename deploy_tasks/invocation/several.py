@@ -14,8 +14,8 @@ from ..config import apps
 from ..engine import runner
 from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from ..next_steps import Step
-from ..redaction import fit
-from ..signals import deferred_signals, signal_number, taken
+from ..redaction import sanitized
+from ..signals import deferred_signals, get_interruptible, signal_number
 from ..ui import console, github
 from ..ui.progress import Board, board_of
 from .call import Call
@@ -86,7 +86,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
             waiting.extend(plans)
             over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)
             for _ in plans:
-                outcome = taken(over)
+                outcome = get_interruptible(over)
                 with deferred_signals(raises_after=True):
                     batch.record(outcome)
         except KeyboardInterrupt as interrupt:
@@ -239,7 +239,7 @@ def _summed_up(batch: _Batch) -> dict[str, object]:
 def _tell_table(outcomes: Sequence[Outcome], seconds: float) -> None:
     rows = []
     for name, took, _, error in outcomes:
-        line = "" if error is None else fit(str(error))
+        line = "" if error is None else sanitized(str(error))
         detail = line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
         code = error.exit_code if isinstance(error, DeployError) else 1
         rows.append([name, "done" if error is None else f"failed ({code})", f"{took:.1f} s", detail])

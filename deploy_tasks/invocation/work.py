@@ -181,9 +181,9 @@ class Work:
         self.record = self.recorded_in_chain or known
         self.place = Place(settings.environment, settings.namespace, settings.get("app"))
         # Other scripts may deploy to other namespaces than those of the app classes. Then the app would run in two.
-        usual = {None, settings.namespace, *APP_CLASSES.values()}
+        expected = {None, settings.namespace, *APP_CLASSES.values()}
         is_default = settings.origins["namespace"].source is Source.DEFAULT
-        if is_default and known and known.app == settings.get("app") and known.namespace not in usual:
+        if is_default and known and known.app == settings.get("app") and known.namespace not in expected:
             console.warn(
                 f"{known.app} was recorded in namespace {known.namespace}, but this command uses {settings.namespace}; "
                 f"to keep {known.namespace}: --namespace {known.namespace}, or namespace under deploy: in invoke.yaml"

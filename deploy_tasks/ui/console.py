@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 from ..encoding import as_builtins
 from ..errors import DeployError, SomeFailed
-from ..redaction import fit, plain, redact
+from ..redaction import plain, redact, sanitized
 
 if TYPE_CHECKING:
     from .progress import Board
@@ -57,7 +57,7 @@ def safe(lines: Iterable[str], stream: TextIO | None, *, is_command: bool = Fals
     """
     current = current_app.get()
     prefix = current.prefix if current and not is_command else ""
-    text = "".join(f"{prefix}{line if isinstance(line, Printable) else fit(line)}\n" for line in lines)
+    text = "".join(f"{prefix}{line if isinstance(line, Printable) else sanitized(line)}\n" for line in lines)
     if not is_command and is_on_github():
         text = re.sub(r"^(\s*):(?=:)", r"\1: ", text, flags=re.MULTILINE).replace("##[", "## [")
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -241,7 +241,7 @@ def _redacted(value: Any) -> Any:  # any JSON value
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, to: TextIO | None = None) -> list[str]:
     """The lines of a table with its `titles`: drawn if `to` is a terminal, else aligned text."""
-    rows = [[fit(cell) for cell in row] for row in rows]
+    rows = [[sanitized(cell) for cell in row] for row in rows]
     if is_drawn_on(to):
         from .live import drawn_table
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DeployError
-from ..redaction import fit, redact
+from ..redaction import redact, sanitized
 from .console import is_on_github, message_of, tell, warn
 
 
@@ -52,7 +52,7 @@ def outputs(title: str, values: Mapping[str, str]) -> None:
             kept[name] = value
     _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in kept.items()))
     rows = "".join(f"| {name} | `{_literal(value)}` |\n" for name, value in kept.items())
-    _append("GITHUB_STEP_SUMMARY", f"| {_literal(fit(title))} | |\n|---|---|\n{rows}\n")
+    _append("GITHUB_STEP_SUMMARY", f"| {_literal(sanitized(title))} | |\n|---|---|\n{rows}\n")
 
 
 def _append(variable: str, text: str) -> None:

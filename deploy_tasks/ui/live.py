@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..redaction import fit
+from ..redaction import sanitized
 from .console import above_live_line, stderr
 
 
@@ -21,8 +21,8 @@ def live_line(what: str) -> Iterator[Callable[[str], None]]:
     """Within the block, a line on stderr with `what`, its state and the elapsed time. Yields a function that sets the
     state."""
     with _live() as lines:
-        task = lines.add_task(escape(fit(what)), state="")
-        yield lambda state: lines.update(task, state=escape(fit(state)), refresh=True)
+        task = lines.add_task(escape(sanitized(what)), state="")
+        yield lambda state: lines.update(task, state=escape(sanitized(state)), refresh=True)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def live_lines(number: int) -> Iterator[Callable[[str, str], None]]:
                 tasks[name] = lines.add_task(escape(name), state="")
             if state:
                 # Drawn now: on a busy machine, the thread that redraws may not run before the next state.
-                lines.update(tasks[name], state=escape(fit(state)), refresh=True)
+                lines.update(tasks[name], state=escape(sanitized(state)), refresh=True)
                 return
             done.add(name)
             lines.update(count, state=f"{len(done)}/{number} done")
