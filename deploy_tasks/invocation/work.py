@@ -153,7 +153,7 @@ class Work:
         self.state.sweep()
 
     def unlock(self) -> None:
-        """Gives up the lock, if its file is new: a command that fails before it changes anything leaves no file."""
+        """Releases the lock if its file is new: a command that fails before it changes anything leaves no file."""
         lock.undo(self.state.lock_path, self._made_by_lock)
 
     # plan
@@ -323,8 +323,8 @@ class Work:
 
 @contextmanager
 def unlocked_if_refused(works: Iterable[Work]) -> Iterator[None]:
-    """Within it, `works` are locked and planned. After an error or an interrupt there, their new lock files are removed
-    again."""
+    """For the block that locks and plans `works`: after an error or an interrupt there, removes their new lock
+    files."""
     try:
         yield
     except BaseException:

@@ -202,12 +202,12 @@ def _prepare(path: Path) -> None:
 
 
 def missing(path: Path) -> list[Path]:
-    """The file `path` and the folders above it, as far as they do not exist."""
+    """Those of `path` and the folders above it that do not exist."""
     return [place for place in (path, *path.parents) if not os.path.exists(place)]  # noqa: PTH110 - it may be too long
 
 
 def remove_new(places: Sequence[Path]) -> None:
-    """Removes a file and the folders that were made for it, as far as nothing else is in them."""
+    """Removes a file, and the folders that were made for it unless they contain anything else."""
     file, *folders = places
     with suppress(OSError):
         file.unlink()

@@ -63,7 +63,7 @@ def take(
 
 
 def undo(path: Path, made: Sequence[Path]) -> None:
-    """Gives up the lock of `path` if this thread has it and its file is new, and removes what was `made` for it (what
+    """Releases the lock of `path` if this thread has it and its file is new, and removes what was `made` for it (what
     was `missing` before)."""
     lock = _locks.get(path)
     if path in made and lock and lock.thread is threading.current_thread():
