@@ -150,10 +150,10 @@ def deploy(
 ) -> "Record | None":
     """Build HEAD in the cluster, unless its commit's image exists, and deploy that image."""
     options = dict(locals())
-    from .deploying import build_and_deploy
+    from .deploying import deploy
     from .invocation.run import run
 
-    return run(c, build_and_deploy.deploy, options)
+    return run(c, deploy.deploy, options)
 
 
 @DeployTask
@@ -181,10 +181,10 @@ def reuse(
 ) -> "Record | None":
     """Deploy a recorded digest; never builds."""
     options = dict(locals())
-    from .deploying import deploy
+    from .deploying import reuse
     from .invocation.run import run
 
-    return run(c, deploy.reuse, options)
+    return run(c, reuse.reuse, options)
 
 
 reuse.aliases = ("reuse-deploy",)
@@ -309,10 +309,10 @@ def local_deploy(
 ) -> "Record | None":
     """`local`, then `reuse`: build here, push, deploy that image."""
     options = dict(locals())
-    from .deploying import build_and_deploy
+    from .deploying import deploy
     from .invocation.run import run
 
-    return run(c, build_and_deploy.local_deploy, options)
+    return run(c, deploy.local_deploy, options)
 
 
 @DeployTask

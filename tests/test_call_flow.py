@@ -84,11 +84,12 @@ def path(start: Place, end: Place) -> list[Place]:
 
 
 def test_the_flag_app_class_can_be_followed_from_the_task_to_the_request() -> None:
-    command = ("deploy_tasks.deploying.deploy", "reuse")
+    command = ("deploy_tasks.deploying.reuse", "reuse")
     assert command in mentioned(("deploy_tasks.tasks", "reuse"))
-    request = ("deploy_tasks.deploying.deploy", "plan_of")
-    assert 0 < len(path(command, request)) <= 5
-    assert 0 < len(path(request, ("deploy_tasks.deploy_config", "DeployConfig"))) <= 3
+    assert 0 < len(path(command, ("deploy_tasks.deploying.deploy_plan", "plan_of"))) <= 5
+    config = ("deploy_tasks.deploying.app_config", "configured")
+    assert 0 < len(path(command, config)) <= 5
+    assert 0 < len(path(config, ("deploy_tasks.deploy_config", "DeployConfig"))) <= 3
 
 
 def test_the_request_can_be_followed_to_the_encoder() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from deploy_tasks.api.schemas import DeployRequest
 from deploy_tasks.deadline import Deadline
-from deploy_tasks.deploying import deploy_plan as deploys
+from deploy_tasks.deploying import follow
 from deploy_tasks.tasks import reuse
 from tests.project import Project
 from tests.test_tasks import URL, api, context, record
@@ -32,8 +32,8 @@ def test_replicas_and_health_path_have_one_deadline(
     def health(url: str, *, deadline: Deadline, progress: object) -> None:
         given.append(deadline)
 
-    monkeypatch.setattr(deploys, "wait_for_rollout", replicas)
-    monkeypatch.setattr(deploys, "wait_for_health", health)
+    monkeypatch.setattr(follow, "wait_for_rollout", replicas)
+    monkeypatch.setattr(follow, "wait_for_health", health)
     reuse(context(), domain=["shop.example.com"], check_health=True, rollout_timeout=60)
     assert len(given) == 2
     assert given[0] is given[1]

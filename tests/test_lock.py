@@ -14,7 +14,7 @@ import pytest
 from deploy_tasks.deadline import Deadline
 from deploy_tasks.errors import Locked, StateError
 from deploy_tasks.next_steps import Step
-from deploy_tasks.state import files, lock
+from deploy_tasks.state import lock
 from tests.clock import Clock
 
 AGAIN = Step("reuse", {"lock_timeout": 600}, says="Wait for it")
@@ -98,9 +98,8 @@ def test_it_takes_the_lock_as_soon_as_it_is_free(path: Path, other: int, monkeyp
 
 def test_a_lock_that_is_undone_leaves_nothing_of_what_it_made(tmp_path: Path) -> None:
     path = tmp_path / "project" / ".deploy" / "build-id.json.lock"
-    made = files.missing(path)
     take(path)
-    lock.undo(path, made)
+    lock.undo(path, [path, path.parent, path.parent.parent])
     assert not (tmp_path / "project").exists()
     take(path)
     assert json.loads(path.read_text())["pid"] == os.getpid()
@@ -109,12 +108,11 @@ def test_a_lock_that_is_undone_leaves_nothing_of_what_it_made(tmp_path: Path) ->
 def test_a_lock_that_is_undone_leaves_what_others_made(tmp_path: Path) -> None:
     path = tmp_path / ".deploy" / "build-id.json.lock"
     take(path)
-    lock.undo(path, files.missing(path))
+    lock.undo(path, [])
     assert path.exists(), "it was there before"
     other = path.with_name("build-id.other.json.lock")
-    made = [other, path.parent]
     take(other)
-    lock.undo(other, made)
+    lock.undo(other, [other, path.parent])
     assert sorted(file.name for file in path.parent.iterdir()) == [".gitignore", path.name]
 
 

@@ -31,15 +31,18 @@ class BuildPlan(Struct, frozen=True):
     """The image, if it exists: then nothing is built."""
     in_flight: BuildInFlight | None
     """The build that was started from here and is not recorded yet."""
-    waits: bool
     shows_log: bool
 
     def show(self, work: Work) -> None:
+        self.pretend(work)
+
+    def pretend(self, work: Work) -> Record:
+        """Shows the plan; returns the image that later tasks of a dry run go on with."""
         if self.existing:
             console.tell(self.existing.says)
         else:
             work.would_send("POST", "/build", self.request)
-        work.pretend(self.build)
+        return work.pretend(self.build)
 
     def lines(self, _work: Work) -> list[str]:
         """The lines that describe what would be built, for a protected environment."""
@@ -47,17 +50,41 @@ class BuildPlan(Struct, frozen=True):
             return [self.existing.says]
         return [f"build {self.request.app}: {self.request.repo_url} at {images.short_ref(self.request.git_ref, 12)}"]
 
-    def execute(self, work: Work) -> Record | BuildInFlight:
+    def execute(self, work: Work) -> Record:
         if found := self.existing:
             console.tell(found.says)
             return record_and_report(work, found.build, found.build_id)
-        build = _joined(work, self) or _started(work, self)
-        if self.waits:
-            return wait_and_record(work, build, shows_log=self.shows_log)
+        return wait_and_record(work, self.begin(work), shows_log=self.shows_log)
+
+    def begin(self, work: Work) -> BuildInFlight:
+        """Starts the build, or joins the one in flight."""
+        return _joined(work, self) or _started(work, self)
+
+
+class StartPlan(Struct, frozen=True):
+    """A build in the cluster that is not waited for (`--no-wait`)."""
+
+    build: BuildPlan
+
+    def show(self, work: Work) -> None:
+        self.build.show(work)
+
+    def lines(self, work: Work) -> list[str]:
+        return self.build.lines(work)
+
+    def execute(self, work: Work) -> Record | BuildInFlight:
+        if self.build.existing:
+            return self.build.execute(work)
+        build = self.build.begin(work)
         step = step_to_wait(work, build)._replace(continues=False)
         console.tell(f"the build goes on in the cluster. Pick it up: {step}")
         work.result(build.job_name, build)
         return build
+
+
+def _plan(work: Work) -> BuildPlan | StartPlan:
+    plan = plan_of(work)
+    return plan if work.options["wait"] else StartPlan(plan)
 
 
 def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
@@ -88,12 +115,12 @@ def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
     if request.git_ref == work.checkout.commit and work.checkout.dirty:
         what = "build: the cluster builds" if existing is None else "image: it is that of"
         console.warn(f"uncommitted changes are not part of this {what} commit {request.git_ref[:12]}")
-    return BuildPlan(request, build, existing, in_flight, options.get("wait", True), options["logs"])
+    return BuildPlan(request, build, existing, in_flight, options["logs"])
 
 
-build = Command(
+build: Command[Record | BuildInFlight] = Command(
     "build",
-    plan_of,
+    _plan,
     needs=(*API, "repo_url", "git_ref"),
     from_git=FROM_CHECKOUT,
     effect=Effect.BUILDS,

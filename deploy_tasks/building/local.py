@@ -42,9 +42,13 @@ class LocalPlan:
     allows_secrets: bool
 
     def show(self, work: Work) -> None:
+        self.pretend(work)
+
+    def pretend(self, work: Work) -> Record:
+        """Shows the plan; returns the image that later tasks of a dry run go on with."""
         self.engine.detect()
         self._build_and_push(work)
-        work.pretend(self.target)
+        return work.pretend(self.target)
 
     def lines(self, work: Work) -> list[str]:
         """The lines that describe what would be built, for a protected environment."""

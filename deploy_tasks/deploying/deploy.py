@@ -1,125 +1,78 @@
-"""`reuse`: deploys a recorded or given digest. Also plans every other deploy (`plan_of`)."""
+"""`deploy` and `local-deploy`: build and deploy HEAD. `deploy` builds in the cluster, unless the commit's image exists;
+`local-deploy` builds on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from itertools import chain
+from msgspec import Struct, structs
 
-from .. import images
-from ..api.schemas import DeployRequest
-from ..building.digest import steps_to_build
-from ..config.settings import Settings
-from ..config.sources import of_flag
-from ..config.values import as_text
-from ..deploy_config import DeployConfig, Metrics, Port
-from ..encoding import fields_of
+from ..building.build import BuildPlan, build
+from ..building.build import plan_of as plan_of_build
+from ..building.local import LocalPlan, local
+from ..building.local import plan_of as plan_of_local
+from ..deploy_config import DeployConfig
 from ..errors import SettingsError
-from ..invocation.command import API, TO_DEPLOY, Command
+from ..images import is_commit
+from ..invocation.command import TO_DEPLOY, Command, Effect
 from ..invocation.work import Work
-from ..next_steps import LEFT_OUT
-from ..redaction import keep_secret
-from ..signals import in_background
+from ..redaction import quoted
 from ..state.records import Record
-from .deploy_plan import DeployPlan
-
-NEEDS = (*API, *TO_DEPLOY)
-
-
-def _plan_reuse(work: Work) -> DeployPlan:
-    image, image_name, wanted = work.record, work.settings.image_name, work.options["build_id"]
-    if wanted is not None:
-        entries, recorded = work.state.history, image
-        try:
-            build_id = images.digest(entries.of_image(image_name).digest_for(wanted))
-        except ValueError as error:
-            # A failed `"$(…)"` in a shell gives an empty text, so an empty text does not mean "not given".
-            raise SettingsError(
-                f"flag --build-id: {error} (of a recorded one, its first 12 digits are enough)"
-            ) from error
-        image = Record(build_id=build_id)
-        of_digest = (one for one in chain([recorded] if recorded else [], entries) if one.build_id == build_id)
-        if first := next(of_digest, None):
-            image = next((one for one in chain([first], of_digest) if one.image_name == image_name), first)
-    if image is None or image.build_id is None:
-        raise SettingsError("no digest is recorded yet", "Nothing was deployed", steps_to_build(work, None))
-    if image.image_name not in (None, image_name):
-        steps = steps_to_build(work, None)
-        # With several apps, an app may not use the record of another.
-        if not work.name:
-            steps.append(work.step("reuse", "Or deploy that image", continues=True, image_name=image.image_name))
-        what = f"the recorded digest is of image {image.image_name}, not of {image_name}"
-        raise SettingsError(what, "Nothing was deployed", steps)
-    return plan_of(work, image)
+from .app_config import configured
+from .deploy_plan import DeployPlan, plan_of, target_lines
 
 
-reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True)
+class BuildAndDeploy(Struct, frozen=True):
+    """A build, unless the image exists, and the deploy of that image."""
+
+    build: BuildPlan | LocalPlan
+    config: DeployConfig
+    """How the image is to run."""
+    deploy: DeployPlan | None
+    """None if the image is not built yet: then it is planned after the build."""
+
+    def lines(self, work: Work) -> list[str]:
+        deploy = self.deploy.lines(work) if self.deploy else target_lines(work, self.config)
+        return [*self.build.lines(work), *deploy]
+
+    def show(self, work: Work) -> None:
+        self._deploy_of(work, self.build.pretend(work)).show(work)
+
+    def execute(self, work: Work) -> Record:
+        work.running()  # reads what the deploy will replace before the build starts
+        return self._deploy_of(work, self.build.execute(work)).execute(work)
+
+    def _deploy_of(self, work: Work, image: Record) -> DeployPlan:
+        return self.deploy or structs.replace(plan_of(work, image, self.config), is_built=True)
 
 
-def plan_of(work: Work, image: Record, config: DeployConfig | None = None) -> DeployPlan:
-    """The plan to deploy `image`, which has no digest if it is not built yet. The default for `config` comes from the
-    settings and flags; SettingsError if they are invalid."""
-    settings = work.settings
-    if config is None:
-        config = config_of(settings, environment_of(settings, work.options["env"] or []))
-    if work.options["check_health"] and all(domain.startswith("*") for domain in config.all_domains):
-        what = "--check-health needs a domain without *"
-        raise SettingsError(what, next="Set --domain or DEPLOY_DOMAIN")
-    request = DeployRequest(
-        app=settings.app,
-        namespace=settings.namespace,
-        image_name=image.image_name or settings.image_name,
-        build_id=image.build_id or "",
-        deploy=True,
-        deploy_config=config,
-    )
-    deployed = Record.of(
-        image,
-        app=request.app,
-        namespace=request.namespace,
-        image_name=request.image_name,
-        app_class=config.app_class,
-        environment=settings.environment,
-    )
-    if image.build_id:
-        if image.git_ref:
-            in_background(partial(work.checkout.since, image.git_ref))  # so that the answer is there when it is shown
-        if not work.is_of_several:  # of several apps, another may still be refused; then nothing must be sent
-            work.begin_to_look()
-    return DeployPlan(request=request, deployed=deployed)
+def _plan_deploy(work: Work) -> BuildAndDeploy:
+    settings, head = work.settings, work.checkout.commit
+    if settings.git_ref != head and (head or not is_commit(settings.git_ref)):
+        raise SettingsError(
+            f"{settings.origins['git_ref']} is {quoted(settings.git_ref)}, and `deploy` deploys the commit that is "
+            f"checked out here, {head[:12] if head else 'which git does not know'}",
+            "Nothing was started",
+            ["Leave the setting out", work.step("build", "Or build that ref, then deploy it with reuse")],
+        )
+    config = configured(work)  # reports invalid settings before the registry is asked
+    plan = plan_of_build(work, if_needed=True)
+    found = plan.existing
+    image = Record.of(found.build, build_id=found.build_id) if found else None
+    return BuildAndDeploy(plan, config, plan_of(work, image, config) if image else None)
 
 
-def config_of(settings: Settings, env: Mapping[str, str]) -> DeployConfig:
-    """The deploy config from the settings, with the variables `env`."""
-    domains = [*settings.domain]
-    several = len(domains) > 1 or any(domain.startswith("*") for domain in domains)
-    return DeployConfig(
-        port=None if settings.ports else settings.get("port"),
-        ports=[Port(**fields_of(port)) for port in settings.ports] or None,
-        replicas=settings.replicas,
-        domain=domains[0] if domains and not several else None,
-        domains=domains if several else None,
-        health_path=settings.health_path,
-        tls=None if settings.tls else False,
-        env={**env},
-        metrics=Metrics(**fields_of(settings.metrics)) if settings.metrics else None,
-        app_class=settings.app_class,
-    )
+deploy = Command(
+    "deploy",
+    _plan_deploy,
+    needs=(*build.needs, *TO_DEPLOY),
+    from_git=build.from_git,
+)
 
 
-def environment_of(settings: Settings, texts: Sequence[str], *, with_configured: bool = True) -> dict[str, str]:
-    """The app's variables: those of the configuration, then those of `texts`: `KEY=VALUE`, or `KEY` with its value from
-    the shell or `.env`. SettingsError if one would give one of the kit's secrets to the app."""
-    keep_secret(settings.secret_values_of(texts), is_named=True)
-    pairs = [of_flag("--env", as_text, text).partition("=") for text in texts]
-    for name, equals, value in pairs:
-        if not name:
-            raise SettingsError(f"--env {equals!r} has no name: KEY=VALUE, or KEY")
-        if equals + value == LEFT_OUT:
-            raise SettingsError(f"--env {name}{LEFT_OUT}: replace … with the value")
-    named = settings.values_of([name for name, equals, _ in pairs if not equals], "--env")
-    environment = dict(settings.configured_environment) if with_configured else {}
-    environment |= {name: value if equals else named[name] for name, equals, value in pairs}
-    if secret := settings.secrets_among(environment):
-        raise SettingsError(f"the app's variable {', '.join(secret)} would give a secret of the deploy to the app")
-    return environment
+def _plan_local_deploy(work: Work) -> BuildAndDeploy:
+    plan = plan_of_local(work)
+    return BuildAndDeploy(plan, configured(work), None)
+
+
+local_deploy = structs.replace(
+    local, name="local-deploy", plan=_plan_local_deploy, needs=(*local.needs, *TO_DEPLOY), effect=Effect.DEPLOYS
+)

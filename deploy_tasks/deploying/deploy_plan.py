@@ -8,32 +8,24 @@ from functools import partial
 from msgspec import Struct
 
 from .. import images
-from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
 from ..app_class import DEFAULT_APP_CLASS
 from ..building.digest import steps_to_build
-from ..deadline import Deadline
-from ..deploy_config import differences
+from ..deploy_config import DeployConfig, differences
 from ..encoding import as_builtins
-from ..errors import (
-    ChangedMeanwhile,
-    DigestNotFound,
-    MayHaveStarted,
-    RolloutFailed,
-    StateError,
-    StillRunning,
-)
+from ..errors import ChangedMeanwhile, DigestNotFound, MayHaveStarted, StateError
 from ..invocation.confirm import confirm_change
 from ..invocation.running import Running
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
+from ..signals import in_background
 from ..state import history
 from ..state.records import HistoryEntry, Record
 from ..state.what_ran import ran
 from ..ui import console
-from ..ui.progress import progress_of
+from .follow import follow
 from .image_lines import age, described, when
-from .undo import Undo, undo_of
+from .undo import undo_of
 
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
 _NOT_REPEATED = {
@@ -52,8 +44,8 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
     """Lines to print before the deploy."""
     restores: RollbackRequest | None = None
     """Sent in place of `request` to a server that can restore a revision with the values of its variables."""
-    is_late: bool = False
-    """Whether the image was built after the plan was made, so that something else may run by now."""
+    is_built: bool = False
+    """Whether the same task built the image, so that something else may run by now."""
     promoted_from: str | None = None
     """The environment that the image comes from."""
 
@@ -71,23 +63,12 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         work.would_send("POST", path, body)
 
     def lines(self, work: Work) -> list[str]:
-        """The plan for people: the target, what runs now, what will run, and what changes. An image that is not built
-        yet has no digest, and so no `new:` line."""
-        now, image, config = work.running(), self.deployed, self.request.deploy_config
-        lines = [*self.says, f"deploy {_to(work, self.request)}"]
-        if ran := now.ran:
-            by = f"by {ran.deployed_by} at {ran.deployed_at}" if ran.deployed_by else ""
-            replicas = ran.deploy_config.replicas if ran.deploy_config else None
-            replicas = ran.replicas if replicas is None else replicas
-            lines.append(f"  now: {described(ran, history.source(ran), by, replicas=replicas)}")
-            if not now.is_from_here:
-                lines.append("  warning: what runs now was not deployed from here")
-        else:
-            lines.append(f"  now: {now.why or 'nothing'}")
-        if image.build_id or self.restores:
-            lines.append(f"  new: {described(image, age(work, image), replicas=config.replicas)}")
-            if ran and ran.deploy_config and (changes := differences(ran.deploy_config, config)):
-                lines.append(f"  changes: {', '.join(changes)}")
+        """The plan for people: the target, what runs now, what will run, and what changes."""
+        ran, image, config = work.running().ran, self.deployed, self.request.deploy_config
+        new = f"  new: {described(image, age(work, image), replicas=config.replicas)}"
+        lines = [*self.says, *target_lines(work, config), new]
+        if ran and ran.deploy_config and (changes := differences(ran.deploy_config, config)):
+            lines.append(f"  changes: {', '.join(changes)}")
         return lines
 
     def execute(self, work: Work) -> Record:
@@ -110,10 +91,10 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         if work.place in seen:
             # A server that does not say what runs will not say it later either.
             seen[work.place] = before if before.why else Running(new, is_from_here=True)
-        console.tell(f"deployed {_to(work, request)}{'' if self.is_late else ', without a build'}")
+        console.tell(f"deployed {_to(work, request.deploy_config)}{'' if self.is_built else ', without a build'}")
         undo = undo_of(work, new, before, is_unchanged=accepted.unchanged)
         work.on_interrupt(goes_on, look, *undo.steps)
-        _follow(work, self, accepted, undo)
+        follow(work, request, self.deployed, accepted.revision, undo)
         console.tell(undo.line)
         outputs = {"build-id": request.build_id, "image": reference}
         details = {**as_builtins(self.deployed), "image": reference}
@@ -125,7 +106,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         what was replaced."""
         # Look again only if time has passed since a person saw what runs, or since the plan was made. Of several apps,
         # one may be deployed long after all were planned.
-        is_late = self.is_late or (work.is_of_several and work.seen is not None)
+        is_late = self.is_built or (work.is_of_several and work.seen is not None)
         seen = work.call.chain.seen.get(work.place) or (work.running() if is_late else None)
         now = work.look_again() if seen else work.running()
         changed = _changed(work, seen, now) if seen else None
@@ -196,10 +177,51 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         )
 
 
-def _to(work: Work, request: DeployRequest) -> str:
+def plan_of(work: Work, image: Record, config: DeployConfig) -> DeployPlan:
+    """The plan to deploy `image` with `config`. Only what the server itself restores may have no digest."""
+    settings = work.settings
+    request = DeployRequest(
+        app=settings.app,
+        namespace=settings.namespace,
+        image_name=image.image_name or settings.image_name,
+        build_id=image.build_id or "",
+        deploy=True,
+        deploy_config=config,
+    )
+    deployed = Record.of(
+        image,
+        app=request.app,
+        namespace=request.namespace,
+        image_name=request.image_name,
+        app_class=config.app_class,
+        environment=settings.environment,
+    )
+    if image.git_ref:
+        in_background(partial(work.checkout.since, image.git_ref))  # so that the answer is there when it is shown
+    if not work.is_of_several:  # of several apps, another may still be refused; then nothing must be sent
+        work.begin_to_look()
+    return DeployPlan(request=request, deployed=deployed)
+
+
+def target_lines(work: Work, config: DeployConfig) -> list[str]:
+    """Where a deploy goes and what runs there now, for people."""
+    now, lines = work.running(), [f"deploy {_to(work, config)}"]
+    if ran := now.ran:
+        by = f"by {ran.deployed_by} at {ran.deployed_at}" if ran.deployed_by else ""
+        replicas = ran.deploy_config.replicas if ran.deploy_config else None
+        replicas = ran.replicas if replicas is None else replicas
+        lines.append(f"  now: {described(ran, history.source(ran), by, replicas=replicas)}")
+        if not now.is_from_here:
+            lines.append("  warning: what runs now was not deployed from here")
+    else:
+        lines.append(f"  now: {now.why or 'nothing'}")
+    return lines
+
+
+def _to(work: Work, config: DeployConfig) -> str:
     """The target of a deploy: `shop to apps (business nodes) in staging`."""
-    nodes = request.deploy_config.app_class or DEFAULT_APP_CLASS
-    return f"{request.app} to {request.namespace} ({nodes} nodes) in {work.settings.cluster}"
+    settings, nodes = work.settings, config.app_class or DEFAULT_APP_CLASS
+    return f"{settings.app} to {settings.namespace} ({nodes} nodes) in {settings.cluster}"
 
 
 def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None:
@@ -218,40 +240,3 @@ def _changed(work: Work, seen: Running, now: Running) -> ChangedMeanwhile | None
         what += f"{history.described(now.ran)} runs now{replicas}{when(now.ran)}"
     again = work.step(work.call.command.name, "Or deploy anyway")
     return ChangedMeanwhile(what, next=[work.step("status", "Check what runs"), again])
-
-
-def _follow(work: Work, plan: DeployPlan, accepted: Deployed, undo: Undo) -> None:
-    """Waits for the replicas (`--follow`) and the health path (`--check-health`), both within one deadline. Raises
-    RolloutFailed or StillRunning."""
-    request, config = plan.request, plan.request.deploy_config
-    named = [domain for domain in config.all_domains if not domain.startswith("*")]
-    url = f"{'http' if config.tls is False else 'https'}://{named[0]}" if named else ""
-    deadline = Deadline(work.settings.rollout_timeout)
-    try:
-        if work.options["follow"]:
-            with progress_of(request.app) as progress:
-                ready = wait_for_rollout(
-                    work.client, request, deadline=deadline, progress=progress, revision=accepted.revision
-                )
-            if ready is None:
-                console.tell("the API does not say how apps run, so the rollout was not followed")
-            else:
-                seconds = deadline.seconds - deadline.left()
-                console.tell(f"{ready}/{ready} ready in {seconds:.0f} s{f': {url}' if url else ''}")
-        if work.options["check_health"]:
-            health = f"{url}{config.health_path or '/'}"
-            with progress_of(request.app) as progress:
-                wait_for_health(health, deadline=deadline, progress=progress)
-            console.tell(f"{health} answers")
-    except StillRunning:
-        work.remaining = Remaining.AGAIN
-        raise
-    except RolloutFailed as error:
-        work.remaining = Remaining.AGAIN
-        if error.blames:
-            with suppress(StateError):  # the rollout's failure is what matters
-                work.note(history.NOT_READY, plan.deployed)
-        error.next = (*error.next, *undo.steps)
-        if not undo.steps:
-            error.effect = undo.line[:1].upper() + undo.line[1:]
-        raise

@@ -19,9 +19,10 @@ from ..state import history
 from ..state.records import Record
 from ..state.what_ran import image_of, ran
 from ..ui import console
-from .deploy import NEEDS, plan_of
-from .deploy_plan import DeployPlan
+from .app_config import configured
+from .deploy_plan import DeployPlan, plan_of
 from .image_lines import digits
+from .reuse import NEEDS
 
 _MOST_COMMITS = 20
 
@@ -98,7 +99,7 @@ def _listed(title: str, commits: Sequence[str]) -> Iterator[str]:
 
 def _plan_promote(work: Work) -> PromotePlan:
     settings = work.settings
-    config = plan_of(work, Record()).request.deploy_config  # reports invalid settings before any API is asked
+    config = configured(work)  # reports invalid settings before any API is asked
     name, here, known = work.options["from_"], settings.environment, settings.environments
     available = f"(available: {', '.join(known)})" if known else "(none is configured)"
     if not name:

@@ -19,8 +19,8 @@ from ..invocation.work import Work
 from ..state import history
 from ..state.records import Ran
 from ..state.what_ran import image_of
-from .deploy import config_of, environment_of, plan_of
-from .deploy_plan import DeployPlan
+from .app_config import check_domain, config_of, environment_of
+from .deploy_plan import DeployPlan, plan_of
 from .image_lines import how_known, when
 from .undo import find_targets, step_to_another
 
@@ -44,6 +44,8 @@ def _plan_rollback(work: Work) -> DeployPlan:
             raise SettingsError(what, "Nothing was deployed", step_to_another(work))
         config, more = _as_then(work, target, changes, texts)
         says += more
+    if work.options["check_health"]:
+        check_domain(config)
     plan = plan_of(work, image_of(target, work.state.history), config)
     return structs.replace(plan, says=tuple(says), restores=restores)
 

@@ -82,6 +82,11 @@ class Undo(NamedTuple):
     steps: tuple[Step, ...] = ()
     """The command that goes back, as the next step of a deploy that does not come up."""
 
+    @property
+    def effect(self) -> str:
+        """Why nobody can go back, as the effect of a deploy that does not come up; "" if there are `steps`."""
+        return "" if self.steps else self.line[:1].upper() + self.line[1:]
+
 
 def undo_of(work: Work, new: Ran, replaced: Running, *, is_unchanged: bool) -> Undo:
     """How to undo the deploy of `new`, which `replaced` what ran before. `is_unchanged`: the API says that the same ran

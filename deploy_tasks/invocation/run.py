@@ -11,7 +11,7 @@ from ..signals import signal_number
 from .call import Call
 from .command import Command
 from .confirm import confirm
-from .work import Work, unlocked_if_refused
+from .work import Work
 
 R = TypeVar("R")
 
@@ -29,12 +29,15 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
         return cast(R, several.run(call, selected.names or [], at_once=selected.jobs or command.at_once))
     work = Work(call, selected.names[0] if selected.names else None)
     try:
-        with unlocked_if_refused([work]):
+        try:
             if command.changes and not call.is_dry:
                 work.lock()
             work.complete()
             plan = command.plan(work)
             confirm([(work, plan)])
+        except BaseException:
+            work.unlock()
+            raise
         call.keep_target(work.name or work.settings.get("app"))
         return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
     except KeyboardInterrupt as interrupt:

@@ -21,7 +21,7 @@ from ..ui.progress import Board, board_of
 from .call import Call
 from .command import Plan
 from .confirm import confirm
-from .work import Remaining, Work, unlocked_if_refused
+from .work import Remaining, Work
 
 _LONGEST_DETAIL = 100
 # Running these again fails again, so no command to repeat is suggested; the app's own line says what to do.
@@ -77,11 +77,15 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
         batch = _Batch(call, works, board, {}, start)
         waiting = deque[str]()
         try:
-            with unlocked_if_refused(works.values()):
+            try:
                 if changes:
                     _lock(batch)
                 plans = _plans(batch)
                 confirm([(works[name], plan) for name, plan in plans.items()])
+            except BaseException:
+                for work in works.values():
+                    work.unlock()
+                raise
             call.keep_target(",".join(works))
             waiting.extend(plans)
             over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cache, cached_property, partial
@@ -22,7 +22,7 @@ from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, Sta
 from ..next_steps import Step
 from ..signals import deferred_signals, in_background
 from ..state import lock
-from ..state.files import State, missing
+from ..state.files import State
 from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
@@ -90,9 +90,10 @@ class Work:
         self.again = self.step(call.command.name)
         """The step that repeats this call."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
-        self._made_by_lock = missing(state.lock_path)
+        exists = os.path.exists  # unlike that of Path, no error if a path is too long
+        self._made_by_lock = [path for path in (state.lock_path, *state.lock_path.parents) if not exists(path)]
         files = (state.path, state.in_flight_path, state.history_path)
-        present = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
+        present = [path for path in files if exists(path)]
         # git runs while the rest is loaded.
         self._tracked = cache(in_background(partial(self.checkout.tracked, present)))
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
@@ -303,10 +304,12 @@ class Work:
         continues = is_same if continues is None else continues
         return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
 
-    def pretend(self, target: Target) -> None:
+    def pretend(self, target: Target) -> Record:
         """With `--dry`, lets later tasks continue as if `target` had been built, with a placeholder for its digest."""
         digest = f"<digest of {target.image_name}:{target.image_tag}>"
-        self.remember(Record(**fields_of(target, Target), build_id=digest))
+        record = Record(**fields_of(target, Target), build_id=digest)
+        self.remember(record)
+        return record
 
     def tell_plan(self, lines: Sequence[str]) -> None:
         """Prints the lines of a plan, unless a person has seen all of them."""
@@ -319,15 +322,3 @@ class Work:
         """Shows a request that is not sent because of `--dry`."""
         text = f" {encode(body).decode()}" if body is not None else ""
         console.tell(f"dry run, not sent: {method} {self.settings.api_url}{path}{text}")
-
-
-@contextmanager
-def unlocked_if_refused(works: Iterable[Work]) -> Iterator[None]:
-    """For the block that locks and plans `works`: after an error or an interrupt there, removes their new lock
-    files."""
-    try:
-        yield
-    except BaseException:
-        for work in works:
-            work.unlock()
-        raise

@@ -201,11 +201,6 @@ def _prepare(path: Path) -> None:
                 file.write("*\n")
 
 
-def missing(path: Path) -> list[Path]:
-    """Those of `path` and the folders above it that do not exist."""
-    return [place for place in (path, *path.parents) if not os.path.exists(place)]  # noqa: PTH110 - it may be too long
-
-
 def remove_new(places: Sequence[Path]) -> None:
     """Removes a file, and the folders that were made for it unless they contain anything else."""
     file, *folders = places

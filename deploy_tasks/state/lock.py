@@ -63,8 +63,8 @@ def take(
 
 
 def undo(path: Path, made: Sequence[Path]) -> None:
-    """Releases the lock of `path` if this thread has it and its file is new, and removes what was `made` for it (what
-    was `missing` before)."""
+    """Releases the lock of `path` if this thread has it and its file is new. Removes what was `made` for it: the file,
+    then the folders above it."""
     lock = _locks.get(path)
     if path in made and lock and lock.thread is threading.current_thread():
         remove_new(made)
