@@ -85,7 +85,7 @@ def test_a_build_in_flight_without_an_app_class_is_business(state: State) -> Non
     content = json.loads(state.in_flight_path.read_text())
     assert content.pop("appClass") == "business"
     state.in_flight_path.write_text(json.dumps(content))
-    state.reread()
+    state = State(state.path)
     assert state.in_flight() == BUILD
 
 
@@ -95,14 +95,15 @@ def test_a_build_in_flight_without_its_image_is_malformed(state: State, key: str
     content = json.loads(state.in_flight_path.read_text())
     del content[key]
     state.in_flight_path.write_text(json.dumps(content))
+    state = State(state.path)
     with pytest.raises(StateError, match=f"required field `{key}`"):
         state.in_flight()
 
 
-def test_each_file_is_read_once_until_it_is_written(state: State) -> None:
+def test_each_file_is_read_once_and_what_is_written_is_known(state: State) -> None:
     state.save_record(RECORD)
     state.save_in_flight(BUILD)
-    state.append(entry("a", image_tag="v1"))
+    state.history_file.append(entry("a", image_tag="v1"))
 
     def read() -> tuple[object, object, list[HistoryEntry]]:
         return state.record(), state.in_flight(), list(state.history)
@@ -111,14 +112,26 @@ def test_each_file_is_read_once_until_it_is_written(state: State) -> None:
     other = State(state.path)
     other.save_record(Record(build_id=OLD))
     other.clear_in_flight(BUILD.job_name)
-    other.append(entry("b", image_tag="v2"))
+    other.history_file.append(entry("b", image_tag="v2"))
     assert read() == before
-    state.append(entry("c", image_tag="v3"))
-    assert (state.record(), state.in_flight(), tags(state)) == (RECORD, BUILD, ["v3", "v2", "v1"])
-    state.reread()
-    assert (state.record(), state.in_flight()) == (Record(build_id=OLD), None)
-    state.save_record(RECORD)
+    state.history_file.append(entry("c", image_tag="v3"))
+    assert (state.record(), state.in_flight(), tags(state)) == (RECORD, BUILD, ["v3", "v1"])
+    state = State(state.path)
+    assert (state.record(), state.in_flight(), tags(state)) == (Record(build_id=OLD), None, ["v3", "v2", "v1"])
+    assert state.save_record(RECORD) == Record(build_id=OLD)
     assert state.record() == RECORD
+
+
+def test_the_state_elsewhere_reads_the_shared_files_once_and_has_a_build_in_flight_of_its_own(state: State) -> None:
+    state.save_record(RECORD)
+    staging = state.elsewhere("staging")
+    other = State(state.path)
+    other.save_record(Record(build_id=OLD))
+    other.save_in_flight(BUILD)
+    state.history_file.append(entry("a", image_tag="v1"))
+    other.history_file.append(entry("b", image_tag="v2"))
+    assert (staging.record(), staging.in_flight(), tags(staging)) == (RECORD, None, ["v1"])
+    assert state.in_flight() == BUILD
 
 
 def test_a_history_that_cannot_be_read_is_an_error_each_time(state: State) -> None:
@@ -250,47 +263,46 @@ def tags(state: State) -> list[str | None]:
 def test_the_newest_entry_is_first_over_many_blocks(state: State) -> None:
     assert tags(state) == []
     for number in range(500):
-        state.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
+        state.history_file.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
     assert state.history_path.stat().st_size > 2 * 65_536
     assert tags(state) == [f"v{number}" for number in range(499, -1, -1)]
 
 
 def test_only_the_entries_that_are_needed_are_read(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(500):
-        state.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
+        state.history_file.append(entry("a", image_tag=f"v{number}", repo_url="https://x/" + 200 * "y"))
     with state.history_path.open("r+b") as file:
         file.write(b"\xff" * 100)  # the oldest line
     assert next(iter(state.history)).image_tag == "v499"
 
 
 def test_a_torn_line_does_not_affect_other_lines(state: State) -> None:
-    state.append(entry("a", image_tag="v1"))
+    state.history_file.append(entry("a", image_tag="v1"))
     with state.history_path.open("ab") as file:
         file.write(b'{"time": "now", "wh')
-    state.append(entry("b", image_tag="v2"))
+    state.history_file.append(entry("b", image_tag="v2"))
     assert tags(state) == ["v2", "v1"]
 
 
 def test_a_line_that_cannot_be_written_whole_is_not_written(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    state.append(entry("a", image_tag="v1"))
+    state.history_file.append(entry("a", image_tag="v1"))
     before = state.history_path.read_bytes()
     real = os.write
     monkeypatch.setattr(os, "write", lambda file, text: real(file, text[:10]))
     with pytest.raises(StateError, match="No space left on device"):
-        state.append(entry("b"))
+        state.history_file.append(entry("b"))
     assert state.history_path.read_bytes() == before
 
 
 def test_lines_are_added_one_after_the_other(state: State) -> None:
-    state.append(entry("a", image_tag="v1"))
+    state.history_file.append(entry("a", image_tag="v1"))
     with state.history_path.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        thread = threading.Thread(target=lambda: state.append(entry("b", image_tag="v2")))
+        thread = threading.Thread(target=lambda: state.history_file.append(entry("b", image_tag="v2")))
         thread.start()
         thread.join(0.2)
         assert thread.is_alive()
-        state.reread()
-        assert tags(state) == ["v1"]
+        assert tags(State(state.path)) == ["v1"]
     thread.join(10)
     assert tags(state) == ["v2", "v1"]
 
@@ -298,7 +310,7 @@ def test_lines_are_added_one_after_the_other(state: State) -> None:
 def test_a_history_behind_a_symbolic_link_is_not_written_through(state: State, tmp_path: Path) -> None:
     state.path.parent.mkdir()
     state.history_path.symlink_to(tmp_path / "elsewhere")
-    for write in (state.check_writable, lambda: state.append(entry("a"))):
+    for write in (state.check_writable, lambda: state.history_file.append(entry("a"))):
         with pytest.raises(StateError, match="symbolic link"):
             write()
     assert not (tmp_path / "elsewhere").exists()
@@ -315,15 +327,16 @@ def test_a_folder_in_place_of_the_history_is_noticed_beforehand(state: State) ->
 def test_a_file_of_a_terabyte_is_malformed(state: State) -> None:
     state.save_record(RECORD)
     os.truncate(state.path, 1 << 40)
+    state = State(state.path)
     with pytest.raises(StateError, match="it has more than 1048576 bytes"):
         state.record()
 
 
 def test_a_huge_line_uses_no_memory_and_does_not_affect_other_lines(state: State) -> None:
-    state.append(entry("a"))
+    state.history_file.append(entry("a"))
     with state.history_path.open("ab") as file:
         file.write(b"x" * 4_000_000 + b"\n")
-    state.append(entry("b"))
+    state.history_file.append(entry("b"))
     tracemalloc.start()
     try:
         assert [found.build_id for found in state.history] == [OLD, DIGEST]

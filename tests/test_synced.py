@@ -47,6 +47,6 @@ def test_a_record_is_synced_before_it_is_in_place_and_its_folder_after(
 
 
 def test_a_line_of_the_history_is_synced_after_it_is_written(state: State, synced: list[tuple[int, int, bool]]) -> None:
-    state.append(entry("a"))
+    state.history_file.append(entry("a"))
     history = state.history_path.stat()
     assert [(file, size) for file, size, _ in synced] == [(history.st_ino, history.st_size)]

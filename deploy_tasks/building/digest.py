@@ -101,8 +101,7 @@ def save(
     record = Record.of(target, build_id=build_id, dirty=dirty or None, environment=environment)
     work.remember(record)
     try:
-        earlier = work.state.record()
-        work.state.save_record(record)
+        earlier = work.state.save_record(record)
         work.note(history.RECORDED, record, **built)
     except StateError as error:
         reuse = Step("reuse", {"build_id": build_id, **flags_of(work, target)}, "The image is there")

@@ -4,7 +4,7 @@ the build in flight, the replicas, the last deploys."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice, pairwise
 from typing import NamedTuple, TypedDict
@@ -174,9 +174,12 @@ class AllPlan(Struct, frozen=True):
         work.on_interrupt("Nothing else was stopped")
         for there in self.works.values():
             _ = there.client  # imports requests in this thread
-        asked = {name: in_background(partial(_look, name, there)) for name, there in self.works.items()}
+        asked = {name: in_background(partial(_ask, there)) for name, there in self.works.items()}
         names = work.settings.environments
-        found = [asked[name]() if name in asked else _Found(name, error=self.errors[name]) for name in names]
+        found = [
+            _found(name, self.works[name], asked[name]) if name in asked else _Found(name, error=self.errors[name])
+            for name in names
+        ]
         lines = console.table(_TITLES, [_row(one) for one in found])
         between: list[Between | None] = []
         for one, other in pairwise(found):
@@ -212,13 +215,16 @@ class _Found(NamedTuple):
         return self.running.ran.git_ref if self.running.ran else None
 
 
-def _look(name: str, work: Work) -> _Found:
-    settings = work.settings
+def _ask(work: Work) -> AppState | None:
+    return work.client.app(work.settings.namespace, work.settings.app, within=Deadline(SECONDS_TO_LOOK))
+
+
+def _found(name: str, work: Work, asked: Callable[[], AppState | None]) -> _Found:
     try:
-        state = work.client.app(settings.namespace, settings.app, within=Deadline(SECONDS_TO_LOOK))
+        state = asked()
     except (ApiRefused, NothingStarted) as error:
-        return _Found(name, settings, error=error)
-    return _Found(name, settings, state, running(work, state))
+        return _Found(name, work.settings, error=error)
+    return _Found(name, work.settings, state, running(work, state))
 
 
 def _row(found: _Found) -> list[str]:

@@ -120,6 +120,8 @@ class Work:
         call = replace(self.call, command=look)
         work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
         work.again = self.again
+        if work.state.path == self.state.path:  # another environment may have another
+            work.state = self.state.elsewhere(environment)
         work.complete()
         return work
 
@@ -139,8 +141,8 @@ class Work:
         path, task = self.state.lock_path, self.call.command.name
 
         def tell(text: str) -> None:
-            self.awaited = self.state.in_flight()
-            self.state.reread()  # later: it changes during the wait
+            # Not in `self.state`, which would keep it: it changes during the wait.
+            self.awaited = State(self.settings.state_file, self.settings.environment).in_flight()
             console.tell(text)
 
         seconds = self.settings.lock_timeout if seconds is None else seconds
@@ -193,7 +195,7 @@ class Work:
     @property
     def history(self) -> History:
         """The history of this cluster and environment."""
-        return History(self.state.entries, self.settings.api_url, self.settings.environment)
+        return History(self.state.history_file.entries, self.settings.api_url, self.settings.environment)
 
     # what runs
 
@@ -268,7 +270,7 @@ class Work:
         fields = {**asdict(record), **more, **place}
         what = self.call.command.name
         entry = HistoryEntry(**fields, time=timestamp(), who=who(), what=what, outcome=outcome)
-        self.state.append(entry)
+        self.state.history_file.append(entry)
         return entry
 
     # show

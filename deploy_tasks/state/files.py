@@ -6,11 +6,11 @@ import errno
 import fcntl
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from functools import cache, partial
-from itertools import tee
+from functools import cache
+from itertools import chain, tee
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from ..errors import StateError
 from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
-K = TypeVar("K", Record, BuildInFlight, dict[str, object])
+K = TypeVar("K", Record, BuildInFlight)
 
 # Users' own scripts share the format, which has no version. A later deploy-tasks that breaks the format will write one,
 # and this version must then refuse the file.
@@ -37,8 +37,8 @@ class State:
     has its own build in flight, so that a build in one does not replace that of another.
 
     `record()` is the last good digest, `in_flight()` the build that was started and is not recorded yet; both may be
-    None. Each file is read once, until this object writes it or `reread()` is called. Reading and writing raise
-    StateError; a file that cannot be written is unchanged.
+    None. Each file is read once; this object knows what it writes. Reading and writing raise StateError; a file that
+    cannot be written is unchanged.
     """
 
     def __init__(self, path: Path, environment: str | None = None) -> None:
@@ -47,61 +47,43 @@ class State:
         self.in_flight_path = path.with_name(f"{path.stem}.in-flight{of_environment}.json")
         self.lock_path = path.with_name(f"{path.name}.lock")
         self.history_path = path.with_name("history.jsonl")
-        self.record = cache(partial(_read, path, Record))
-        self.in_flight = cache(partial(_read, self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS))
-        # `tee` keeps the entries that it has read, so that copies need not read the file again.
-        self._entries = cache(lambda: tee(self._read_history(), 1)[0])
-        self.history = History(self.entries)
+        self.record: Callable[[], Record | None] = cache(lambda: _read(self.path, Record)[0])
+        self.in_flight: Callable[[], BuildInFlight | None] = cache(
+            lambda: _read(self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS)[0]
+        )
+        self.history_file = HistoryFile(self.history_path)
 
-    def entries(self) -> Iterator[HistoryEntry]:
-        """The entries of the history, newest first. Torn and invalid lines are left out."""
-        return copy(self._entries())
+    def elsewhere(self, environment: str) -> State:
+        """The state in another `environment`. Both share what was read, except the build in flight."""
+        other = State(self.path, environment)
+        other.record, other.history_file = self.record, self.history_file
+        return other
 
-    def reread(self) -> None:
-        """Clears the cache: another run may have written since."""
-        for read in (self.record, self.in_flight, self._entries):
-            read.cache_clear()
+    @property
+    def history(self) -> History:
+        """The history of all clusters and environments."""
+        return History(self.history_file.entries)
 
-    def save_record(self, record: Record) -> None:
-        """Replaces the record, unless the file is malformed. Keeps keys that this version does not know."""
-        _read(self.path, Record)  # not from the cache, since other scripts take no lock
-        _replace(self.path, record_as_json(record, _read(self.path, dict[str, object]) or {}))
-        self.record.cache_clear()
+    def save_record(self, record: Record) -> Record | None:
+        """Replaces the record, unless the file is malformed; returns the previous one. Keeps keys that this version
+        does not know."""
+        earlier, found = _read(self.path, Record)  # not from the cache, since other scripts take no lock
+        _replace(self.path, record_as_json(record, found))
+        self.record = lambda: record
+        return earlier
 
     def save_in_flight(self, build: BuildInFlight) -> None:
         """Stores a build that was just started, in place of an earlier one."""
         _replace(self.in_flight_path, as_builtins(build))
-        self.in_flight.cache_clear()
+        self.in_flight = lambda: build
 
     def clear_in_flight(self, job_name: str) -> None:
         """Removes the build in flight if its job is `job_name`."""
-        self.in_flight.cache_clear()
         build = self.in_flight()
         if build is not None and build.job_name == job_name:
             with explained(self.in_flight_path, "removed"):
                 self.in_flight_path.unlink(missing_ok=True)
-            self.in_flight.cache_clear()
-
-    def append(self, entry: HistoryEntry) -> None:
-        """Adds a line to the history. Other processes may add lines at the same time."""
-        line = encode(entry) + b"\n"
-        with (
-            explained(self.history_path, "written"),
-            open(self.history_path, "a+b", buffering=0, opener=open_file) as file,
-        ):
-            fcntl.flock(file, fcntl.LOCK_EX)
-            end = file.seek(0, os.SEEK_END)
-            # A power cut may have torn the last line.
-            if end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n":
-                line = b"\n" + line
-            try:
-                if os.write(file.fileno(), line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
-        self._entries.cache_clear()
+            self.in_flight = lambda: None
 
     def check_writable(self) -> None:
         """Raises StateError if a later write would fail. To call before anything is started."""
@@ -120,13 +102,48 @@ class State:
                 with suppress(OSError):
                     left_behind.unlink()
 
-    def _read_history(self) -> Iterator[HistoryEntry]:
+
+class HistoryFile:
+    """The history, which all records in one folder share. It is read once; this object knows what it adds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._added: list[HistoryEntry] = []
+        self._end: int | None = None
+        """Where the file ended before the first of those."""
+        # `tee` keeps the entries that it has read, so that copies need not read the file again.
+        (self._found,) = tee(self._read(), 1)
+
+    def entries(self) -> Iterator[HistoryEntry]:
+        """The entries, newest first. Torn and invalid lines are left out."""
+        return chain(reversed(self._added), copy(self._found))
+
+    def append(self, entry: HistoryEntry) -> None:
+        """Adds a line. Other processes may add lines at the same time."""
+        line = encode(entry) + b"\n"
+        with explained(self.path, "written"), open(self.path, "a+b", buffering=0, opener=open_file) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            # A power cut may have torn the last line.
+            if end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                line = b"\n" + line
+            try:
+                if os.write(file.fileno(), line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+        self._end = end if self._end is None else self._end
+        self._added.append(entry)
+
+    def _read(self) -> Iterator[HistoryEntry]:
         """The entries, newest first. Reads blocks from the end of the file; of a line that is longer than a block, only
         the beginning is kept."""
-        path, rest = self.history_path, b""
+        path, rest = self.path, b""
         try:
             with explained(path, "read"), suppress(FileNotFoundError), open(path, "rb", opener=open_file) as file:
-                position = file.seek(0, os.SEEK_END)
+                position = file.seek(0, os.SEEK_END) if self._end is None else self._end
                 while position > 0:
                     size = min(_BLOCK, position)
                     position -= size
@@ -140,7 +157,7 @@ class State:
                             if entry.build_id is None or images.DIGEST.fullmatch(entry.build_id):
                                 yield entry
         except StateError:
-            self._entries.cache_clear()  # the entries are incomplete
+            (self._found,) = tee(self._read(), 1)  # the entries are incomplete
             raise
 
 
@@ -169,8 +186,9 @@ def explained(path: Path, action: str) -> Iterator[None]:
         raise StateError(malformed, next="Fix it, or move it away") from error
 
 
-def _read(path: Path, kind: type[K], **defaults: object) -> K | None:
-    """The content of the file `path`, with `defaults` for missing keys; None if there is no file."""
+def _read(path: Path, kind: type[K], **defaults: object) -> tuple[K | None, dict[str, object]]:
+    """The content of the file `path`, with `defaults` for missing keys, and its JSON object without them; None and {}
+    if there is no file."""
     with explained(path, "read"), suppress(FileNotFoundError), open(path, "rb", opener=open_file) as file:
         text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
@@ -182,10 +200,10 @@ def _read(path: Path, kind: type[K], **defaults: object) -> K | None:
         held = decode({**defaults, **found}, kind)
         if isinstance(held, BuildInFlight):
             images.label(held.job_name)
-        elif isinstance(held, Record) and held.build_id is not None:
+        elif held.build_id is not None:
             images.digest(held.build_id)
-        return held
-    return None
+        return held, found
+    return None, {}
 
 
 def _prepare(path: Path) -> None:

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from tests.clusters import Clusters
 from tests.project import Project
 from tests.sandboxes import SandboxProcess
 
 # Runs `deploy-tasks` and writes down what it does: the kit's functions that are entered (without class bodies and
-# comprehensions), the files that are opened, the processes that are started.
+# comprehensions), the files that are opened, and those of them that are read, the processes that are started.
 WATCHED = """
-import json, sys, threading
+import json, os, sys, threading
 from collections import Counter
 
 out, sys.argv = sys.argv[1], ["deploy-tasks", *sys.argv[2:]]
-entered, opened, started = Counter(), Counter(), Counter()
+entered, opened, read, started = Counter(), Counter(), Counter(), Counter()
 INNER = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
 
 def profile(frame, event, _):
@@ -33,9 +34,11 @@ by_open = None
 def audit(event, arguments):
     global by_open
     if event == "open" and isinstance(arguments[0], str):
-        path, mode = arguments[0], arguments[1]
+        path, mode, flags = arguments
         # `open` with an opener is reported twice: itself, then the `os.open` that the opener calls, without a mode.
-        opened[path] += mode is not None or path != by_open
+        is_new = mode is not None or path != by_open
+        opened[path] += is_new
+        read[path] += is_new and flags & os.O_ACCMODE == os.O_RDONLY
         by_open = path if mode is not None else None
     if event == "subprocess.Popen":
         started[" ".join(map(str, arguments[1]))] += 1
@@ -49,7 +52,7 @@ try:
 finally:
     sys.setprofile(None)
     with open(out, "w") as file:
-        json.dump({"entered": entered, "opened": opened, "started": started}, file)
+        json.dump({"entered": entered, "opened": opened, "read": read, "started": started}, file)
 """
 
 
@@ -65,10 +68,16 @@ def calls_of(seen: dict[str, Any], name: str) -> int:
     return sum(count for place, count in seen["entered"].items() if place.endswith(f" {name}"))
 
 
-def opened(seen: dict[str, Any], project: Project) -> Counter[str]:
-    """How often each file of the project is opened, but for what Invoke itself reads (invoke.yaml)."""
-    ours = {path: count for path, count in seen["opened"].items() if path.startswith(str(project.folder))}
+def opened(seen: dict[str, Any], project: Project, how: str = "opened") -> Counter[str]:
+    """How often each file of the project is `opened`, or `read`, but for what Invoke itself reads (invoke.yaml)."""
+    ours = {path: count for path, count in seen[how].items() if path.startswith(str(project.folder))}
     return Counter({path.removeprefix(f"{project.folder}/"): count for path, count in ours.items()})
+
+
+def state_read(seen: dict[str, Any], project: Project) -> tuple[int, ...]:
+    """How often the record, the history and the build in flight are read."""
+    read = opened(seen, project, "read")
+    return tuple(read[f".deploy/{name}"] for name in ("build-id.json", "history.jsonl", "build-id.in-flight.json"))
 
 
 @pytest.fixture
@@ -106,3 +115,37 @@ def test_three_apps_do_it_three_times_and_not_more(project: Project, sandbox: Sa
     files = opened(seen, project)
     assert [files[f".deploy/build-id.{app}.json"] for app in apps] == [1, 1, 1]
     assert max(seen["started"].values()) == 1, "all apps share what git is asked"
+
+
+# The record is read again right before it is replaced: other scripts, which take no lock, may have written it since.
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ("build", (2, 0, 1)),
+        ("build --if-needed", (2, 1, 1)),
+        ("wait", (2, 0, 1)),
+        ("digest", (2, 1, 0)),
+        ("deploy", (2, 1, 1)),
+        ("reuse", (1, 0, 1)),
+        ("rollback", (1, 1, 1)),
+        ("status", (1, 1, 1)),
+        ("logs", (1, 1, 1)),
+        ("history", (1, 1, 0)),
+    ],
+)
+def test_each_task_reads_each_file_of_the_state_once(shop: Project, words: str, read: tuple[int, ...]) -> None:
+    if words == "wait":
+        assert shop.invoke("build", "--no-wait").returncode == 0
+    if words == "rollback":
+        for replicas in ("1", "2"):
+            assert shop.invoke("reuse", "--replicas", replicas).returncode == 0
+    assert state_read(watched(shop, *words.split()), shop) == read
+
+
+def test_a_look_at_other_environments_reads_the_record_and_the_history_once(
+    project: Project, clusters: Clusters
+) -> None:
+    assert project.invoke("deploy", "--environment", "staging").returncode == 0
+    assert state_read(watched(project, "status"), project)[:2] == (1, 1)
+    promoted = watched(project, "promote", "--from", "staging", "--environment", "production")
+    assert state_read(promoted, project)[:2] == (1, 1)

@@ -25,7 +25,7 @@ def write_until_killed(state: State, written: int) -> None:
     build = BuildInFlight(**target, job_name="build-1", api_url="http://127.0.0.1:9", started_at="now")
     while True:
         for record in (NEW, OLD):
-            for write in (partial(state.save_record, record), partial(state.append, entry)):
+            for write in (partial(state.save_record, record), partial(state.history_file.append, entry)):
                 write()
                 os.write(written, b".")
             state.save_in_flight(build)
@@ -50,7 +50,7 @@ def main(file: str, times: str) -> None:
         os.waitpid(child, 0)
         os.close(reader)
         found["kills"] += 1
-        state.reread()
+        state = State(Path(file))
         record = state.record()
         state.in_flight()
         assert record in (OLD, NEW), record

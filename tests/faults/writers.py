@@ -23,7 +23,7 @@ def write(state: State, number: int, records: int) -> None:
         state.path.write_text(json.dumps({**known, "count": known.get("count", 0) + 1}))
         lock.release()
         entry = HistoryEntry(**fields_of(record), time="now", who=f"writer-{number}", what="build", outcome="recorded")
-        state.append(entry)
+        state.history_file.append(entry)
 
 
 def main(file: str, processes: str, records: str) -> None:
