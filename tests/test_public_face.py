@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import logging
+import os
+import signal
 import subprocess
 import sys
+from contextvars import copy_context
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from invoke.config import Config
+from invoke.context import Context
+from invoke.exceptions import Exit
 
 import deploy_tasks
 from deploy_tasks import errors, tasks
-from tests.project import clean_environment
+from tests.project import Project, clean_environment
 
 OWN_TASKS = """
 from typing import assert_type
@@ -106,3 +116,54 @@ def test_what_is_imported_freezes_no_object_of_the_program(tmp_path: Path) -> No
         "print(gc.get_freeze_count() - before)\n"
     )
     assert python("-c", program, at=tmp_path).stdout == "0\n"
+
+
+class Broken(StringIO):
+    """A stream whose terminal is gone, or whose disk is full."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class WithoutReader(StringIO):
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def of_the_process() -> dict[str, object]:
+    """What a program shares with the kit."""
+    logger = logging.getLogger("deploy_tasks")
+    return {
+        "streams": (sys.stdin, sys.stdout, sys.stderr),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        "log": (logger.level, [*logger.handlers], logging.getLogger().level, [*logging.getLogger().handlers]),
+        "place": (Path.cwd(), dict(os.environ)),
+        "context": dict(copy_context()),
+    }
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+@pytest.mark.parametrize(
+    ("streams", "task"),
+    [
+        ({}, "reuse"),
+        ({"stderr": Broken()}, "reuse"),
+        ({"stdout": Broken()}, "history"),
+        ({"stdout": WithoutReader()}, "history"),
+    ],
+    ids=["a refusal", "no stderr", "no stdout", "no reader"],
+)
+def test_an_error_that_a_program_catches_leaves_its_process_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, project: Project, streams: dict[str, StringIO], task: str, debug: str
+) -> None:
+    entry = {"imageName": "shop", "buildId": f"sha256:{64 * 'a'}", "what": "build", "outcome": "recorded"}
+    project.write(".deploy/history.jsonl", json.dumps({**entry, "time": "now", "who": "me"}) + "\n")
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("DEPLOY_DEBUG", debug)
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    before = of_the_process()
+    c = Context(Config(overrides={"deploy": {"api_url": "http://127.0.0.1:9", "api_key": "k3y", "port": 3000}}))
+    with pytest.raises(Exit):
+        getattr(tasks, task)(c)
+    assert of_the_process() == before

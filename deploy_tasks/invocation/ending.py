@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -36,10 +35,10 @@ def task_boundary(task: Task[Any]) -> Iterator[None]:
             except DeployError as error:
                 _finish(error, task.name)
                 raise
-    except BrokenPipeError as error:
-        # The reader of the result has closed the pipe, as `head` does.
-        sys.stdout = None
-        raise Exit(code=128 + signal.SIGPIPE) from error
+            except BrokenPipeError as error:
+                # The reader of the result has closed the pipe, as `head` does.
+                console.give_up_stdout()
+                raise Exit(code=128 + signal.SIGPIPE) from error
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from interrupt
     finally:

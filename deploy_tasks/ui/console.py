@@ -15,6 +15,7 @@ from io import StringIO
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
+from .. import next_steps
 from ..encoding import as_builtins
 from ..errors import DeployError, SomeFailed
 from ..redaction import plain, redact, sanitized
@@ -166,8 +167,7 @@ class _TolerantStream:
         try:
             do()
         except (OSError, ValueError):
-            # At exit, Python would flush the rest, fail again, and exit with 120.
-            sys.stderr = cast(TextIO, self)
+            tolerate_broken_stderr()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -179,9 +179,23 @@ def stderr() -> TextIO:
 
 
 def tolerate_broken_stderr() -> None:
-    """Makes `sys.stderr` drop text that cannot be written. Invoke prints errors there: without a stderr it would print
-    them to stdout, and a failure there, or when Python flushes at exit, would change the exit code."""
-    sys.stderr = stderr()
+    """Makes `sys.stderr` of a process of Invoke drop text that cannot be written. Invoke prints errors there: without a
+    stderr it would print them to stdout, and a failure there, or when Python flushes at exit, would change the exit
+    code."""
+    if _is_run_by_invoke():
+        sys.stderr = stderr()
+
+
+def give_up_stdout() -> None:
+    """Removes `sys.stdout`, which cannot be written, from a process of Invoke: at exit, Python would flush the rest,
+    fail again, and exit with 120."""
+    if _is_run_by_invoke():
+        sys.stdout = None
+
+
+def _is_run_by_invoke() -> bool:
+    """Whether Invoke runs a command line, and its process ends with it. Any other program keeps its streams."""
+    return next_steps.current.get().names is not None
 
 
 # --- to programs ----------------------------------------------------------------------------------------------------
@@ -200,8 +214,7 @@ def result(lines: Sequence[str], details: object = None, *, as_json: bool = Fals
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Python would fail again at exit when it flushes the rest.
-        sys.stdout = None
+        give_up_stdout()
         what = f"stdout cannot be written ({error.strerror})"
         if is_part:
             raise DeployError(what) from error
