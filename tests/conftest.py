@@ -15,7 +15,6 @@ import pytest_socket
 
 from deploy_tasks import redaction
 from deploy_tasks.state import lock
-from deploy_tasks.ui import console
 from tests.clusters import Clusters, two_clusters
 from tests.faults.table import stale
 from tests.project import Process, Project
@@ -68,7 +67,6 @@ def _blank(_signals_reach_children: None, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setattr(redaction, "_words", set())
     monkeypatch.setattr(sys, "stderr", sys.stderr)
-    console.warnings().clear()
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     yield

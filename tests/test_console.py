@@ -11,8 +11,10 @@ from io import StringIO
 import pytest
 
 from deploy_tasks.errors import SettingsError, SomeFailed
+from deploy_tasks.invocation.ending import task_boundary
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import keep_secret
+from deploy_tasks.tasks import reuse
 from deploy_tasks.ui import console, github
 from deploy_tasks.ui.progress import board_of, progress_of
 from tests.clock import Clock
@@ -51,24 +53,16 @@ def test_lines_of_several_threads_are_not_torn(capfd: pytest.CaptureFixture[str]
     assert sorted(capfd.readouterr().err.splitlines()) == sorted(lines * 200)
 
 
-def test_a_warning_is_written_once_in_a_context(capsys: pytest.CaptureFixture[str]) -> None:
-    def warn_twice() -> None:
+def test_a_warning_is_written_once_in_a_task_and_its_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError), task_boundary(reuse):
+        with board_of(["one", "two"], is_shown=False):
+            for _ in range(2):
+                copy_context().run(console.warn, "look")
         console.warn("look")
-        console.warn("look")
-
-    warn_twice()
+        raise ERROR
     assert capsys.readouterr().err == "warning: look\n"
-    thread = threading.Thread(target=warn_twice)
-    thread.start()
-    thread.join()
-    assert capsys.readouterr().err == "warning: look\n", "another thread of a program is warned, too"
-
-
-def test_a_context_that_is_copied_for_an_app_shares_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    with board_of(["one", "two"], is_shown=False):
-        for _ in range(2):
-            copy_context().run(console.warn, "look")
-    assert capsys.readouterr().err == "warning: look\n"
+    console.warn("look")
+    assert capsys.readouterr().err == "warning: look\n", "what comes after the task is warned, too"
 
 
 class Terminal(StringIO):

@@ -251,6 +251,18 @@ def test_business_pods_in_the_other_namespace_are_warned_of(
     assert "warning: app class business in namespace non-business-apps" in capsys.readouterr().err
 
 
+def test_each_context_is_warned_and_each_only_once(
+    api: Any, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(project)
+    api.post(f"{URL}/build", json={"skipped": True})
+    for _ in range(2):  # two contexts of one program
+        c = context()
+        for _ in range(2):
+            reuse(c, namespace="non-business-apps")
+        assert capsys.readouterr().err.count("warning: app class business in namespace non-business-apps") == 1
+
+
 def test_local_deploy_without_what_reuse_needs_builds_nothing(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEPLOY_PORT")
     c = context([])

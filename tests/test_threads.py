@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,14 +12,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from invoke.tasks import Task
 from msgspec.structs import replace
 
-from deploy_tasks.errors import Locked
+from deploy_tasks.errors import Locked, SettingsError
+from deploy_tasks.invocation.ending import task_boundary
 from deploy_tasks.state import lock
 from deploy_tasks.state.files import State
 from deploy_tasks.state.records import Record
+from deploy_tasks.tasks import build, reuse
 from tests.project import clean_environment
 from tests.test_history import BUILD
 
@@ -152,3 +157,27 @@ def test_threads_that_take_the_lock_lose_no_record(tmp_path: Path) -> None:
         for done in [threads.submit(count_up) for _ in range(4)]:
             done.result(120)
     assert json.loads(state.path.read_text())["count"] == 40
+
+
+def test_two_tasks_at_once_each_show_their_log_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEPLOY_DEBUG", "1")
+    both, one_is_over = threading.Barrier(2), threading.Event()
+
+    def run(task: Task[Any], says: str, wait: Callable[[], object]) -> None:
+        with pytest.raises(SettingsError), task_boundary(task):
+            both.wait(30)
+            wait()
+            raise SettingsError(says)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(run, build, "the first", lambda: None)
+        second = threads.submit(run, reuse, "the second", one_is_over.wait)
+        first.result(30)
+        one_is_over.set()
+        second.result(30)
+    shown = capsys.readouterr().err
+    for says in ("the first", "the second"):
+        assert shown.count(f"deploy_tasks.errors.SettingsError: {says}.") == 1
+    assert logging.getLogger("deploy_tasks").level == logging.NOTSET

@@ -31,7 +31,7 @@ from ..errors import (
 )
 from ..next_steps import Step
 from ..redaction import excerpt
-from .request import NOT_SERVED, Purpose, Sender, decoded, number
+from .request import LOG, NOT_SERVED, Purpose, Sender, decoded, number
 from .schemas import (
     AppAnswer,
     AppState,
@@ -72,8 +72,9 @@ class DeployClient(Sender):
     """A client of the Deploy API at `url` (without a trailing slash), with `key` in `X-API-Key`.
 
     `timeout` limits one request, in seconds; `key_from` names the source of the key in errors; `by` tells the server
-    who sends the request. Methods raise the errors of `errors.py`, which never contain the key or the git token, and
-    ValueError for an invalid name. `again` is the command that their errors suggest to retry.
+    who sends the request; `log` gets a line for each exchange. Methods raise the errors of `errors.py`, which never
+    contain the key or the git token, and ValueError for an invalid name. `again` is the command that their errors
+    suggest to retry.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class DeployClient(Sender):
         timeout: float = 30.0,
         key_from: str = "DEPLOY_API_KEY",
         by: str = "",
+        log: Callable[[str], None] = LOG.debug,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(url, key, timeout=timeout, key_from=key_from, sleep=sleep)
+        super().__init__(url, key, timeout=timeout, key_from=key_from, log=log, sleep=sleep)
         # What a header may hold.
         self._by = re.sub(r"[^ -~]", "?", by)[:_LONGEST_HEADER].strip() or None
 

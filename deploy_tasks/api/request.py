@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger("deploy_tasks")
+LOG = logging.getLogger("deploy_tasks")
 # The server may answer these before or after the work (docs/deploy-api.md), so they do not say whether it was done.
 _OUTCOME_UNKNOWN = {408, 425, 429, *range(500, 600)} - {501}
 NOT_SERVED = {404, 405, 501}
@@ -67,11 +67,20 @@ class Sender:
     """Sends requests to the API at `url`, with `key` in `X-API-Key`. `timeout` bounds one request, in seconds;
     `key_from` names the source of the key in errors."""
 
-    def __init__(self, url: str, key: str, *, timeout: float, key_from: str, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout: float,
+        key_from: str,
+        log: Callable[[str], None],
+        sleep: Callable[[float], None],
+    ) -> None:
         from .transport import Transport
 
         self._host = urlsplit(url).netloc
-        self._key_from, self._timeout, self._sleep = key_from, timeout, sleep
+        self._key_from, self._timeout, self._log, self._sleep = key_from, timeout, log, sleep
         self._new_transport = partial(Transport, url, key)
         self._transport = self._new_transport()
         self.features: frozenset[str] = frozenset()
@@ -136,7 +145,7 @@ class Sender:
             outcome = f"{self._host} {error}"
             raise _unknown(purpose, outcome) from error
         finally:
-            _LOGGER.debug("%s", sanitized(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
+            self._log(sanitized(f"{method} {path}: {outcome}, {time.monotonic() - start:.1f} s"))
         is_expected = answer.status in range(200, 300) or (purpose.is_optional and answer.status in NOT_SERVED)
         is_expected = is_expected or bool(answer.status == 412 and headers.get("If-Match"))
         # A refused request says nothing about the build, though some APIs call that "failed" too.

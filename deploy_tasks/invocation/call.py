@@ -55,6 +55,8 @@ class Chain(Struct):
     """The protected environments that a person, or `--yes`, has confirmed."""
     seen: dict[Place, Running] = {}
     """What ran at each place at the confirmation, or what this command line has deployed there since."""
+    warned: set[str] = set()
+    """The warnings that were written."""
 
 
 class Call(Struct, Generic[R_co], frozen=True):
@@ -87,6 +89,7 @@ class Call(Struct, Generic[R_co], frozen=True):
             (chains,) = config.setdefault(_CHAINS, (WeakKeyDictionary[Thread, Chain](),))
             # Each thread of a program has a chain of its own, so that none deploys another thread's app.
             chain: Chain = chains.setdefault(current_thread(), Chain())
+        console.warned.set(chain.warned)
         flags = {key: value for key, value in options.items() if key != "c"}
         if isinstance(flags.get("app"), list | tuple):
             flags["app"] = ",".join(cast("list[str]", flags["app"]))

@@ -1,4 +1,4 @@
-"""Wraps every task: handles its signals and errors, and shows its log."""
+"""Wraps every task: handles its signals and errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -18,18 +18,17 @@ from ..errors import DeployError, Interrupted, SomeFailed
 from ..redaction import redact
 from ..state import lock
 from ..ui import console, github
+from ..ui.console import LOG
 from .command_line import command_line
-
-_LOG = logging.getLogger("deploy_tasks")
 
 
 @contextmanager
 def task_boundary(task: Task[Any]) -> Iterator[None]:
     """Runs a task within the block: SIGTERM and SIGHUP end it as Ctrl-C does, errors are redacted, and suggested
     commands are written for this command line."""
+    before = console.warned.set(set())
     try:
-        log_shown = _log_shown() if os.environ.get("DEPLOY_DEBUG") else nullcontext()
-        with signals.raised(), next_steps.using(command_line(task)), log_shown:
+        with signals.raised(), next_steps.using(command_line(task)):
             try:
                 yield
             except DeployError as error:
@@ -42,15 +41,17 @@ def task_boundary(task: Task[Any]) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from interrupt
     finally:
+        console.warned.reset(before)
         lock.free_for_other_threads()
 
 
 def _finish(error: DeployError, task: str) -> None:
     """Redacts `error` before Invoke prints it, and shows it as an annotation on GitHub."""
     every = error.errors.values() if isinstance(error, SomeFailed) else [error]
-    if _LOG.isEnabledFor(logging.DEBUG):
+    log = console.log if os.environ.get("DEPLOY_DEBUG") else LOG.debug
+    if log == console.log or LOG.isEnabledFor(logging.DEBUG):
         for one in every:
-            _LOG.debug(console.shown("".join(traceback.format_exception(one)).rstrip().split("\n")))
+            log(console.shown("".join(traceback.format_exception(one)).rstrip().split("\n")))
     console.tolerate_broken_stderr()
     for one in {error, *every}:
         if one.shown is None:
@@ -60,21 +61,3 @@ def _finish(error: DeployError, task: str) -> None:
     if not isinstance(error, Interrupted) and not error.is_annotated:
         github.annotate(f"{task} failed", error)
         error.is_annotated = True
-
-
-class _ToStderr(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        console.relay(record.getMessage())
-
-
-@contextmanager
-def _log_shown() -> Iterator[None]:
-    """Within the block, the kit's log goes to stderr: HTTP exchanges and the causes of errors."""
-    handler, level = _ToStderr(), _LOG.level
-    _LOG.addHandler(handler)
-    _LOG.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        _LOG.setLevel(level)
-        _LOG.removeHandler(handler)

@@ -26,6 +26,7 @@ from ..state.files import State
 from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
+from ..ui.console import LOG
 from .call import HOW_IT_RUNS, TARGET, Call, Place
 from .command import Command, Effect, no_plan
 from .needs import needs_of, warn
@@ -128,8 +129,10 @@ class Work:
     def new_client(self) -> DeployClient:
         """A new API client. Each thread needs its own: sessions of requests are not documented as thread-safe."""
         settings, by = self.settings, os.environ.get("GITHUB_ACTOR") or who()
-        key_from = str(settings.origins["api_key"])
-        return DeployClient(settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from, by=by)
+        key_from, log = str(settings.origins["api_key"]), console.log if os.environ.get("DEPLOY_DEBUG") else LOG.debug
+        return DeployClient(
+            settings.api_url, settings.api_key, timeout=settings.api_timeout, key_from=key_from, by=by, log=log
+        )
 
     client = cached_property(new_client)
 

@@ -6,6 +6,7 @@ Every line is redacted, escaped, cut, and written in one piece. GitHub Actions c
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -23,13 +24,14 @@ from ..redaction import plain, redact, sanitized
 if TYPE_CHECKING:
     from .progress import Board
 
+LOG = logging.getLogger("deploy_tasks")
 # Several threads write (the log of a build, the output of an engine), and their lines must not mix.
 one_at_a_time = RLock()
 # While a live line is drawn on the terminal: the function that prints above it. Global, since a process has one
 # terminal, and one thread draws while others write.
 above_live_line: list[Callable[[str], None]] = []
-# The warnings that were written in this context.
-_warned: ContextVar[set[str]] = ContextVar("warned")
+warned: ContextVar[set[str]] = ContextVar("warned")
+"""The warnings that the present command line, or program, has seen."""
 
 
 class CurrentApp(NamedTuple):
@@ -125,17 +127,18 @@ def relay(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Writes a warning, but the same warning only once in this context."""
-    if text not in warnings():
-        warnings().add(text)
+    """Writes a warning, unless it is one of those that were `warned` of."""
+    before = warned.get(set())
+    if text not in before:
+        before.add(text)
         tell(f"warning: {text}")
 
 
-def warnings() -> set[str]:
-    """The warnings that were written in this context. Threads that copy the context share them."""
-    if _warned.get(None) is None:
-        _warned.set(set())
-    return _warned.get()
+def log(text: str) -> None:
+    """Logs a detail that helps to find the cause of an error, and writes it to stderr, as DEPLOY_DEBUG asks for. No
+    handler of `logging` does that: all threads would share it, and the level that it needs."""
+    LOG.debug(text)
+    relay(text)
 
 
 def can_ask() -> bool:
@@ -195,7 +198,7 @@ def give_up_stdout() -> None:
 
 def _is_run_by_invoke() -> bool:
     """Whether Invoke runs a command line, and its process ends with it. Any other program keeps its streams."""
-    return next_steps.current.get().names is not None
+    return next_steps.current_command_line.get().names is not None
 
 
 # --- to programs ----------------------------------------------------------------------------------------------------

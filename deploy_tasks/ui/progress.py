@@ -53,7 +53,6 @@ class Board:
 def board_of(names: Sequence[str], *, is_shown: bool) -> Iterator[Board]:
     """A board for the apps `names`. If it `is_shown`: on a terminal a line for each running app, elsewhere one line for
     all, at most every 15 s."""
-    console.warnings()  # created here, so that the apps' threads share them
     if not is_shown:
         yield Board(names, lambda _name, _state: None)
     elif console.is_drawn_on(sys.stderr):

@@ -69,10 +69,8 @@ def in_the_shop(shop: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
 
     def enter() -> None:
         from deploy_tasks.state import lock
-        from deploy_tasks.ui import console
 
         lock.release()
-        console.warnings().clear()
         monkeypatch.chdir(shop.folder)
         for name, value in shop.environment.items():
             monkeypatch.setenv(name, value)
