@@ -47,7 +47,7 @@ def env_file(root: Path, name: str) -> EnvFile | None:
     except OSError as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError:
-        # Not from the cause: it holds the whole file.
+        # Without the cause: it holds the whole file.
         raise SettingsError(f"{path} is not UTF-8 text", next="Save it as UTF-8") from None
     bindings = list(parse_stream(StringIO(text)))
     for binding in bindings:

@@ -90,7 +90,7 @@ def api_url(value: object) -> str:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
-        # Not from the cause: it quotes what may be a password.
+        # Without the cause: it quotes what may be a password.
         raise ValueError(f"the URL of the API is invalid {example}") from None
     if "@" in url.netloc:
         raise ValueError("the URL of the API has a user or a password, but the key belongs in DEPLOY_API_KEY")

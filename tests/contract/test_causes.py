@@ -54,4 +54,4 @@ def test_a_cause_is_hidden_only_with_a_reason_beside_it(path: Path) -> None:
     for node in raised:
         if isinstance(node.cause, ast.Constant) and node.cause.value is None:
             above = "\n".join(lines[max(0, node.lineno - 6) : node.lineno])
-            assert "# Not from the cause: " in above, f"{path.name}:{node.lineno}"
+            assert "# Without the cause: " in above, f"{path.name}:{node.lineno}"

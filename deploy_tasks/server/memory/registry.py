@@ -83,7 +83,7 @@ class OutsideRegistry:
         try:
             answer = self._session.request(method, url, timeout=_SECONDS_TO_CONNECT_AND_READ, **options)
         except requests.RequestException as error:
-            # Not from the cause: a request of `requests` holds the registry's password.
+            # Without the cause: a request of `requests` holds the registry's password.
             raise self._unavailable(f"cannot be reached ({type(error).__name__})") from None
         if not 200 <= answer.status_code < 300 and answer.status_code not in also:
             raise self._unavailable(f"answered {answer.status_code} to {method}")
