@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from msgspec import structs
 
@@ -31,6 +30,7 @@ from ..errors import (
 )
 from ..next_steps import Step
 from ..redaction import excerpt
+from . import paths
 from .request import LOG, NOT_SERVED, Purpose, Sender, decoded, number
 from .schemas import (
     AppAnswer,
@@ -105,7 +105,7 @@ class DeployClient(Sender):
         )
         commit = request.git_ref if images.is_commit(request.git_ref) else None
         headers = {"X-Deploy-By": self._by, "X-Deploy-Commit": commit}
-        answer = self.send(start, "POST", "/build", request, headers=headers)
+        answer = self.send(start, "POST", paths.BUILD, request, headers=headers)
         started = decoded(start, BuildStarted, answer)
         if (built := started.reference) and request.image_name not in (None, built.name):
             raise MayHaveStarted(
@@ -118,19 +118,20 @@ class DeployClient(Sender):
     def wait(self, job: str, *, seconds: float, within: Deadline | None = None) -> BuildState:
         """Waits until a build ends, up to `seconds`; returns its state. NothingStarted if the connection was cut: the
         build goes on, so call again. JobNotFound if the API does not know the job."""
-        path = f"/build/{images.label(job)}/wait?timeout={max(1, round(seconds))}"
+        path = f"{paths.BUILD_WAIT.format(job=images.label(job))}?timeout={max(1, round(seconds))}"
         wait = _WAIT._replace(if_404=JobNotFound(f"the API knows no build job {job} (any more)", 404))
         answer = self.send(wait, "POST", path, timeout=seconds + _SPARE_SECONDS, within=within)
         return decoded(wait, BuildState, answer) if answer.body.strip() else BuildState()
 
     def status(self, job: str, *, within: Deadline | None = None) -> BuildState | None:
         """The state of a build, or None if this server does not have the endpoint."""
-        answer = self.send(_LOOK_AT_BUILD, "GET", f"/build/{images.label(job)}", within=within)
+        path = paths.BUILD_STATUS.format(job=images.label(job))
+        answer = self.send(_LOOK_AT_BUILD, "GET", path, within=within)
         return None if answer.status in NOT_SERVED else decoded(_LOOK_AT_BUILD, BuildState, answer)
 
     def logs(self, job: str) -> Log | None:
         """The whole log of a build so far, or None if this server does not have it."""
-        answer = self.send(_LOG, "GET", f"/build/{images.label(job)}/logs")
+        answer = self.send(_LOG, "GET", paths.BUILD_LOGS.format(job=images.label(job)))
         if answer.status in NOT_SERVED:
             return None
         return Log(decoded(_LOG, BuildLogs, answer).logs, answer.transferred)
@@ -138,7 +139,7 @@ class DeployClient(Sender):
     def log_size(self, job: str) -> int | None:
         """How many bytes `logs` would transfer, or None if the server does not say (HEAD, RFC 9110 9.3.2)."""
         try:
-            answer = self.send(_SIZE, "HEAD", f"/build/{images.label(job)}/logs")
+            answer = self.send(_SIZE, "HEAD", paths.BUILD_LOGS.format(job=images.label(job)))
         except ApiRefused:
             return None
         return int(number(answer, "Content-Length")) or None
@@ -153,7 +154,7 @@ class DeployClient(Sender):
         if before:
             purpose = _BEFORE_DEPLOY._replace(next=(before._replace(says="Try again"),))
             within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
-        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}"
+        path = paths.APP.format(namespace=images.label(namespace), app=images.label(app))
         answer = self.send(purpose, "GET", path, within=within)
         if answer.status in NOT_SERVED:
             return None
@@ -168,16 +169,16 @@ class DeployClient(Sender):
         if "app-history" not in self.features:
             return None
         within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
-        path = f"/api/apps/{images.label(namespace)}/{images.label(app)}/history"
+        path = paths.APP_HISTORY.format(namespace=images.label(namespace), app=images.label(app))
         answer = self.send(_BEFORE_DEPLOY, "GET", path, within=within)
         return None if answer.status in NOT_SERVED else decoded(_BEFORE_DEPLOY, RevisionsAnswer, answer).history
 
     def digest(self, image_name: str, *, tag: str) -> str:
         """The digest that `tag` of `image_name` points to now (`sha256:…`). DigestNotFound if there is none."""
-        name, its_tag = quote(images.image_name(image_name), safe="/"), quote(images.tag(tag), safe="")
         missing = DigestNotFound(f"tag {tag} is not in the registry for image {image_name}")
         purpose = _DIGEST._replace(if_404=missing)
-        response = self.send(purpose, "GET", f"/registry/{name}/digest?tag={its_tag}")
+        path = paths.DIGEST.format(image_name=images.image_name(image_name), tag=images.tag(tag))
+        response = self.send(purpose, "GET", path)
         answer = decoded(_DIGEST, Digest, response)
         if answer.image and not _reference_to(image_name, answer.build_id, answer.image):
             what = (
@@ -218,9 +219,10 @@ class DeployClient(Sender):
             if_404=None if restores else DigestNotFound(missing, "Nothing was built or deployed"),
             if_refused=(unsure,) if restores else (),
         )
-        path = "/build"
+        path = paths.BUILD
         if restores:
-            path = f"/api/apps/{images.label(request.namespace)}/{images.label(request.app)}/rollback"
+            namespace, app = images.label(request.namespace), images.label(request.app)
+            path = paths.APP_ROLLBACK.format(namespace=namespace, app=app)
         checks = expected is not None and "revision-check" in self.features
         headers = {
             "X-Deploy-By": self._by,

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .. import images
+from ..api import paths
 from ..api.schemas import BuildRequest
 from ..errors import ApiRefused, NothingStarted, StateError
 from ..invocation.command import API, FROM_CHECKOUT, Command, Effect
@@ -41,7 +42,7 @@ class BuildPlan(Struct, frozen=True):
         if self.existing:
             console.tell(self.existing.says)
         else:
-            work.would_send("POST", "/build", self.request)
+            work.would_send("POST", paths.BUILD, self.request)
         return work.pretend(self.build)
 
     def lines(self, _work: Work) -> list[str]:

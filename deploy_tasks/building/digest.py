@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .. import images
+from ..api import paths
 from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.settings import Settings
 from ..errors import DigestNotFound, StateError
@@ -31,7 +32,8 @@ class DigestPlan(Struct, frozen=True):
     target: Target
 
     def show(self, work: Work) -> None:
-        work.would_send("GET", f"/registry/{self.target.image_name}/digest?tag={self.target.image_tag}")
+        path = paths.DIGEST.format(image_name=self.target.image_name, tag=self.target.image_tag)
+        work.would_send("GET", path)
         work.pretend(self.target)
 
     def execute(self, work: Work) -> Record:

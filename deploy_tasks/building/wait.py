@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .. import images
+from ..api import paths
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
 from ..app_class import APP_CLASSES
@@ -64,7 +65,7 @@ class WaitPlan(Struct, frozen=True):
     shows_log: bool
 
     def show(self, work: Work) -> None:
-        work.would_send("POST", f"/build/{self.build.job_name}/wait")
+        work.would_send("POST", paths.BUILD_WAIT.format(job=self.build.job_name))
         work.pretend(self.build)
 
     def execute(self, work: Work) -> Record:
@@ -93,7 +94,7 @@ class PretendedWait(Struct, frozen=True):
     job: str
 
     def show(self, work: Work) -> None:
-        work.would_send("POST", f"/build/{self.job}/wait")
+        work.would_send("POST", paths.BUILD_WAIT.format(job=self.job))
 
     def execute(self, _work: Work) -> NoReturn:
         raise NotImplementedError("it is only shown")

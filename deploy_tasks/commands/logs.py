@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from .. import images
+from ..api import paths
 from ..api.build_log import LogFollower
 from ..api.polling import wait_for_end
 from ..config.sources import of_flag
@@ -22,7 +23,7 @@ class LogsPlan(Struct, frozen=True):
     follow: bool
 
     def show(self, work: Work) -> None:
-        work.would_send("GET", f"/build/{self.job}/logs")
+        work.would_send("GET", paths.BUILD_LOGS.format(job=self.job))
 
     def execute(self, work: Work) -> None:
         console.tell(f"log of {self.job}")

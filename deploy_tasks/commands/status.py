@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ..api import paths
 from ..api.client import SECONDS_TO_LOOK
 from ..api.schemas import AppState, FullAppState
 from ..config.settings import Settings
@@ -90,7 +91,7 @@ class StatusPlan(Struct, frozen=True):
     last: list[HistoryEntry]
 
     def show(self, work: Work) -> Status:
-        work.would_send("GET", f"/api/apps/{work.settings.namespace}/{work.settings.app}")
+        _show(work)
         return {}
 
     def execute(self, work: Work) -> Status:
@@ -167,7 +168,7 @@ class AllPlan(Struct, frozen=True):
 
     def show(self, _work: Work) -> AllStatus:
         for there in self.works.values():
-            there.would_send("GET", f"/api/apps/{there.settings.namespace}/{there.settings.app}")
+            _show(there)
         return {}
 
     def execute(self, work: Work) -> AllStatus:
@@ -213,6 +214,10 @@ class _Found(NamedTuple):
     @property
     def commit(self) -> str | None:
         return self.running.ran.git_ref if self.running.ran else None
+
+
+def _show(work: Work) -> None:
+    work.would_send("GET", paths.APP.format(namespace=work.settings.namespace, app=work.settings.app))
 
 
 def _ask(work: Work) -> AppState | None:

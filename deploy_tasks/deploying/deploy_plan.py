@@ -8,6 +8,7 @@ from functools import partial
 from msgspec import Struct
 
 from .. import images
+from ..api import paths
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
 from ..app_class import DEFAULT_APP_CLASS
 from ..building.digest import steps_to_build
@@ -52,7 +53,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
     def show(self, work: Work) -> None:
         for line in self.lines(work):
             console.tell(line)
-        path = f"/api/apps/{self.request.namespace}/{self.request.app}/rollback" if self.restores else "/build"
+        rollback = paths.APP_ROLLBACK.format(namespace=self.request.namespace, app=self.request.app)
         body: dict[str, object] = as_builtins(self.restores or self.request)
         # Values of variables that are given by name are hidden, even short ones, which redaction would miss.
         settings, typed = work.settings, [text for text in work.options["env"] or [] if "=" not in text]
@@ -60,7 +61,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         config = body.get("deployConfig")
         if isinstance(config, dict) and "env" in config:
             config["env"] = {key: "***" if key in by_name else value for key, value in config["env"].items()}
-        work.would_send("POST", path, body)
+        work.would_send("POST", rollback if self.restores else paths.BUILD, body)
 
     def lines(self, work: Work) -> list[str]:
         """The plan for people: the target, what runs now, what will run, and what changes."""

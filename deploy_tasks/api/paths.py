@@ -1,0 +1,10 @@
+"""The paths of the Deploy API (docs/deploy-api.md). Names that `images.py` has checked need no quoting in them."""
+
+BUILD = "/build"
+BUILD_STATUS = "/build/{job}"
+BUILD_WAIT = "/build/{job}/wait"
+BUILD_LOGS = "/build/{job}/logs"
+APP = "/api/apps/{namespace}/{app}"
+APP_HISTORY = "/api/apps/{namespace}/{app}/history"
+APP_ROLLBACK = "/api/apps/{namespace}/{app}/rollback"
+DIGEST = "/registry/{image_name}/digest?tag={tag}"
