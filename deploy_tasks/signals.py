@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NoReturn, TypeVar
+
+from .deadline import Deadline
 
 T = TypeVar("T")
 
@@ -49,9 +50,9 @@ def raised() -> Iterator[None]:
 def get_interruptible(queue: SimpleQueue[T], seconds: float = math.inf) -> T:
     """`queue.get` that wakes every 0.2 s for signals; Empty after `seconds`. A single long wait would not notice a
     signal that the system delivers to another thread."""
-    until = time.monotonic() + seconds
+    deadline = Deadline(seconds)
     while True:
-        left = max(0.0, until - time.monotonic())
+        left = deadline.left()
         try:
             return queue.get(timeout=min(_SECONDS_BETWEEN_CHECKS, left))
         except Empty:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from contextlib import suppress
 from copy import copy
 from io import StringIO
@@ -17,6 +16,7 @@ from typing import IO, Any
 from invoke.context import Context
 from invoke.runners import Local, Result
 
+from ..deadline import Deadline
 from ..errors import Interrupted
 from ..redaction import Lines
 from ..signals import Signalled, deferred_signals, signal_number
@@ -135,9 +135,9 @@ class _StreamingRunner(Local):
         while hasattr(self, "process") and self.process.returncode is None:
             with suppress(KeyboardInterrupt), deferred_signals() as arrived:
                 self.signal(number)
-                until = time.monotonic() + _SECONDS_TO_STOP
+                deadline = Deadline(_SECONDS_TO_STOP)
                 # A second signal ends the wait.
-                while not arrived and time.monotonic() < until:
+                while not arrived and deadline.left():
                     with suppress(TimeoutExpired):
                         self.process.wait(_SECONDS_BETWEEN_CHECKS)
                         break

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from ..config import apps
+from ..deadline import Deadline
 from ..engine import runner
 from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
 from ..next_steps import Step
@@ -44,8 +45,6 @@ class _Batch(NamedTuple):
     works: Mapping[str, Work]
     board: Board
     outcomes: dict[str, Outcome]
-    begun: float
-    """When the call began, by the monotonic clock: the waits for all locks share one timeout."""
 
     def record(self, outcome: Outcome) -> None:
         """Records the outcome of an app, and prints its error."""
@@ -74,7 +73,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
 
     start, changes = time.monotonic(), call.command.changes and not call.is_dry
     with board_of(list(works), is_shown=changes) as board:
-        batch = _Batch(call, works, board, {}, start)
+        batch = _Batch(call, works, board, {})
         waiting = deque[str]()
         try:
             try:
@@ -112,12 +111,13 @@ def _refuse_all(errors: Mapping[str, DeployError]) -> None:
 
 
 def _lock(batch: _Batch) -> None:
-    """Locks the state of all apps; the fixed order avoids deadlock. An app that cannot be locked fails."""
+    """Locks the state of all apps, within one timeout; the fixed order avoids deadlock. An app that cannot be locked
+    fails."""
+    deadlines = {name: Deadline(work.settings.lock_timeout) for name, work in batch.works.items()}
     for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
-        left = max(0.0, work.settings.lock_timeout - (time.monotonic() - batch.begun))
         try:
             with batch.board.output_of(name):
-                work.lock(seconds=left)
+                work.lock(seconds=deadlines[name].left())
         except DeployError as error:
             batch.record(Outcome(name, error=error))
 

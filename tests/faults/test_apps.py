@@ -8,12 +8,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from deploy_tasks.deadline import Deadline
 from deploy_tasks.invocation import several
 from deploy_tasks.state import lock
 from deploy_tasks.ui.progress import board_of
@@ -318,8 +320,8 @@ def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytes
             waited.append(seconds)
             now += 3.0  # another run lets go of it then
 
-    monkeypatch.setattr(several, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(several, "Deadline", partial(Deadline, clock=lambda: now))
     works: Any = {name: Work() for name in NAMES}
     with board_of(NAMES, is_shown=False) as board:
-        several._lock(several._Batch(SimpleNamespace(), works, board, {}, begun=0.0))  # type: ignore[arg-type]
+        several._lock(several._Batch(SimpleNamespace(), works, board, {}))  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]
