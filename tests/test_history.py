@@ -10,7 +10,7 @@ import pytest
 from deploy_tasks.errors import SettingsError
 from deploy_tasks.next_steps import Step
 from deploy_tasks.state.history import History, described, source
-from deploy_tasks.state.records import BuildInFlight, HistoryEntry
+from deploy_tasks.state.records import HistoryEntry, PlannedBuild
 
 COMMIT = 40 * "c"
 
@@ -164,17 +164,18 @@ def test_a_build_counts_as_failed_until_something_is_recorded_for_its_image() ->
 
 
 SOURCE: dict[str, Any] = {"repo_url": "https://x/y", "git_ref": 40 * "1", "dockerfile": None, "build_context": None}
-BUILD = BuildInFlight(
+PLANNED = PlannedBuild(
     app="shop",
     namespace="apps",
     image_name="shop",
     image_tag="v1",
     app_class="business",
-    job_name="build-1",
+    asked_image="shop:v1",
+    environment=None,
     api_url="https://x",
-    started_at="",
     **SOURCE,
 )
+BUILD = PLANNED.started("build-1", started_at="")
 
 
 @pytest.mark.parametrize(
@@ -194,4 +195,4 @@ BUILD = BuildInFlight(
 )
 def test_a_build_is_the_same_only_if_everything_is(differs: dict[str, Any], is_same: bool) -> None:
     made = entry("a", **{"outcome": "recorded", "built": "cluster", **SOURCE, **differs})
-    assert [*History(lambda: [made]).same_builds(BUILD)] == [made] * is_same
+    assert [*History(lambda: [made]).same_builds(PLANNED)] == [made] * is_same

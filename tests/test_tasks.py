@@ -20,6 +20,7 @@ from invoke.context import Context
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
+from deploy_tasks.state import records
 from deploy_tasks.state.records import BuildInFlight, Record
 from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
 from tests.mock_engine import MockEngine, commands
@@ -138,6 +139,21 @@ def test_build_sends_every_flag(api: Any, monkeypatch: pytest.MonkeyPatch) -> No
     }
     assert isinstance(started, BuildInFlight)
     assert (started.job_name, started.image_name, started.app_class) == ("build-1", "team/api", "non-business")
+
+
+def test_a_build_in_flight_has_the_time_at_which_it_started(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = "when it was planned"
+    monkeypatch.setattr(records, "timestamp", lambda: moment)
+
+    def start(*_: object) -> dict[str, str]:
+        nonlocal moment
+        moment = "when it started"
+        return {"jobName": "build-1"}
+
+    api.post(f"{URL}/build", json=start)
+    started = build(context(), wait=False)
+    assert isinstance(started, BuildInFlight)
+    assert started.started_at == "when it started"
 
 
 def test_a_branch_without_a_tag_is_tagged_by_its_name(api: Any) -> None:

@@ -14,9 +14,9 @@ from ..errors import ApiRefused, NothingStarted, StateError
 from ..invocation.command import API, FROM_CHECKOUT, Command, Effect
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
-from ..state.records import BuildInFlight, Record
+from ..state.records import BuildInFlight, PlannedBuild, Record
 from ..ui import console
-from .build_request import build_request, check_clonable, check_git_token, in_flight_of
+from .build_request import build_request, check_clonable, check_git_token, planned_build
 from .digest import record_and_report
 from .existing import Existing, existing_image
 from .wait import flags_to_wait, leave_running_on_interrupt, remaining_of_build, step_to_wait, wait_and_record
@@ -26,8 +26,7 @@ class BuildPlan(Struct, frozen=True):
     """A build in the cluster, unless the image exists or the build in flight makes it."""
 
     request: BuildRequest
-    build: BuildInFlight
-    """What is stored while it runs. It has no job name yet."""
+    build: PlannedBuild
     existing: Existing | None
     """The image, if it exists: then nothing is built."""
     in_flight: BuildInFlight | None
@@ -93,7 +92,7 @@ def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
     again."""
     options, settings = work.options, work.settings
     request = build_request(settings, work.checkout, cache=options["cache"])
-    build = in_flight_of(settings, request)
+    build = planned_build(settings, request)
     in_flight = None if work.call.is_dry else work.state.in_flight()
     existing = None
     # Join the build in flight even if its image exists by now: otherwise it would stay in flight forever.
@@ -128,7 +127,7 @@ build: Command[Record | BuildInFlight] = Command(
 )
 
 
-def _is_same(earlier: BuildInFlight, build: BuildInFlight) -> bool:
+def _is_same(earlier: BuildInFlight, build: PlannedBuild) -> bool:
     """Whether a build in flight makes the image of `build`."""
     compared = ("api_url", "repo_url", "git_ref", "dockerfile", "build_context", "asked_image")
     return all(getattr(earlier, name) == getattr(build, name) for name in compared)
@@ -152,7 +151,8 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
     what = f"commit {request.git_ref[:12]} in {work.settings.cluster}"
     console.tell(f"{earlier.job_name} already builds {what}; nothing new was started")
     work.remaining = remaining_of_build(work)
-    return replace(plan.build, job_name=earlier.job_name, image_name=earlier.image_name, image_tag=earlier.image_tag)
+    image = {"image_name": earlier.image_name, "image_tag": earlier.image_tag}
+    return plan.build.started(earlier.job_name, **image, started_at=earlier.started_at)
 
 
 def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
@@ -165,7 +165,7 @@ def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
     except (ApiRefused, NothingStarted):
         work.remaining = Remaining.AGAIN
         raise
-    build = replace(plan.build, job_name=started.job_name)
+    build = plan.build.started(started.job_name)
     if built := started.reference:
         build = replace(build, image_name=built.name, image_tag=built.tag or build.image_tag)
     leave_running_on_interrupt(work, build)

@@ -18,7 +18,7 @@ from ..hosts import is_loopback
 from ..invocation.command import Effect
 from ..invocation.work import Work
 from ..redaction import quoted
-from ..state.records import BuildInFlight, timestamp
+from ..state.records import PlannedBuild
 from ..ui import console
 from .digest import target_of
 
@@ -115,15 +115,14 @@ def check_clonable(work: Work, git_ref: str, *, allow_unpushed: bool) -> None:
         )
 
 
-def in_flight_of(settings: Settings, request: BuildRequest, job: str = "") -> BuildInFlight:
-    """What is stored of a build while it runs."""
-    return BuildInFlight(
-        **fields_of(target_of(settings, request.image_tag, request.git_ref)),
+def planned_build(settings: Settings, request: BuildRequest) -> PlannedBuild:
+    """The build that `request` starts."""
+    target = fields_of(target_of(settings, request.image_tag, request.git_ref))
+    return PlannedBuild(
+        **target,
         dockerfile=request.dockerfile,
         build_context=request.build_context,
         asked_image=f"{settings.image_name}:{request.image_tag}",
-        job_name=job,
-        api_url=settings.api_url,
         environment=settings.environment,
-        started_at=timestamp(),
+        api_url=settings.api_url,
     )

@@ -11,7 +11,7 @@ from .. import images
 from ..config.schema import BY_KEY
 from ..errors import SettingsError
 from ..invocation.work import Work
-from ..state.records import BuildInFlight, HistoryEntry
+from ..state.records import HistoryEntry, PlannedBuild
 from .digest import digest_of_tag
 
 _DOCKERFILE, _CONTEXT = str(BY_KEY["dockerfile"].default), str(BY_KEY["build_context"].default)
@@ -21,7 +21,7 @@ _OF_AN_IMAGE = ("app", "image_name", "dockerfile", "build_context")
 class Existing(NamedTuple):
     """An image that exists already."""
 
-    build: BuildInFlight
+    build: PlannedBuild
     """The build that would make it, with the tag of the existing image."""
     build_id: str
     earlier: HistoryEntry | None
@@ -31,10 +31,10 @@ class Existing(NamedTuple):
     def says(self) -> str:
         build, earlier = self.build, self.earlier
         how = f"{earlier.time}, {earlier.job_name}" if earlier else f"{build.image_name} has its tag in the registry"
-        return f"commit {str(build.git_ref)[:12]} is built already ({how}); nothing was started"
+        return f"commit {build.git_ref[:12]} is built already ({how}); nothing was started"
 
 
-def existing_image(work: Work, build: BuildInFlight) -> Existing | None:
+def existing_image(work: Work, build: PlannedBuild) -> Existing | None:
     """The image that `build` would make, if the registry has it; None if it must be built. Asks the API.
 
     Only images of commits count, since a branch moves. The tag is that of the same build in the history here, else the
@@ -81,7 +81,7 @@ def _has_default_paths_everywhere(work: Work) -> bool:
     return True
 
 
-def _is_other(entry: HistoryEntry, build: BuildInFlight) -> bool:
+def _is_other(entry: HistoryEntry, build: PlannedBuild) -> bool:
     """Whether, by the history, the image of `entry` is not the one that `build` makes: it has uncommitted changes, or
     another commit, Dockerfile or context."""
     if entry.dirty:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
+
+from msgspec import Struct
 
 from .. import images
 from ..config.schema import OF_REGISTRY
@@ -31,14 +32,11 @@ _SECONDS_TO_ANSWER = 10.0
 _NOT_BUILT = "Nothing was built"
 
 
-@dataclass(frozen=True)
-class LocalPlan:
+class LocalPlan(Struct, frozen=True):
     """A build on this machine: what is built, and what it is recorded as."""
 
     target: Target
     image: Image
-    engine: Engine
-    login: tuple[str, str] | None = field(repr=False)
     allows_secrets: bool
 
     def show(self, work: Work) -> None:
@@ -46,8 +44,9 @@ class LocalPlan:
 
     def pretend(self, work: Work) -> Record:
         """Shows the plan; returns the image that later tasks of a dry run go on with."""
-        self.engine.detect()
-        self._build_and_push(work)
+        engine = _engine(work)
+        engine.detect()
+        self._build_and_push(work, engine)
         return work.pretend(self.target)
 
     def lines(self, work: Work) -> list[str]:
@@ -57,8 +56,9 @@ class LocalPlan:
         return [f"build on this machine and push {self.image.reference}: {commit}{changes}"]
 
     def execute(self, work: Work) -> Record:
-        _check_all_answer(work, self.engine, self.target)
-        build_id = self._build_and_push(work)
+        engine = _engine(work)
+        _check_all_answer(work, engine, self.target)
+        build_id = self._build_and_push(work, engine)
         # Changes during the build, or during the wait for another run, may be in the image.
         before, now = work.checkout, Checkout(work.checkout.folder)
         may_differ = before.commit and (before.dirty or now.dirty or now.commit != before.commit)
@@ -67,14 +67,18 @@ class LocalPlan:
         _check_tag(work, self.target, build_id)
         return record
 
-    def _build_and_push(self, work: Work) -> str:
-        engine, context, dockerfile = self.engine, self.image.context, self.image.dockerfile
+    def _build_and_push(self, work: Work, engine: Engine) -> str:
+        settings, context, dockerfile = work.settings, self.image.context, self.image.dockerfile
         if not self.allows_secrets:
             build_context.check(context, engine.kind.ignore_files(context, dockerfile))
-        console.tell(f"build {self.image.reference} on this machine for {work.settings.cluster}")
-        if self.login:
-            engine.login(work.settings.registry, *self.login)
+        console.tell(f"build {self.image.reference} on this machine for {settings.cluster}")
+        if settings.registry_username and settings.registry_password:
+            engine.login(settings.registry, settings.registry_username, settings.registry_password)
         return engine.publish(self.image)
+
+
+def _engine(work: Work) -> Engine:
+    return Engine(work.call.c, work.settings.docker, builder=work.settings.builder)
 
 
 def plan_of(work: Work) -> LocalPlan:
@@ -93,11 +97,7 @@ def plan_of(work: Work) -> LocalPlan:
         build_args=arguments,
         variables=values,
     )
-    username, password = settings.registry_username, settings.registry_password
-    login = (username, password) if username and password else None
-    engine = Engine(work.call.c, settings.docker, builder=settings.builder)
-    target = target_of(settings, tag, commit)
-    return LocalPlan(target, image, engine, login, work.options["allow_secrets_in_context"])
+    return LocalPlan(target_of(settings, tag, commit), image, work.options["allow_secrets_in_context"])
 
 
 local = Command(

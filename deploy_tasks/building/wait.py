@@ -25,7 +25,7 @@ from ..state.files import State
 from ..state.records import BuildInFlight, Record, record_as_json
 from ..ui import console, github
 from ..ui.progress import progress_of
-from .build_request import build_request, in_flight_of
+from .build_request import build_request, planned_build
 from .digest import flags_of, report_recorded, save
 
 
@@ -76,6 +76,8 @@ class RecordedPlan(Struct, frozen=True):
     """Nothing to wait for: the build is recorded already."""
 
     record: Record
+    build_id: str
+    """The digest of `record`."""
     why: str
 
     def show(self, _work: Work) -> None:
@@ -84,7 +86,7 @@ class RecordedPlan(Struct, frozen=True):
     def execute(self, work: Work) -> Record:
         console.tell(self.why)
         work.remember(self.record)
-        work.result(str(self.record.build_id), record_as_json(self.record, {}))
+        work.result(self.build_id, record_as_json(self.record, {}))
         return self.record
 
 
@@ -96,8 +98,8 @@ class PretendedWait(Struct, frozen=True):
     def show(self, work: Work) -> None:
         work.would_send("POST", paths.BUILD_WAIT.format(job=self.job))
 
-    def execute(self, _work: Work) -> NoReturn:
-        raise NotImplementedError("it is only shown")
+    def execute(self, work: Work) -> NoReturn:
+        raise _nothing_in_flight(work)
 
 
 def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
@@ -109,10 +111,10 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
         return PretendedWait(job or "<job>")
     # This run may have waited for another one, which has recorded that build meanwhile.
     awaited = work.awaited.job_name if work.awaited and known is None else None
-    if record and awaited and job in (None, awaited):
+    if record and record.build_id and awaited and job in (None, awaited):
         made = next((entry for entry in work.state.history if entry.job_name == awaited), None)
         if made and made.build_id == record.build_id:
-            return RecordedPlan(record, f"another run has recorded {awaited} meanwhile")
+            return RecordedPlan(record, record.build_id, f"another run has recorded {awaited} meanwhile")
     if job is not None:
         return WaitPlan(_build_of_elsewhere(work, job), shows_log)
     if failed := work.history.failed_build(settings.app, settings.image_name):
@@ -124,16 +126,18 @@ def _plan_wait(work: Work) -> WaitPlan | RecordedPlan | PretendedWait:
             work.step("build", "Build it again"),
         )
     if record and record.build_id and work.is_of_several:
-        return RecordedPlan(record, f"no build is in flight; the recorded digest is {record.build_id}")
+        return RecordedPlan(record, record.build_id, f"no build is in flight; the recorded digest is {record.build_id}")
     work.remaining = Remaining.NOTHING
     for name in settings.environments:
         if name != settings.environment and (other := State(settings.state_file, name).in_flight()):
             step = Step("wait", {"app": work.name, "environment": name}, "Wait for that one")
             raise SettingsError(f"no build is in flight here, but {other.job_name} is in {name}", "", step)
-    raise SettingsError(
-        "no build is in flight",
-        "",
-        [work.step("build", "Start one"), "Or name one: --job JOB --image-tag TAG"],
+    raise _nothing_in_flight(work)
+
+
+def _nothing_in_flight(work: Work) -> SettingsError:
+    return SettingsError(
+        "no build is in flight", "", [work.step("build", "Start one"), "Or name one: --job JOB --image-tag TAG"]
     )
 
 
@@ -167,7 +171,7 @@ def _build_of_elsewhere(work: Work, job: str) -> BuildInFlight:
             f"{job} is not the build in flight here", "Nothing was done", "Name its tag too: --image-tag TAG"
         )
     request = build_request(work.settings, work.checkout, cache=True)
-    build = in_flight_of(work.settings, request, of_flag("--job", images.label, job))
+    build = planned_build(work.settings, request).started(of_flag("--job", images.label, job))
     # Only the tag can tell which commit it is.
     return replace(build, git_ref=build.image_tag if images.is_commit(build.image_tag) else None)
 

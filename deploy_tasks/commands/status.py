@@ -74,13 +74,7 @@ def _plan(work: Work) -> StatusPlan | AllPlan:
             build = None  # of another app, in a repository without a table of apps
         last = list(islice(work.history.outcomes(settings.app, settings.namespace), _LAST_DEPLOYS))
         return StatusPlan(work.state.record(), build, last)
-    works, errors = dict[str, Work](), dict[str, DeployError]()
-    for name in settings.environments:
-        try:
-            works[name] = work.elsewhere(name)
-        except SettingsError as error:
-            errors[name] = error
-    return AllPlan(works, errors)
+    return AllPlan(tuple(settings.environments))
 
 
 class StatusPlan(Struct, frozen=True):
@@ -161,25 +155,23 @@ class StatusPlan(Struct, frozen=True):
 
 
 class AllPlan(Struct, frozen=True):
-    """The status of all environments: those that can be asked, and why the others cannot."""
+    """The status of all environments."""
 
-    works: Mapping[str, Work]
-    errors: Mapping[str, DeployError]
+    environments: tuple[str, ...]
 
-    def show(self, _work: Work) -> AllStatus:
-        for there in self.works.values():
-            _show(there)
+    def show(self, work: Work) -> AllStatus:
+        for there in self._works(work).values():
+            if isinstance(there, Work):
+                _show(there)
         return {}
 
     def execute(self, work: Work) -> AllStatus:
         work.on_interrupt("Nothing else was stopped")
-        for there in self.works.values():
-            _ = there.client  # imports requests in this thread
-        asked = {name: in_background(partial(_ask, there)) for name, there in self.works.items()}
-        names = work.settings.environments
+        works = self._works(work)
+        asked = {name: in_background(partial(_ask, there)) for name, there in works.items() if isinstance(there, Work)}
         found = [
-            _found(name, self.works[name], asked[name]) if name in asked else _Found(name, error=self.errors[name])
-            for name in names
+            _found(name, there, asked[name]) if isinstance(there, Work) else _Found(name, error=there)
+            for name, there in works.items()
         ]
         lines = console.table(_TITLES, [_row(one) for one in found])
         between: list[Between | None] = []
@@ -200,6 +192,17 @@ class AllPlan(Struct, frozen=True):
         if errors := {one.name: one.error for one in found if one.error}:
             raise _summed_up(errors, len(found))
         return details
+
+    def _works(self, work: Work) -> dict[str, Work | SettingsError]:
+        """The work in each environment, or why its API cannot be asked."""
+        works: dict[str, Work | SettingsError] = {}
+        for name in self.environments:
+            try:
+                works[name] = there = work.elsewhere(name)
+                _ = there.client  # imports requests in this thread
+            except SettingsError as error:
+                works[name] = error
+        return works
 
 
 class _Found(NamedTuple):

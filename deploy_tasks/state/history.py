@@ -9,7 +9,7 @@ from itertools import islice
 from .. import images
 from ..errors import SettingsError
 from ..next_steps import Step
-from .records import BuildInFlight, HistoryEntry, Ran, Record
+from .records import HistoryEntry, PlannedBuild, Ran, Record
 
 # The outcomes of builds, and those of deploys.
 RECORDED, FAILED = "recorded", "failed"
@@ -92,7 +92,7 @@ class History:
         last = next((entry for entry in builds if entry.outcome in (RECORDED, FAILED)), None)
         return last if last and last.outcome == FAILED else None
 
-    def same_builds(self, build: BuildInFlight) -> Iterator[HistoryEntry]:
+    def same_builds(self, build: PlannedBuild) -> Iterator[HistoryEntry]:
         """The recorded builds in a cluster that had the same commit, image, Dockerfile and context."""
         names = ("repo_url", "git_ref", "image_name", "dockerfile", "build_context")
         for entry in islice(self, _MOST_SEARCHED):

@@ -48,6 +48,22 @@ class Record(JsonObject, frozen=True, kw_only=True):
         return cls(**{**known, **fields})
 
 
+class PlannedBuild(Target, frozen=True, kw_only=True):
+    """A build in the cluster at `api_url`. `asked_image` is the `name:tag` to request; the server may use another."""
+
+    git_ref: str
+    dockerfile: str | None
+    build_context: str | None
+    asked_image: str
+    environment: str | None
+    api_url: str
+
+    def started(self, job_name: str, **fields: str) -> BuildInFlight:
+        """This build once it has started as `job_name`, with `fields` in place of its own."""
+        own = {name: getattr(self, name) for name in self.__struct_fields__}
+        return BuildInFlight(**{"started_at": timestamp(), **own, **fields}, job_name=job_name)
+
+
 class BuildInFlight(Target, frozen=True, kw_only=True):
     """A build that was started and is not recorded yet. Only the server at `api_url` knows the job. `asked_image` is
     the `name:tag` that was requested; the server may use another."""
