@@ -13,7 +13,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_local(registry: str) -> bool:
+    """Whether `registry` (`host` or `host:port`) is on this machine. Then it is reached over http."""
+    return is_loopback(registry.partition(":")[0])
+
+
 def registry_url(registry: str) -> str:
-    """The URL at which the API of `registry` (`host` or `host:port`) begins: http only on this machine."""
-    scheme = "http" if is_loopback(registry.partition(":")[0]) else "https"
-    return f"{scheme}://{registry}/v2/"
+    """The URL at which the API of `registry` begins."""
+    return f"{'http' if is_local(registry) else 'https'}://{registry}/v2/"

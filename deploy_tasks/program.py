@@ -18,6 +18,7 @@ from invoke.program import Program
 from invoke.vendor.yaml import YAMLError
 
 from . import __version__
+from .config.invoke_config import tables_of
 from .config.paths import project_root
 from .errors import Next, SettingsError
 from .redaction import sanitized
@@ -81,12 +82,8 @@ class _DeployProgram(Program):
         with suppress(FileNotFoundError):  # a deleted current folder has no project; the tasks report it
             self.config.set_project_location(project_root(Path.cwd()))
             self.config.load_project(merge=False)
-        part = (self.config._project or {}).get("deploy")
-        tables = {"deploy": part}
-        if isinstance(part, dict) and isinstance(environments := part.get("environments"), dict):
-            tables |= {f"deploy.environments.{name}": table for name, table in environments.items()}
-        for path, table in tables.items():
-            docker = table.get("docker") if isinstance(table, dict) else None
+        for path, table in tables_of((self.config._project or {}).get("deploy")).items():
+            docker = table.get("docker")
             if docker not in (None, *_ENGINES):
                 raise _refused(
                     f"{path}.docker in {self.config._project_path} names a program that deploy-tasks does not run",

@@ -72,8 +72,8 @@ class LocalPlan(Struct, frozen=True):
         if not self.allows_secrets:
             build_context.check(context, engine.kind.ignore_files(context, dockerfile))
         console.tell(f"build {self.image.reference} on this machine for {settings.cluster}")
-        if settings.registry_username and settings.registry_password:
-            engine.login(settings.registry, settings.registry_username, settings.registry_password)
+        if login := settings.registry_login:
+            engine.login(settings.registry, *login)
         return engine.publish(self.image)
 
 

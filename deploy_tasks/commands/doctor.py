@@ -207,9 +207,8 @@ def _state(work: Work) -> Iterator[Finding]:
 
 def _registry(work: Work) -> Iterator[Finding]:
     settings = work.settings
-    registry, username, password = settings.registry, settings.registry_username, settings.registry_password
-    login = (username, password) if username and password else None
-    if (username is None) != (password is None):
+    registry, username, login = settings.registry, settings.registry_username, settings.registry_login
+    if (username is None) != (settings.registry_password is None):
         missing = "DEPLOY_REGISTRY_PASSWORD" if username else "DEPLOY_REGISTRY_USERNAME"
         yield Finding("registry login", "warning", f"{missing} is unset, so there is no login", f"set {missing}")
     seen = look(registry_url(registry), _SECONDS_TO_ANSWER, login)

@@ -10,7 +10,7 @@ from invoke.context import Context
 
 from ..config.sources import of_flag
 from ..config.values import whole_number
-from ..deploying.image_lines import commit_cell
+from ..deploying.image_lines import commit_cell, digits
 from ..invocation.call import Call
 from ..invocation.command import Command, Effect, no_plan
 from ..invocation.work import Work
@@ -58,7 +58,7 @@ def history(c: Context, app: str | None, environment: str | None, limit: int | N
 
 
 def _row(entry: HistoryEntry) -> list[str]:
-    when, digest = entry.time[:16].replace("T", " "), (entry.build_id or "")[7:19]
+    when, digest = entry.time[:16].replace("T", " "), digits(entry) if entry.build_id else ""
     where = entry.environment or (entry.api_url or "").partition("://")[2].partition("/")[0]
     what = (when, entry.what, entry.outcome, where, entry.app, digest, commit_cell(entry))
     return [cell or "-" for cell in (*what, entry.built, entry.who, entry.namespace)]

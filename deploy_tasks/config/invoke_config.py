@@ -53,6 +53,14 @@ def deploy_part(config: Config, root: Path, *, without_variables: bool = False) 
     return merged
 
 
+def tables_of(part: object) -> dict[str, Mapping[str, object]]:
+    """The table `part` under `deploy` and those of its environments, by their paths; without what is not a table."""
+    parts = {"deploy": part}
+    if isinstance(part, Mapping) and isinstance(environments := part.get("environments"), Mapping):
+        parts |= {f"deploy.environments.{name}": entry for name, entry in environments.items()}
+    return {path: table for path, table in parts.items() if isinstance(table, Mapping)}
+
+
 def _of_variables(values: Mapping[str, object], prefix: str) -> dict[str, object]:
     """`values` as the original text of their variables, without empty ones."""
     found: dict[str, object] = {}

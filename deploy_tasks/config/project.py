@@ -19,7 +19,7 @@ from ..git import top_of
 from ..redaction import keep_secret
 from . import apps, environments
 from .env_files import EnvFile, env_file
-from .invoke_config import deploy_part
+from .invoke_config import deploy_part, tables_of
 from .paths import project_root
 from .schema import (
     BY_KEY,
@@ -102,14 +102,9 @@ class Project:
         written = deploy_part(c.config, root)
         # Before anything is parsed: an error may quote a secret that was put into the wrong setting.
         keep_secret(value for name, value in environ.items() if SECRET_VARIABLE.fullmatch(name))
-        of_environments = written.get("environments")
-        tables: dict[str, object] = {"deploy": written}
-        if isinstance(of_environments, Mapping):
-            tables |= {f"deploy.environments.{name}": table for name, table in of_environments.items()}
         secrets = {
             f"{path}.{row.key}": str(table[row.key])
-            for path, table in tables.items()
-            if isinstance(table, Mapping)
+            for path, table in tables_of(written).items()
             for row in SECRETS
             if table.get(row.key) not in NOT_GIVEN
         }

@@ -180,6 +180,12 @@ class Settings:
         request can leave it to the server."""
         return None if self.origins[key].source >= Source.RECORD else str(self.get(key))
 
+    @property
+    def registry_login(self) -> tuple[str, str] | None:
+        """The user and the password of the registry; None if either is not set."""
+        username, password = self.registry_username, self.registry_password
+        return (username, password) if username and password else None
+
     def needed(self, key: str) -> str:
         """The text of a setting. SettingsError if it is not set."""
         self.check(key)

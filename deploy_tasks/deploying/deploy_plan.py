@@ -25,7 +25,7 @@ from ..state.records import HistoryEntry, Record
 from ..state.what_ran import ran
 from ..ui import console
 from .follow import follow
-from .image_lines import age, described, when
+from .image_lines import age, plan_line, when
 from .undo import undo_of
 
 # Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
@@ -66,7 +66,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
     def lines(self, work: Work) -> list[str]:
         """The plan for people: the target, what runs now, what will run, and what changes."""
         ran, image, config = work.running().ran, self.deployed, self.request.deploy_config
-        new = f"  new: {described(image, age(work, image), replicas=config.replicas)}"
+        new = f"  new: {plan_line(image, age(work, image), replicas=config.replicas)}"
         lines = [*self.says, *target_lines(work, config), new]
         if ran and ran.deploy_config and (changes := differences(ran.deploy_config, config)):
             lines.append(f"  changes: {', '.join(changes)}")
@@ -211,7 +211,7 @@ def target_lines(work: Work, config: DeployConfig) -> list[str]:
         by = f"by {ran.deployed_by} at {ran.deployed_at}" if ran.deployed_by else ""
         replicas = ran.deploy_config.replicas if ran.deploy_config else None
         replicas = ran.replicas if replicas is None else replicas
-        lines.append(f"  now: {described(ran, history.source(ran), by, replicas=replicas)}")
+        lines.append(f"  now: {plan_line(ran, history.source(ran), by, replicas=replicas)}")
         if not now.is_from_here:
             lines.append("  warning: what runs now was not deployed from here")
     else:

@@ -9,7 +9,7 @@ from ..state import history
 from ..state.records import Ran, Record
 
 
-def described(image: Record | Ran, *facts: str, replicas: int | None) -> str:
+def plan_line(image: Record | Ran, *facts: str, replicas: int | None) -> str:
     """The image in a line of a plan: `0123456789ab, commit 1234567, replicas 2`."""
     texts = [digits(image), *facts, "" if replicas is None else f"replicas {replicas}"]
     return ", ".join(text for text in texts if text)

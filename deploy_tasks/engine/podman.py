@@ -10,7 +10,7 @@ import msgspec
 
 from ..encoding import decode
 from ..errors import EngineError
-from ..hosts import is_loopback
+from ..hosts import is_local
 from .kind import NOT_PUSHED, NOT_RECORDED, Image, Info, Kind, text_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Podman(Kind):
 
     def tls_flags(self, registry: str) -> list[str]:
         # As docker does without a flag: http only on loopback.
-        return ["--tls-verify=false"] if is_loopback(registry.partition(":")[0]) else []
+        return ["--tls-verify=false"] if is_local(registry) else []
 
 
 class _Platform(msgspec.Struct):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from .. import images
 from ..app_class import DEFAULT_APP_CLASS
@@ -103,19 +104,20 @@ class State:
                     left_behind.unlink()
 
 
-class HistoryFile:
+class HistoryFile(Struct):
     """The history, which all records in one folder share. It is read once; this object knows what it adds."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._added: list[HistoryEntry] = []
-        self._end: int | None = None
-        """Where the file ended before the first of those."""
-        # `tee` keeps the entries that it has read, so that copies need not read the file again.
-        (self._found,) = tee(self._read(), 1)
+    path: Path
+    _added: list[HistoryEntry] = field(default_factory=list)
+    _end: int | None = None
+    """Where the file ended before the first of those."""
+    _found: Iterator[HistoryEntry] | None = None
 
     def entries(self) -> Iterator[HistoryEntry]:
         """The entries, newest first. Torn and invalid lines are left out."""
+        if self._found is None:
+            # `tee` keeps the entries that it has read, so that copies need not read the file again.
+            (self._found,) = tee(self._read(), 1)
         return chain(reversed(self._added), copy(self._found))
 
     def append(self, entry: HistoryEntry) -> None:
@@ -157,7 +159,7 @@ class HistoryFile:
                             if entry.build_id is None or images.DIGEST.fullmatch(entry.build_id):
                                 yield entry
         except StateError:
-            (self._found,) = tee(self._read(), 1)  # the entries are incomplete
+            self._found = None  # the entries are incomplete
             raise
 
 
