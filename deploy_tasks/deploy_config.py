@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from .app_class import DEFAULT_APP_CLASS
 from .encoding import JsonObject, encode
 
-DEFAULT_REPLICAS = 1
-"""The API's default."""
+APP_CLASSES = {"business": "apps", "non-business": "non-business-apps"}
+"""Which nodes run an app, with the namespace of its apps, unless they name another. Source: docs/deploy-api.md."""
+DEFAULT_APP_CLASS, DEFAULT_REPLICAS = "business", 1
+"""The API's defaults."""
 # In bytes: two configs fit into a line of the history (`state/files.py`).
 _LONGEST_KEPT = 16_384
 

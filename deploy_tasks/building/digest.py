@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from .. import images
 from ..api import paths
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.settings import Settings
+from ..deploy_config import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import DigestNotFound, StateError
 from ..invocation.call import HOW_IT_RUNS, TARGET
 from ..invocation.command import FROM_CHECKOUT, Command, Effect

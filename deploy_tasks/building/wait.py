@@ -12,9 +12,9 @@ from .. import images
 from ..api import paths
 from ..api.build_log import LogFollower, tail
 from ..api.polling import wait_for_build
-from ..app_class import APP_CLASSES
 from ..config.sources import of_flag
 from ..deadline import Deadline
+from ..deploy_config import APP_CLASSES
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..invocation.call import TARGET
 from ..invocation.command import FROM_CHECKOUT, Command, Effect

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from ..app_class import APP_CLASSES
 from ..config.project import root_of
 from ..config.schema import WITH_VARIABLE
+from ..deploy_config import APP_CLASSES
 from ..errors import DeployError, SettingsError, StateError
 from ..git import Checkout
 from ..next_steps import Step

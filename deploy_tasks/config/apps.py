@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from msgspec import Struct
 
 from .. import images
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
+from ..deploy_config import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import SettingsError
 from ..redaction import quoted
 from .environments import check_names

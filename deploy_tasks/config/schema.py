@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .. import images
-from ..app_class import DEFAULT_APP_CLASS
+from ..deploy_config import DEFAULT_APP_CLASS
 from . import values as parse
 
 _REGISTRY = "registry.kubernetes.crianex.com"

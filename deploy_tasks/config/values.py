@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .. import images
-from ..app_class import APP_CLASSES
+from ..deploy_config import APP_CLASSES
 from ..hosts import is_loopback
 from ..redaction import quoted, sanitized
 

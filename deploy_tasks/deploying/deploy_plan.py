@@ -10,9 +10,8 @@ from msgspec import Struct
 from .. import images
 from ..api import paths
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
-from ..app_class import DEFAULT_APP_CLASS
 from ..building.digest import steps_to_build
-from ..deploy_config import DeployConfig, differences
+from ..deploy_config import DEFAULT_APP_CLASS, DeployConfig, differences
 from ..encoding import as_builtins
 from ..errors import ChangedMeanwhile, DigestNotFound, MayHaveStarted, StateError
 from ..invocation.confirm import confirm_change

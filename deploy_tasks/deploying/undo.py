@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from ..app_class import APP_CLASSES, DEFAULT_APP_CLASS
 from ..config.sources import Source
-from ..deploy_config import differences
+from ..deploy_config import APP_CLASSES, DEFAULT_APP_CLASS, differences
 from ..errors import ApiRefused, ChangedMeanwhile, NothingStarted
 from ..invocation.running import Running, ran_of
 from ..invocation.work import Work

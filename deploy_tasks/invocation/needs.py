@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..app_class import APP_CLASSES
+from ..deploy_config import APP_CLASSES
 from ..next_steps import current_command_line
 from ..ui import console
 from .call import Call

@@ -15,8 +15,8 @@ from msgspec.structs import asdict, replace
 
 from ..api.client import DeployClient
 from ..api.schemas import AppState
-from ..app_class import APP_CLASSES
 from ..config.sources import Source
+from ..deploy_config import APP_CLASSES
 from ..encoding import encode, fields_of
 from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
 from ..next_steps import Step

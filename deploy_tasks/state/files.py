@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct, field
 
 from .. import images
-from ..app_class import DEFAULT_APP_CLASS
+from ..deploy_config import DEFAULT_APP_CLASS
 from ..encoding import as_builtins, decode, encode
 from ..errors import StateError
 from .history import History
