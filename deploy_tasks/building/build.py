@@ -120,7 +120,7 @@ def plan_of(work: Work, *, if_needed: bool = False) -> BuildPlan:
 
 build: Command[Record | BuildInFlight] = Command(
     "build",
-    _plan,
+    plan=_plan,
     needs=(*API, "repo_url", "git_ref"),
     from_git=FROM_CHECKOUT,
     effect=Effect.BUILDS,

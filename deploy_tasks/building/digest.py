@@ -61,7 +61,7 @@ def _plan(work: Work) -> DigestPlan:
     return DigestPlan(target_of(settings, tag, git_ref))
 
 
-digest = Command("digest", _plan, from_git=FROM_CHECKOUT, uses_record=True, effect=Effect.RECORDS)
+digest = Command("digest", plan=_plan, from_git=FROM_CHECKOUT, uses_record=True, effect=Effect.RECORDS)
 
 
 def target_of(settings: Settings, tag: str, git_ref: str | None) -> Target:

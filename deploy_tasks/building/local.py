@@ -102,7 +102,7 @@ def plan_of(work: Work) -> LocalPlan:
 
 local = Command(
     "local",
-    plan_of,
+    plan=plan_of,
     needs=(*API, *OF_REGISTRY, "files", "build_args_from"),
     from_git=FROM_CHECKOUT,
     effect=Effect.BUILDS,

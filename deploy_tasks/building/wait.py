@@ -141,7 +141,9 @@ def _nothing_in_flight(work: Work) -> SettingsError:
     )
 
 
-wait = Command("wait", _plan_wait, from_git=FROM_CHECKOUT, uses_record=True, all_or_none=False, effect=Effect.RECORDS)
+wait = Command(
+    "wait", plan=_plan_wait, from_git=FROM_CHECKOUT, uses_record=True, all_or_none=False, effect=Effect.RECORDS
+)
 
 
 def _checked(work: Work, known: BuildInFlight) -> BuildInFlight:

@@ -21,7 +21,7 @@ from ..errors import DeployError, DigestNotFound, NothingStarted, SettingsError
 from ..hosts import registry_url
 from ..images import shortened
 from ..invocation.call import Call
-from ..invocation.command import FROM_CHECKOUT, Command, Effect, no_plan
+from ..invocation.command import FROM_CHECKOUT, Effect, Traits
 from ..invocation.work import Work
 from ..next_steps import Step, advice
 from ..redaction import without_login
@@ -74,7 +74,7 @@ def _check(c: Context, app: str | None, environment: str | None) -> Iterator[Fin
         yield from _findings(check, work)
 
 
-_DOCTOR = Command("doctor", no_plan, needs=(), from_git=FROM_CHECKOUT, effect=Effect.LOOKS)
+_DOCTOR = Traits("doctor", needs=(), from_git=FROM_CHECKOUT, effect=Effect.LOOKS)
 
 
 def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Iterator[Finding]:
@@ -85,7 +85,7 @@ def _findings(look: Callable[..., Iterator[Finding]], *arguments: object) -> Ite
         yield Finding("settings", "failed", error.what, advice(error.next) or "correct it, and ask again")
 
 
-def _apps(engine: Engine, call: Call[None], names: Sequence[str], _work: Work) -> Iterator[Finding]:
+def _apps(engine: Engine, call: Call, names: Sequence[str], _work: Work) -> Iterator[Finding]:
     """Checks each app of the table. The same finding for several apps, such as for a shared file, is listed once."""
     apps: dict[Finding, list[str]] = {}
     for name in names:
@@ -94,7 +94,7 @@ def _apps(engine: Engine, call: Call[None], names: Sequence[str], _work: Work) -
     yield from (found._replace(what=f"{', '.join(of)} {found.what}") for found, of in apps.items())
 
 
-def _app(engine: Engine, call: Call[None], name: str) -> Iterator[Finding]:
+def _app(engine: Engine, call: Call, name: str) -> Iterator[Finding]:
     work = Work(call, name)
     work.complete()
     settings = work.settings

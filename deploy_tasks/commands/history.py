@@ -12,7 +12,7 @@ from ..config.sources import of_flag
 from ..config.values import whole_number
 from ..deploying.image_lines import commit_cell, digits
 from ..invocation.call import Call
-from ..invocation.command import Command, Effect, no_plan
+from ..invocation.command import Effect, Traits
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state.records import HistoryEntry
@@ -20,7 +20,7 @@ from ..ui import console
 
 # On a narrow terminal, the last columns are not shown.
 _TITLES = ("TIME (UTC)", "WHAT", "OUTCOME", "CLUSTER", "APP", "DIGEST", "COMMIT", "BUILT", "WHO", "NAMESPACE")
-_HISTORY = Command("history", no_plan, needs=(), uses_record=True, effect=Effect.LOOKS)
+_HISTORY = Traits("history", needs=(), uses_record=True, effect=Effect.LOOKS)
 
 
 def history(c: Context, app: str | None, environment: str | None, limit: int | None, json: bool) -> list[HistoryEntry]:

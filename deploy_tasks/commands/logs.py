@@ -53,7 +53,7 @@ def _plan(work: Work) -> LogsPlan:
     return LogsPlan(job, work.options["follow"])
 
 
-logs = Command("logs", _plan, uses_record=True, effect=Effect.LOOKS, all_or_none=False)
+logs = Command("logs", plan=_plan, uses_record=True, effect=Effect.LOOKS, all_or_none=False)
 
 
 def _follow(work: Work, job: str) -> bool:

@@ -282,5 +282,5 @@ def _ready(state: AppState) -> str:
 
 
 status: Command[Status | AllStatus] = Command(
-    "status", _plan, needs=("app",), uses_record=True, effect=Effect.LOOKS, all_or_none=False
+    "status", plan=_plan, needs=("app",), uses_record=True, effect=Effect.LOOKS, all_or_none=False
 )

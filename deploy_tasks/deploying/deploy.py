@@ -62,7 +62,7 @@ def _plan_deploy(work: Work) -> BuildAndDeploy:
 
 deploy = Command(
     "deploy",
-    _plan_deploy,
+    plan=_plan_deploy,
     needs=(*build.needs, *TO_DEPLOY),
     from_git=build.from_git,
 )

@@ -160,4 +160,4 @@ def _running_in(source: Work) -> Record:
     return image_of(runs, source.state.history)
 
 
-promote = Command("promote", _plan_promote, needs=NEEDS, uses_record=True)
+promote = Command("promote", plan=_plan_promote, needs=NEEDS, uses_record=True)

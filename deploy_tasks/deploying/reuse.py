@@ -43,4 +43,4 @@ def _plan_reuse(work: Work) -> DeployPlan:
     return plan_of(work, image, configured(work))
 
 
-reuse = Command("reuse", _plan_reuse, needs=NEEDS, uses_record=True)
+reuse = Command("reuse", plan=_plan_reuse, needs=NEEDS, uses_record=True)

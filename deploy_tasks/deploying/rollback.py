@@ -102,4 +102,4 @@ def _as_then(work: Work, target: Ran, changes: DeployConfig, texts: Sequence[str
     return config, [f"its variables get the current values{since}"] if env or names else []
 
 
-rollback = Command("rollback", _plan_rollback, uses_record=True, restores=True)
+rollback = Command("rollback", plan=_plan_rollback, uses_record=True, restores=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from threading import Lock, Thread, current_thread
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from invoke.context import Context
@@ -17,11 +17,8 @@ from ..git import Checkout
 from ..options import Options
 from ..state.records import Record
 from ..ui import console
-from .command import Command
+from .command import Traits
 from .running import Running
-
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 # The key of Invoke's configuration under which the calls of one command line find their chains.
 _CHAINS = "deploy_chains"
@@ -59,7 +56,7 @@ class Chain(Struct):
     """The warnings that were written."""
 
 
-class Call(Struct, Generic[R_co], frozen=True):
+class Call(Struct, frozen=True):
     """One call of one task.
 
     `options` are its flags, completed with the target of an earlier call of the command line. `given` are the flags
@@ -67,7 +64,7 @@ class Call(Struct, Generic[R_co], frozen=True):
     """
 
     c: Context
-    command: Command[R_co]
+    command: Traits
     options: Options
     given: Mapping[str, object]
     target: Mapping[str, object]
@@ -80,7 +77,7 @@ class Call(Struct, Generic[R_co], frozen=True):
     """Whether Invoke's `--dry` was given."""
 
     @classmethod
-    def of(cls, c: Context, command: Command[R], options: Mapping[str, object]) -> Call[R]:
+    def of(cls, c: Context, command: Traits, options: Mapping[str, object]) -> Call:
         """The call of `command` with `options`. SettingsError if the project's configuration is invalid."""
         config: Any = c.config
         with _one_at_a_time:

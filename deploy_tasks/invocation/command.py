@@ -40,21 +40,10 @@ class Plan(Protocol[R_co]):
         """Executes the plan, records and reports it; returns the task's result."""
 
 
-def no_plan(work: Work) -> Plan[None]:
-    """The `plan` of a command for the whole checkout; never called."""
-    raise NotImplementedError(work.call.command.name)
-
-
-class Command(Struct, Generic[R_co], frozen=True):
-    """What a task does for one app.
-
-    `invocation/run.py` takes the same steps for every command: it loads the settings and checks what the command
-    `needs`, takes the lock, completes the settings from the record and git, calls `plan`, and executes the plan. With
-    several apps, each step is done for all apps before the next one begins.
-    """
+class Traits(Struct, frozen=True):
+    """What a task needs and what it does, as far as that is known before it plans."""
 
     name: str
-    plan: Callable[[Work], Plan[R_co]]
     needs: tuple[str, ...] = API
     """Keys of settings, and `env_from`, `build_args_from`, `files` (`Settings.check`)."""
     from_git: tuple[str, ...] = ("app",)
@@ -65,12 +54,23 @@ class Command(Struct, Generic[R_co], frozen=True):
     """What the task does. If it builds or deploys, it has the flag `yes`, and its plan has `lines` (`Guarded`)."""
     restores: bool = False
     """Whether it restores how the app ran before, in place of the current settings."""
-    all_or_none: bool = True
-    """Whether an error in one app's plan stops all apps. If not, the others continue."""
-    at_once: int = 12
-    """How many apps run at once, unless a setting says otherwise."""
 
     @property
     def changes(self) -> bool:
         """Whether it changes anything: then it takes the lock."""
         return self.effect > Effect.LOOKS
+
+
+class Command(Traits, Generic[R_co], frozen=True, kw_only=True):
+    """What a task does for one app.
+
+    `invocation/run.py` takes the same steps for every command: it loads the settings and checks what the command
+    `needs`, takes the lock, completes the settings from the record and git, calls `plan`, and executes the plan. With
+    several apps, each step is done for all apps before the next one begins.
+    """
+
+    plan: Callable[[Work], Plan[R_co]]
+    all_or_none: bool = True
+    """Whether an error in one app's plan stops all apps. If not, the others continue."""
+    at_once: int = 12
+    """How many apps run at once, unless a setting says otherwise."""

@@ -80,7 +80,7 @@ def _check_later(work: Work) -> None:
             raise SettingsError(what, "Nothing was changed", f"Confirm it with --yes after {later.name}")
 
 
-def _protected(call: Call[object], environment: str | None, app: str | None) -> str | None:
+def _protected(call: Call, environment: str | None, app: str | None) -> str | None:
     """The cluster of a later task for these apps if it is protected, else None. None also if its settings are invalid:
     an earlier task may still write them, and the later task reports the error."""
     flags = {"app": app}

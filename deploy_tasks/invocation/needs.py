@@ -17,7 +17,7 @@ _DEPLOY_BY_SETTINGS = ("reuse", "deploy", "local-deploy")
 """The tasks that deploy with the current settings."""
 
 
-def needs_of(call: Call[object], name: str | None) -> tuple[str, ...]:
+def needs_of(call: Call, name: str | None) -> tuple[str, ...]:
     """What the command needs for the app `name` of the table (see `Command.needs`). A build also needs what a deploy
     after it needs, so that the deploy does not fail after a long build."""
     needs = call.command.needs

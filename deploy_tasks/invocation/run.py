@@ -26,7 +26,7 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     if selected.is_several:
         from . import several
 
-        return cast(R, several.run(call, selected.names or [], at_once=selected.jobs or command.at_once))
+        return cast(R, several.run(call, command, selected.names or [], at_once=selected.jobs or command.at_once))
     work = Work(call, selected.names[0] if selected.names else None)
     try:
         try:

@@ -20,7 +20,7 @@ from ..signals import deferred_signals, get_interruptible, signal_number
 from ..ui import console, github
 from ..ui.progress import Board, board_of
 from .call import Call
-from .command import Plan
+from .command import Command, Plan
 from .confirm import confirm
 from .work import Remaining, Work
 
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 class _Batch(NamedTuple):
     """The apps of one call, and their outcomes so far."""
 
-    call: Call[object]
+    call: Call
     works: Mapping[str, Work]
     board: Board
     outcomes: dict[str, Outcome]
@@ -56,8 +56,8 @@ class _Batch(NamedTuple):
             github.annotate(f"{self.call.command.name} {outcome.name} failed", outcome.error)
 
 
-def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, object]:
-    """Runs the command of `call` for the apps `names`, at most `at_once` at the same time; returns the results by app.
+def run(call: Call, command: Command[object], names: Sequence[str], *, at_once: int) -> dict[str, object]:
+    """Runs `command` for the apps `names`, at most `at_once` at the same time; returns the results by app.
     An app that fails does not stop the others.
 
     After all results are printed, raises SomeFailed, with the exit code of the worst error, or Interrupted.
@@ -79,7 +79,7 @@ def run(call: Call[object], names: Sequence[str], *, at_once: int) -> dict[str, 
             try:
                 if changes:
                     _lock(batch)
-                plans = _plans(batch)
+                plans = _plans(batch, command)
                 confirm([(works[name], plan) for name, plan in plans.items()])
             except BaseException:
                 for work in works.values():
@@ -122,10 +122,9 @@ def _lock(batch: _Batch) -> None:
             batch.record(Outcome(name, error=error))
 
 
-def _plans(batch: _Batch) -> dict[str, Plan[object]]:
+def _plans(batch: _Batch, command: Command[object]) -> dict[str, Plan[object]]:
     """The plan of each app that has not failed yet. An app that cannot be planned fails; if the command is for all apps
     or none, SomeFailed is raised instead."""
-    command = batch.call.command
     plans: dict[str, Plan[object]] = {}
     errors: dict[str, DeployError] = {}
     for name, work in batch.works.items():

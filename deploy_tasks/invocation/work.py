@@ -28,7 +28,7 @@ from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timesta
 from ..ui import console, github
 from ..ui.console import LOG
 from .call import HOW_IT_RUNS, TARGET, Call, Place
-from .command import Command, Effect, no_plan
+from .command import Effect, Traits
 from .needs import needs_of, warn
 from .running import Running, running
 
@@ -67,7 +67,7 @@ class Work:
     """
 
     def __init__(
-        self, call: Call[object], name: str | None, *, is_of_several: bool = False, environment: str | None = None
+        self, call: Call, name: str | None, *, is_of_several: bool = False, environment: str | None = None
     ) -> None:
         self.call, self.options, self.checkout = call, call.options, call.checkout
         self.name = name
@@ -109,7 +109,7 @@ class Work:
         warn(self)
 
     @classmethod
-    def of_all_apps(cls, call: Call[object]) -> Work:
+    def of_all_apps(cls, call: Call) -> Work:
         """The work of a command for the whole checkout, such as `doctor`."""
         return cls(replace(call, options={**call.options, "app": None}) if call.project.table else call, None)
 
@@ -117,7 +117,7 @@ class Work:
         """The work for reading this app's state in another environment. SettingsError if there is no environment of
         this name, or if a setting for its API is missing."""
         # Suggested commands name the current task.
-        look = Command(self.call.command.name, no_plan, uses_record=True, effect=Effect.LOOKS)
+        look = Traits(self.call.command.name, uses_record=True, effect=Effect.LOOKS)
         call = replace(self.call, command=look)
         work = Work(call, self.name, is_of_several=self.is_of_several, environment=environment)
         work.again = self.again
