@@ -251,8 +251,9 @@ def test_an_excerpt_is_short_and_escaped(client: DeployClient, api: requests_moc
 def test_a_redirect_is_not_followed(client: DeployClient, api: requests_mock.Mocker, status: int) -> None:
     api.post(f"{URL}/build", status_code=status, headers={"Location": "https://user:pw@evil.example.com/build"})
     elsewhere = api.post("https://evil.example.com/build", json={"jobName": "x"})
-    with pytest.raises(ApiRefused, match=r"a redirect to 'evil\.example\.com' that was not followed") as raised:
+    with pytest.raises(ApiRefused) as raised:
         client.start_build(BUILD)
+    assert "a redirect to 'evil.example.com' that was not followed" in raised.value.what
     assert (raised.value.effect, raised.value.next) == ("No build was started", ("Correct DEPLOY_API_URL",))
     assert not elsewhere.called
 

@@ -20,6 +20,7 @@ from invoke.context import Context
 from invoke.runners import Result
 
 from deploy_tasks.errors import ApiRefused, BuildFailed, EngineError, NothingStarted, SettingsError
+from deploy_tasks.next_steps import Step
 from deploy_tasks.state import records
 from deploy_tasks.state.records import BuildInFlight, Record
 from deploy_tasks.tasks import build, digest, local, local_deploy, ns, reuse, wait
@@ -185,8 +186,10 @@ def test_a_digest_that_cannot_be_asked_for_does_not_lose_the_build(api: Any, pro
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     api.post(f"{URL}/build/build-1/wait", json={"status": "succeeded"})
     api.get(re.compile(rf"{URL}/registry/.*"), status_code=403)
-    with pytest.raises(ApiRefused, match=r"finished, but its digest is not known yet: .*Get it: invoke wait$"):
+    with pytest.raises(ApiRefused) as error:
         build(context())
+    assert error.value.what.startswith("build-1 finished, but its digest is not known yet: ")
+    assert [(step.task, step.says) for step in error.value.next if isinstance(step, Step)] == [("wait", "Get it")]
     assert project.in_flight is not None
 
 
@@ -408,14 +411,18 @@ def test_wait_does_not_ask_another_server(api: Any, monkeypatch: pytest.MonkeyPa
     api.post(f"{URL}/build", json={"jobName": "build-1"})
     build(context(), wait=False)
     monkeypatch.setenv("DEPLOY_API_URL", "https://staging.example.com")
-    with pytest.raises(SettingsError, match=r"build-1 was started at https://deploy\.example\.com"):
+    with pytest.raises(SettingsError) as error:
         wait(context())
+    assert error.value.what == "build-1 was started at https://deploy.example.com"
+    assert error.value.next == ("To wait for it, set shell variable DEPLOY_API_URL to that",)
     assert api.call_count == 1
 
 
 def test_wait_with_nothing_in_flight(api: Any) -> None:
-    with pytest.raises(SettingsError, match=r"no build is in flight\. Start one: invoke build"):
+    with pytest.raises(SettingsError) as error:
         wait(context())
+    assert error.value.what == "no build is in flight"
+    assert error.value.next == (Step("build", {}, "Start one"), "Or name one: --job JOB --image-tag TAG")
 
 
 def test_digest_asks_for_the_tag_of_head(api: Any, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -575,8 +582,9 @@ def test_a_local_build_does_not_begin_with_a_wrong_key(api: Any) -> None:
     ready_to_publish(api)
     api.get(re.compile(rf"{URL}/registry/.*"), status_code=401)
     c = context([LOOKED])
-    with pytest.raises(ApiRefused, match="Check shell variable DEPLOY_API_KEY"):
+    with pytest.raises(ApiRefused) as error:
         local(c)
+    assert (error.value.status, error.value.next) == (401, ("Check shell variable DEPLOY_API_KEY",))
     assert len(c.run.call_args_list) == 1
 
 

@@ -17,8 +17,8 @@ def plan_line(image: Record | Ran, *facts: str, replicas: int | None) -> str:
 
 def digits(image: Record | Ran) -> str:
     """The first 12 digits of the digest; of an image without one, its name."""
-    if images.DIGEST.fullmatch(image.build_id or ""):
-        return str(image.build_id).removeprefix("sha256:")[:12]
+    if image.build_id and images.DIGEST.fullmatch(image.build_id):
+        return image.build_id.removeprefix("sha256:")[:12]
     return image.build_id or image.image_name or "an unknown image"  # with `--dry`, build_id is a placeholder
 
 
