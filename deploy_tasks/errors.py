@@ -151,14 +151,12 @@ class ChangedMeanwhile(DeployError):
 
 
 class SomeFailed(DeployError):
-    """Some of several apps or environments failed: `errors` maps each name to its error. With `is_list`, each error is
-    a line below the text. The exit code is that of MayHaveStarted if any is one, since a person must check before a
+    """Some of several apps or environments failed: `errors` maps each name to its error. With `is_list`, each of
+    them is shown below the text. The exit code is that of MayHaveStarted if any is one, since a person must check before a
     retry; else the highest."""
 
     def __init__(self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, is_list: bool = False) -> None:
-        listed = errors.items() if is_list else ()
-        self.errors = errors
-        self.lines = [f"  {name}: {error.text(with_effect=False)}" for name, error in listed]
+        self.errors, self.is_list = errors, is_list
         codes = [error.exit_code for error in errors.values()]
         self.exit_code = MayHaveStarted.exit_code if MayHaveStarted.exit_code in codes else max(codes)
         super().__init__(what, None, next)

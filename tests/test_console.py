@@ -101,9 +101,11 @@ def test_an_error_is_shown_to_a_person_as_one_safe_line() -> None:
 
 def test_the_error_of_several_apps_is_shown_with_the_lines_below_it() -> None:
     keep_secret(["s3cret-value"])
-    error = SomeFailed("1 of 2 apps failed", {"one": ERROR})
-    error.lines = ["one: s3cret-value"]
-    assert console.message_of(error) == "1 of 2 apps failed\none: ***"
+    failed = {"one": ERROR}
+    assert console.message_of(SomeFailed("1 of 2 apps failed", failed)) == "1 of 2 apps failed"
+    assert console.message_of(SomeFailed("1 of 2 failed:", failed, is_list=True)) == (
+        "1 of 2 failed:\n  one: the key is ***\\n::error::FORGED. Set up: invoke init"
+    )
 
 
 def test_an_error_on_github_is_an_annotation(

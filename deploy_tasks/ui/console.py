@@ -73,10 +73,11 @@ def shown(lines: Iterable[str]) -> str:
 
 
 def message_of(error: DeployError) -> str:
-    """The text of `error` that is safe to print; for several apps, with the lines below it."""
+    """The text of `error` that is safe to print, with a line below it for each error that it lists."""
     if error.shown is not None:
         return error.shown
-    return shown([str(error), *(error.lines if isinstance(error, SomeFailed) else ())])
+    listed = error.errors if isinstance(error, SomeFailed) and error.is_list else {}
+    return shown([str(error), *(f"  {name}: {one.text(with_effect=False)}" for name, one in listed.items())])
 
 
 def is_on_github() -> bool:
