@@ -151,8 +151,8 @@ class ChangedMeanwhile(DeployError):
 
 
 class SomeFailed(DeployError):
-    """Some of several apps or environments failed: `errors` maps each name to its error. With `is_list`, each of
-    them is shown below the text. The exit code is that of MayHaveStarted if any is one, since a person must check before a
+    """Some of several apps or environments failed: `errors` maps each name to its error. With `is_list`, each is
+    shown below the text. The exit code is that of MayHaveStarted if any is one, since a person must check before a
     retry; else the highest."""
 
     def __init__(self, what: str, errors: Mapping[str, DeployError], next: Next = (), *, is_list: bool = False) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -77,17 +76,7 @@ class CommandLine(NamedTuple):
 
 
 current_command_line: ContextVar[CommandLine] = ContextVar("command line", default=CommandLine())  # noqa: B039 - a frozen tuple
-"""The command line of this context."""
-
-
-@contextmanager
-def using(command_line: CommandLine) -> Iterator[None]:
-    """Within the block, this thread and threads with a copy of its context write commands for `command_line`."""
-    token = current_command_line.set(command_line)
-    try:
-        yield
-    finally:
-        current_command_line.reset(token)
+"""The command line of this context. `task_boundary` sets it; threads with a copy of the context share it."""
 
 
 def later_calls(target: Mapping[str, object] | None = None, *, after: str = "") -> str:

@@ -1,8 +1,8 @@
 """Every task: its flags, its help, and a body that calls its command.
 
 A developer's own task can call each one as a function: it takes the context `c` and its flags as keywords, and returns
-its result; for several apps (`app="all"`) a dict of results by app. With Invoke's `--dry`, a task runs, sends and
-writes nothing, and returns None if it has no result.
+its result. For several apps, `build(c, app="all")` returns None, and `build.each(c, app="all")` a dict of the results
+by app. With Invoke's `--dry`, a task runs, sends and writes nothing, and returns None if it has no result.
 
 A body imports its command when it is called, so that `invoke --list` and shell completion load only this file. It reads
 its flags (`locals()`) first, since its imports become local names too.
@@ -16,11 +16,12 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from . import options as flag
-from .invocation.task import DeployTask
+from .invocation.task import AppTask, DeployTask
 
 if TYPE_CHECKING:
     from .commands.doctor import Finding
     from .commands.status import AllStatus, Status
+    from .invocation.command import Results
     from .state.records import BuildInFlight, HistoryEntry, Record
 
 # `from deploy_tasks.tasks import *` makes all of them tasks of a developer's own tasks.py.
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-@DeployTask
+@AppTask
 def build(
     c: Context,
     app: flag.App = None,
@@ -66,7 +67,7 @@ def build(
     allow_unpushed: flag.AllowUnpushed = False,
     if_needed: flag.IfNeeded = False,
     logs: flag.Logs = True,
-) -> "Record | BuildInFlight | None":
+) -> "Results[Record | BuildInFlight | None]":
     """Build in the cluster, wait for it, and record the digest."""
     options = dict(locals())
     from .building import build
@@ -75,7 +76,7 @@ def build(
     return run(c, build.build, options)
 
 
-@DeployTask
+@AppTask
 def wait(
     c: Context,
     app: flag.App = None,
@@ -90,7 +91,7 @@ def wait(
     image_tag: flag.ImageTag = None,
     timeout: flag.Timeout = None,
     logs: flag.Logs = True,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Wait for the build in flight, and record its digest."""
     options = dict(locals())
     from .building import wait
@@ -99,7 +100,7 @@ def wait(
     return run(c, wait.wait, options)
 
 
-@DeployTask
+@AppTask
 def digest(
     c: Context,
     app: flag.App = None,
@@ -111,7 +112,7 @@ def digest(
     lock_timeout: flag.LockTimeout = None,
     jobs: flag.Jobs = None,
     image_tag: flag.TagToResolve = None,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Resolve the digest of a tag, record it, and print it."""
     options = dict(locals())
     from .building import digest
@@ -120,7 +121,7 @@ def digest(
     return run(c, digest.digest, options)
 
 
-@DeployTask
+@AppTask
 def deploy(
     c: Context,
     app: flag.App = None,
@@ -147,7 +148,7 @@ def deploy(
     follow: flag.Follow = True,
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Build HEAD in the cluster, unless its commit's image exists, and deploy that image."""
     options = dict(locals())
     from .deploying import deploy
@@ -156,7 +157,7 @@ def deploy(
     return run(c, deploy.deploy, options)
 
 
-@DeployTask
+@AppTask
 def reuse(
     c: Context,
     app: flag.App = None,
@@ -178,7 +179,7 @@ def reuse(
     follow: flag.Follow = True,
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Deploy a recorded digest; never builds."""
     options = dict(locals())
     from .deploying import reuse
@@ -190,7 +191,7 @@ def reuse(
 reuse.aliases = ("reuse-deploy",)
 
 
-@DeployTask
+@AppTask
 def promote(
     c: Context,
     app: flag.App = None,
@@ -212,7 +213,7 @@ def promote(
     follow: flag.Follow = True,
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Deploy the digest that runs in one environment to another; never builds."""
     options = dict(locals())
     from .deploying import promote
@@ -221,7 +222,7 @@ def promote(
     return run(c, promote.promote, options)
 
 
-@DeployTask
+@AppTask
 def rollback(
     c: Context,
     app: flag.App = None,
@@ -243,7 +244,7 @@ def rollback(
     follow: flag.Follow = True,
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Deploy what ran before the current deploy, with the settings that it ran with."""
     options = dict(locals())
     from .deploying import rollback
@@ -252,7 +253,7 @@ def rollback(
     return run(c, rollback.rollback, options)
 
 
-@DeployTask
+@AppTask
 def local(
     c: Context,
     app: flag.App = None,
@@ -270,7 +271,7 @@ def local(
     build_arg: flag.BuildArg = None,
     platform: flag.Platform = None,
     allow_secrets_in_context: flag.AllowSecretsInContext = False,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """Build on this machine, push, and record the digest of that push."""
     options = dict(locals())
     from .building import local
@@ -279,7 +280,7 @@ def local(
     return run(c, local.local, options)
 
 
-@DeployTask
+@AppTask
 def local_deploy(
     c: Context,
     app: flag.App = None,
@@ -306,7 +307,7 @@ def local_deploy(
     follow: flag.Follow = True,
     rollout_timeout: flag.RolloutTimeout = None,
     check_health: flag.CheckHealth = False,
-) -> "Record | None":
+) -> "Results[Record | None]":
     """`local`, then `reuse`: build here, push, deploy that image."""
     options = dict(locals())
     from .deploying import deploy
@@ -315,7 +316,7 @@ def local_deploy(
     return run(c, deploy.local_deploy, options)
 
 
-@DeployTask
+@AppTask
 def logs(
     c: Context,
     app: flag.App = None,
@@ -324,7 +325,7 @@ def logs(
     follow: flag.FollowLog = False,
     timeout: flag.Timeout = None,
     jobs: flag.Jobs = None,
-) -> None:
+) -> "Results[None]":
     """Print the log of a build: the one in flight, or the last one."""
     options = dict(locals())
     from .commands import logs
@@ -347,7 +348,7 @@ def history(
     return history.history(c, app, environment, limit, json)
 
 
-@DeployTask
+@AppTask
 def status(
     c: Context,
     app: flag.App = None,
@@ -357,7 +358,7 @@ def status(
     app_class: flag.AppClass = None,
     json: flag.Json = False,
     jobs: flag.Jobs = None,
-) -> "Status | AllStatus":
+) -> "Results[Status | AllStatus]":
     """Show what runs in all environments; or one in detail: record, build in flight, last deploys."""
     options = dict(locals())
     from .commands import status

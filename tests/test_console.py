@@ -59,7 +59,7 @@ def test_a_warning_is_written_once_in_a_task_and_its_threads(capsys: pytest.Capt
             for _ in range(2):
                 copy_context().run(console.warn, "look")
         console.warn("look")
-        raise ERROR
+        raise SettingsError("look there")
     assert capsys.readouterr().err == "warning: look\n"
     console.warn("look")
     assert capsys.readouterr().err == "warning: look\n", "what comes after the task is warned, too"

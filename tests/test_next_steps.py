@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import wraps
 from pathlib import Path
@@ -18,11 +19,20 @@ from invoke.program import Program
 from invoke.tasks import task
 
 from deploy_tasks import next_steps
+from deploy_tasks.invocation.command import Results
 from deploy_tasks.invocation.ending import task_boundary
 from deploy_tasks.next_steps import CommandLine, Step, advice, later_calls
 from deploy_tasks.tasks import build, ns, reuse, wait
 
 PACKAGE = Path(next_steps.__file__).parent
+
+
+@contextmanager
+def using(line: CommandLine) -> Iterator[None]:
+    """Within the block, steps are written for `line`."""
+    token = next_steps.current_command_line.set(line)
+    yield
+    next_steps.current_command_line.reset(token)
 
 
 def test_flags_are_written_as_a_person_would_type_them() -> None:
@@ -45,7 +55,7 @@ def test_the_file_with_the_settings_of_a_cluster_is_named(monkeypatch: pytest.Mo
 
 
 def test_the_environment_is_named_with_the_first_task_that_has_one() -> None:
-    with next_steps.using(CommandLine(environment="staging")):
+    with using(CommandLine(environment="staging")):
         assert (
             str(Step("build", {"app": "a"}, then=Step("reuse"))) == "invoke build --environment staging --app a reuse"
         )
@@ -61,7 +71,7 @@ def test_no_environment_is_selected_where_the_shell_says_so(monkeypatch: pytest.
     monkeypatch.setenv("DEPLOY_ENVIRONMENT", "")
     assert str(Step("build")) == "DEPLOY_ENVIRONMENT= invoke build"
     assert str(Step("wait", {"environment": None})) == "invoke wait", "of another run, whose environment is said apart"
-    with next_steps.using(CommandLine(environment="staging")):
+    with using(CommandLine(environment="staging")):
         assert str(Step("build")) == "invoke build --environment staging"
 
 
@@ -85,8 +95,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     found: list[str] = []
 
     @wraps(build.body)
-    def named(_c: Context, *_: Any, **__: Any) -> None:
+    def named(_c: Context, *_: Any, **__: Any) -> Results[None]:
         found.append(str(Step("wait", continues=True)))
+        return Results({"shop": None})
 
     monkeypatch.setattr(build, "body", named)
     yield found
@@ -165,7 +176,7 @@ def test_no_name_outlives_its_command_line(said: list[str]) -> None:
 
 def test_another_thread_names_the_tasks_of_the_one_whose_context_it_has() -> None:
     found: list[str] = []
-    with next_steps.using(CommandLine("invoke", {"wait": "docs.wait"})):
+    with using(CommandLine("invoke", {"wait": "docs.wait"})):
         context = copy_context()
     context.run(lambda: found.append(str(Step("wait"))))
     assert found == ["invoke docs.wait"]

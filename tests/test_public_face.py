@@ -41,6 +41,8 @@ def ship(c: Context) -> str:
     assert_type(built, Record | BuildInFlight | None)
     assert_type(wait(c), Record | None)
     assert_type(deploy(c, replicas=2), Record | None)
+    assert_type(build.each(c, app="api,web", cache=False), dict[str, Record | BuildInFlight | None])
+    assert_type(reuse.each(c, app="all"), dict[str, Record | None])
     assert_type(promote(c, from_="staging", environment="production"), Record | None)
     deployed = reuse(c, port=3000, domain=["a.example.com"])
     return (deployed.build_id or "") if deployed else ""
@@ -61,10 +63,12 @@ def test_a_developers_tasks_are_typed(tmp_path: Path) -> None:
     good = python(*mypy, "own.py", at=tmp_path)
     assert good.returncode == 0, good.stdout + good.stderr
     own.write_text(own.read_text().replace("cache=False", "cache='no'").replace("port=3000", "prot=3000"))
+    own.write_text(own.read_text().replace('reuse.each(c, app="all")', 'reuse.each(c, apps="all")'))
     bad = python(*mypy, "own.py", at=tmp_path)
     assert bad.returncode == 1
     assert '"cache"' in bad.stdout or 'expected "bool"' in bad.stdout, bad.stdout
     assert 'Unexpected keyword argument "prot"' in bad.stdout
+    assert 'Unexpected keyword argument "apps"' in bad.stdout
 
 
 def test_every_name_that_is_offered_is_there() -> None:

@@ -756,3 +756,14 @@ def test_a_path_with_spaces_is_one_word(api: Any, tmp_path: Path, monkeypatch: p
     c = context([LOOKED, Result(), Result(f"v1: digest: {DIGEST} size: 5\n")])
     local(c, image_tag="v1")
     assert c.run.call_args_list[1].args[0].endswith(f"'{spaced.folder}'")
+
+
+def test_a_program_gets_the_results_of_one_app_and_of_several_by_name(api: Any) -> None:
+    api.get(re.compile(f"{URL}/registry/.*"), json={"buildId": DIGEST})
+    c = context()
+    assert [*digest.each(c, image_tag="v1")] == ["shop"]
+    c = context(deploy={"apps": {"a": {"app": "shop-a"}, "b": {}}})
+    assert {name: found.app for name, found in digest.each(c, app="all").items()} == {"a": "shop-a", "b": "b"}
+    assert [*digest.each(c, app="b")] == ["b"]
+    assert digest(c, app="all") is None
+    assert digest(c, app="a").app == "shop-a"

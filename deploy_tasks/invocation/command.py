@@ -11,6 +11,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from .work import Work
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 API = ("api_url", "api_key", "app")
@@ -38,6 +39,14 @@ class Plan(Protocol[R_co]):
 
     def execute(self, work: Work, /) -> R_co:
         """Executes the plan, records and reports it; returns the task's result."""
+
+
+class Results(Struct, Generic[R], frozen=True):
+    """The results of a command by app: its name in the table of apps, or in the cluster if there is no table."""
+
+    by_app: dict[str, R]
+    is_several: bool = False
+    """Whether several apps were asked for, such as `all`, even if only one has a result."""
 
 
 class Traits(Struct, frozen=True):

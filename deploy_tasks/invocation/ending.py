@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -26,9 +26,11 @@ from .command_line import command_line
 def task_boundary(task: Task[Any]) -> Iterator[None]:
     """Runs a task within the block: SIGTERM and SIGHUP end it as Ctrl-C does, errors are redacted, and suggested
     commands are written for this command line."""
-    before = console.warned.set(set())
     try:
-        with signals.raised(), next_steps.using(command_line(task)):
+        with signals.raised(), ExitStack() as at_end:
+            line = next_steps.current_command_line
+            at_end.callback(line.reset, line.set(command_line(task)))
+            at_end.callback(console.warned.reset, console.warned.set(set()))
             try:
                 yield
             except DeployError as error:
@@ -41,7 +43,6 @@ def task_boundary(task: Task[Any]) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         raise Interrupted("stopped", signals.signal_number(interrupt)) from interrupt
     finally:
-        console.warned.reset(before)
         lock.free_for_other_threads()
 
 

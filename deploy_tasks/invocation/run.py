@@ -9,15 +9,15 @@ from invoke.context import Context
 
 from ..signals import signal_number
 from .call import Call
-from .command import Command
+from .command import Command, Results
 from .confirm import confirm
 from .work import Work
 
 R = TypeVar("R")
 
 
-def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
-    """Runs `command` for the apps that `options` select; returns its result, for several apps a dict of results by app.
+def run(c: Context, command: Command[R], options: Mapping[str, object]) -> Results[R]:
+    """Runs `command` for the apps that `options` select.
 
     Raises the errors of `errors.py`. If some of several apps fail, raises SomeFailed with the error of each.
     """
@@ -26,7 +26,8 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
     if selected.is_several:
         from . import several
 
-        return cast(R, several.run(call, command, selected.names or [], at_once=selected.jobs or command.at_once))
+        found = several.run(call, command, selected.names or [], at_once=selected.jobs or command.at_once)
+        return Results(cast("dict[str, R]", found), is_several=True)
     work = Work(call, selected.names[0] if selected.names else None)
     try:
         try:
@@ -38,7 +39,8 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> R:
         except BaseException:
             work.unlock()
             raise
-        call.keep_target(work.name or work.settings.get("app"))
-        return cast(R, plan.show(work) if call.is_dry else plan.execute(work))
+        name = work.name or work.settings.get("app")
+        call.keep_target(name)
+        return Results({str(name): cast(R, plan.show(work) if call.is_dry else plan.execute(work))})
     except KeyboardInterrupt as interrupt:
         raise work.interrupted(signal_number(interrupt)) from interrupt

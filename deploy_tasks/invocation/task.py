@@ -6,12 +6,15 @@ Until a task is called, this module imports only `options.py` of the kit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from ..options import Flag
+
+if TYPE_CHECKING:
+    from .command import Results  # noqa: F401 - AppTask's base
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +62,7 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
 
     def __deepcopy__(self, memo: object) -> DeployTask[P, R]:
         # At every start, Invoke deep-copies all tasks, including the many types of their flags.
-        copied: DeployTask[P, R] = DeployTask.__new__(DeployTask)
+        copied = type(self).__new__(type(self))
         vars(copied).update(vars(self))
         return copied
 
@@ -89,3 +92,16 @@ class DeployTask(Task[Callable[P, R]], Generic[P, R]):
             result: Any = super().__call__(*args, **kwargs)
             returned: R = result
             return returned
+
+
+class AppTask(DeployTask[P, "Results[R]"], Generic[P, R]):
+    """A task for one app or several."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R | None:  # type: ignore[override]  # not all results
+        """The result for the selected app; None for several apps."""
+        results = super().__call__(*args, **kwargs)
+        return None if results.is_several else next(iter(results.by_app.values()))
+
+    def each(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, R]:
+        """Runs the task; returns the results by app, also of a single one."""
+        return super().__call__(*args, **kwargs).by_app

@@ -433,9 +433,10 @@ from deploy_tasks.tasks import build, reuse
 
 @task
 def ship(c):
-    records = build(c, app=["backend", "frontend", "mcp-agent"])
+    records = build.each(c, app="backend,frontend,mcp-agent")
     print("built", {name: record.app for name, record in records.items()})
-    print("alone", build(c, app="backend").app)
+    print("alone", build(c, app="backend").app, [*build.each(c, app="backend")])
+    print("all", build(c, app="all"))
     try:
         reuse(c, app="backend,frontend", jobs=1, domain=None, check_health=False, replicas=2)
         reuse(c, app="all", rollout_timeout=0.001)
@@ -448,7 +449,8 @@ def ship(c):
     assert (
         "built {'backend': 'shop-backend', 'frontend': 'shop-frontend', 'mcp-agent': 'shop-mcp-agent'}" in done.stdout
     )
-    assert "alone shop-backend" in done.stdout
+    assert "alone shop-backend ['backend']" in done.stdout
+    assert "all None" in done.stdout
 
 
 def test_a_chain_goes_on_with_the_same_apps_until_another_is_named(shop: Project, sandbox: SandboxProcess) -> None:
