@@ -33,6 +33,8 @@ Environment = Annotated[
 Namespace = Annotated[str | None, Flag("The app's namespace (that of the app class)")]
 ImageName = Annotated[str | None, Flag("The repository in the registry (the app's name)")]
 AppClass = Annotated[str | None, Flag("business or non-business: which nodes run it (business)")]
+TARGET = ("app", "namespace", "image_name", "app_class")
+"""The flags that name the target: an app, its place and its image."""
 
 # How the task runs.
 Json = Annotated[bool, Flag("Print one JSON object instead of the plain result")]
@@ -50,6 +52,8 @@ TagToResolve = Annotated[
 ]
 Dockerfile = Annotated[str | None, Flag("The Dockerfile, from the project's root (Dockerfile)")]
 BuildContext = Annotated[str | None, Flag("The build context, from the project's root (.)")]
+IMAGE = ("image_tag", "dockerfile", "build_context")
+"""The flags of an image that every build has, in the cluster or on this machine."""
 BuildArg = Annotated[
     list[str] | None,
     Flag("A build arg: KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
@@ -83,9 +87,13 @@ Env = Annotated[
     list[str] | None,
     Flag("A variable of the app: KEY=VALUE, or KEY with its value from the shell or .env; repeatable", repeatable=True),
 ]
+HOW_IT_RUNS = ("port", "replicas", "domain", "health_path", "tls", "env")
+"""The flags that say how the app runs."""
 Follow = Annotated[bool, Flag("Whether to wait until all replicas are ready")]
 RolloutTimeout = Annotated[float | None, Flag("Seconds to wait until the deployed app is ready (300)")]
 CheckHealth = Annotated[bool, Flag("Also wait until https://DOMAIN/HEALTH_PATH answers 2xx")]
+FOLLOWED = ("follow", "rollout_timeout", "check_health")
+"""The flags that say how long a deploy waits for the app."""
 
 # history
 OnlyEnvironment = Annotated[str | None, Flag("Only what was built or deployed in this environment", short="E")]

@@ -13,7 +13,7 @@ from deploy_tasks.config.apps import split
 from deploy_tasks.config.project import Project
 from deploy_tasks.deploy_config import DeployConfig, Metrics, Port, differences, merged
 from deploy_tasks.deploying.rollback import said_by_flags
-from deploy_tasks.invocation.call import HOW_IT_RUNS
+from deploy_tasks.options import HOW_IT_RUNS
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,18 @@ from msgspec import Struct
 from .. import images
 from ..api import paths
 from ..config.settings import Settings
-from ..deploy_config import APP_CLASSES, DEFAULT_APP_CLASS
 from ..errors import DigestNotFound, StateError
-from ..invocation.call import HOW_IT_RUNS, TARGET
 from ..invocation.command import FROM_CHECKOUT, Command, Effect
+from ..invocation.suggestions import target_flags
 from ..invocation.work import Work
 from ..next_steps import Step
+from ..options import FOLLOWED, HOW_IT_RUNS
 from ..state import history
 from ..state.records import Record, Target, record_as_json
 from ..ui import console
 
 if TYPE_CHECKING:
     from ..api.client import DeployClient
-
-# The flags of a suggested command that are for the deploy after its build.
-_OF_DEPLOY = (*HOW_IT_RUNS, "follow", "check_health", "rollout_timeout")
 
 
 class DigestPlan(Struct, frozen=True):
@@ -127,10 +124,10 @@ def report_recorded(work: Work, record: Record, earlier: Record | None) -> Recor
 def steps_to_build(work: Work, ref: str | None) -> list[Step]:
     """The commands that build `ref` if it is a commit, else HEAD. If this call deploys, they deploy the image too: the
     later calls of this command line may be for another environment."""
-    flags = {key: getattr(work.settings, key) for key in TARGET if key in work.settings.of_call}
-    target, then, tasks = {"app": work.name, **flags}, None, ["build", "local"]
+    target, then, tasks = target_flags(work.settings), None, ["build", "local"]
     if work.call.command.effect is Effect.DEPLOYS:
-        then = Step("reuse", {key: value for key, value in work.call.given.items() if key in _OF_DEPLOY})
+        repeated = (*HOW_IT_RUNS, *FOLLOWED)
+        then = Step("reuse", {key: value for key, value in work.call.given.items() if key in repeated})
     is_commit = images.is_commit(ref)
     says = "Build it" if is_commit else "Build the present commit"
     if is_commit and ref != work.checkout.commit:
@@ -140,13 +137,5 @@ def steps_to_build(work: Work, ref: str | None) -> list[Step]:
 
 
 def flags_of(work: Work, target: Target) -> dict[str, object]:
-    """The flags for `target` that a command needs, without those that are defaults."""
-    settings = work.settings
-    defaults: dict[str, object]
-    if work.name:
-        defaults = {key: None if key in settings.of_call else getattr(settings, key) for key in TARGET[1:]}
-    else:
-        namespace = APP_CLASSES[target.app_class]
-        defaults = {"image_name": target.app, "app_class": DEFAULT_APP_CLASS, "namespace": namespace}
-    needed = {key: getattr(target, key) for key, value in defaults.items() if getattr(target, key) != value}
-    return {"app": work.name or target.app, **needed}
+    """The flags for `target` that a command needs, whatever is recorded."""
+    return {"app": target.app, **target_flags(work.settings, target, without_record=True)}

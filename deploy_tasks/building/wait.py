@@ -16,8 +16,8 @@ from ..config.sources import of_flag
 from ..deadline import Deadline
 from ..deploy_config import APP_CLASSES
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
-from ..invocation.call import TARGET
 from ..invocation.command import FROM_CHECKOUT, Command, Effect
+from ..invocation.suggestions import target_flags
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
 from ..state import history
@@ -48,8 +48,7 @@ def step_to_wait(work: Work, build: BuildInFlight, says: str = "") -> Step:
     with suppress(StateError):
         kept = work.state.in_flight()
         if kept and kept.job_name == build.job_name:  # the file has the rest
-            given = {key: getattr(build, key) for key in TARGET if key in work.settings.of_call}
-            flags = {**given, "app": work.name or given.get("app")}
+            flags = target_flags(work.settings, build)
     return Step("wait", flags, says, continues=not work.is_of_several)
 
 

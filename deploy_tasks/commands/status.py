@@ -22,10 +22,10 @@ from ..encoding import as_builtins
 from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, SomeFailed
 from ..git import Between, counted
 from ..images import short_ref, shortened
-from ..invocation.call import TARGET
 from ..invocation.command import API, Command, Effect
 from ..invocation.running import Running, running
 from ..invocation.work import Work
+from ..options import TARGET
 from ..redaction import excerpt
 from ..signals import in_background
 from ..state.history import source

@@ -17,7 +17,6 @@ from ..errors import ChangedMeanwhile, DigestNotFound, MayHaveStarted, StateErro
 from ..invocation.confirm import confirm_change
 from ..invocation.running import Running
 from ..invocation.work import Remaining, Work
-from ..next_steps import Step
 from ..signals import in_background
 from ..state import history
 from ..state.records import HistoryEntry, Record
@@ -26,12 +25,6 @@ from ..ui import console
 from .follow import follow
 from .image_lines import age, plan_line, when
 from .undo import undo_of
-
-# Flags that a suggested deploy does not repeat: they choose or build the digest, or control how this call runs.
-_NOT_REPEATED = {
-    *("build_id", "from_", "back", "image_tag", "dockerfile", "build_context", "build_arg", "platform"),
-    *("timeout", "cache", "allow_unpushed", "logs", "allow_secrets_in_context", "json", "lock_timeout", "jobs"),
-}
 
 
 class DeployPlan(Struct, frozen=True, kw_only=True):
@@ -148,9 +141,9 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             # After it succeeds, the same command would go back further.
             again, unsure = work.again, work.step("status", "Check what runs first")
         else:
-            flags = {key: value for key, value in work.call.given.items() if key not in _NOT_REPEATED}
-            flags = {"build_id": request.build_id, **flags, **({"app": work.name} if work.name else {})}
-            again = unsure = Step("reuse", flags, "It is safe to deploy the same again", not work.is_of_several)
+            says, is_confirmed = "It is safe to deploy the same again", work.call.given.get("yes")
+            same = {"build_id": request.build_id, "yes": is_confirmed}
+            again = unsure = work.step("reuse", says, continues=True, **same)
         unknown = partial(self._note, work, history.UNKNOWN, now)
         work.on_interrupt("The deploy may have happened", unsure, note=unknown, starts=True)
         try:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ..config.sources import Source
-from ..deploy_config import APP_CLASSES, DEFAULT_APP_CLASS, differences
+from ..deploy_config import differences
 from ..errors import ApiRefused, ChangedMeanwhile, NothingStarted
 from ..invocation.running import Running, ran_of
+from ..invocation.suggestions import target_flags
 from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
@@ -153,7 +154,11 @@ def _undo_of_failed(work: Work, new: Ran) -> Undo:
 
 
 def _undo(work: Work, new: Ran, before: Ran, *, restores: bool, source: str = "") -> Undo:
-    step = Step("rollback", _target(work))
+    settings = work.settings
+    # `rollback` takes the image and the app class from what ran. An app that git names, too, makes the line longer.
+    is_usual = settings.origins["app"].source is Source.RECORD and settings.app == work.checkout.app
+    keys = ["namespace"] if is_usual else ["app", "namespace"]
+    step = Step("rollback", target_flags(settings, keys=keys, without_record=True))
     known = [text for text in (history.source(before), how_known(before), source) if text]
     text = f"{digits(before)} ({', '.join(known)})" if known else digits(before)
     then = _after_rollback(work, before, restores=restores).deploy_config
@@ -173,21 +178,3 @@ def _after_rollback(work: Work, before: Ran, *, restores: bool) -> Ran:
     if restores or config is None:
         return before
     return replace(before, deploy_config=replace(config, env=dict.fromkeys(work.settings.configured_environment)))
-
-
-def _target(work: Work) -> dict[str, object]:
-    """The flags for the app and its namespace that the command needs in another shell, and after something else is
-    recorded."""
-    settings = work.settings
-    by_call = [key for key in ("app", "namespace", "app_class") if key in settings.of_call]
-    app, namespace = (settings.origins[key].source for key in ("app", "namespace"))
-    has_app = "app" in by_call or (app is Source.RECORD and settings.app != work.checkout.app)
-    # What it is if only the configuration says.
-    is_recorded = settings.origins["app_class"].source is Source.RECORD
-    default = APP_CLASSES[DEFAULT_APP_CLASS if is_recorded else settings.app_class]
-    follows = namespace in (Source.RECORD, Source.DEFAULT)
-    has_place = "namespace" in by_call or (follows and ("app_class" in by_call or settings.namespace != default))
-    return {
-        "app": work.name or (settings.app if has_app else None),
-        "namespace": settings.namespace if has_place else None,
-    }

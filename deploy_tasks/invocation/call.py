@@ -14,7 +14,7 @@ from .. import next_steps
 from ..config import apps
 from ..config.project import Project
 from ..git import Checkout
-from ..options import Options
+from ..options import TARGET, Options
 from ..state.records import Record
 from ..ui import console
 from .command import Traits
@@ -23,10 +23,6 @@ from .running import Running
 # The key of Invoke's configuration under which the calls of one command line find their chains.
 _CHAINS = "deploy_chains"
 _one_at_a_time = Lock()
-TARGET = ("app", "namespace", "image_name", "app_class")
-"""The flags of the target: an app, its namespace, its image and its app class."""
-HOW_IT_RUNS = ("port", "replicas", "domain", "health_path", "tls", "env")
-"""The flags for how the app runs. A suggested deploy repeats them."""
 _PLACE = ("namespace", "app_class")
 
 

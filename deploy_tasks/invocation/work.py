@@ -20,6 +20,7 @@ from ..deploy_config import APP_CLASSES
 from ..encoding import encode, fields_of
 from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
 from ..next_steps import Step
+from ..options import TARGET
 from ..signals import deferred_signals, in_background
 from ..state import lock
 from ..state.files import State
@@ -27,15 +28,12 @@ from ..state.history import History
 from ..state.records import BuildInFlight, HistoryEntry, Record, Target, timestamp, who
 from ..ui import console, github
 from ..ui.console import LOG
-from .call import HOW_IT_RUNS, TARGET, Call, Place
+from .call import Call, Place
 from .command import Effect, Traits
 from .needs import needs_of, warn
 from .running import Running, running
+from .suggestions import REPEATED, target_flags
 
-_OF_BUILD = (*TARGET, "image_tag", "dockerfile", "build_context")
-# Which flags of this call a suggested command repeats, by its task. Those of other tasks repeat the target.
-_OF_DEPLOY = (*_OF_BUILD, *HOW_IT_RUNS, "check_health")
-_FLAGS_OF = {"history": ("app",), "logs": ("app",), "build": _OF_BUILD, "local": _OF_BUILD, "local-deploy": _OF_DEPLOY}
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
 _SECONDS_TO_WRITE = 2.0
 
@@ -298,16 +296,15 @@ class Work:
         """The command that runs `task` for this app. It repeats all flags of this call if it is the same task, else
         those of the target. If it `continues` (default: if it is the same task), the later calls of this command line
         follow; with several apps, only the summary names them."""
-        given = self.call.given
-        is_same = task == self.call.command.name
-        named = _FLAGS_OF.get(task, TARGET)
-        kept = {key: self.settings.get(key) for key in TARGET if key in named and key in self.settings.of_call}
-        kept |= {key: given[key] for key in (given if is_same else named) if key in given}
-        place: dict[str, object] = {"app": self.name} if self.name else {}
-        if self.settings.environment != self.call.environment:  # flags do not count there
-            kept, place = {}, {**place, "environment": self.settings.environment}
+        given, is_same = self.call.given, task == self.call.command.name
+        named = (*TARGET, *given) if is_same else REPEATED.get(task, TARGET)
+        if self.settings.environment == self.call.environment:
+            kept = target_flags(self.settings, keys=[key for key in TARGET if key in named])
+            kept |= {key: given[key] for key in named if key in given and key not in TARGET}
+        else:  # flags do not count there
+            kept = {"app": self.name, "environment": self.settings.environment}
         continues = is_same if continues is None else continues
-        return Step(task, {**kept, **place, **flags}, says, continues and not self.is_of_several)
+        return Step(task, {**kept, **flags}, says, continues and not self.is_of_several)
 
     def pretend(self, target: Target) -> Record:
         """With `--dry`, lets later tasks continue as if `target` had been built, with a placeholder for its digest."""
