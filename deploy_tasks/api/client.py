@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,6 @@ from .schemas import (
 if TYPE_CHECKING:
     from .transport import Answer
 
-_BUILD, _REUSE = Step("build"), Step("reuse")
 # When the server's wait was as long as the client's read timeout, 19 of 20 waits failed.
 _SPARE_SECONDS = 10.0
 SECONDS_TO_LOOK = 10.0
@@ -92,28 +91,24 @@ class DeployClient(Sender):
         # What a header may hold.
         self._by = re.sub(r"[^ -~]", "?", by)[:_LONGEST_HEADER].strip() or None
 
-    def start_build(self, request: BuildRequest, *, again: Step = _BUILD) -> BuildStarted:
-        """Starts a build in the cluster. The request is never retried. MayHaveStarted if its outcome is not known, or
-        if the API builds another image than requested."""
-        unsure = ("Look for it in the cluster first.", again._replace(says="Then try again"))
+    def start_build(
+        self,
+        request: BuildRequest,
+        *,
+        again: Step | str = "Try again",
+        unsure: Sequence[Step | str] = ("Look for it in the cluster first",),
+    ) -> BuildStarted:
+        """Starts a build in the cluster; the request is sent once. MayHaveStarted if its outcome is not known."""
         start = Purpose(
             "start the build",
             "No build was started",
-            (again._replace(says="Try again"),),
-            ("The build may have started, so it was not sent again", unsure),
+            (again,),
+            ("The build may have started, so it was not sent again", tuple(unsure)),
             repeats=0,
         )
         commit = request.git_ref if images.is_commit(request.git_ref) else None
         headers = {"X-Deploy-By": self._by, "X-Deploy-Commit": commit}
-        answer = self.send(start, "POST", paths.BUILD, request, headers=headers)
-        started = decoded(start, BuildStarted, answer)
-        if (built := started.reference) and request.image_name not in (None, built.name):
-            raise MayHaveStarted(
-                f"the API started {started.job_name} for image {built.name}, not for {request.image_name}",
-                "That build goes on, and its image is not recorded",
-                Step("logs", {"job": started.job_name, "app": again.flags.get("app")}, says="See its log"),
-            )
-        return started
+        return decoded(start, BuildStarted, self.send(start, "POST", paths.BUILD, request, headers=headers))
 
     def wait(self, job: str, *, seconds: float, within: Deadline | None = None) -> BuildState:
         """Waits until a build ends, up to `seconds`; returns its state. NothingStarted if the connection was cut: the
@@ -152,7 +147,7 @@ class DeployClient(Sender):
         request: then the wait is limited to 10 s."""
         purpose = _LOOK
         if before:
-            purpose = _BEFORE_DEPLOY._replace(next=(before._replace(says="Try again"),))
+            purpose = _BEFORE_DEPLOY._replace(next=(before,))
             within = Deadline(SECONDS_TO_LOOK, sleep=self._sleep)
         path = paths.APP.format(namespace=images.label(namespace), app=images.label(app))
         answer = self.send(purpose, "GET", path, within=within)
@@ -193,14 +188,17 @@ class DeployClient(Sender):
         *,
         restores: RollbackRequest | None = None,
         commit: str | None = None,
+        is_dirty: bool = False,
         expected: int | None = None,
-        again: Step = _REUSE,
-        unsure: Step | None = None,
+        again: Step | str = "Try again",
+        unsure: Step | str = "It is safe to deploy the same again",
+        look: Step | str = "Look at the app before you run anything else",
     ) -> Deployed:
         """Deploys a digest without a build. The returned `image` is the pinned reference that the API says it deployed,
-        or None if it does not say; its registry may have another name than here. `commit` is the image's source.
-        `expected` is the revision that must run now (0: none), for a server with `revision-check`. `unsure` is the next
-        step if the outcome is not known (default: `again`).
+        or None if it does not say; its registry may have another name than here. `commit` is the image's source, and
+        `is_dirty` says that it was built with uncommitted changes. `expected` is the revision that must run now (0:
+        none), for a server with `revision-check`. Errors suggest `again` if nothing was deployed, `unsure` if the
+        outcome is not known, and `look` if something else may run.
 
         On a server with the feature `rollback`, `restores` is sent instead of `request`, to restore an earlier
         revision. That revision must have the image of `request`, whose digest may be empty.
@@ -209,12 +207,11 @@ class DeployClient(Sender):
         deployed something else. ChangedMeanwhile if another revision runs.
         """
         image_name, build_id = request.image_name, request.build_id
-        unsure = unsure or again._replace(says="It is safe to deploy the same again")
         missing = f"buildId {images.shortened(build_id)} is not in the registry for image {image_name}"
         purpose = Purpose(
             "deploy",
             "Nothing was deployed",
-            (again._replace(says="Try again"),),
+            (again,),
             ("The deploy may have happened", (unsure,)),
             if_404=None if restores else DigestNotFound(missing, "Nothing was built or deployed"),
             if_refused=(unsure,) if restores else (),
@@ -226,12 +223,10 @@ class DeployClient(Sender):
         checks = expected is not None and "revision-check" in self.features
         headers = {
             "X-Deploy-By": self._by,
-            "X-Deploy-Commit": commit if images.is_commit((commit or "").removesuffix("-dirty")) else None,
+            "X-Deploy-Commit": f"{commit}{'-dirty' if is_dirty else ''}" if images.is_commit(commit) else None,
             "If-Match": f'"{expected}"' if checks else None,
         }
         answer = self.send(purpose, "POST", path, restores or request, headers=headers)
-        place = {key: again.flags.get(key) for key in ("app", "namespace", "app_class")}
-        look = Step("status", place, says="Look before you run anything else")
         if answer.status == 412:
             return _as_it_runs(answer, request, look, is_all=not restores)
         said = decoded(purpose, Deployed, answer)
@@ -254,7 +249,7 @@ class DeployClient(Sender):
         return said if reference and reference.digest else structs.replace(said, image=None)
 
 
-def _as_it_runs(answer: Answer, request: DeployRequest, look: Step, *, is_all: bool) -> Deployed:
+def _as_it_runs(answer: Answer, request: DeployRequest, look: Step | str, *, is_all: bool) -> Deployed:
     """The result of a deploy that was answered with 412. If that answers a retry, and the first request made what runs
     now, it succeeded (`is_all`: the request has the whole deploy config). Otherwise raises ChangedMeanwhile, or
     MayHaveStarted if the outcome of the first request is not known."""

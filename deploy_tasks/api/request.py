@@ -49,7 +49,7 @@ class Purpose(NamedTuple):
     if_unknown: tuple[str, tuple[Step | str, ...]] | None = None
     if_404: DeployError | None = None
     """The error that 404 means. None if the API does not use it for this request."""
-    if_refused: tuple[Step, ...] = ()
+    if_refused: tuple[Step | str, ...] = ()
     """The next steps after a refusal by the API."""
     repeats: int = 2
     """The maximum number of retries."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from .. import images
 from ..api import paths
 from ..api.schemas import BuildRequest
-from ..errors import ApiRefused, NothingStarted, StateError
+from ..errors import ApiRefused, MayHaveStarted, NothingStarted, StateError
 from ..invocation.command import API, FROM_CHECKOUT, Command, Effect
 from ..invocation.work import Remaining, Work
 from ..next_steps import Step
@@ -157,16 +157,22 @@ def _joined(work: Work, plan: BuildPlan) -> BuildInFlight | None:
 
 def _started(work: Work, plan: BuildPlan) -> BuildInFlight:
     """Starts the build and stores its job."""
-    task = work.call.command.name
-    again = work.step(task, "Look for it in the cluster before you run")
-    work.on_interrupt("The build may have started", again, remaining=Remaining.LOOK, starts=True)
+    step = work.again._replace(says="Look for it in the cluster before you run")
+    work.on_interrupt("The build may have started", step, remaining=Remaining.LOOK, starts=True)
     try:
-        started = work.client.start_build(plan.request, again=work.step(task))
+        unsure = ("Look for it in the cluster first.", work.again._replace(says="Then try again"))
+        started = work.client.start_build(plan.request, again=work.again, unsure=unsure)
     except (ApiRefused, NothingStarted):
         work.remaining = Remaining.AGAIN
         raise
     build = plan.build.started(started.job_name)
     if built := started.reference:
+        if plan.request.image_name not in (None, built.name):
+            raise MayHaveStarted(
+                f"the API started {started.job_name} for image {built.name}, not for {plan.request.image_name}",
+                "That build goes on, and its image is not recorded",
+                work.step("logs", "See its log", job=started.job_name),
+            )
         build = replace(build, image_name=built.name, image_tag=built.tag or build.image_tag)
     leave_running_on_interrupt(work, build)
     try:

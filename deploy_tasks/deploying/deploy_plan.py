@@ -141,15 +141,21 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
             # After it succeeds, the same command would go back further.
             again, unsure = work.again, work.step("status", "Check what runs first")
         else:
-            says, is_confirmed = "It is safe to deploy the same again", work.call.given.get("yes")
-            same = {"build_id": request.build_id, "yes": is_confirmed}
-            again = unsure = work.step("reuse", says, continues=True, **same)
+            same = {"build_id": request.build_id, "yes": work.call.given.get("yes")}
+            again = work.step("reuse", "Try again", continues=True, **same)
+            unsure = again._replace(says="It is safe to deploy the same again")
         unknown = partial(self._note, work, history.UNKNOWN, now)
         work.on_interrupt("The deploy may have happened", unsure, note=unknown, starts=True)
         try:
-            commit = None if self.restores else f"{image.git_ref or ''}{'-dirty' if image.dirty else ''}"
             return work.client.deploy(
-                request, restores=self.restores, commit=commit, expected=expected, again=again, unsure=unsure
+                request,
+                restores=self.restores,
+                commit=None if self.restores else image.git_ref,
+                is_dirty=bool(image.dirty),
+                expected=expected,
+                again=again,
+                unsure=unsure,
+                look=work.step("status", "Look before you run anything else"),
             )
         except MayHaveStarted:
             with suppress(StateError):

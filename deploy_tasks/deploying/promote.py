@@ -136,7 +136,7 @@ def _running_in(source: Work) -> Record:
     runs = running.ran
     if running.why and running.why != NOT_SAID:
         what = f"the running image of {where} is not known: {running.why}"
-        raise NothingStarted(what, "Nothing was deployed", source.again._replace(says="Try again"))
+        raise NothingStarted(what, "Nothing was deployed", source.again)
     if running.why:
         last = next(source.history.deploys(settings.app, settings.namespace), None)
         if last is None or last.outcome != history.DEPLOYED:

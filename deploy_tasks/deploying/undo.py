@@ -39,9 +39,9 @@ def find_targets(work: Work, now: Running) -> RollbackTargets:
 
     ChangedMeanwhile if the server's newest revision is not what runs `now`. NothingStarted if the API did not answer
     this time: from the history here alone, a rollback could skip what others deployed."""
-    features, revisions, again = work.client.features, None, work.step(work.call.command.name, "Try again")
+    features, revisions = work.client.features, None
     if now.was_unanswered and not work.call.is_dry:
-        raise NothingStarted(now.why, "Nothing was deployed", [again, step_to_another(work)])
+        raise NothingStarted(now.why, "Nothing was deployed", [work.again, step_to_another(work)])
     if now.ran or now.why:
         try:
             revisions = work.client.history(work.settings.namespace, work.settings.app)
@@ -55,7 +55,7 @@ def find_targets(work: Work, now: Running) -> RollbackTargets:
     if now.ran and newest.differs_from(now):
         raise ChangedMeanwhile(
             f"something else was deployed meanwhile: {history.described(ran_of(revisions[0]))} is the newest revision",
-            next=[work.step("status", "Check what runs"), again],
+            next=[work.step("status", "Check what runs"), work.again],
         )
     failed = [one.revision for one in revisions[1:] if one.status == "failed"]
     succeeded = [ran_of(one) for one in revisions if one.revision not in failed]

@@ -86,7 +86,7 @@ class Work:
         self._asked: Callable[[], AppState | None] | None = None
         self._writing = Lock()
         self.settings = call.project.load(name, call.options, environment=environment)
-        self.again = self.step(call.command.name)
+        self.again = self.step(call.command.name, "Try again")
         """The step that repeats this call."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
         exists = os.path.exists  # unlike that of Path, no error if a path is too long
