@@ -99,7 +99,7 @@ def test_a_build_of_another_image_than_the_one_asked_for_is_an_error(shop: Proje
 def test_the_command_that_looks_at_a_build_of_another_image_deploys_nothing(shop: Project, api: FaultyApi) -> None:
     api.always("start", http(202, {"jobName": JOB, "image": "registry.example.com/other:v1"}))
     done = shop.invoke("build", "--app", "worker", "--image-name", "team/shop", "reuse")
-    assert done.stderr.splitlines()[-1].endswith(f"See its log: invoke logs --job {JOB} --app worker")
+    assert done.stderr.splitlines()[-1].endswith(f"See its log: invoke logs --app worker --job {JOB}")
 
 
 def test_the_command_after_a_deploy_of_another_image_looks_at_the_same_namespace(shop: Project, api: FaultyApi) -> None:
