@@ -176,7 +176,7 @@ def test_another_image_is_promoted_only_if_it_is_named(project: Project, cluster
     clone = project.clone("without a record")
     refused = clone.invoke(*TO_PRODUCTION)
     assert refused.returncode == 2
-    assert "is image trial, and shop in production" in refused.stderr
+    assert "runs image trial, but shop in production" in refused.stderr
     step = "invoke promote --environment production --from staging --image-name trial"
     assert f"Deploy that image: {step}" in refused.stderr
     done = ok(clone.invoke(*step.split()[1:]))
