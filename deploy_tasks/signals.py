@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NoReturn, TypeVar
@@ -73,7 +74,7 @@ def in_background(ask: Callable[[], T]) -> Callable[..., T]:
         else:
             outcome.put(lambda: answer)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=copy_context().run, args=(work,), daemon=True).start()
     return lambda seconds=math.inf: get_interruptible(outcome, seconds)()
 
 

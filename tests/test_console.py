@@ -14,6 +14,7 @@ from deploy_tasks.errors import SettingsError, SomeFailed
 from deploy_tasks.invocation.ending import task_boundary
 from deploy_tasks.next_steps import Step
 from deploy_tasks.redaction import keep_secret
+from deploy_tasks.signals import in_background
 from deploy_tasks.tasks import reuse
 from deploy_tasks.ui import console, github
 from deploy_tasks.ui.progress import board_of, progress_of
@@ -63,6 +64,12 @@ def test_a_warning_is_written_once_in_a_task_and_its_threads(capsys: pytest.Capt
     assert capsys.readouterr().err == "warning: look\n"
     console.warn("look")
     assert capsys.readouterr().err == "warning: look\n", "what comes after the task is warned, too"
+
+
+def test_what_is_written_in_the_background_belongs_to_its_app(capsys: pytest.CaptureFixture[str]) -> None:
+    with board_of(["one", "two"], is_shown=False) as board, board.output_of("one"):
+        in_background(lambda: console.tell("a line"))(30)
+    assert capsys.readouterr().err == "one | a line\n"
 
 
 class Terminal(StringIO):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from queue import Empty
 from threading import Event, Lock, Thread
@@ -116,7 +117,7 @@ class LogFollower:
         self._text = LogText()
         self._one_at_a_time = Lock()
         self._over = Event()
-        self._thread = Thread(target=self._follow, daemon=True)
+        self._thread = Thread(target=copy_context().run, args=(self._follow,), daemon=True)
         self.served = True
         """Whether the API serves this log."""
 

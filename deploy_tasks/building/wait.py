@@ -182,7 +182,7 @@ def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Rec
     StillRunning at the deadline."""
     job = build.job_name
     leave_running_on_interrupt(work, build)
-    log = LogFollower(work.new_client(), job, console.for_other_threads(console.relay)) if shows_log else None
+    log = LogFollower(work.new_client(), job, console.relay) if shows_log else None
     try:
         # Lines of several apps are interleaved, so they cannot be folded.
         folded = nullcontext() if work.is_of_several else github.group(f"build {job}")
