@@ -17,8 +17,8 @@ from ..next_steps import Step
 from ..state.records import BuildInFlight, PlannedBuild, Record
 from ..ui import console
 from .build_request import build_request, check_clonable, check_git_token, planned_build
-from .digest import record_and_report
 from .existing import Existing, existing_image
+from .recording import record_and_report
 from .wait import flags_to_wait, leave_running_on_interrupt, remaining_of_build, step_to_wait, wait_and_record
 
 

@@ -20,7 +20,7 @@ from ..invocation.work import Work
 from ..redaction import quoted
 from ..state.records import PlannedBuild
 from ..ui import console
-from .digest import target_of
+from .recording import target_of
 
 # In a clone, HEAD is the default branch of its remote.
 _HEAD = re.compile(r"(HEAD|@)([~^@{].*)?", re.DOTALL)

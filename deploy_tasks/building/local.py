@@ -26,7 +26,8 @@ from ..redaction import keep_secret
 from ..signals import in_background
 from ..state.records import Record, Target
 from ..ui import console
-from .digest import digest_of_tag, record_and_report, target_of
+from .digest import digest_of_tag
+from .recording import record_and_report, target_of
 
 _SECONDS_TO_ANSWER = 10.0
 _NOT_BUILT = "Nothing was built"

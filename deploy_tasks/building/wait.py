@@ -26,7 +26,8 @@ from ..state.records import BuildInFlight, Record, record_as_json
 from ..ui import console, github
 from ..ui.progress import progress_of
 from .build_request import build_request, planned_build
-from .digest import flags_of, report_recorded, save
+from .recording import report_recorded, save
+from .steps import flags_of
 
 
 def leave_running_on_interrupt(work: Work, build: BuildInFlight, remaining: Remaining | None = None) -> None:
@@ -197,7 +198,7 @@ def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Rec
                 build_id = _digest_of(work, build)
             # Before the wait for the end of the log, which must not delay the digest.
             dockerfile, context = build.dockerfile, build.build_context
-            record, earlier = save(
+            recorded = save(
                 work, build, build_id, built="cluster", job_name=job, dockerfile=dockerfile, build_context=context
             )
             try:
@@ -215,7 +216,7 @@ def wait_and_record(work: Work, build: BuildInFlight, *, shows_log: bool) -> Rec
                 console.relay("\n".join(lines))
             error.next = (*error.next, work.step("logs", "Its log", job=job))
         raise
-    return report_recorded(work, record, earlier)
+    return report_recorded(work, recorded)
 
 
 def _digest_of(work: Work, build: BuildInFlight, gone: JobNotFound | None = None) -> str:

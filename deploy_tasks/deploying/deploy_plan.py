@@ -10,7 +10,7 @@ from msgspec import Struct
 from .. import images
 from ..api import paths
 from ..api.schemas import Deployed, DeployRequest, RollbackRequest
-from ..building.digest import steps_to_build
+from ..building.steps import steps_to_build
 from ..deploy_config import DEFAULT_APP_CLASS, DeployConfig, differences
 from ..encoding import as_builtins
 from ..errors import ChangedMeanwhile, DigestNotFound, MayHaveStarted, StateError

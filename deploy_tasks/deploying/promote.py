@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from .. import images
-from ..building.digest import steps_to_build
+from ..building.steps import steps_to_build
 from ..config.environments import check_known
 from ..encoding import fields_of
 from ..errors import DigestNotFound, NothingStarted, SettingsError
@@ -30,6 +30,8 @@ _MOST_COMMITS = 20
 class PromotePlan(DeployPlan, frozen=True, kw_only=True):
     """The deploy of the image that runs in another environment, `source` (see `Settings.cluster`)."""
 
+    promoted_from: str
+    promoted_to: str
     source: str
     registry: str
     """Where the image is now."""
@@ -47,7 +49,7 @@ class PromotePlan(DeployPlan, frozen=True, kw_only=True):
     def _commits(self, work: Work) -> Iterator[str]:
         """Lines with the commits between the images that run in the two environments."""
         running, new = work.running(), self.deployed
-        runs, here, there = running.ran, str(self.promoted_from), str(work.settings.environment)
+        runs, here, there = running.ran, self.promoted_from, self.promoted_to
         yield f"promote {work.settings.app} from {self.source} to {work.settings.cluster}"
         if runs is None:
             if running.why:
@@ -67,16 +69,16 @@ class PromotePlan(DeployPlan, frozen=True, kw_only=True):
             return
         yield from _listed(f"{there} gets {{}}", between.only_in_one)
         yield from _listed(f"{there} has {{}} that {here} lacks, and loses", between.only_in_other)
-        if not any(between):
-            yield f"  no commit lies between them: both are built from {images.short_ref(str(new.git_ref))}"
+        if new.git_ref and not any(between):
+            yield f"  no commit lies between them: both are built from {images.short_ref(new.git_ref)}"
 
     def _ways_to_get_it(self, work: Work) -> Iterator[Step | str]:
         """How to get the image into the registry of this environment."""
         image, registry = self.deployed, work.settings.registry
         commit = None if image.dirty or not images.is_commit(image.git_ref) else image.git_ref
-        says = f"build it in {work.settings.environment}"
+        says = f"build it in {self.promoted_to}"
         if registry != self.registry:
-            there = images.pinned(self.registry, str(image.image_name), str(image.build_id))
+            there = images.pinned(self.registry, self.request.image_name, self.request.build_id)
             here = f"{registry}/{image.image_name}:{commit or f'promoted-{digits(image)}'}"
             # Without --prefer-index=false, buildx would wrap an image of one platform, which changes its digest.
             copy = ["docker", "buildx", "imagetools", "create", "--prefer-index=false", "--tag", here, there]
@@ -125,7 +127,7 @@ def _plan_promote(work: Work) -> PromotePlan:
             work.step("promote", "Deploy that image", image_name=image.image_name),
         )
     deploy = {**fields_of(plan_of(work, image, config)), "promoted_from": name}
-    return PromotePlan(**deploy, source=source.cluster, registry=source.registry)
+    return PromotePlan(**deploy, promoted_to=here, source=source.cluster, registry=source.registry)
 
 
 def _running_in(source: Work) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from .. import images
-from ..building.digest import steps_to_build
+from ..building.steps import steps_to_build
 from ..errors import SettingsError
 from ..invocation.command import API, TO_DEPLOY, Command
 from ..invocation.work import Work
