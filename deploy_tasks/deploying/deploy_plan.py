@@ -110,7 +110,10 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
                     f"{in_flight.job_name} was started at {in_flight.started_at} and not picked up: what is deployed "
                     f"is older; for that one: {work.step('wait')}, then reuse"
                 )
-            work.tell_plan(self.lines(work))
+            lines = self.lines(work)
+            if not work.shown.issuperset(lines):
+                for line in lines:
+                    console.tell(line)
         accepted: Deployed | None = None
         while accepted is None:
             while changed:

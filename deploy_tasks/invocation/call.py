@@ -17,7 +17,7 @@ from ..git import Checkout
 from ..options import TARGET, Options
 from ..state.records import Record
 from ..ui import console
-from .command import Traits
+from .command import Effect, Traits
 from .running import Running
 
 # The key of Invoke's configuration under which the calls of one command line find their chains.
@@ -90,7 +90,7 @@ class Call(Struct, frozen=True):
         environment, line = project.environment, next_steps.current_command_line.get()
         # From now on, suggested commands name this environment.
         next_steps.current_command_line.set(line._replace(environment=environment))
-        if line.later and flags["environment"] is None and command.changes:
+        if line.later and flags["environment"] is None and command.effect > Effect.LOOKS:
             _warn_of_others(line.later, command.name, environment)
         if environment != chain.environment:
             # Set now: even if this call fails, a later one must not go to the default environment. An app may have

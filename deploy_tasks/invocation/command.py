@@ -60,14 +60,10 @@ class Traits(Struct, frozen=True):
     uses_record: bool = False
     """Whether the record may complete the target: app, namespace, image name, app class."""
     effect: Effect = Effect.DEPLOYS
-    """What the task does. If it builds or deploys, it has the flag `yes`, and its plan has `lines` (`Guarded`)."""
+    """What the task does. If it does more than look, it takes the lock. If it builds or deploys, it has the flag `yes`,
+    and its plan has `lines` (`Guarded`)."""
     restores: bool = False
     """Whether it restores how the app ran before, in place of the current settings."""
-
-    @property
-    def changes(self) -> bool:
-        """Whether it changes anything: then it takes the lock."""
-        return self.effect > Effect.LOOKS
 
 
 class Command(Traits, Generic[R_co], frozen=True, kw_only=True):

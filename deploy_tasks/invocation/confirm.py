@@ -64,7 +64,7 @@ def _check_later(work: Work) -> None:
     """SettingsError if a later task of this command line needs `--yes` for another environment. Checked before anything
     changes in the current one."""
     call = work.call
-    if call.is_dry or not call.command.changes:
+    if call.is_dry or call.command.effect is Effect.LOOKS:
         return
     environment, confirmed = call.environment, {call.environment, *call.chain.confirmed}
     app = call.options.get("app")

@@ -40,7 +40,7 @@ def warn(work: Work) -> None:
     for text in settings.misspelt():
         console.warn(text)
     file = settings.not_used.get("DEPLOY_REGISTRY")
-    if file and command.changes and not settings.is_given("registry"):
+    if file and command.effect > Effect.LOOKS and not settings.is_given("registry"):
         with_what = "an environment" if settings.environment else "DEPLOY_ENV_FILE"
         console.warn(f"DEPLOY_REGISTRY in {file} is not used with {with_what}, so the registry is {settings.registry}")
     if (settings.namespace, settings.app_class) == (APP_CLASSES["non-business"], "business") and not command.restores:

@@ -9,7 +9,7 @@ from invoke.context import Context
 
 from ..signals import signal_number
 from .call import Call
-from .command import Command, Results
+from .command import Command, Effect, Results
 from .confirm import confirm
 from .work import Work
 
@@ -31,7 +31,7 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> Resul
     work = Work(call, selected.names[0] if selected.names else None)
     try:
         try:
-            if command.changes and not call.is_dry:
+            if command.effect > Effect.LOOKS and not call.is_dry:
                 work.lock()
             work.complete()
             plan = command.plan(work)

@@ -20,7 +20,7 @@ from ..signals import deferred_signals, get_interruptible, signal_number
 from ..ui import console, github
 from ..ui.progress import Board, board_of
 from .call import Call
-from .command import Command, Plan
+from .command import Command, Effect, Plan
 from .confirm import confirm
 from .work import Remaining, Work
 
@@ -71,7 +71,7 @@ def run(call: Call, command: Command[object], names: Sequence[str], *, at_once: 
             missing[name] = error
     _refuse_all(missing)
 
-    start, changes = time.monotonic(), call.command.changes and not call.is_dry
+    start, changes = time.monotonic(), call.command.effect > Effect.LOOKS and not call.is_dry
     with board_of(list(works), is_shown=changes) as board:
         batch = _Batch(call, works, board, {})
         waiting = deque[str]()
@@ -140,7 +140,7 @@ def _plans(batch: _Batch, command: Command[object]) -> dict[str, Plan[object]]:
                 work.unlock()
                 batch.record(Outcome(name, error=error))
     _refuse_all(errors)
-    if command.changes:
+    if command.effect > Effect.LOOKS:
         apps.check_conflicts({name: vars(work.settings) for name, work in batch.works.items()})
     return plans
 

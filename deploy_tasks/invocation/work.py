@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cache, cached_property, partial
@@ -312,13 +312,6 @@ class Work:
         record = Record(**fields_of(target, Target), build_id=digest)
         self.remember(record)
         return record
-
-    def tell_plan(self, lines: Sequence[str]) -> None:
-        """Prints the lines of a plan, unless a person has seen all of them."""
-        if not self.shown.issuperset(lines):
-            for line in lines:
-                console.tell(line)
-            self.shown.update(lines)
 
     def would_send(self, method: str, path: str, body: object = None) -> None:
         """Shows a request that is not sent because of `--dry`."""
