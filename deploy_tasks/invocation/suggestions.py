@@ -32,22 +32,16 @@ def target_flags(
     """The flags of `keys` without which a command in another shell would not mean `target` (default: that of
     `settings`). With `without_record`, that also holds once the state file records something else."""
 
-    def without_flag(key: str, default: object) -> object:
-        """The value of a setting in another shell; None if it is not known."""
-        if key in settings.of_call:
-            return None
-        source = settings.origins[key].source
-        is_default = source is Source.DEFAULT or (without_record and source is Source.RECORD)
-        return default if is_default else settings.get(key)
-
     wanted = {key: getattr(target, key) if target else settings.get(key) for key in TARGET}
-    app_class = without_flag("app_class", DEFAULT_APP_CLASS)
-    usual_class = wanted["app_class"] if "app_class" in keys else app_class
-    meant = {
-        "app": without_flag("app", None),
-        "namespace": without_flag("namespace", APP_CLASSES.get(str(usual_class))),
-        "image_name": without_flag("image_name", wanted["app"]),
-        "app_class": app_class,
-    }
+    # What they mean in another shell, None where that is not known.
+    meant: dict[str, object] = {"app": None, "image_name": wanted["app"], "app_class": DEFAULT_APP_CLASS}
+    forgotten = (Source.DEFAULT, Source.RECORD) if without_record else (Source.DEFAULT,)
+    for key in TARGET:
+        if key in settings.of_call:
+            meant[key] = None
+        elif settings.origins[key].source not in forgotten:
+            meant[key] = settings.get(key)
+    usual_class = wanted["app_class"] if "app_class" in keys else meant["app_class"]
+    meant.setdefault("namespace", APP_CLASSES.get(str(usual_class)))
     flags = {key: wanted[key] for key in keys if wanted[key] != meant[key]}
     return {**flags, "app": settings.name} if settings.name and "app" in keys else flags
