@@ -9,7 +9,7 @@ import pytest
 
 from deploy_tasks.api.schemas import AppState, FullAppState
 from deploy_tasks.deploy_config import DeployConfig
-from deploy_tasks.invocation.running import Running, running
+from deploy_tasks.invocation.running import Look, Running
 from deploy_tasks.state.history import History
 from deploy_tasks.state.records import HistoryEntry, Ran
 
@@ -34,7 +34,7 @@ def seen(state: AppState | None, *entries: HistoryEntry, says_all: bool = False)
     client = SimpleNamespace(features={"app-state"} if says_all else set())
     settings = SimpleNamespace(app="shop", namespace="apps")
     work: Any = SimpleNamespace(client=client, settings=settings, history=History(lambda: entries))
-    return running(work, state)
+    return Look(work).read(state)
 
 
 def test_no_answer_means_nothing_only_from_a_server_that_says_all() -> None:

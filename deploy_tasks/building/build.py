@@ -12,7 +12,8 @@ from ..api import paths
 from ..api.schemas import BuildRequest
 from ..errors import ApiRefused, MayHaveStarted, NothingStarted, StateError
 from ..invocation.command import API, FROM_CHECKOUT, Command, Effect
-from ..invocation.work import Remaining, Work
+from ..invocation.interruption import Remaining
+from ..invocation.work import Work
 from ..next_steps import Step
 from ..state.records import BuildInFlight, PlannedBuild, Record
 from ..ui import console

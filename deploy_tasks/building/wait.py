@@ -17,8 +17,9 @@ from ..deadline import Deadline
 from ..deploy_config import APP_CLASSES
 from ..errors import ApiRefused, BuildFailed, DigestNotFound, JobNotFound, NothingStarted, SettingsError, StateError
 from ..invocation.command import FROM_CHECKOUT, Command, Effect
+from ..invocation.interruption import Remaining
 from ..invocation.suggestions import target_flags
-from ..invocation.work import Remaining, Work
+from ..invocation.work import Work
 from ..next_steps import Step
 from ..state import history
 from ..state.files import State

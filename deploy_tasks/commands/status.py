@@ -23,7 +23,7 @@ from ..errors import ApiRefused, DeployError, NothingStarted, SettingsError, Som
 from ..git import Between, counted
 from ..images import short_ref, shortened
 from ..invocation.command import API, Command, Effect
-from ..invocation.running import Running, running
+from ..invocation.running import Running
 from ..invocation.work import Work
 from ..options import TARGET
 from ..redaction import excerpt
@@ -130,7 +130,7 @@ class StatusPlan(Struct, frozen=True):
         if trouble:
             yield "cluster", "not known, see below"
         elif state is None:
-            why = running(work, state).why
+            why = work.look.read(state).why
             yield (
                 "cluster",
                 "the API does not say, or nothing is deployed there" if why else "nothing is deployed there",
@@ -232,7 +232,7 @@ def _found(name: str, work: Work, asked: Callable[[], AppState | None]) -> _Foun
         state = asked()
     except (ApiRefused, NothingStarted) as error:
         return _Found(name, work.settings, error=error)
-    return _Found(name, work.settings, state, running(work, state))
+    return _Found(name, work.settings, state, work.look.read(state))
 
 
 def _row(found: _Found) -> list[str]:

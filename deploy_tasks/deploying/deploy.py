@@ -37,7 +37,7 @@ class BuildAndDeploy(Struct, frozen=True):
         self._deploy_of(work, self.build.pretend(work)).show(work)
 
     def execute(self, work: Work) -> Record:
-        work.running()  # reads what the deploy will replace before the build starts
+        work.look.now()  # reads what the deploy will replace before the build starts
         return self._deploy_of(work, self.build.execute(work)).execute(work)
 
     def _deploy_of(self, work: Work, image: Record) -> DeployPlan:

@@ -15,8 +15,9 @@ from ..deploy_config import DEFAULT_APP_CLASS, DeployConfig, differences
 from ..encoding import as_builtins
 from ..errors import ChangedMeanwhile, DigestNotFound, MayHaveStarted, StateError
 from ..invocation.confirm import confirm_change
+from ..invocation.interruption import Remaining
 from ..invocation.running import Running
-from ..invocation.work import Remaining, Work
+from ..invocation.work import Work
 from ..signals import in_background
 from ..state import history
 from ..state.records import HistoryEntry, Record
@@ -57,7 +58,7 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
 
     def lines(self, work: Work) -> list[str]:
         """The plan for people: the target, what runs now, what will run, and what changes."""
-        ran, image, config = work.running().ran, self.deployed, self.request.deploy_config
+        ran, image, config = work.look.now().ran, self.deployed, self.request.deploy_config
         new = f"  new: {plan_line(image, age(work, image), replicas=config.replicas)}"
         lines = [*self.says, *target_lines(work, config), new]
         if ran and ran.deploy_config and (changes := differences(ran.deploy_config, config)):
@@ -99,9 +100,9 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         what was replaced."""
         # Look again only if time has passed since a person saw what runs, or since the plan was made. Of several apps,
         # one may be deployed long after all were planned.
-        is_late = self.is_built or (work.is_of_several and work.seen is not None)
-        seen = work.call.chain.seen.get(work.place) or (work.running() if is_late else None)
-        now = work.look_again() if seen else work.running()
+        is_late = self.is_built or (work.is_of_several and work.look.seen is not None)
+        seen = work.call.chain.seen.get(work.place) or (work.look.now() if is_late else None)
+        now = work.look.again() if seen else work.look.now()
         changed = _changed(work, seen, now) if seen else None
         if not changed:
             in_flight = work.state.in_flight()
@@ -118,13 +119,13 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         while accepted is None:
             while changed:
                 confirm_change(work, changed, self.lines(work))
-                seen, now = now, work.look_again()
+                seen, now = now, work.look.again()
                 changed = _changed(work, seen, now)
             try:
                 accepted = self._send(work, now, seen.revision if seen and now.revision is None else now.revision)
             except ChangedMeanwhile as error:
                 work.on_interrupt("Nothing was deployed")
-                changed, now = error, work.look_again()
+                changed, now = error, work.look.again()
                 if now.why:
                     raise
         revision, expected = accepted.revision, now.revision
@@ -201,13 +202,13 @@ def plan_of(work: Work, image: Record, config: DeployConfig) -> DeployPlan:
     if image.git_ref:
         in_background(partial(work.checkout.since, image.git_ref))  # so that the answer is there when it is shown
     if not work.is_of_several:  # of several apps, another may still be refused; then nothing must be sent
-        work.begin_to_look()
+        work.look.begin()
     return DeployPlan(request=request, deployed=deployed)
 
 
 def target_lines(work: Work, config: DeployConfig) -> list[str]:
     """Where a deploy goes and what runs there now, for people."""
-    now, lines = work.running(), [f"deploy {_to(work, config)}"]
+    now, lines = work.look.now(), [f"deploy {_to(work, config)}"]
     if ran := now.ran:
         by = f"by {ran.deployed_by} at {ran.deployed_at}" if ran.deployed_by else ""
         replicas = ran.deploy_config.replicas if ran.deploy_config else None

@@ -8,7 +8,8 @@ from ..api.rollout import wait_for_health, wait_for_rollout
 from ..api.schemas import DeployRequest
 from ..deadline import Deadline
 from ..errors import RolloutFailed, StateError, StillRunning
-from ..invocation.work import Remaining, Work
+from ..invocation.interruption import Remaining
+from ..invocation.work import Work
 from ..state import history
 from ..state.records import Record
 from ..ui import console

@@ -48,7 +48,7 @@ class PromotePlan(DeployPlan, frozen=True, kw_only=True):
 
     def _commits(self, work: Work) -> Iterator[str]:
         """Lines with the commits between the images that run in the two environments."""
-        running, new = work.running(), self.deployed
+        running, new = work.look.now(), self.deployed
         runs, here, there = running.ran, self.promoted_from, self.promoted_to
         yield f"promote {work.settings.app} from {self.source} to {work.settings.cluster}"
         if runs is None:
@@ -133,7 +133,7 @@ def _plan_promote(work: Work) -> PromotePlan:
 def _running_in(source: Work) -> Record:
     """The image that runs in the environment of `source`; if its API cannot say, the image that was last deployed there
     from here. NothingStarted if the API did not answer, SettingsError if the image is not known or nothing runs."""
-    settings, running = source.settings, source.running()
+    settings, running = source.settings, source.look.now()
     where = f"{settings.app} in {settings.namespace} in {settings.cluster}"
     runs = running.ran
     if running.why and running.why != NOT_SAID:

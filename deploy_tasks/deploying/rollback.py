@@ -65,9 +65,9 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     """What ran `back` deploys ago, notes about it for people, and whether the server restores it. SettingsError if
     there were not that many deploys."""
     try:
-        targets = find_targets(work, work.running())
+        targets = find_targets(work, work.look.now())
     except ChangedMeanwhile:  # between the two looks
-        targets = find_targets(work, work.look_again())
+        targets = find_targets(work, work.look.again())
     found = list(islice(targets.ones, back))
     if len(found) < back:
         earlier = {0: "nothing else ran before", 1: "only one other deploy ran before"}.get(
@@ -80,7 +80,7 @@ def _before(work: Work, back: int) -> tuple[Ran, list[str], bool]:
     target = found[-1]
     passed = [str(one) for one in targets.failed if target.revision is None or one > target.revision]
     says = [f"revision {', '.join(passed)} is skipped: its rollout failed"] if passed else []
-    if work.running().why and not targets.is_of_server:
+    if work.look.now().why and not targets.is_of_server:
         says.append("what others deployed is not known, so only deploys from here count")
     # Only a revision from the server is restored: one from the history here may be of an app that was removed since,
     # and its number may mean another deploy now.

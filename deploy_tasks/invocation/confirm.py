@@ -39,7 +39,7 @@ def confirm(planned: Sequence[tuple[Work, object]]) -> None:
         return
     first, chain = guarded[0][0], guarded[0][0].call.chain
     cluster, environment = first.settings.cluster, first.settings.environment
-    seen = {work.place: work.running() for work, _ in guarded}
+    seen = {work.place: work.look.now() for work, _ in guarded}
     if environment not in chain.confirmed:
         if not first.options["yes"]:
             if not console.can_ask():

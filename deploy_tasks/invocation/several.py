@@ -22,7 +22,8 @@ from ..ui.progress import Board, board_of
 from .call import Call
 from .command import Command, Effect, Plan
 from .confirm import confirm
-from .work import Remaining, Work
+from .interruption import Remaining
+from .work import Work
 
 _LONGEST_DETAIL = 100
 # Running these again fails again, so no command to repeat is suggested; the app's own line says what to do.

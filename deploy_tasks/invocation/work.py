@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from enum import Enum
+from collections.abc import Mapping
 from functools import cache, cached_property, partial
 from threading import Lock
-from typing import NamedTuple
 
 from msgspec.structs import asdict, replace
 
 from ..api.client import DeployClient
-from ..api.schemas import AppState
 from ..config.sources import Source
 from ..deploy_config import APP_CLASSES
 from ..encoding import encode, fields_of
-from ..errors import ApiRefused, Interrupted, NothingStarted, SettingsError, StateError
+from ..errors import SettingsError, StateError
 from ..next_steps import Step
 from ..options import TARGET
-from ..signals import deferred_signals, in_background
+from ..signals import in_background
 from ..state import lock
 from ..state.files import State
 from ..state.history import History
@@ -30,34 +26,15 @@ from ..ui import console, github
 from ..ui.console import LOG
 from .call import Call, Place
 from .command import Effect, Traits
-from .needs import needs_of, warn
-from .running import Running, running
+from .interruption import Interruptible, Interruption, Remaining
+from .needs import needs_of_build, warn
+from .running import Look
 from .suggestions import REPEATED, target_flags
 
 _GIT_FACTS = {"app": "app", "repo_url": "repo_url", "git_ref": "commit"}
-_SECONDS_TO_WRITE = 2.0
 
 
-class Remaining(Enum):
-    """What remains to be done for an app that was interrupted or failed."""
-
-    AGAIN = "the same again"
-    WAIT = "wait for its build in the cluster"
-    BUILD = "build it again"
-    LOOK = "look what became of it"
-    NOTHING = "nothing"
-
-
-class Interruption(NamedTuple):
-    """What an interrupt means at this moment: its effect on builds and deploys, what to run next, and a function that
-    notes it in the history."""
-
-    effect: str = "Nothing was started"
-    next: tuple[Step | str, ...] = ()
-    note: Callable[[], object] | None = None
-
-
-class Work:
+class Work(Interruptible):
     """The work of one command for one app. `complete` fills in its settings from the record and git.
 
     It is for the selected environment, or for another `environment`, where flags do not count. SettingsError names
@@ -72,7 +49,8 @@ class Work:
         """The app's name in the table of apps; None if there is no table."""
         self.is_of_several = is_of_several
         self.results: list[tuple[list[str], object]] = []
-        self.interruption, self.remaining = Interruption(), Remaining.AGAIN
+        self.interruption, self.remaining, self.writing = Interruption(), Remaining.AGAIN, Lock()
+        self.look = Look(self)
         self.awaited: BuildInFlight | None = None
         """The build that was in flight when this run began to wait for another run's lock."""
         self.shown: set[str] = set()
@@ -81,10 +59,6 @@ class Work:
         """What this command line (the chain) has recorded for the image."""
         self.record: Record | None = None
         """The record, once the settings are complete: that of this command line, else that of the state file."""
-        self.seen: Running | None = None
-        """What ran at the last look."""
-        self._asked: Callable[[], AppState | None] | None = None
-        self._writing = Lock()
         self.settings = call.project.load(name, call.options, environment=environment)
         self.again = self.step(call.command.name, "Try again")
         """The step that repeats this call."""
@@ -96,7 +70,8 @@ class Work:
         # git runs while the rest is loaded.
         self._tracked = cache(in_background(partial(self.checkout.tracked, present)))
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
-        self._needs = needs = needs_of(call, name)
+        is_build = call.command.effect is Effect.BUILDS
+        self._needs = needs = needs_of_build(call, name) if is_build else call.command.needs
         self._given = [text.partition("=")[0] for text in self.options.get("env") or [] if "=" in text]
         # The record or git may still provide some settings. They are reported only along with another missing one.
         try:
@@ -104,7 +79,7 @@ class Work:
         except SettingsError:
             self.settings = self.settings.completed({}, self._facts)
             self.settings.check(*needs, given=self._given, trouble=self.checkout.trouble)
-        warn(self)
+        warn(call, self.settings)
 
     @classmethod
     def of_all_apps(cls, call: Call) -> Work:
@@ -134,8 +109,6 @@ class Work:
 
     client = cached_property(new_client)
 
-    # lock
-
     def lock(self, *, seconds: float | None = None) -> None:
         """Locks the state, so that only this run writes it and deploys from it. Waits up to `seconds` (default: the
         setting) for another run. Raises Locked or StateError; then nothing was started."""
@@ -159,8 +132,6 @@ class Work:
     def unlock(self) -> None:
         """Releases the lock if its file is new: a command that fails before it changes anything leaves no file."""
         lock.undo(self.state.lock_path, self._made_by_lock)
-
-    # plan
 
     def complete(self) -> None:
         """Completes the settings from the record, if the command uses it, then from git. SettingsError names what is
@@ -198,68 +169,6 @@ class Work:
         """The history of this cluster and environment."""
         return History(self.state.history_file.entries, self.settings.api_url, self.settings.environment)
 
-    # what runs
-
-    def begin_to_look(self) -> None:
-        """Asks the API in the background what runs, so that `running` need not wait, unless it was asked already."""
-        if self.seen is None and self._asked is None:
-            ask = self.client.app  # imports requests in this thread
-            self._asked = in_background(partial(ask, self.settings.namespace, self.settings.app, before=self.again))
-
-    def running(self) -> Running:
-        """What ran at the last look. ApiRefused if the API refuses the key, NothingStarted without a connection;
-        neither with `--dry`. After any other failure, what runs is not known."""
-        if self.seen is None:
-            asked, self._asked = self._asked, None
-            ask = asked or partial(self.client.app, self.settings.namespace, self.settings.app, before=self.again)
-            try:
-                self.seen = running(self, ask())
-            except (ApiRefused, NothingStarted) as error:
-                is_fatal = error.status == 401 if isinstance(error, ApiRefused) else not error.reached
-                if is_fatal and not self.call.is_dry:
-                    raise
-                self.seen = Running(why=error.what, was_unanswered=isinstance(error, NothingStarted))
-        return self.seen
-
-    def look_again(self) -> Running:
-        """What runs now."""
-        self._asked = self.seen = None
-        return self.running()
-
-    # execute
-
-    def on_interrupt(
-        self,
-        effect: str,
-        *next: Step | str,
-        remaining: Remaining | None = None,
-        note: Callable[[], object] | None = None,
-        starts: bool = False,
-    ) -> None:
-        """Sets what an interrupt means from now on. With `starts`, something is about to start: raises Interrupted if
-        the call was interrupted already."""
-        if starts and console.is_over():
-            raise self.interrupted()
-        self.interruption = Interruption(effect, next, note)
-        self.remaining = remaining or self.remaining
-
-    def interrupted(self, number: int = 2) -> Interrupted:
-        """The error of an interrupt by the signal `number`. First waits briefly for an `uninterrupted` block of another
-        thread, then notes the interrupt in the history."""
-        if self._writing.acquire(timeout=_SECONDS_TO_WRITE):
-            self._writing.release()
-        effect, next, note = self.interruption
-        with suppress(StateError):
-            if note:
-                note()
-        return Interrupted("stopped", number, effect, next)
-
-    @contextmanager
-    def uninterrupted(self) -> Iterator[None]:
-        """Delivers pending signals after the block."""
-        with deferred_signals(raises_after=True), self._writing:
-            yield
-
     def remember(self, record: Record) -> None:
         """Passes `record` to the later tasks of this command line."""
         self.call.chain.records[self.name] = self.recorded_in_chain = self.record = record
@@ -273,8 +182,6 @@ class Work:
         entry = HistoryEntry(**fields, time=timestamp(), who=who(), what=what, outcome=outcome)
         self.state.history_file.append(entry)
         return entry
-
-    # show
 
     def result(
         self, text: str | list[str], details: object, title: str = "", outputs: Mapping[str, str] | None = None
