@@ -63,10 +63,8 @@ class Work(Interruptible):
         self.again = self.step(call.command.name, "Try again")
         """The step that repeats this call."""
         self.state = state = State(self.settings.state_file, self.settings.environment)
-        exists = os.path.exists  # unlike that of Path, no error if a path is too long
-        self._made_by_lock = [path for path in (state.lock_path, *state.lock_path.parents) if not exists(path)]
         files = (state.path, state.in_flight_path, state.history_path)
-        present = [path for path in files if exists(path)]
+        present = [path for path in files if os.path.exists(path)]  # noqa: PTH110 - it may be too long
         # git runs while the rest is loaded.
         self._tracked = cache(in_background(partial(self.checkout.tracked, present)))
         self._facts = {key: partial(getattr, self.checkout, _GIT_FACTS[key]) for key in call.command.from_git}
@@ -131,7 +129,7 @@ class Work(Interruptible):
 
     def unlock(self) -> None:
         """Releases the lock if its file is new: a command that fails before it changes anything leaves no file."""
-        lock.undo(self.state.lock_path, self._made_by_lock)
+        lock.undo(self.state.lock_path)
 
     def complete(self) -> None:
         """Completes the settings from the record, if the command uses it, then from git. SettingsError names what is

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import glob
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -25,12 +26,14 @@ from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
 K = TypeVar("K", Record, BuildInFlight)
+T = TypeVar("T")
 
 # Users' own scripts share the format, which has no version. A later deploy-tasks that breaks the format will write one,
 # and this version must then refuse the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
 # In bytes: how much of the history is read at once (no line is longer), and the size limit of the other files.
 _BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
+_MOST_RETRIES = 100
 
 
 class State:
@@ -87,11 +90,14 @@ class State:
             self.in_flight = lambda: None
 
     def check_writable(self) -> None:
-        """Raises StateError if a later write would fail. To call before anything is started."""
+        """Raises StateError if a later write would fail. To call before anything is started. Creates nothing."""
+        folder = self.path.parent
         for path in (self.path, self.in_flight_path, self.history_path):
-            _prepare(path)
-        if not os.access(self.path.parent, os.R_OK | os.W_OK):
-            raise StateError(f"{self.path.parent} cannot be written")
+            _check_no_link(path)
+        if not os.access(folder, os.R_OK | os.W_OK):
+            with explained(folder, "written"), suppress(FileNotFoundError):
+                folder.stat()
+                raise StateError(f"{folder} cannot be written")
         # The other files are replaced, which needs write permission only for the folder.
         with explained(self.history_path, "written"), suppress(FileNotFoundError):
             os.close(open_file(self.history_path, os.O_RDWR))
@@ -167,12 +173,17 @@ def open_file(name: Path | str, flags: int) -> int:
     """Opens the file `name`; with O_CREAT, also creates its folder. StateError if it is not a regular file: a FIFO
     would block."""
     path = Path(name)
-    if path.exists() and not path.is_file():
-        raise StateError(f"{path} is not a file", next="Move it away")
-    if flags & os.O_CREAT:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StateError(f"{path} is not a file", next="Move it away")
+    if not flags & os.O_CREAT:
+        return os.open(path, flags | os.O_NONBLOCK)
+
+    def create() -> int:
         _prepare(path)
-        flags |= os.O_NOFOLLOW
-    return os.open(path, flags | os.O_NONBLOCK, 0o644)
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+
+    return _retried(create)
 
 
 @contextmanager
@@ -211,14 +222,34 @@ def _read(path: Path, kind: type[K], **defaults: object) -> tuple[K | None, dict
 def _prepare(path: Path) -> None:
     """Creates the folder of `path`. StateError if `path` cannot be written there."""
     folder = path.parent
-    if path.is_symlink() or folder.is_symlink():
-        raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
-    with explained(folder, "written"):
+    _check_no_link(path)
+
+    def make() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.name == ".deploy":
-            # Without a .gitignore, the state would make every working tree dirty.
-            with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
-                file.write("*\n")
+            _let_git_ignore(folder)
+
+    with explained(folder, "written"):
+        _retried(make)
+
+
+def _check_no_link(path: Path) -> None:
+    if path.is_symlink() or path.parent.is_symlink():
+        raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
+
+
+def _let_git_ignore(folder: Path) -> None:
+    """Writes the `.gitignore` of `.deploy`. Without it, the state would make every working tree dirty."""
+    with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+        file.write("*\n")
+
+
+def _retried(make: Callable[[], T]) -> T:
+    """Calls `make`, again if a folder that it has just made is gone: another run may have removed it (`remove_new`)."""
+    for _ in range(_MOST_RETRIES):
+        with suppress(FileNotFoundError, FileExistsError):
+            return make()
+    return make()
 
 
 def remove_new(places: Sequence[Path]) -> None:
@@ -227,9 +258,15 @@ def remove_new(places: Sequence[Path]) -> None:
     with suppress(OSError):
         file.unlink()
         for folder in folders:
-            if [inner.name for inner in folder.iterdir()] == [".gitignore"]:  # made by `_prepare`
+            if [inner.name for inner in folder.iterdir()] == [".gitignore"]:
                 (folder / ".gitignore").unlink()
-            folder.rmdir()
+                try:
+                    folder.rmdir()
+                except OSError:
+                    _let_git_ignore(folder)  # another run has made its file there in between
+                    raise
+            else:
+                folder.rmdir()
 
 
 def _replace(path: Path, content: dict[str, object]) -> None:

@@ -24,14 +24,17 @@ from .records import LockHolder, timestamp
 
 _PAUSE_SECONDS = 0.1
 _LONGEST_HOLDER = 4096
+_MOST_RETRIES = 100
 
 
 class _Lock(Struct):
-    """A lock of this process: its open file, and the thread whose task uses it (None between two tasks)."""
+    """A lock of this process: its open file, the thread whose task uses it (None between two tasks), and what that task
+    has made for it: the file, then the folders above it; nothing if the file was there."""
 
     file: int
     process: int
     thread: threading.Thread | None
+    made: Sequence[Path] = ()
 
 
 # The locks of this process, held until it ends, so that no other run comes between two of its tasks. Global, since a
@@ -62,20 +65,22 @@ def take(
             deadline.pause(_PAUSE_SECONDS)
 
 
-def undo(path: Path, made: Sequence[Path]) -> None:
-    """Releases the lock of `path` if this thread has it and its file is new. Removes what was `made` for it: the file,
-    then the folders above it."""
+def undo(path: Path) -> None:
+    """Releases the lock of `path` if the task of this thread has made its file, and removes what it made."""
     lock = _locks.get(path)
-    if path in made and lock and lock.thread is threading.current_thread():
-        remove_new(made)
-        os.close(_locks.pop(path).file)
+    if lock and lock.made and lock.thread is threading.current_thread():
+        del _locks[path]
+        try:
+            remove_new(lock.made)
+        finally:
+            os.close(lock.file)
 
 
 def free_for_other_threads() -> None:
     """Frees the locks of this thread, whose task is over, for the other threads of this process."""
     for lock in list(_locks.values()):
         if lock.thread is threading.current_thread():
-            lock.thread = None
+            lock.thread, lock.made = None, ()
 
 
 def release() -> None:
@@ -95,29 +100,52 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
         if lock and lock.thread and lock.thread.is_alive():
             return lock.thread is thread
         if lock:
-            file = lock.file
+            lock.made = ()  # of a thread that ended in its task
         else:
-            try:
-                file = open_file(path, os.O_RDWR | os.O_CREAT)
-            except PermissionError:
-                # Another user's file, for example after a run with sudo, can be locked read-only.
-                file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Another run may have removed it since it was opened.
-                is_there = os.path.samestat(os.fstat(file), path.stat())
-            except (BlockingIOError, FileNotFoundError):
-                is_there = False
-            if not is_there:
-                os.close(file)
+            lock = _opened(path)
+            if lock is None:
                 return False
-        _locks[path] = _Lock(file, os.getpid(), thread)
+        lock.thread, file = thread, lock.file
+        _locks[path] = lock
         # For people; the lock works without it, for example if the disk is full.
         with suppress(OSError):
             os.ftruncate(file, 0)
             holder = LockHolder(pid=os.getpid(), task=task, since=timestamp(), cluster=cluster or None)
             os.pwrite(file, encode(holder), 0)
         return True
+
+
+def _opened(path: Path) -> _Lock | None:
+    """The lock of `path`; None if another run holds it."""
+    for _ in range(_MOST_RETRIES):
+        made = _to_make(path)
+        try:
+            file = open_file(path, os.O_RDWR | os.O_CREAT)
+        except PermissionError:
+            # Another user's file, for example after a run with sudo, can be locked read-only.
+            file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another run may have removed it since it was opened.
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return _Lock(file, os.getpid(), None, made)
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(file)
+    return None
+
+
+def _to_make(path: Path) -> list[Path]:
+    """The file `path`, if it is not there, and the folders that are not there or were made for other locks of this
+    process: the last of several that are undone removes them."""
+    exists = os.path.exists  # unlike that of Path, no error if a path is too long
+    if exists(path):
+        return []
+    of_others = {place for lock in _locks.values() for place in lock.made}
+    return [path, *(folder for folder in path.parents if folder in of_others or not exists(folder))]
 
 
 def _holder(path: Path) -> str:
