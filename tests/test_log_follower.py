@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -38,6 +39,38 @@ def test_ctrl_c_does_not_wait_for_a_log_that_hangs(monkeypatch: pytest.MonkeyPat
     client.let_go.set()
     follower._thread.join(600)
     assert shown == [], "the last line must say how to continue"
+
+
+def test_ctrl_c_while_the_thread_starts_shows_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    client, start = Hanging(), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    follower = LogFollower(client, "job", shown.append)
+    with pytest.raises(KeyboardInterrupt), follower:
+        pass
+    client.let_go.set()
+    follower._thread.join(600)
+    assert shown == []
+
+
+def test_ctrl_c_waits_until_the_lines_that_are_being_shown_are_written() -> None:
+    client, shows, shown = Hanging(), threading.Event(), list[str]()
+
+    def show(text: str) -> None:
+        shows.set()
+        time.sleep(0.1)
+        shown.append(text)
+
+    client.let_go.set()
+    with pytest.raises(KeyboardInterrupt), LogFollower(client, "job", show):
+        assert shows.wait(600)
+        raise KeyboardInterrupt
+    assert shown == ["a line"]
 
 
 def test_a_log_that_hangs_until_the_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

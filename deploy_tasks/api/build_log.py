@@ -29,6 +29,7 @@ _MOST_PLACES = 100
 _CUT = "… (the API cut its log here)"
 _FIRST_DELAY, _LONGEST_EMPTY_DELAY, _SILENCE_DELAY, _LONG_SILENCE_DELAY = 0.5, 2.0, 4.0, 20.0
 _SECONDS_TO_FINISH = 5.0
+_SECONDS_TO_SHOW = 1.0
 _SECONDS_BETWEEN_SIZES = 2.0
 
 
@@ -122,19 +123,30 @@ class LogFollower:
         """Whether the API serves this log."""
 
     def __enter__(self) -> LogFollower:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except KeyboardInterrupt:  # the thread may run already
+            self._stop()
+            raise
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         if error and issubclass(error, KeyboardInterrupt):
-            self._show = None  # the last line must be the one that says how to continue
+            self._stop()
             return
         if self.served:
             with suppress(Empty):  # the request may hang, and so may the one in the other thread
                 in_background(self._finish)(_SECONDS_TO_FINISH)
         with self._one_at_a_time:
             self._show = None  # later lines would come after the end of the log
+
+    def _stop(self) -> None:
+        """Shows no more lines: the last line must be the one that says how to continue."""
+        self._over.set()
+        self._show = None
+        if self._one_at_a_time.acquire(timeout=_SECONDS_TO_SHOW):  # the other thread may be showing some
+            self._one_at_a_time.release()
 
     def _follow(self) -> None:
         schedule = Schedule()
