@@ -10,6 +10,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from deploy_tasks.errors import StateError
 from deploy_tasks.state.files import State
@@ -69,6 +70,16 @@ def test_the_build_in_flight_has_its_own_file(state: State) -> None:
     assert state.in_flight() == BUILD
     state.clear_in_flight("build-1")
     assert state.in_flight() is None
+
+
+def test_a_build_that_another_run_has_put_in_flight_stays(state: State) -> None:
+    """After `git clean -fdx`, that run has another lock file."""
+    state.save_in_flight(BUILD)
+    State(state.path).save_in_flight(replace(BUILD, job_name="build-2"))
+    state.clear_in_flight(BUILD.job_name)
+    build = State(state.path).in_flight()
+    assert build is not None
+    assert build.job_name == "build-2"
 
 
 def test_each_environment_has_a_build_in_flight_of_its_own(state: State) -> None:

@@ -52,9 +52,10 @@ class State:
         self.lock_path = path.with_name(f"{path.name}.lock")
         self.history_path = path.with_name("history.jsonl")
         self.record: Callable[[], Record | None] = cache(lambda: _read(self.path, Record)[0])
-        self.in_flight: Callable[[], BuildInFlight | None] = cache(
-            lambda: _read(self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS)[0]
-        )
+        self._read_in_flight: Callable[[], BuildInFlight | None] = lambda: _read(
+            self.in_flight_path, BuildInFlight, appClass=DEFAULT_APP_CLASS
+        )[0]
+        self.in_flight: Callable[[], BuildInFlight | None] = cache(self._read_in_flight)
         self.history_file = HistoryFile(self.history_path)
 
     def elsewhere(self, environment: str) -> State:
@@ -83,7 +84,7 @@ class State:
 
     def clear_in_flight(self, job_name: str) -> None:
         """Removes the build in flight if its job is `job_name`."""
-        build = self.in_flight()
+        build = self._read_in_flight()  # not from the cache: another run's lock may be another file by now
         if build is not None and build.job_name == job_name:
             with explained(self.in_flight_path, "removed"):
                 self.in_flight_path.unlink(missing_ok=True)
