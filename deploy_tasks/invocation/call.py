@@ -84,6 +84,8 @@ class Call(Struct, frozen=True):
             chain: Chain = chains.setdefault(current_thread(), Chain())
         console.warned.set(chain.warned)
         flags = {key: value for key, value in options.items() if key != "c"}
+        if isinstance(flags.get("app"), list | tuple):
+            flags["app"] = ",".join(cast("list[str]", flags["app"]))
         if flags.get("environment") is None:
             flags["environment"] = chain.environment
         project = Project.of(c, cast("str | None", flags["environment"]))

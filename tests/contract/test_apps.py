@@ -437,6 +437,7 @@ def ship(c):
     print("built", {name: record.app for name, record in records.items()})
     print("alone", build(c, app="backend").app, [*build.each(c, app="backend")])
     print("all", build(c, app="all"))
+    print("listed", [*build.each(c, app=["backend", "frontend"])], reuse(c, app="backend").app)
     try:
         reuse(c, app="backend,frontend", jobs=1, domain=None, check_health=False, replicas=2)
         reuse(c, app="all", rollout_timeout=0.001)
@@ -451,6 +452,7 @@ def ship(c):
     )
     assert "alone shop-backend ['backend']" in done.stdout
     assert "all None" in done.stdout
+    assert "listed ['backend', 'frontend'] shop-backend" in done.stdout
 
 
 def test_a_chain_goes_on_with_the_same_apps_until_another_is_named(shop: Project, sandbox: SandboxProcess) -> None:
