@@ -235,8 +235,9 @@ def _prepare(path: Path) -> None:
 
 
 def _check_no_link(path: Path) -> None:
-    if path.is_symlink() or path.parent.is_symlink():
-        raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
+    with explained(path, "written"):
+        if path.is_symlink() or path.parent.is_symlink():
+            raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
 
 
 def _let_git_ignore(folder: Path) -> None:
@@ -254,20 +255,20 @@ def _retried(make: Callable[[], T]) -> T:
 
 
 def remove_new(places: Sequence[Path]) -> None:
-    """Removes a file, and the folders that were made for it unless they contain anything else."""
-    file, *folders = places
+    """Removes a file, and what was made for it: the `.gitignore`, and the folders unless they contain anything else."""
+    file, *others = places
     with suppress(OSError):
         file.unlink()
-        for folder in folders:
-            if [inner.name for inner in folder.iterdir()] == [".gitignore"]:
-                (folder / ".gitignore").unlink()
-                try:
-                    folder.rmdir()
-                except OSError:
-                    _let_git_ignore(folder)  # another run has made its file there in between
-                    raise
-            else:
-                folder.rmdir()
+        for place in others:
+            if place.name == ".gitignore":
+                place.unlink(missing_ok=True)
+                continue
+            try:
+                place.rmdir()
+            except OSError:
+                if place.name == ".deploy":
+                    _let_git_ignore(place)  # another run has made its file there in between
+                raise
 
 
 def _replace(path: Path, content: dict[str, object]) -> None:

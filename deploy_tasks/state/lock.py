@@ -116,9 +116,16 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
 
 
 def _opened(path: Path) -> _Lock | None:
-    """The lock of `path`; None if another run holds it."""
+    """The lock of `path`; None if another run holds it.
+
+    Its `made` are the file, its `.gitignore` and the folders that are not there yet, or were made for other locks of
+    this process: the last of several that are undone removes them."""
+    exists = os.path.exists  # unlike that of Path, no error if a path is too long
+    of_others = {place for lock in _locks.values() for place in lock.made}
+    ignore = [path.with_name(".gitignore")] if path.parent.name == ".deploy" else []
     for _ in range(_MOST_RETRIES):
-        made = _to_make(path)
+        others = [place for place in (*ignore, *path.parents) if place in of_others or not exists(place)]
+        made = [] if exists(path) else [path, *others]
         try:
             file = open_file(path, os.O_RDWR | os.O_CREAT)
         except PermissionError:
@@ -136,16 +143,6 @@ def _opened(path: Path) -> _Lock | None:
             pass
         os.close(file)
     return None
-
-
-def _to_make(path: Path) -> list[Path]:
-    """The file `path`, if it is not there, and the folders that are not there or were made for other locks of this
-    process: the last of several that are undone removes them."""
-    exists = os.path.exists  # unlike that of Path, no error if a path is too long
-    if exists(path):
-        return []
-    of_others = {place for lock in _locks.values() for place in lock.made}
-    return [path, *(folder for folder in path.parents if folder in of_others or not exists(folder))]
 
 
 def _holder(path: Path) -> str:
