@@ -35,8 +35,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "build-id.json.lock"
 
 
-def take(path: Path, task: str = "reuse", seconds: float = 0, tell: Callable[[str], None] = lambda _: None) -> None:
-    lock.take(path, task, seconds=seconds, tell=tell)
+def take(path: Path, task: str = "reuse", seconds: float = 0, tell: Callable[[str], None] = lambda _: None) -> bool:
+    return lock.take(path, task, seconds=seconds, tell=tell)
 
 
 def test_a_task_is_refused_while_another_thread_runs_one(path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_task_is_refused_while_another_thread_runs_one(path: Path) -> None:
             other.submit(take, path).result(10)
         assert error.value.what.startswith(f"another run (pid {os.getpid()}: invoke build, since ")
         lock.free_for_other_threads()
-        other.submit(take, path).result(10)
+        assert not other.submit(take, path).result(10)
         assert json.loads(path.read_text())["task"] == "reuse"
         with pytest.raises(Locked):
             take(path)
@@ -64,21 +64,21 @@ def test_a_thread_waits_for_the_task_of_another(path: Path) -> None:
         waiting = other.submit(take, path, "reuse", 600, tell)
         assert has_told.wait(30)
         lock.free_for_other_threads()
-        waiting.result(30)
+        assert waiting.result(30), "it waited, so what it knew may be old"
     assert told[0].startswith(f"waiting for another run (pid {os.getpid()}: invoke build, ")
 
 
 def test_the_next_task_of_a_thread_does_not_wait(path: Path) -> None:
-    take(path)
+    assert not take(path)
     lock.free_for_other_threads()
-    take(path)
+    assert not take(path)
 
 
 def test_a_thread_that_ended_holds_no_lock(path: Path) -> None:
     thread = threading.Thread(target=take, args=(path,))
     thread.start()
     thread.join()
-    take(path)
+    assert not take(path)
 
 
 def test_the_end_of_a_task_does_not_release_the_lock_of_another_thread(path: Path) -> None:

@@ -29,16 +29,17 @@ def run(c: Context, command: Command[R], options: Mapping[str, object]) -> Resul
         found = several.run(call, command, selected.names or [], at_once=selected.jobs or command.at_once)
         return Results(cast("dict[str, R]", found), is_several=True)
     work = Work(call, selected.names[0] if selected.names else None)
+    changes = command.effect > Effect.LOOKS and not call.is_dry
     try:
-        try:
-            if command.effect > Effect.LOOKS and not call.is_dry:
-                work.lock()
+        if changes:
+            work.lock(if_used=True)
+        work.complete()
+        plan = command.plan(work)
+        if changes and work.lock():
+            # There was no lock file at first, and another run has created one meanwhile: the plan may be outdated.
             work.complete()
             plan = command.plan(work)
-            confirm([(work, plan)])
-        except BaseException:
-            work.unlock()
-            raise
+        confirm([(work, plan)])
         name = work.name or work.settings.get("app")
         call.keep_target(name)
         return Results({str(name): cast(R, plan.show(work) if call.is_dry else plan.execute(work))})

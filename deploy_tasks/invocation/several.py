@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..config import apps
 from ..deadline import Deadline
 from ..engine import runner
-from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, SettingsError, SomeFailed
+from ..errors import DeployError, DigestNotFound, Interrupted, JobNotFound, Locked, SettingsError, SomeFailed
 from ..next_steps import Step
 from ..redaction import sanitized
 from ..signals import deferred_signals, get_interruptible, signal_number
@@ -75,17 +75,16 @@ def run(call: Call, command: Command[object], names: Sequence[str], *, at_once: 
     start, changes = time.monotonic(), call.command.effect > Effect.LOOKS and not call.is_dry
     with board_of(list(works), is_shown=changes) as board:
         batch = _Batch(call, works, board, {})
+        deadlines = {name: Deadline(work.settings.lock_timeout) for name, work in works.items()}
         waiting = deque[str]()
         try:
-            try:
-                if changes:
-                    _lock(batch)
-                plans = _plans(batch, command)
-                confirm([(works[name], plan) for name, plan in plans.items()])
-            except BaseException:
-                for work in works.values():
-                    work.unlock()
-                raise
+            if changes:
+                _lock(batch, deadlines, if_used=True)
+            plans = _plans(batch, command)
+            if changes:
+                _lock(batch, deadlines, if_used=False)
+                plans = {name: plan for name, plan in plans.items() if name not in batch.outcomes}
+            confirm([(works[name], plan) for name, plan in plans.items()])
             call.keep_target(",".join(works))
             waiting.extend(plans)
             over = _begin(batch, plans, waiting, 1 if call.is_dry else at_once)
@@ -111,14 +110,16 @@ def _refuse_all(errors: Mapping[str, DeployError]) -> None:
         raise SomeFailed("nothing was sent, because some of the apps have errors:", errors, is_list=True)
 
 
-def _lock(batch: _Batch) -> None:
-    """Locks the state of all apps, within one timeout; the fixed order avoids deadlock. An app that cannot be locked
+def _lock(batch: _Batch, deadlines: Mapping[str, Deadline], *, if_used: bool) -> None:
+    """Locks the state of all apps (see `Work.lock`); the fixed order avoids deadlock. An app that cannot be locked
     fails."""
-    deadlines = {name: Deadline(work.settings.lock_timeout) for name, work in batch.works.items()}
     for name, work in sorted(batch.works.items(), key=lambda item: item[1].state.lock_path):
+        if name in batch.outcomes:
+            continue
         try:
             with batch.board.output_of(name):
-                work.lock(seconds=deadlines[name].left())
+                if work.lock(seconds=deadlines[name].left(), if_used=if_used) and not if_used:
+                    raise Locked(f"another run has changed the state of {name} meanwhile", next="Run the same again")
         except DeployError as error:
             batch.record(Outcome(name, error=error))
 
@@ -138,7 +139,6 @@ def _plans(batch: _Batch, command: Command[object]) -> dict[str, Plan[object]]:
             if command.all_or_none:
                 errors[name] = error
             else:
-                work.unlock()
                 batch.record(Outcome(name, error=error))
     _refuse_all(errors)
     if command.effect > Effect.LOOKS:

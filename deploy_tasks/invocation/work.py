@@ -50,7 +50,7 @@ class Work(Interruptible):
         self.is_of_several = is_of_several
         self.results: list[tuple[list[str], object]] = []
         self.interruption, self.remaining, self.writing = Interruption(), Remaining.AGAIN, Lock()
-        self.look = Look(self)
+        self.look, self._is_locked = Look(self), False
         self.awaited: BuildInFlight | None = None
         """The build that was in flight when this run began to wait for another run's lock."""
         self.shown: set[str] = set()
@@ -107,10 +107,14 @@ class Work(Interruptible):
 
     client = cached_property(new_client)
 
-    def lock(self, *, seconds: float | None = None) -> None:
+    def lock(self, *, seconds: float | None = None, if_used: bool = False) -> bool:
         """Locks the state, so that only this run writes it and deploys from it. Waits up to `seconds` (default: the
-        setting) for another run. Raises Locked or StateError; then nothing was started."""
+        setting) for another run. With `if_used`, does nothing if there is no lock file yet: a command that fails
+        before it changes anything leaves no file. Returns whether another run may have changed what was read before.
+        Raises Locked or StateError; then nothing was started."""
         path, task = self.state.lock_path, self.call.command.name
+        if self._is_locked or (if_used and not os.path.exists(path)):  # noqa: PTH110 - it may be too long
+            return False
 
         def tell(text: str) -> None:
             # Not in `self.state`, which would keep it: it changes during the wait.
@@ -121,15 +125,17 @@ class Work(Interruptible):
         again = self.step(task, "Wait for it", lock_timeout=600)
         try:
             self.state.check_writable()
-            lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
+            was_used = not if_used and os.path.exists(path)  # noqa: PTH110 - it may have appeared since `if_used`
+            has_waited = lock.take(path, task, self.settings.cluster, seconds=seconds, tell=tell, again=again)
         except StateError as error:
             another_place = "Set DEPLOY_STATE_FILE to use another place"
             raise StateError(error.what, "Nothing was started", [*error.next, another_place]) from error
+        self._is_locked = True
         self.state.sweep()
-
-    def unlock(self) -> None:
-        """Releases the lock if its file is new: a command that fails before it changes anything leaves no file."""
-        lock.undo(self.state.lock_path)
+        if has_waited or was_used:
+            self.state = State(self.settings.state_file, self.settings.environment)
+            self.look = Look(self)
+        return has_waited or was_used
 
     def complete(self) -> None:
         """Completes the settings from the record, if the command uses it, then from git. SettingsError names what is

@@ -6,8 +6,7 @@ import errno
 import fcntl
 import glob
 import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import cache
@@ -26,14 +25,12 @@ from .history import History
 from .records import BuildInFlight, HistoryEntry, Record, record_as_json
 
 K = TypeVar("K", Record, BuildInFlight)
-T = TypeVar("T")
 
 # Users' own scripts share the format, which has no version. A later deploy-tasks that breaks the format will write one,
 # and this version must then refuse the file.
 _SCHEMA_KEY, _SCHEMA_VERSION = "schemaVersion", 1
 # In bytes: how much of the history is read at once (no line is longer), and the size limit of the other files.
 _BLOCK, _LARGEST_FILE = 65_536, 1024 * 1024
-_MOST_RETRIES = 100
 
 
 class State:
@@ -91,14 +88,11 @@ class State:
             self.in_flight = lambda: None
 
     def check_writable(self) -> None:
-        """Raises StateError if a later write would fail. To call before anything is started. Creates nothing."""
-        folder = self.path.parent
+        """Raises StateError if a later write would fail. To call before anything is started."""
         for path in (self.path, self.in_flight_path, self.history_path):
-            _check_no_link(path)
-        if not os.access(folder, os.R_OK | os.W_OK):
-            with explained(folder, "written"), suppress(FileNotFoundError):
-                folder.stat()
-                raise StateError(f"{folder} cannot be written")
+            _prepare(path)
+        if not os.access(self.path.parent, os.R_OK | os.W_OK):
+            raise StateError(f"{self.path.parent} cannot be written")
         # The other files are replaced, which needs write permission only for the folder.
         with explained(self.history_path, "written"), suppress(FileNotFoundError):
             os.close(open_file(self.history_path, os.O_RDWR))
@@ -174,17 +168,12 @@ def open_file(name: Path | str, flags: int) -> int:
     """Opens the file `name`; with O_CREAT, also creates its folder. StateError if it is not a regular file: a FIFO
     would block."""
     path = Path(name)
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise StateError(f"{path} is not a file", next="Move it away")
-    if not flags & os.O_CREAT:
-        return os.open(path, flags | os.O_NONBLOCK)
-
-    def create() -> int:
+    if path.exists() and not path.is_file():
+        raise StateError(f"{path} is not a file", next="Move it away")
+    if flags & os.O_CREAT:
         _prepare(path)
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-
-    return _retried(create)
+        flags |= os.O_NOFOLLOW
+    return os.open(path, flags | os.O_NONBLOCK, 0o644)
 
 
 @contextmanager
@@ -223,52 +212,14 @@ def _read(path: Path, kind: type[K], **defaults: object) -> tuple[K | None, dict
 def _prepare(path: Path) -> None:
     """Creates the folder of `path`. StateError if `path` cannot be written there."""
     folder = path.parent
-    _check_no_link(path)
-
-    def make() -> None:
+    if path.is_symlink() or folder.is_symlink():
+        raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
+    with explained(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
         if folder.name == ".deploy":
-            _let_git_ignore(folder)
-
-    with explained(folder, "written"):
-        _retried(make)
-
-
-def _check_no_link(path: Path) -> None:
-    with explained(path, "written"):
-        if path.is_symlink() or path.parent.is_symlink():
-            raise StateError(f"{path} is reached through a symbolic link, and is not written", next="Replace the link")
-
-
-def _let_git_ignore(folder: Path) -> None:
-    """Writes the `.gitignore` of `.deploy`. Without it, the state would make every working tree dirty."""
-    with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
-        file.write("*\n")
-
-
-def _retried(make: Callable[[], T]) -> T:
-    """Calls `make`, again if a folder that it has just made is gone: another run may have removed it (`remove_new`)."""
-    for _ in range(_MOST_RETRIES):
-        with suppress(FileNotFoundError, FileExistsError):
-            return make()
-    return make()
-
-
-def remove_new(places: Sequence[Path]) -> None:
-    """Removes a file, and what was made for it: the `.gitignore`, and the folders unless they contain anything else."""
-    file, *others = places
-    with suppress(OSError):
-        file.unlink()
-        for place in others:
-            if place.name == ".gitignore":
-                place.unlink(missing_ok=True)
-                continue
-            try:
-                place.rmdir()
-            except OSError:
-                if place.name == ".deploy":
-                    _let_git_ignore(place)  # another run has made its file there in between
-                raise
+            # Without a .gitignore, the state would make every working tree dirty.
+            with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+                file.write("*\n")
 
 
 def _replace(path: Path, content: dict[str, object]) -> None:

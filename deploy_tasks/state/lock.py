@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..deadline import Deadline
 from ..encoding import decode, encode
 from ..errors import Locked, Next
 from ..next_steps import Step
-from .files import explained, open_file, remove_new
+from .files import explained, open_file
 from .records import LockHolder, timestamp
 
 _PAUSE_SECONDS = 0.1
@@ -34,7 +34,6 @@ class _Lock(Struct):
     file: int
     process: int
     thread: threading.Thread | None
-    made: Sequence[Path] = ()
 
 
 # The locks of this process, held until it ends, so that no other run comes between two of its tasks. Global, since a
@@ -45,12 +44,13 @@ _mutex = threading.Lock()
 
 def take(
     path: Path, task: str, cluster: str = "", *, seconds: float, tell: Callable[[str], None], again: Next = ()
-) -> None:
+) -> bool:
     """Takes the lock of `path` for `task` in `cluster`: for this process until it ends, and for this thread until
     `free_for_other_threads`.
 
     While another run holds it, says so with `tell` and waits up to `seconds`, then raises Locked with `again` as the
-    next step. StateError if the file cannot be used.
+    next step. Returns whether it waited: then what was read before may be outdated. StateError if the file cannot be
+    used.
     """
     deadline, has_waited = Deadline(seconds), False
     with explained(path, "written"):
@@ -63,24 +63,14 @@ def take(
                 tell(f"waiting for {holder}, up to {seconds:g} s")
                 has_waited = True
             deadline.pause(_PAUSE_SECONDS)
-
-
-def undo(path: Path) -> None:
-    """Releases the lock of `path` if the task of this thread has made its file, and removes what it made."""
-    lock = _locks.get(path)
-    if lock and lock.made and lock.thread is threading.current_thread():
-        del _locks[path]
-        try:
-            remove_new(lock.made)
-        finally:
-            os.close(lock.file)
+    return has_waited
 
 
 def free_for_other_threads() -> None:
     """Frees the locks of this thread, whose task is over, for the other threads of this process."""
     for lock in list(_locks.values()):
         if lock.thread is threading.current_thread():
-            lock.thread, lock.made = None, ()
+            lock.thread = None
 
 
 def release() -> None:
@@ -100,49 +90,25 @@ def _try_to_take(path: Path, task: str, cluster: str) -> bool:
         if lock and lock.thread and lock.thread.is_alive():
             return lock.thread is thread
         if lock:
-            lock.made = ()  # of a thread that ended in its task
+            file = lock.file
         else:
-            lock = _opened(path)
-            if lock is None:
+            try:
+                file = open_file(path, os.O_RDWR | os.O_CREAT)
+            except PermissionError:
+                # Another user's file, for example after a run with sudo, can be locked read-only.
+                file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
                 return False
-        lock.thread, file = thread, lock.file
-        _locks[path] = lock
+        _locks[path] = _Lock(file, os.getpid(), thread)
         # For people; the lock works without it, for example if the disk is full.
         with suppress(OSError):
             os.ftruncate(file, 0)
             holder = LockHolder(pid=os.getpid(), task=task, since=timestamp(), cluster=cluster or None)
             os.pwrite(file, encode(holder), 0)
         return True
-
-
-def _opened(path: Path) -> _Lock | None:
-    """The lock of `path`; None if another run holds it.
-
-    Its `made` are the file, its `.gitignore` and the folders that are not there yet, or were made for other locks of
-    this process: the last of several that are undone removes them."""
-    exists = os.path.exists  # unlike that of Path, no error if a path is too long
-    of_others = {place for lock in _locks.values() for place in lock.made}
-    ignore = [path.with_name(".gitignore")] if path.parent.name == ".deploy" else []
-    for _ in range(_MOST_RETRIES):
-        others = [place for place in (*ignore, *path.parents) if place in of_others or not exists(place)]
-        made = [] if exists(path) else [path, *others]
-        try:
-            file = open_file(path, os.O_RDWR | os.O_CREAT)
-        except PermissionError:
-            # Another user's file, for example after a run with sudo, can be locked read-only.
-            file = open_file(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another run may have removed it since it was opened.
-            if os.path.samestat(os.fstat(file), path.stat()):
-                return _Lock(file, os.getpid(), None, made)
-        except BlockingIOError:
-            os.close(file)
-            return None
-        except FileNotFoundError:
-            pass
-        os.close(file)
-    return None
 
 
 def _holder(path: Path) -> str:

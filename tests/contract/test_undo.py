@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import inspect
 import json
 import re
@@ -650,18 +649,18 @@ def test_a_refused_rollback_says_what_to_do(shop: Project, api: FaultyApi, statu
     assert "Nothing was deployed. Check what runs first: invoke status" in refused.stderr
 
 
-def test_the_first_run_of_a_checkout_holds_the_lock_when_it_looks_at_what_runs(shop: Project, api: FaultyApi) -> None:
-    held = []
-
-    def look(connection: Connection) -> bool:
-        with (shop.folder / ".deploy" / "build-id.json.lock").open() as file, pytest.raises(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held.append(True)
+def test_what_another_run_did_while_this_planned_without_a_lock_is_seen(shop: Project, api: FaultyApi) -> None:
+    def meanwhile(connection: Connection) -> bool:
+        shop.write(".deploy/build-id.json.lock", "")
         return as_app(8, THIRD)(connection) is True
 
-    api.answers = {"app": [look, http(200, {"history": [revision(8, THIRD), revision(7)]}, **FULL), DEPLOYED]}
-    shop.invoke("rollback", "--no-follow")
-    assert held == [True]
+    listed = [http(200, {"history": [revision(8, THIRD), revision(7)]}, **FULL)]
+    listed += [http(200, {"history": [revision(9, DIGEST), revision(8, THIRD)]}, **FULL)]
+    api.answers = {"app": [meanwhile, listed[0], as_app(9, DIGEST), listed[1], DEPLOYED]}
+    done = shop.invoke("rollback", "--no-follow")
+    assert done.stderr.count("  now: ") == 1
+    assert f"  now: {DIGEST[7:19]}" in done.stderr, "another run has taken the lock and let it go"
+    assert [request.headers["if-match"] for request in api.requests if request.method == "POST"] == ['"9"']
 
 
 def test_a_rollout_that_failed_ends_at_once_with_the_way_back(shop: Project, api: FaultyApi) -> None:

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -308,20 +307,22 @@ def test_an_app_whose_lock_is_not_had_in_time_does_not_hold_up_the_others(apps: 
     assert api.count("deploy") == 1
 
 
-def test_several_apps_wait_for_their_locks_within_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_apps_wait_for_their_locks_within_one_timeout() -> None:
     now, waited = 0.0, []
 
     class Work:
         state = SimpleNamespace(lock_path="")
         settings = SimpleNamespace(lock_timeout=5.0)
 
-        def lock(self, *, seconds: float) -> None:
+        def lock(self, *, seconds: float, if_used: bool) -> bool:
             nonlocal now
+            assert if_used
             waited.append(seconds)
             now += 3.0  # another run lets go of it then
+            return True
 
-    monkeypatch.setattr(several, "Deadline", partial(Deadline, clock=lambda: now))
     works: Any = {name: Work() for name in NAMES}
     with board_of(NAMES, is_shown=False) as board:
-        several._lock(several._Batch(SimpleNamespace(), works, board, {}))  # type: ignore[arg-type]
+        deadlines = {name: Deadline(5.0, clock=lambda: now) for name in NAMES}
+        several._lock(several._Batch(SimpleNamespace(), works, board, {}), deadlines, if_used=True)  # type: ignore[arg-type]
     assert waited == [5.0, 2.0, 0.0]
