@@ -18,7 +18,7 @@ from deploy_tasks.deadline import Deadline
 from deploy_tasks.invocation import several
 from deploy_tasks.state import lock
 from deploy_tasks.ui.progress import board_of
-from tests.faults.api import DIGEST, JOB, FaultyApi, http, reset, silence
+from tests.faults.api import DIGEST, JOB, Answer, Connection, FaultyApi, http, reset, silence
 from tests.faults.engine import FakeEngine
 from tests.project import Project, last_line
 
@@ -164,7 +164,14 @@ def test_a_signal_ends_the_engine_of_every_app(
 
 def test_ctrl_c_while_deploys_are_followed_names_every_app(apps: Project, api: FaultyApi) -> None:
     assert apps.invoke("build", "--app", "all").returncode == 0
-    api.answers["app"] = [*[http(404)] * 3, *[silence] * 10_000]
+    looked_at: set[str] = set()
+
+    def first_look_only(connection: Connection) -> object:
+        answer: Answer = silence if connection.request.path in looked_at else http(404)
+        looked_at.add(connection.request.path)
+        return answer(connection)
+
+    api.always("app", first_look_only)
     process = apps.start("reuse", "--app", "all")
     api.until("app", 6)
     process.send_signal(signal.SIGINT)
