@@ -71,13 +71,10 @@ class DeployPlan(Struct, frozen=True, kw_only=True):
         # The API's reference first: the cluster may use another name for the registry.
         reference = accepted.image or images.pinned(work.settings.registry, request.image_name, request.build_id)
         work.remaining = Remaining.NOTHING
+        goes_on, look = f"{request.app} is deployed, and its rollout goes on", work.step("status", "Check what runs")
         try:
             with work.uninterrupted():
                 new = ran(self._note(work, history.DEPLOYED, before, accepted.revision))
-                goes_on, look = (
-                    f"{request.app} is deployed, and its rollout goes on",
-                    work.step("status", "Check what runs"),
-                )
                 work.on_interrupt(goes_on, look)
         except StateError as error:
             raise StateError(f"{reference} is deployed, but that was not recorded: {error.what}", "") from error

@@ -33,8 +33,8 @@ _lock = Lock()
 
 
 def end_all(board: Board, number: int) -> None:
-    """Sends the signal `number` to every command that runs for the apps of `board`, which is over, and kills the
-    processes that are left. No new command starts for these apps."""
+    """Sends the signal `number` to every command of the apps of `board`, then kills the processes that are left. Call
+    it once the board `is_over`: from then on, no new command starts for these apps."""
     with _lock:
         running = list(board.commands)
     for command in running:

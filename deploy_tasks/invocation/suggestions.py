@@ -31,7 +31,6 @@ def target_flags(
 ) -> dict[str, object]:
     """The flags of `keys` without which a command in another shell would not mean `target` (default: that of
     `settings`). With `without_record`, that also holds once the state file records something else."""
-
     wanted = {key: getattr(target, key) if target else settings.get(key) for key in TARGET}
     # What they mean in another shell, None where that is not known.
     meant: dict[str, object] = {"app": None, "image_name": wanted["app"], "app_class": DEFAULT_APP_CLASS}

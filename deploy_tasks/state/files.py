@@ -81,7 +81,9 @@ class State:
 
     def clear_in_flight(self, job_name: str) -> None:
         """Removes the build in flight if its job is `job_name`."""
-        build = self._read_in_flight()  # not from the cache: another run's lock may be another file by now
+        build = (
+            self._read_in_flight()
+        )  # not from the cache: `git clean -fdx` removes the lock, and another run may have begun
         if build is not None and build.job_name == job_name:
             with explained(self.in_flight_path, "removed"):
                 self.in_flight_path.unlink(missing_ok=True)

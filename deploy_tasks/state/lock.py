@@ -67,7 +67,7 @@ def take(
 
 
 def free_for_other_threads() -> None:
-    """Frees the locks of this thread, whose task is over, for the other threads of this process."""
+    """Frees the locks that this thread took, for the other threads of this process. To call when its task has ended."""
     for lock in list(_locks.values()):
         if lock.thread is threading.current_thread():
             lock.thread = None
